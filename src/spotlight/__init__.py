@@ -1,0 +1,67 @@
+"""Spotlight: virtual staining in 3D, from a transmitted-light stack to a fluorescence stack that can be measured.
+
+>>> import spotlight
+>>> folder = spotlight.train("pairs.csv", "model")  # doctest: +SKIP
+>>> stain = spotlight.load_model(folder).predict("new.ome.tif")  # doctest: +SKIP
+>>> table = spotlight.measure(spotlight.segment(stain))  # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from spotlight.errors import SpotlightError
+from spotlight.version import __version__
+
+if TYPE_CHECKING:
+    from spotlight.demo import demo
+    from spotlight.evaluation import evaluate
+    from spotlight.images import Stack, read
+    from spotlight.prediction import Model, load_model
+    from spotlight.profiles import measure
+    from spotlight.report import write_report
+    from spotlight.segmentation import segment
+    from spotlight.simulation import simulate_field, simulate_pairs
+    from spotlight.training import train
+
+# Names are imported when they are first used, so that `import spotlight` and `spotlight --help` answer at once.
+_HOMES = {
+    "Model": "prediction",
+    "Stack": "images",
+    "demo": "demo",
+    "evaluate": "evaluation",
+    "load_model": "prediction",
+    "measure": "profiles",
+    "read": "images",
+    "segment": "segmentation",
+    "simulate_field": "simulation",
+    "simulate_pairs": "simulation",
+    "train": "training",
+    "write_report": "report",
+}
+
+__all__ = [
+    "Model",
+    "SpotlightError",
+    "Stack",
+    "__version__",
+    "demo",
+    "evaluate",
+    "load_model",
+    "measure",
+    "read",
+    "segment",
+    "simulate_field",
+    "simulate_pairs",
+    "train",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'spotlight' has no attribute {name!r}")
+    return getattr(import_module(f"spotlight.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

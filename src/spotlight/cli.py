@@ -1,0 +1,300 @@
+"""The command line: each command calls one public function. Nothing heavy is imported before a command runs."""
+
+import logging
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import typer
+
+from spotlight.errors import SpotlightError
+from spotlight.version import __version__
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+app = typer.Typer(
+    name="spotlight",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Virtual staining in 3D: train on pairs of transmitted-light and fluorescence stacks, stain new ones, "
+    "find and measure their nuclei, and judge the result.",
+)
+
+Pairs = Annotated[Path, typer.Argument(help="CSV manifest, or a folder of two-channel stacks.")]
+To = Annotated[Path, typer.Option("--to", "-o", help="Where to write.")]
+InputChannel = Annotated[str | None, typer.Option(help="For a folder: name or index of the transmitted-light channel.")]
+TargetChannel = Annotated[str | None, typer.Option(help="For a folder: name or index of the fluorescence channel.")]
+Channel = Annotated[str | None, typer.Option(help="Name or zero-based index of the channel to use.")]
+Axes = Annotated[str | None, typer.Option(help="Axes as stored, for files that do not state them, e.g. ZYX.")]
+VoxelSize = Annotated[
+    str | None, typer.Option(help="Voxel edges in µm for files that do not state them, e.g. '0.29 0.108 0.108'.")
+]
+
+
+class Reporter:
+    """Shows progress: a bar on a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self.bar: Bar | None = None
+        self.task: TaskID | None = None
+        self.work = ""
+        self.started = self.spoke = 0.0
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[figures]}"),
+                console=Console(stderr=True),
+            )
+
+    def __enter__(self) -> Self:
+        if self.bar is not None:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def __call__(self, work: str, done: int, total: int, figures: dict[str, float]) -> None:
+        """Take note of how far a piece of work is."""
+        now = time.monotonic()
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items() if name in SHOWN)
+        new = work != self.work
+        if new:
+            self.work, self.started, self.spoke = work, now, 0.0
+        if self.bar is not None:
+            if new or self.task is None:
+                self.task = self.bar.add_task(work, total=total, figures="")
+            self.bar.update(self.task, completed=done, total=total, figures=shown)
+        elif new or done == total or now - self.spoke >= 5:
+            self.spoke = now
+            left = (now - self.started) / max(done, 1) * (total - done)
+            typer.echo(f"{work}  {done}/{total}  {left:.0f} s left  {shown}".rstrip(), err=True)
+
+    def tiles(self, work: str) -> Any:
+        """Give a callback of (done, total) for a piece of work."""
+        return lambda done, total: self(work, done, total, {})
+
+
+SHOWN = ("loss", "masked_mse", "dice", "validation_loss", "validation_foreground_pearson")
+
+
+def main() -> None:
+    """Run the command line; errors of ours end with status 2 and no traceback."""
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("spotlight").setLevel(logging.INFO)
+    try:
+        app()
+    except SpotlightError as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        sys.exit(130)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Take options that stand before the command."""
+
+
+@app.command()
+def demo(
+    to: To = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the simulated cells and of the training.")] = 0,
+) -> None:
+    """Simulate cells, train F-net and Spotlight on them, compare both with the exact truth, and write a page."""
+    from spotlight.demo import demo as run
+
+    with Reporter() as report:
+        page, table = run(to, seed, report)
+    typer.echo(f"\n{table}\n\nThe page with pictures and curves: {page}")
+
+
+@app.command()
+def simulate(
+    to: To,
+    train: Annotated[int, typer.Option(help="Fields for training.")] = 6,
+    val: Annotated[int, typer.Option(help="Fields for validation.")] = 1,
+    test: Annotated[int, typer.Option(help="Fields for testing.")] = 2,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same fields.")] = 0,
+    settings: Annotated[Path | None, typer.Option(help="YAML file of simulation settings.")] = None,
+) -> None:
+    """Simulate pairs of brightfield and fluorescence stacks with exact labels, as OME-TIFFs with a manifest."""
+    from spotlight.simulation import SimulationSettings, simulate_pairs
+
+    chosen = SimulationSettings.from_yaml(settings) if settings else SimulationSettings()
+    with Reporter() as report:
+        counts = {"train": train, "val": val, "test": test}
+        manifest = simulate_pairs(to, counts, chosen, seed, progress=report.tiles("simulating"))
+    typer.echo(manifest)
+
+
+@app.command()
+def train(
+    pairs: Pairs,
+    to: To,
+    protocol: Annotated[str, typer.Option(help="spotlight, fnet, spotlight-2025 or fnet-2018.")] = "spotlight",
+    settings: Annotated[
+        Path | None, typer.Option(help="YAML file of experiment settings, instead of a protocol.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps, instead of the protocol's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Patches per step, instead of the protocol's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of initial weights and patches.")] = None,
+    grid: Annotated[str | None, typer.Option(help="Voxel edge in µm to resample to, or 'native'.")] = None,
+    input_channel: InputChannel = None,
+    target_channel: TargetChannel = None,
+    overwrite: Annotated[bool, typer.Option(help="Start over, whatever the folder holds.")] = False,
+) -> None:
+    """Train a model on pairs of stacks. Interrupted, the same command goes on where it was."""
+    from spotlight.training import Experiment
+    from spotlight.training import protocol as named
+    from spotlight.training import train as run
+
+    experiment = Experiment.from_yaml(settings) if settings else named(protocol)
+    changes: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "seed": seed}
+    values = experiment.model_dump()
+    values["training"] |= {name: value for name, value in changes.items() if value is not None}
+    if grid is not None:
+        values["preparation"]["grid"] = grid if grid == "native" else float(grid)
+    experiment = Experiment.parse(values, "command line")
+    with Reporter() as report:
+        folder = run(
+            pairs,
+            to,
+            experiment,
+            input_channel=input_channel,
+            target_channel=target_channel,
+            overwrite=overwrite,
+            progress=report,
+        )
+    typer.echo(f"model: {folder}")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    images: Annotated[list[Path], typer.Argument(help="Transmitted-light stacks to stain.")],
+    to: To,
+    channel: Channel = None,
+    axes: Axes = None,
+    voxel_size: VoxelSize = None,
+    normalised: Annotated[bool, typer.Option(help="Write the network's own units instead of intensities.")] = False,
+    any_voxel_size: Annotated[bool, typer.Option(help="Accept voxels unlike those of the training stacks.")] = False,
+) -> None:
+    """Stain stacks. Each stain is an OME-TIFF named after its input, in the folder given by --to."""
+    from spotlight.pairs.manifest import parse_voxel_size
+    from spotlight.prediction import load_model
+
+    loaded = load_model(model)
+    size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
+    with Reporter() as report:
+        for image in images:
+            stain = loaded.predict(
+                image,
+                channel=channel,
+                axes=axes,
+                voxel_size=size,
+                normalised=normalised,
+                any_voxel_size=any_voxel_size,
+                progress=report.tiles(f"staining {image.name}"),
+            )
+            typer.echo(stain.save(to / f"{image.name.split('.')[0]}-stain.ome.tif"))
+
+
+@app.command()
+def segment(
+    images: Annotated[list[Path], typer.Argument(help="Fluorescence stacks or stains.")],
+    to: To,
+    channel: Channel = None,
+    axes: Axes = None,
+    voxel_size: VoxelSize = None,
+    settings: Annotated[Path | None, typer.Option(help="YAML file of segmentation settings.")] = None,
+) -> None:
+    """Find nuclei. Labels (OME-TIFF) and measurements (CSV, one row a nucleus) go to the folder given by --to."""
+    from spotlight.files import whole_file
+    from spotlight.images import read
+    from spotlight.pairs.manifest import parse_voxel_size
+    from spotlight.profiles import measure
+    from spotlight.segmentation import SegmentationSettings
+    from spotlight.segmentation import segment as run
+
+    chosen = SegmentationSettings.from_yaml(settings) if settings else SegmentationSettings()
+    size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
+    for image in images:
+        stack = read(image, axes=axes, voxel_size=size).channel(channel)
+        labels = run(stack, chosen)
+        stem = image.name.split(".")[0]
+        typer.echo(labels.save(to / f"{stem}-labels.ome.tif"))
+        with whole_file(to / f"{stem}-nuclei.csv") as temporary:
+            measure(labels, stack).to_csv(temporary, index=False, float_format="%.6g")
+        typer.echo(to / f"{stem}-nuclei.csv")
+
+
+@app.command()
+def evaluate(
+    pairs: Pairs,
+    model: Annotated[list[Path], typer.Option("--model", "-m", help="Model folder; repeat for several.")],
+    to: To,
+    split: Annotated[str, typer.Option(help="Rows of the manifest to evaluate.")] = "test",
+    settings: Annotated[Path | None, typer.Option(help="YAML file of evaluation settings.")] = None,
+    input_channel: InputChannel = None,
+    target_channel: TargetChannel = None,
+) -> None:
+    """Judge models on pairs they have not seen: tables, stains, labels and a page with pictures."""
+    from spotlight.evaluation import EvaluationSettings
+    from spotlight.evaluation import evaluate as run
+    from spotlight.report import write_report
+    from spotlight.report.text import score_text
+
+    chosen = EvaluationSettings.from_yaml(settings) if settings else EvaluationSettings()
+    values = chosen.model_dump() | {"split": split}
+    named = {folder.resolve().name: folder for folder in model}
+    if len(named) < len(model):
+        raise SpotlightError("the model folders must have different names; rename one.")
+    with Reporter() as report:
+        evaluation = run(
+            named,
+            pairs,
+            to,
+            EvaluationSettings.parse(values, "command line"),
+            input_channel=input_channel,
+            target_channel=target_channel,
+            progress=report,
+        )
+        page = write_report(to)
+    typer.echo(f"\n{score_text(evaluation.scores)}\n\nThe page with pictures and curves: {page}")
+
+
+@app.command("import-fnet")
+def import_fnet(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of the original F-net code (model.p).")],
+    to: To,
+) -> None:
+    """Turn a checkpoint of the original F-net implementation into a model folder."""
+    from spotlight.import_fnet import import_fnet as run
+
+    typer.echo(run(checkpoint, to))

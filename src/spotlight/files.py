@@ -1,0 +1,57 @@
+"""Writing files so that what stands under a name is always whole."""
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from spotlight.errors import SpotlightError
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` when the block ends without an error.
+
+    On an error the temporary file is removed and whatever stood under `path` before stays untouched.
+
+    Raises
+    ------
+    SpotlightError
+        If the folder cannot be made or written to, for example because the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())  # some writers keep their files private
+        temporary.replace(path)
+    except OSError as error:
+        raise SpotlightError(f"{path}: cannot be written ({_reason(error)}).") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _reason(error: OSError) -> str:
+    remedies = {
+        errno.ENOSPC: "the disk is full; free some space or write elsewhere",
+        errno.EDQUOT: "the disk quota is used up; free some space or write elsewhere",
+        errno.EACCES: "permission denied; write to a folder of yours",
+        errno.EROFS: "the file system is read-only; write elsewhere",
+        errno.EISDIR: "a folder of that name is in the way",
+    }
+    return remedies.get(error.errno or 0, str(error))

@@ -1,0 +1,84 @@
+"""Normalisation of a stack by statistics of its own: (image - centre) / standard deviation."""
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spotlight.errors import SpotlightError
+from spotlight.images.resample import resample, resampled_shape
+from spotlight.images.stack import Stack
+
+Grid = float | Literal["native"]
+"""Edge of the cubic voxels in µm that a network works on, or the stack's own grid."""
+
+
+def valid_voxels(image: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Find zero padding, such as the corners of a rotated or stitched image.
+
+    Exact zeros count as padding when they stand apart from the data: when the gap between zero and the 0.1st
+    percentile of the other values exceeds the distance from there to their median, as it does with a camera offset.
+    In a background-subtracted image zeros are the background, no gap is seen, and all voxels are valid.
+
+    Returns
+    -------
+    ndarray of bool or None
+        True where the image holds data; None if all of it does.
+    """
+    nonzero = image != 0
+    values = image[nonzero]
+    if values.size == image.size or not values.size:
+        return None
+    low, middle = np.percentile(values, [0.1, 50])
+    return nonzero if low > middle - low else None
+
+
+def mean_and_std(
+    image: NDArray[Any], valid: NDArray[np.bool_] | None = None, *, name: str = "image"
+) -> tuple[float, float]:
+    """Mean and standard deviation over the valid voxels, in float64.
+
+    Raises
+    ------
+    SpotlightError
+        If the image is constant.
+    """
+    values = image if valid is None else image[valid]
+    mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+    if not std > 1e-12 * max(1.0, abs(mean)):
+        raise SpotlightError(f"{name}: is constant ({mean:g}), so it holds no image. Check the file and the channel.")
+    return mean, std
+
+
+def normalise(image: NDArray[Any], center: float, scale: float) -> NDArray[np.float32]:
+    """Return (image - center) / scale in float32, computed in float64 where the image is of integer type."""
+    return ((image - np.float64(center)) / scale).astype(np.float32)
+
+
+def grid_shape(stack: Stack, grid: Grid) -> tuple[int, ...]:
+    """Shape of a stack on a network's grid.
+
+    Raises
+    ------
+    SpotlightError
+        If the stack's voxel size is needed and unknown.
+    """
+    if grid == "native":
+        return stack.shape
+    return resampled_shape(stack.shape, stack.require_voxel_size(), (grid,) * len(stack.axes))
+
+
+def prepare_input(stack: Stack, grid: Grid) -> NDArray[np.float32]:
+    """Normalise a transmitted-light stack by its own mean and standard deviation, then resample it.
+
+    The order is that of Ounkomol et al. (2018): statistics of the whole stack at native resolution first.
+
+    Parameters
+    ----------
+    stack : Stack
+        Axes ZYX or YX.
+    grid : float or "native"
+        Edge of the cubic voxels in µm.
+    """
+    mean, std = mean_and_std(stack.data, valid_voxels(stack.data), name=stack.source)
+    return resample(normalise(stack.data, mean, std), grid_shape(stack, grid))

@@ -1,0 +1,170 @@
+"""The `Stack`: an image with its axes, voxel size and channel names."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spotlight.errors import SpotlightError
+
+AXES = "TCZYX"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """An image with what is known of it.
+
+    Attributes
+    ----------
+    data : ndarray
+        Pixel values, one dimension per letter of `axes`.
+    axes : str
+        A part of ``TCZYX`` in that order, ending in ``YX``.
+    voxel_size : tuple of float or None
+        Edge lengths in µm, one per spatial axis (Z if there is one, Y, X); None if nobody has stated it.
+    channels : tuple of str
+        Channel names, one per channel; empty if unknown.
+    source : str
+        Where the stack comes from, for messages.
+    origin : str
+        How it was made, for the file's description: for example which model stained it.
+    """
+
+    data: NDArray[Any]
+    axes: str
+    voxel_size: tuple[float, ...] | None = None
+    channels: tuple[str, ...] = ()
+    source: str = "array"
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        if "".join(a for a in AXES if a in self.axes) != self.axes or not self.axes.endswith("YX"):
+            raise SpotlightError(
+                f"{self.source}: axes must be letters of {AXES} in that order and end in YX. Received: {self.axes!r}."
+            )
+        if self.data.ndim != len(self.axes):
+            raise SpotlightError(
+                f"{self.source}: axes {self.axes!r} name {len(self.axes)} dimensions, but the array has shape "
+                f"{self.data.shape}. Give axes= with one letter per dimension."
+            )
+        if self.voxel_size is not None:
+            good = len(self.voxel_size) == len(self.spatial_axes)
+            if not good or not all(np.isfinite(v) and v > 0 for v in self.voxel_size):
+                raise SpotlightError(
+                    f"{self.source}: the voxel size must be {len(self.spatial_axes)} positive lengths in µm for axes "
+                    f"{self.spatial_axes}. Received: {self.voxel_size}."
+                )
+        if self.channels and "C" in self.axes and len(self.channels) != self.data.shape[self.axes.index("C")]:
+            raise SpotlightError(
+                f"{self.source}: {len(self.channels)} channel names {list(self.channels)} for "
+                f"{self.data.shape[self.axes.index('C')]} channels."
+            )
+
+    @property
+    def spatial_axes(self) -> str:
+        """``ZYX`` or ``YX``."""
+        return self.axes.replace("T", "").replace("C", "")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of every axis."""
+        return self.data.shape
+
+    def channel(self, which: str | int | None = None) -> "Stack":
+        """Take one channel; the result has no C axis.
+
+        Parameters
+        ----------
+        which : str, int or None
+            Name or zero-based index. None is allowed where there is just one channel.
+
+        Raises
+        ------
+        SpotlightError
+            If there is no such channel, or if several are there and none was named.
+        """
+        if "C" not in self.axes:
+            if which is None or which == 0 or (self.channels and which in self.channels):
+                return self
+            raise SpotlightError(
+                f"{self.source}: no channel {which!r}; the file has one channel"
+                f"{f' named {self.channels[0]!r}' if self.channels else ' without a name'}. Leave the channel out."
+            )
+        axis = self.axes.index("C")
+        count = self.data.shape[axis]
+        known = ", ".join(f"{i}: {n}" for i, n in enumerate(self.channels)) or f"0 to {count - 1}, without names"
+        if which is None:
+            if count > 1:
+                raise SpotlightError(f"{self.source}: has {count} channels ({known}); say which one to use.")
+            which = 0
+        if isinstance(which, str) and self.channels.count(which) == 1:
+            index = self.channels.index(which)
+        elif isinstance(which, str) and not which.isdigit():
+            raise SpotlightError(f"{self.source}: no channel {which!r}, or not just one; channels here: {known}.")
+        else:
+            index = int(which)
+        if not 0 <= index < count:
+            raise SpotlightError(f"{self.source}: no channel {which!r}; channels here: {known}.")
+        return replace(
+            self,
+            data=np.take(self.data, index, axis),
+            axes=self.axes.replace("C", ""),
+            channels=self.channels[index : index + 1],
+        )
+
+    def crop(self, region: tuple[slice, ...]) -> "Stack":
+        """Cut out a region, one slice per spatial axis, as a view."""
+        lead = (slice(None),) * (self.data.ndim - len(self.spatial_axes))
+        cut = self.data[lead + region]
+        if 0 in cut.shape:
+            raise SpotlightError(f"{self.source}: region {format_region(region)} of shape {self.shape} is empty.")
+        return replace(self, data=cut)
+
+    def require_voxel_size(self) -> tuple[float, ...]:
+        """Return the voxel size, or raise a `SpotlightError` that says how to state it."""
+        if self.voxel_size is None:
+            raise SpotlightError(
+                f"{self.source}: the file states no voxel size for {self.spatial_axes}. State it in µm with "
+                f"voxel_size= (Python), --voxel-size (command line) or a voxel_size column (manifest)."
+            )
+        return self.voxel_size
+
+    def require_finite(self) -> None:
+        """Raise a `SpotlightError` if a value is NaN or infinite."""
+        if np.issubdtype(self.data.dtype, np.floating):
+            bad = int(self.data.size - np.count_nonzero(np.isfinite(self.data)))
+            if bad:
+                first = tuple(int(i[0]) for i in np.nonzero(~np.isfinite(self.data)))
+                raise SpotlightError(
+                    f"{self.source}: {bad} values are NaN or infinite, the first at {self.axes} index {first}. "
+                    "Replace them, or leave this stack out."
+                )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the stack as OME-TIFF; see `spotlight.images.tiff.write_tiff`."""
+        from spotlight.images.tiff import write_tiff
+
+        return write_tiff(self, path)
+
+
+def parse_region(text: str, axes: str, source: str) -> tuple[slice, ...]:
+    """Read a region such as ``":, 0:80, :"``, one start:stop per spatial axis in voxels."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) == len(axes):
+        try:
+            limits = [[int(n) if n.strip() else None for n in part.split(":")] for part in parts]
+            if all(len(pair) == 2 for pair in limits):
+                return tuple(slice(*pair) for pair in limits)
+        except ValueError:
+            pass
+    raise SpotlightError(
+        f"{source}: a region needs start:stop for each of {axes}, for example "
+        f"{', '.join(['0:64'] * len(axes))!r}. Received: {text!r}."
+    )
+
+
+def format_region(region: tuple[slice, ...]) -> str:
+    """Write a region as `parse_region` reads it."""
+    return ", ".join(f"{'' if s.start is None else s.start}:{'' if s.stop is None else s.stop}" for s in region)

@@ -1,0 +1,38 @@
+"""Losses of tensors. Each takes a prediction and a batch, and gives its total and its parts."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+from spotlight.losses.settings import LossSettings, MseSettings, SpotlightLossSettings
+from spotlight.losses.spotlight import LossTerms, mse_loss, soft_threshold, spotlight_loss, tunable_sigmoid
+
+__all__ = [
+    "Batch",
+    "LossSettings",
+    "LossTerms",
+    "MseSettings",
+    "SpotlightLossSettings",
+    "build_loss",
+    "mse_loss",
+    "soft_threshold",
+    "spotlight_loss",
+    "tunable_sigmoid",
+]
+
+
+class Batch(NamedTuple):
+    """What a training step sees: (B, 1, [Z,] Y, X) tensors and the (B,) normalised thresholds of their stacks."""
+
+    input: Tensor
+    target: Tensor
+    mask: Tensor
+    threshold: Tensor
+
+
+def build_loss(settings: LossSettings) -> Callable[[Tensor, Batch], LossTerms]:
+    """Return the loss that the settings describe, as a function of prediction and batch."""
+    if isinstance(settings, MseSettings):
+        return lambda prediction, batch: mse_loss(prediction, batch.target)
+    return lambda prediction, batch: spotlight_loss(prediction, batch.target, batch.mask, batch.threshold, settings)

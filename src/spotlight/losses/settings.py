@@ -1,0 +1,41 @@
+"""Settings of the losses, free of torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from spotlight.settings import Settings
+
+
+class MseSettings(Settings):
+    """Mean squared error over all voxels: F-net's loss (Ounkomol et al. 2018)."""
+
+    kind: Literal["mse"] = "mse"
+
+
+class SpotlightLossSettings(Settings):
+    """Spotlight's loss (Kalinin et al. 2025, section 2 and A.4) and what the paper leaves open.
+
+    There is no threshold here: it belongs to the normalisation of the target, and every batch brings it along.
+    """
+
+    kind: Literal["spotlight"] = "spotlight"
+    weight: float = Field(
+        0.5, ge=0, le=1, description="λ: share of the masked squared error; the rest is Dice. Paper: 0.5."
+    )
+    k: float = Field(-0.95, gt=-1, lt=0, description="Sharpness of the soft threshold. Paper: -0.95.")
+    reading: Literal["clamp", "affine", "literal"] = Field(
+        "clamp",
+        description="How the soft threshold becomes a probability. 'clamp' is what the first author published later; "
+        "'affine' keeps gradients on both sides; 'literal' is the printed formula with its pole guarded.",
+    )
+    reduction: Literal["sample", "batch"] = Field(
+        "sample", description="Sums per sample, then their mean (author's later code), or over the whole batch."
+    )
+    empty: Literal["skip", "mse"] = Field(
+        "skip",
+        description="A sample without foreground adds nothing, or its plain squared error (author's later code).",
+    )
+
+
+LossSettings = Annotated[MseSettings | SpotlightLossSettings, Field(discriminator="kind")]

@@ -1,0 +1,110 @@
+"""Spotlight's loss: squared error on the foreground, Dice on the softly thresholded prediction.
+
+Kalinin et al., arXiv:2507.05383 (2025), section 2. Tensors are (B, C, [Z,] Y, X), in standard deviations of the target.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from spotlight.losses.settings import SpotlightLossSettings
+
+EPS = 1e-6
+POLE_GUARD = 0.5
+"""The literal reading's Dice denominator never falls below this share of the foreground's size."""
+
+
+class LossTerms(NamedTuple):
+    """A loss and its parts, all scalar tensors."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+def tunable_sigmoid(x: Tensor, k: float) -> Tensor:
+    """Emery's normalised tunable sigmoid, (1 - k) x / ((1 + k) - 2 k |x|).
+
+    Odd, through (1, 1); for -1 < k < 0 an S with slope (1 - k) / (1 + k) at 0 and limits ±(1 - k) / (-2 k).
+    """
+    return (1 - k) * x / ((1 + k) - 2 * k * x.abs())
+
+
+def soft_threshold(x: Tensor, k: float, reading: str) -> Tensor:
+    """Softly threshold a prediction whose threshold is at 0.
+
+    The paper's sigmoid is negative below the threshold, where Dice is not defined; there are three readings.
+
+    Parameters
+    ----------
+    x : Tensor
+        Prediction minus threshold.
+    k : float
+        Sharpness, in (-1, 0).
+    reading : "clamp", "affine" or "literal"
+        "clamp": the sigmoid limited to [0, 1]; it has no gradient below 0 and above 1.
+        "affine": (sigmoid(clamp(x, -1, 1)) + 1) / 2, a probability with gradients on both sides of the threshold.
+        "literal": the sigmoid itself, in (-1.03, 1.03) for the paper's k.
+    """
+    if reading == "affine":
+        return (tunable_sigmoid(x.clamp(-1, 1), k) + 1) / 2
+    soft = tunable_sigmoid(x, k)
+    return soft.clamp(0, 1) if reading == "clamp" else soft
+
+
+def mse_loss(prediction: Tensor, target: Tensor) -> LossTerms:
+    """Mean squared error over all voxels, in float32."""
+    with torch.autocast(prediction.device.type, enabled=False):
+        total = torch.nn.functional.mse_loss(prediction.float(), target.float())
+    return LossTerms(total, {})
+
+
+def spotlight_loss(
+    prediction: Tensor, target: Tensor, mask: Tensor, threshold: Tensor, settings: SpotlightLossSettings
+) -> LossTerms:
+    """Weigh the masked squared error and the Dice loss of the softly thresholded prediction.
+
+    ::
+
+        MMSE = Σ M (Y - Ŷ)² / Σ M            Dice = 1 - 2 Σ p M / (Σ p + Σ M + ε),  p = soft threshold of Ŷ - T
+        loss = λ MMSE + (1 - λ) Dice         ε = 1e-6
+
+    Computed in float32 whatever autocast says: sums over millions of voxels overflow half precision.
+
+    Parameters
+    ----------
+    prediction, target : Tensor
+        (B, C, [Z,] Y, X), normalised alike.
+    mask : Tensor
+        Foreground of the target, same shape, boolean or 0 and 1.
+    threshold : Tensor
+        The normalised threshold T of each sample, (B,); 0 where the target is centred on its threshold.
+    settings : SpotlightLossSettings
+        λ, k and the readings.
+
+    Returns
+    -------
+    LossTerms
+        With the parts "masked_mse" and "dice".
+    """
+    with torch.autocast(prediction.device.type, enabled=False):
+        prediction, target, mask = prediction.float(), target.float(), mask.float()
+        level = threshold.float().view(-1, *[1] * (prediction.ndim - 1))
+        soft = soft_threshold(prediction - level, settings.k, settings.reading)
+        over = tuple(range(2, prediction.ndim)) if settings.reduction == "sample" else tuple(range(prediction.ndim))
+        squared = (prediction - target).square()
+        size = mask.sum(over)
+        full = size > 0
+        masked_mse = (mask * squared).sum(over) / size.clamp(min=1)
+        denominator = soft.sum(over) + size + EPS
+        if settings.reading == "literal":
+            denominator = torch.maximum(denominator, POLE_GUARD * size + EPS)
+        dice = 1 - 2 * (soft * mask).sum(over) / denominator
+        count = full.sum().clamp(min=1)
+        mse_mean = torch.where(full, masked_mse, 0).sum() / count
+        dice_mean = torch.where(full, dice, 0).sum() / count
+        if settings.empty == "mse":
+            fallback = torch.where(full, masked_mse, squared.mean(over))
+            mse_mean = fallback.mean()
+        total = settings.weight * mse_mean + (1 - settings.weight) * dice_mean
+    return LossTerms(total, {"masked_mse": mse_mean.detach(), "dice": dice_mean.detach()})

@@ -1,0 +1,151 @@
+"""The model folder: ``model.yaml``, all it takes to use the network right, and ``weights.safetensors``."""
+
+import platform
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from spotlight.errors import SpotlightError
+from spotlight.files import whole_file, write_text
+from spotlight.images.normalise import Grid
+from spotlight.networks import FNet, FNetSettings, build_network
+from spotlight.settings import Settings, load_yaml
+from spotlight.version import __version__
+
+FORMAT = 1
+DESCRIPTION = "model.yaml"
+WEIGHTS = "weights.safetensors"
+
+
+class InputDescription(Settings):
+    """What the network was trained to see."""
+
+    channel: str = Field("", description="Name of the channel in the training files; empty where they had none.")
+    axes: Literal["ZYX", "YX"]
+    grid: Grid = Field(description="Edge of the cubic voxels in µm that the network works on, or 'native'.")
+    voxel_size: tuple[tuple[float, float], ...] | None = Field(
+        None, description="Least and greatest voxel size of the training files per axis in µm; None if unknown."
+    )
+    voxel_size_tolerance: float = Field(0.1, description="Relative deviation from it that is accepted.")
+    normalisation: Literal["mean/std"] = Field("mean/std", description="Of the whole stack at native resolution.")
+
+
+class TargetDescription(Settings):
+    """What the network gives, and how to bring it back to intensities.
+
+    A normalised value v becomes ``intensity_range[0] + (v - normalised_range[0]) * width(intensity_range) /
+    width(normalised_range)``: the least and greatest value of the combined training set, as in Kalinin et al. (2025),
+    section A.3.
+    """
+
+    channel: str = ""
+    center: Literal["threshold", "mean"]
+    normalised_range: tuple[float, float]
+    intensity_range: tuple[float, float]
+    threshold: float | None = Field(
+        None, description="Mean foreground threshold of the training targets in normalised units; None if unknown."
+    )
+
+    def to_intensity(self, values: Any) -> Any:
+        """Map normalised values (number or array) to the intensity range of the training targets."""
+        (low, high), (bottom, top) = self.normalised_range, self.intensity_range
+        return bottom + (values - low) * ((top - bottom) / (high - low))
+
+
+class ModelDescription(Settings):
+    """Everything in ``model.yaml``."""
+
+    format: int = FORMAT
+    spotlight: str = __version__
+    created: str = ""
+    network: FNetSettings
+    input: InputDescription
+    target: TargetDescription
+    training: dict[str, Any] = Field(
+        default_factory=dict, description="Settings, data and course of the training run; for the record."
+    )
+    versions: dict[str, str] = Field(
+        default_factory=lambda: {"torch": torch.__version__, "python": platform.python_version()}
+    )
+
+    @property
+    def dims(self) -> int:
+        """Spatial dimensions."""
+        return len(self.input.axes)
+
+
+def save_weights(path: Path, network: torch.nn.Module) -> None:
+    """Write a network's weights as safetensors, whole or not at all."""
+    state = {name: tensor.detach().contiguous().cpu() for name, tensor in network.state_dict().items()}
+    with whole_file(path) as temporary:
+        save_file(state, temporary)
+
+
+def load_weights(path: Path, network: torch.nn.Module) -> None:
+    """Load weights saved by `save_weights` into a network of the same architecture.
+
+    Raises
+    ------
+    SpotlightError
+        If the file is missing, damaged or of another network.
+    """
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise SpotlightError(
+            f"{path}: the weights cannot be loaded ({error}). Copy the model folder again, or train anew."
+        ) from error
+
+
+def save_model(folder: str | Path, description: ModelDescription, network: torch.nn.Module) -> Path:
+    """Write a model folder; ``model.yaml`` comes last, so that a folder that has it is whole."""
+    folder = Path(folder)
+    save_weights(folder / WEIGHTS, network)
+    write_text(folder / DESCRIPTION, description.to_yaml())
+    return folder
+
+
+def read_description(folder: str | Path) -> ModelDescription:
+    """Read ``model.yaml``.
+
+    Raises
+    ------
+    SpotlightError
+        If the folder is not a model, was written by a newer version, or its description is damaged.
+    """
+    path = Path(folder) / DESCRIPTION
+    if not path.exists():
+        unfinished = (Path(folder) / "training").is_dir()
+        hint = (
+            "its training has not finished; run the same train command again" if unfinished else "give a model folder"
+        )
+        raise SpotlightError(f"{folder}: has no {DESCRIPTION}; {hint}.")
+    values = load_yaml(path)
+    found = values.get("format") if isinstance(values, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        raise SpotlightError(
+            f"{path}: has format {found} (written by spotlight {values.get('spotlight', 'unknown')}); this version "
+            f"({__version__}) reads up to format {FORMAT}. Upgrade with: pip install --upgrade spotlight-stain"
+        )
+    return ModelDescription.parse(values, str(path))
+
+
+def read_model(folder: str | Path) -> tuple[ModelDescription, FNet]:
+    """Read a model folder: its description and the network with its weights, in evaluation mode.
+
+    Raises
+    ------
+    SpotlightError
+        If a part of the folder is missing, damaged or from a newer version.
+    """
+    description = read_description(folder)
+    network = build_network(description.network, description.dims)
+    weights = Path(folder) / WEIGHTS
+    if not weights.exists():
+        raise SpotlightError(f"{folder}: has no {WEIGHTS}. Copy the whole model folder again.")
+    load_weights(weights, network)
+    return description, network.eval()

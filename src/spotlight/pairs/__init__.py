@@ -1,0 +1,19 @@
+"""Pairs: which input belongs to which target, prepared for training and cut into patches."""
+
+from spotlight.pairs.manifest import Pair, pairs_from_folder, read_manifest, read_pairs
+from spotlight.pairs.patches import PatchSampler, patch_starts, window_sums
+from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_pair, prepare_pairs
+
+__all__ = [
+    "Pair",
+    "PatchSampler",
+    "PreparationSettings",
+    "PreparedPair",
+    "pairs_from_folder",
+    "patch_starts",
+    "prepare_pair",
+    "prepare_pairs",
+    "read_manifest",
+    "read_pairs",
+    "window_sums",
+]

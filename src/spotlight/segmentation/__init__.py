@@ -1,0 +1,5 @@
+"""Segmentation: instance labels from a stain."""
+
+from spotlight.segmentation.watershed import SegmentationSettings, clean_labels, clean_truth, segment, split_touching
+
+__all__ = ["SegmentationSettings", "clean_labels", "clean_truth", "segment", "split_touching"]

@@ -1,0 +1,95 @@
+"""The base of all settings: frozen, documented, strict, and readable from YAML."""
+
+import difflib
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from spotlight.errors import SpotlightError
+
+
+class Settings(BaseModel):
+    """A frozen group of settings in which an unknown key is an error that names the nearest known one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def parse(cls, values: Any, where: str) -> Self:
+        """Build the settings from plain values.
+
+        Parameters
+        ----------
+        values : mapping
+            Field names and values, nested as the settings are.
+        where : str
+            What to call the source in an error, for example the file's name.
+
+        Raises
+        ------
+        SpotlightError
+            If a key is unknown, a value is missing or out of range.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise SpotlightError(f"{where}: {explain(error, cls)}") from error
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Self:
+        """Read the settings from a YAML file; see `parse` for the errors."""
+        return cls.parse(load_yaml(path), str(path))
+
+    def to_yaml(self) -> str:
+        """Write the settings as YAML text that `from_yaml` reads back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_yaml(path: str | Path) -> Any:
+    """Read a YAML file of plain values.
+
+    Raises
+    ------
+    SpotlightError
+        If the file is missing, unreadable or not YAML.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpotlightError(f"{path}: cannot be read ({error}). Check the path and its permissions.") from error
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpotlightError(f"{path}: is not valid YAML ({error}). Correct it or write it anew.") from error
+    return {} if values is None else values
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Say in one line each what is wrong with settings, and name the nearest known key for an unknown one."""
+    lines = []
+    for problem in error.errors():
+        location = [str(part) for part in problem["loc"]]
+        name = ".".join(location) or "settings"
+        if problem["type"] == "extra_forbidden":
+            known = _fields_at(model, location[:-1])
+            near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(sorted(known))}."
+            lines.append(f"unknown setting '{name}'; {hint}")
+        else:
+            lines.append(f"setting '{name}': {problem['msg']}. Received: {problem['input']!r}")
+    return "; ".join(lines)
+
+
+def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
+    """Names of the fields of the settings nested at `location` inside `model`."""
+    for part in location:
+        field = model.model_fields.get(part)
+        if field is None:
+            return []
+        options = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        nested = [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
+        if not nested:
+            return []
+        model = nested[0]
+    return list(model.model_fields)

@@ -1,0 +1,159 @@
+"""Simulated fields as stacks, and whole data sets of them as OME-TIFFs with a manifest."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+from skimage.segmentation import relabel_sequential
+
+from spotlight.files import whole_file
+from spotlight.images import Stack
+from spotlight.settings import Settings
+from spotlight.simulation.optics import BrightfieldSettings, FluorescenceSettings, brightfield, camera, fluorescence
+from spotlight.simulation.phantom import CellSettings, make_phantom
+
+MARGIN_UM = 4.6
+"""Cells are simulated this far beyond the field on each side, so that its borders look like its middle."""
+
+MANIFEST = "pairs.csv"
+
+
+class SimulationSettings(Settings):
+    """A simulated field of view."""
+
+    shape: tuple[int, int, int] = Field((48, 224, 224), description="Voxels of the stacks in z, y, x.")
+    voxel_um: float = Field(0.29, gt=0, description="Edge of the cubic voxels.")
+    coverslip_um: float = Field(2.0, ge=0, description="Height of the coverslip over the first plane.")
+    cells: CellSettings = CellSettings()
+    brightfield: BrightfieldSettings = BrightfieldSettings()
+    fluorescence: FluorescenceSettings = FluorescenceSettings()
+
+
+@dataclass(frozen=True)
+class SimulatedField:
+    """What the microscope shows of a field, and what is really there; all stacks on one grid, axes ZYX.
+
+    Attributes
+    ----------
+    input : Stack of uint16
+        Brightfield.
+    target : Stack of uint16
+        Fluorescence of the nuclei, with blur, haze and noise.
+    labels : Stack of uint16
+        True nuclear instances, 1 to n.
+    dye : Stack of float32
+        True dye concentration: the fluorescence of a perfect microscope.
+    """
+
+    input: Stack
+    target: Stack
+    labels: Stack
+    dye: Stack
+
+
+def simulate_field(settings: SimulationSettings | None = None, seed: int = 0) -> SimulatedField:
+    """Simulate one field of cells.
+
+    Parameters
+    ----------
+    settings : SimulationSettings
+        Cells and optics; a dense colony of stem cells if left out.
+    seed : int
+        The same seed gives the same field.
+    """
+    settings = settings or SimulationSettings()
+    rng = np.random.default_rng(seed)
+    voxel, bright, fluor = settings.voxel_um, settings.brightfield, settings.fluorescence
+    margin = round(MARGIN_UM / voxel)
+    nz, ny, nx = settings.shape
+    phantom = make_phantom((nz, ny + 2 * margin, nx + 2 * margin), voxel, settings.coverslip_um, settings.cells, rng)
+    light = brightfield(phantom.index, settings.cells.medium_index, voxel, bright, rng) * bright.photons
+    image = camera(light, bright.read_noise, bright.gain, bright.offset, rng)
+    target = camera(fluorescence(phantom.dye, voxel, fluor), fluor.read_noise, fluor.gain, fluor.offset, rng)
+    inside = (slice(None), slice(margin, margin + ny), slice(margin, margin + nx))
+
+    def stack(data: NDArray[np.generic], channel: str) -> Stack:
+        return Stack(np.ascontiguousarray(data), "ZYX", (voxel,) * 3, (channel,), f"simulated field {seed}")
+
+    return SimulatedField(
+        stack(image[inside], "Brightfield"),
+        stack(target[inside], "DNA"),
+        stack(relabel_sequential(phantom.labels[inside])[0].astype(np.uint16), "Nuclei"),
+        stack(phantom.dye[inside], "Dye"),
+    )
+
+
+def simulate_pairs(
+    folder: str | Path,
+    counts: dict[str, int],
+    settings: SimulationSettings | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Simulate a data set: two-channel OME-TIFFs, label files and a manifest.
+
+    Fields that are there already are not simulated again.
+
+    Parameters
+    ----------
+    folder : path
+        Where to write ``field-NN.ome.tif``, ``field-NN-labels.ome.tif`` and ``pairs.csv``.
+    counts : dict
+        Number of fields per split, for example ``{"train": 6, "val": 1, "test": 2}``.
+    settings : SimulationSettings
+        Cells and optics.
+    seed : int
+        Field n is made from the seed pair (seed, n).
+    workers : int
+        Processes; one per processor if left out.
+    progress : callable, optional
+        Called with the number of fields done and their total.
+
+    Returns
+    -------
+    Path
+        The manifest.
+    """
+    folder = Path(folder)
+    settings = settings or SimulationSettings()
+    splits = [split for split, count in counts.items() for _ in range(count)]
+    names = [f"field-{number:02d}" for number in range(len(splits))]
+    workers = min(workers or os.cpu_count() or 1, len(names))
+    with ProcessPoolExecutor(workers) as pool:
+        seeds = [seed * 10_000 + number for number in range(len(names))]
+        done = pool.map(_write_field, repeat(folder), names, repeat(settings), seeds)
+        for number, _ in enumerate(done, start=1):
+            if progress is not None:
+                progress(number, len(names))
+    table = pd.DataFrame(
+        {
+            "input": [f"{name}.ome.tif" for name in names],
+            "input_channel": "Brightfield",
+            "target": [f"{name}.ome.tif" for name in names],
+            "target_channel": "DNA",
+            "labels": [f"{name}-labels.ome.tif" for name in names],
+            "split": splits,
+        }
+    )
+    with whole_file(folder / MANIFEST) as temporary:
+        table.to_csv(temporary, index=False)
+    return folder / MANIFEST
+
+
+def _write_field(folder: Path, name: str, settings: SimulationSettings, seed: int) -> None:
+    image_file, labels_file = folder / f"{name}.ome.tif", folder / f"{name}-labels.ome.tif"
+    if image_file.exists() and labels_file.exists():
+        return
+    field = simulate_field(settings, seed)
+    both = np.stack([field.input.data, field.target.data])
+    pair = Stack(both, "CZYX", field.input.voxel_size, ("Brightfield", "DNA"), origin=f"simulated, seed {seed}")
+    field.labels.save(labels_file)
+    pair.save(image_file)

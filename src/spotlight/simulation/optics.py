@@ -1,0 +1,183 @@
+"""What a microscope makes of a phantom: partially coherent brightfield and a fluorescence stack.
+
+Brightfield: multi-slice beam propagation of plane waves from the condenser's disk through the refractive index,
+then through the objective's pupil to each focal plane; intensities of the source points add up.
+Fluorescence: the dye convolved with the point spread function of a spinning-disk microscope from a scalar pupil.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy import fft
+
+from spotlight.settings import Settings
+
+FloatArray = NDArray[np.float32]
+
+
+class BrightfieldSettings(Settings):
+    """The transmitted-light path: a long-working-distance condenser and a red lamp, as live-cell stands have them."""
+
+    wavelength_um: float = Field(0.70, gt=0)
+    bandwidth_um: float = Field(0.08, ge=0, description="Full spectral width; source points draw from it.")
+    condenser_na: float = Field(0.4, gt=0)
+    objective_na: float = Field(1.2, gt=0)
+    source_points: int = Field(37, ge=1, description="Plane waves that fill the condenser's disk.")
+    photons: float = Field(1500.0, gt=0, description="Mean photo-electrons per voxel.")
+    focus_offset_um: float = Field(0.0, description="Axial shift of the brightfield focus against fluorescence.")
+    read_noise: float = Field(2.0, ge=0, description="Electrons, standard deviation.")
+    gain: float = Field(4.0, gt=0, description="Camera counts per electron.")
+    offset: float = Field(100.0, ge=0, description="Camera counts without light.")
+
+
+class FluorescenceSettings(Settings):
+    """The fluorescence path: Hoechst on a spinning disk with a water-immersion objective."""
+
+    excitation_um: float = Field(0.405, gt=0)
+    emission_um: float = Field(0.45, gt=0)
+    objective_na: float = Field(0.8, gt=0, description="Effective numerical aperture: below the engraved one.")
+    immersion_index: float = Field(1.333, gt=1)
+    sample_index: float = Field(1.36, gt=1)
+    depth_um: float = Field(8.0, ge=0, description="Depth at which the index mismatch acts.")
+    pinhole_um: float = Field(0.5, gt=0, description="Pinhole diameter in the sample plane: 50 µm at 100x.")
+    crosstalk: float = Field(
+        0.35, ge=0, le=1, description="Share of light that reaches the camera past the pinholes, out of focus."
+    )
+    photons: float = Field(15.0, gt=0, description="Photo-electrons per voxel in a mean nucleus.")
+    background_photons: float = Field(3.0, ge=0, description="Photo-electrons per voxel from medium and optics.")
+    read_noise: float = Field(1.6, ge=0, description="Electrons, standard deviation.")
+    gain: float = Field(12.0, gt=0, description="Camera counts per electron.")
+    offset: float = Field(100.0, ge=0, description="Camera counts without light.")
+
+
+def brightfield(
+    index: FloatArray, medium_index: float, voxel_um: float, optics: BrightfieldSettings, rng: np.random.Generator
+) -> FloatArray:
+    """Form a noise-free brightfield focus series of a refractive-index volume.
+
+    Parameters
+    ----------
+    index : (Z, Y, X) float32
+        Refractive index on cubic voxels; light enters at z = 0. Y and X are taken as periodic.
+    medium_index : float
+        Refractive index of the medium, which is the reference of the propagation.
+    voxel_um : float
+        Edge of the voxels in µm.
+    optics : BrightfieldSettings
+        The transmitted-light path.
+    rng : numpy.random.Generator
+        Draws the wavelength of each source point and turns the ring of points.
+
+    Returns
+    -------
+    (Z, Y, X) float32
+        Intensity, 1 where there is no object.
+    """
+    nz, ny, nx = index.shape
+    ky = fft.fftfreq(ny, voxel_um)[:, None]
+    kx = fft.fftfreq(nx, voxel_um)[None, :]
+    lateral2 = ky**2 + kx**2
+    sources = _disk(optics.source_points, rng.uniform(0, 2 * np.pi)) * optics.condenser_na
+    wavelengths = optics.wavelength_um + optics.bandwidth_um * rng.uniform(-0.5, 0.5, len(sources))
+    contrast = (index - np.float32(medium_index)).astype(np.float32)
+    planes = np.arange(nz) * voxel_um + optics.focus_offset_um
+    image = np.zeros(index.shape, np.float32)
+    for (sy, sx), wavelength in zip(sources, wavelengths, strict=True):
+        # The nearest frequency on the grid keeps the plane wave periodic.
+        wave_y = round(sy / wavelength * ny * voxel_um)
+        wave_x = round(sx / wavelength * nx * voxel_um)
+        axial2 = (medium_index / wavelength) ** 2 - lateral2
+        propagating = axial2 > 0
+        kz = 2 * np.pi * np.sqrt(np.where(propagating, axial2, 0))
+        step = np.where(propagating, np.exp(1j * kz * voxel_um), 0).astype(np.complex64)
+        pupil = propagating & (lateral2 <= (optics.objective_na / wavelength) ** 2)
+        # A tilted wave crosses more of each slice.
+        path = voxel_um * kz[wave_y, wave_x] ** -1 * 2 * np.pi * medium_index / wavelength
+        phase_per_index = np.float32(2 * np.pi / wavelength * path)
+        spectrum = np.zeros((ny, nx), np.complex64)
+        spectrum[wave_y, wave_x] = ny * nx
+        for plane in range(nz):
+            field = fft.ifft2(spectrum, overwrite_x=True) * np.exp(1j * phase_per_index * contrast[plane])
+            spectrum = fft.fft2(field, overwrite_x=True) * step
+        spectrum *= pupil
+        for plane, z in enumerate(planes):
+            field = fft.ifft2(spectrum * np.exp(1j * kz * (z - nz * voxel_um)).astype(np.complex64), overwrite_x=True)
+            image[plane] += field.real**2 + field.imag**2
+    image /= np.float32(len(sources))
+    return image
+
+
+def _disk(count: int, turn: float) -> NDArray[np.float64]:
+    """Points that fill the unit disk evenly (a sunflower), (count, 2)."""
+    radius = np.sqrt((np.arange(count) + 0.5) / count)
+    angle = np.arange(count) * np.pi * (3 - np.sqrt(5)) + turn
+    return np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=1)
+
+
+@lru_cache(maxsize=8)
+def fluorescence_psf(optics: FluorescenceSettings, voxel_um: float) -> FloatArray:
+    """Point spread function of the spinning disk on cubic voxels, ZYX, odd in each axis, summing to 1.
+
+    The focused part is excitation times emission blurred by the pinhole; the crosstalk part is emission alone, as in
+    a widefield microscope. Both come from one scalar pupil with the phase of the index mismatch at `depth_um`.
+    """
+    fine, half_z, half_xy = 5, round(7.0 / voxel_um), round(4.5 / voxel_um)
+    side = (2 * half_xy + 1) * fine
+    pixel = voxel_um / fine
+    z = np.arange(-2 * half_z - 1, 2 * half_z + 2) * voxel_um / 2
+    emission = _intensity_psf(optics, optics.emission_um, side, pixel, z)
+    excitation = _intensity_psf(optics, optics.excitation_um, side, pixel, z)
+    radius = fft.fftfreq(side, 1 / (side * pixel))
+    hole = (np.hypot(radius[:, None], radius[None, :]) <= optics.pinhole_um / 2).astype(np.float64)
+    blurred = fft.ifft2(fft.fft2(emission) * fft.fft2(hole / hole.sum())).real.clip(0)
+    focused = _bin(excitation * blurred, fine)
+    wide = _bin(emission, fine)
+    psf = (1 - optics.crosstalk) * focused / focused.sum() + optics.crosstalk * wide / wide.sum()
+    return np.asarray(psf, np.float32)
+
+
+def _intensity_psf(
+    optics: FluorescenceSettings, wavelength: float, side: int, pixel: float, z: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Widefield intensity of a point on a fine lateral grid at the defoci `z`, centre at index 0 in y and x."""
+    k = fft.fftfreq(side, pixel)
+    lateral2 = k[:, None] ** 2 + k[None, :] ** 2
+    pupil = lateral2 <= (optics.objective_na / wavelength) ** 2
+    kz_immersion = np.sqrt(np.maximum((optics.immersion_index / wavelength) ** 2 - lateral2, 0))
+    kz_sample = np.sqrt(np.maximum((optics.sample_index / wavelength) ** 2 - lateral2, 0))
+    mismatch = kz_sample - kz_immersion
+    # Piston and defocus only move the image; what is left is the spherical aberration.
+    basis = np.stack([np.ones(int(pupil.sum())), kz_sample[pupil]], 1)
+    mismatch = np.where(pupil, mismatch, 0)
+    mismatch[pupil] -= basis @ np.linalg.lstsq(basis, mismatch[pupil], rcond=None)[0]
+    field = [fft.ifft2(pupil * np.exp(2j * np.pi * (kz_sample * height + mismatch * optics.depth_um))) for height in z]
+    return np.asarray(np.abs(np.stack(field)) ** 2)
+
+
+def _bin(fine_psf: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
+    """Sum the fine grid (half-voxel planes, `factor` pixels per voxel edge) into voxels."""
+    # Planes at half voxels: each voxel takes its centre plane and half of the two between it and its neighbours.
+    planes = fine_psf[1:-1:2] + 0.5 * (fine_psf[0:-2:2] + fine_psf[2::2])
+    n = fine_psf.shape[1] // factor
+    shifted = np.roll(planes, (n * factor // 2, n * factor // 2), axis=(1, 2))  # the point moves to the centre pixel
+    return np.asarray(shifted.reshape(len(planes), n, factor, n, factor).sum((2, 4)))
+
+
+def fluorescence(dye: FloatArray, voxel_um: float, optics: FluorescenceSettings) -> FloatArray:
+    """Expected photo-electrons of a dye volume, ZYX: the dye blurred by the point spread function plus background."""
+    psf = fluorescence_psf(optics, voxel_um)
+    size = [fft.next_fast_len(n + m - 1, real=True) for n, m in zip(dye.shape, psf.shape, strict=True)]
+    blurred = fft.irfftn(fft.rfftn(dye, size) * fft.rfftn(psf, size), size)
+    crop = tuple(slice(m // 2, m // 2 + n) for n, m in zip(dye.shape, psf.shape, strict=True))
+    expected = optics.photons * blurred[crop].clip(0) + optics.background_photons
+    return np.asarray(expected, np.float32)
+
+
+def camera(
+    expected: FloatArray, read_noise: float, gain: float, offset: float, rng: np.random.Generator
+) -> NDArray[np.uint16]:
+    """Camera counts of expected photo-electrons: Poisson noise, read noise, gain and offset, clipped to 16 bit."""
+    electrons = rng.poisson(expected) + rng.normal(0, read_noise, expected.shape)
+    return np.clip(np.rint(gain * electrons + offset), 0, 65535).astype(np.uint16)

@@ -1,0 +1,122 @@
+"""Settings of an experiment, and the named protocols."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from pydantic import Field
+
+from spotlight.errors import SpotlightError
+from spotlight.foreground import ForegroundSettings
+from spotlight.losses.settings import LossSettings, MseSettings, SpotlightLossSettings
+from spotlight.networks.settings import FNetSettings
+from spotlight.pairs.prepare import PreparationSettings
+from spotlight.settings import Settings
+
+
+class PatchSettings(Settings):
+    """What the network sees in a training step."""
+
+    size: tuple[int, ...] | None = Field(
+        None,
+        description="Voxels per axis. Left out: 32x64x64 (Ounkomol et al. 2018) or, in two dimensions, 128x128, "
+        "shrunk where a stack is smaller; what was chosen is recorded.",
+    )
+    least_foreground: float = Field(
+        0.001, ge=0, le=1, description="Least share of foreground in a patch (Kalinin et al. 2025: 0.1 %); 0 for F-net."
+    )
+    augment: bool = Field(False, description="Random flips and quarter turns in YX. Off in both publications.")
+
+
+class TrainingSettings(Settings):
+    """How the network is fitted. Adam's settings are those of both publications."""
+
+    steps: int = Field(50_000, ge=1)
+    batch_size: int = Field(24, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    betas: tuple[float, float] = (0.5, 0.999)
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="Learning rate over the run: constant as published, or falling to 0 along a cosine."
+    )
+    seed: int = Field(0, ge=0, description="Of initial weights, patches and held-out stacks.")
+    validate_every: int = Field(500, ge=1, description="Steps between validations on whole stacks.")
+    checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints from which a killed run goes on.")
+    validation_share: float = Field(
+        0.1, ge=0, lt=1, description="Share of the training stacks held out for validation if the manifest names none."
+    )
+    precision: Literal["auto", "float32", "bf16"] = Field(
+        "auto", description="'auto' takes bfloat16 arithmetic where the processor has instructions for it."
+    )
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+
+
+class Experiment(Settings):
+    """Everything a training run depends on besides its data."""
+
+    protocol: str = Field("custom", description="Name of the protocol these settings started from.")
+    preparation: PreparationSettings = PreparationSettings()
+    patches: PatchSettings = PatchSettings()
+    network: FNetSettings = FNetSettings()
+    loss: LossSettings = SpotlightLossSettings()
+    training: TrainingSettings = TrainingSettings()
+
+
+def fnet_2018() -> Experiment:
+    """F-net as published: squared error on z-scored targets, any patch (Ounkomol et al., Nature Methods 15, 917)."""
+    return Experiment(
+        protocol="fnet-2018",
+        preparation=PreparationSettings(target_center="mean"),
+        patches=PatchSettings(least_foreground=0.0),
+        loss=MseSettings(),
+    )
+
+
+def spotlight_2025() -> Experiment:
+    """Spotlight as published: centred on Otsu's threshold, masked error and Dice (Kalinin et al., arXiv:2507.05383)."""
+    return Experiment(protocol="spotlight-2025")
+
+
+# Sized for a laptop: an hour or two on two cores. A narrower and shallower network learns as much in that time.
+_LAPTOP_NETWORK = FNetSettings(depth=3, mult_chan=16)
+_LAPTOP_TRAINING = TrainingSettings(
+    steps=2000, batch_size=8, schedule="cosine", validate_every=100, checkpoint_every=100
+)
+
+
+def spotlight_small() -> Experiment:
+    """The default: Spotlight with a smaller network and a short run that a laptop can do."""
+    return Experiment(
+        protocol="spotlight",
+        preparation=PreparationSettings(foreground=ForegroundSettings(median_px=1, gaussian_px=0)),
+        patches=PatchSettings(augment=True),
+        network=_LAPTOP_NETWORK,
+        training=_LAPTOP_TRAINING,
+    )
+
+
+def fnet_small() -> Experiment:
+    """F-net's loss at the scale of the default, for comparison."""
+    return Experiment(
+        protocol="fnet",
+        preparation=PreparationSettings(
+            target_center="mean", foreground=ForegroundSettings(median_px=1, gaussian_px=0)
+        ),
+        patches=PatchSettings(least_foreground=0.0, augment=True),
+        network=_LAPTOP_NETWORK,
+        loss=MseSettings(),
+        training=_LAPTOP_TRAINING,
+    )
+
+
+PROTOCOLS: dict[str, Callable[[], Experiment]] = {
+    "spotlight": spotlight_small,
+    "fnet": fnet_small,
+    "spotlight-2025": spotlight_2025,
+    "fnet-2018": fnet_2018,
+}
+
+
+def protocol(name: str) -> Experiment:
+    """Return the settings of a named protocol."""
+    if name not in PROTOCOLS:
+        raise SpotlightError(f"unknown protocol {name!r}. Known: {', '.join(PROTOCOLS)}.")
+    return PROTOCOLS[name]()
