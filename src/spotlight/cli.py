@@ -179,7 +179,7 @@ def train(
     values = experiment.model_dump()
     values["training"] |= {name: value for name, value in changes.items() if value is not None}
     if grid is not None:
-        values["preparation"]["grid"] = grid if grid == "native" else float(grid)
+        values["preparation"]["grid"] = grid
     experiment = Experiment.parse(values, "command line")
     with Reporter() as report:
         folder = run(

@@ -98,16 +98,21 @@ def find_foreground(
     return Foreground(threshold, fraction, tuple(_doubts(fraction, settings)))
 
 
-def _smooth(target: NDArray[Any], valid: NDArray[np.bool_] | None, settings: ForegroundSettings) -> NDArray[Any]:
+def _smooth(target: NDArray[Any], valid: NDArray[np.bool_] | None, settings: ForegroundSettings) -> NDArray[np.float32]:
     smooth = target.astype(np.float32)
     if valid is not None:
-        # The median of the data keeps the padding from pulling the smoothed values next to it.
+        # Padding must not pull down the smoothed values beside it.
         smooth[~valid] = np.median(target[valid])
     if settings.median_px > 1:
         smooth = ndimage.median_filter(smooth, settings.median_px)
-    if settings.gaussian_px > 0:
+    if settings.gaussian_px == 0:
+        return smooth
+    if valid is None:
         smooth = ndimage.gaussian_filter(smooth, settings.gaussian_px)
-    return smooth
+    else:
+        weight = ndimage.gaussian_filter(valid.astype(np.float32), settings.gaussian_px)
+        smooth = ndimage.gaussian_filter(smooth * valid, settings.gaussian_px) / np.maximum(weight, 1e-6)
+    return np.asarray(smooth, np.float32)
 
 
 def _doubts(fraction: float, settings: ForegroundSettings) -> list[str]:

@@ -50,6 +50,10 @@ class TargetDescription(Settings):
         None, description="Mean foreground threshold of the training targets in normalised units; None if unknown."
     )
 
+    clip: bool = Field(
+        False, description="Raise what lies below the threshold to it: Spotlight's loss leaves those values free."
+    )
+
     def to_intensity(self, values: Any) -> Any:
         """Map normalised values (number or array) to the intensity range of the training targets."""
         (low, high), (bottom, top) = self.normalised_range, self.intensity_range

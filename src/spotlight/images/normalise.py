@@ -1,24 +1,25 @@
 """Normalisation of a stack by statistics of its own: (image - centre) / standard deviation."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from spotlight.errors import SpotlightError
 from spotlight.images.resample import resample, resampled_shape
 from spotlight.images.stack import Stack
 
-Grid = float | Literal["native"]
+Grid = Annotated[float, Field(gt=0)] | Literal["native"]
 """Edge of the cubic voxels in µm that a network works on, or the stack's own grid."""
 
 
 def valid_voxels(image: NDArray[Any]) -> NDArray[np.bool_] | None:
     """Find zero padding, such as the corners of a rotated or stitched image.
 
-    Exact zeros count as padding when they stand apart from the data: when the gap between zero and the 0.1st
-    percentile of the other values exceeds the distance from there to their median, as it does with a camera offset.
-    In a background-subtracted image zeros are the background, no gap is seen, and all voxels are valid.
+    Exact zeros count as padding when they stand apart from the data, as they do with a camera offset: when the 0.1st
+    percentile of the other values is above a quarter of their 25th percentile and above three grey levels. In a
+    background-subtracted image zeros are the background, the other values begin next to them, and all voxels are valid.
 
     Returns
     -------
@@ -29,8 +30,10 @@ def valid_voxels(image: NDArray[Any]) -> NDArray[np.bool_] | None:
     values = image[nonzero]
     if values.size == image.size or not values.size:
         return None
-    low, middle = np.percentile(values, [0.1, 50])
-    return nonzero if low > middle - low else None
+    low, quarter = np.percentile(values, [0.1, 25])
+    darkest = np.unique(np.partition(values, min(1000, values.size - 1))[:1000])
+    level = np.diff(darkest).min(initial=np.inf) if darkest.size > 1 else 0.0
+    return nonzero if low > quarter / 4 and low > 3 * level else None
 
 
 def mean_and_std(

@@ -32,6 +32,12 @@ class SpotlightLossSettings(Settings):
     reduction: Literal["sample", "batch"] = Field(
         "sample", description="Sums per sample, then their mean (author's later code), or over the whole batch."
     )
+    background: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of a one-sided background term, the mean square of what rises above the threshold where "
+        "there is no foreground. 0 is the paper; without it short runs can stay where everything is foreground.",
+    )
     empty: Literal["skip", "mse"] = Field(
         "skip",
         description="A sample without foreground adds nothing, or its plain squared error (author's later code).",

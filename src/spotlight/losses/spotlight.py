@@ -69,6 +69,10 @@ def spotlight_loss(
         MMSE = Σ M (Y - Ŷ)² / Σ M            Dice = 1 - 2 Σ p M / (Σ p + Σ M + ε),  p = soft threshold of Ŷ - T
         loss = λ MMSE + (1 - λ) Dice         ε = 1e-6
 
+    With ``settings.background`` β > 0, which is not in the paper, the loss adds β Σ (1 - M) max(Ŷ - T, 0)² / Σ (1 - M).
+    Where all is predicted to be foreground, MMSE is at its best constant and the gradient of Dice is almost nil; this
+    term is what pulls the background down from there. It is nil for any background below T.
+
     Computed in float32 whatever autocast says: sums over millions of voxels overflow half precision.
 
     Parameters
@@ -85,7 +89,7 @@ def spotlight_loss(
     Returns
     -------
     LossTerms
-        With the parts "masked_mse" and "dice".
+        With the parts "masked_mse", "dice" and, where it has a weight, "background".
     """
     with torch.autocast(prediction.device.type, enabled=False):
         prediction, target, mask = prediction.float(), target.float(), mask.float()
@@ -107,4 +111,10 @@ def spotlight_loss(
             fallback = torch.where(full, masked_mse, squared.mean(over))
             mse_mean = fallback.mean()
         total = settings.weight * mse_mean + (1 - settings.weight) * dice_mean
-    return LossTerms(total, {"masked_mse": mse_mean.detach(), "dice": dice_mean.detach()})
+        parts = {"masked_mse": mse_mean.detach(), "dice": dice_mean.detach()}
+        if settings.background > 0:
+            excess = ((1 - mask) * (prediction - level).clamp(min=0).square()).sum(over)
+            outside = (excess / (1 - mask).sum(over).clamp(min=1)).mean()
+            total = total + settings.background * outside
+            parts["background"] = outside.detach()
+    return LossTerms(total, parts)

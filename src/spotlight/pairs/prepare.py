@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from scipy import ndimage
 
 from spotlight.foreground import Foreground, ForegroundSettings, find_foreground
 from spotlight.images import resample
@@ -27,6 +28,12 @@ class PreparationSettings(Settings):
         "threshold",
         description="What is subtracted from a target before division by its standard deviation: its foreground "
         "threshold (Spotlight) or its mean (F-net). The loss takes its threshold from here.",
+    )
+    mask_median_px: int = Field(
+        1,
+        ge=1,
+        description="Median window on the network's grid over the target before it is compared with the threshold. 1 "
+        "is the paper's mask; noise makes that mask ragged, and a ragged mask biases the masked error upwards.",
     )
     foreground: ForegroundSettings = ForegroundSettings()
 
@@ -85,7 +92,12 @@ def prepare_pair(pair: Pair, settings: PreparationSettings) -> PreparedPair:
     normalised = resample(normalise(target.data, center, std), shape)
     threshold = (foreground.threshold - center) / std
     own = pair.read_foreground(target)
-    mask = normalised >= threshold if own is None else resample((own.data > 0).astype(np.uint8), shape, order=0) > 0
+    if own is not None:
+        mask = resample((own.data > 0).astype(np.uint8), shape, order=0) > 0
+    elif settings.mask_median_px > 1:
+        mask = ndimage.median_filter(normalised, settings.mask_median_px) >= threshold
+    else:
+        mask = normalised >= threshold
     return PreparedPair(
         name=pair.name,
         input=prepare_input(image, settings.grid),

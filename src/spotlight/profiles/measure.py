@@ -22,7 +22,8 @@ def measure(labels: Stack, intensity: Stack | None = None) -> pd.DataFrame:
 
     Lengths are in µm if the voxel size is known, else in pixels. In three dimensions:
 
-    - ``volume``; ``surface`` of the marching-cubes mesh; ``sphericity`` π^(1/3) (6 volume)^(2/3) / surface;
+    - ``volume``; ``surface`` of the marching-cubes mesh of the body blurred by 0.8 voxels; ``sphericity`` π^(1/3) (6 volume)^(2/3) /
+      surface;
     - ``height`` and ``width``: full axial and lateral size of the ellipsoid with the same second moments,
       2 √5 σ_z and 2 √5 (σ_y² σ_x² - σ_yx²)^(1/4); ``elongation`` is their ratio;
     - ``long_axis``, ``short_axis``: longest and shortest axis of that ellipsoid; ``solidity``: volume over that of the
@@ -78,7 +79,9 @@ def _describe_3d(body: NDArray[np.bool_], places: NDArray[Any], spacing: tuple[f
     covariance = _moments(places, spacing)
     axes = 2 * np.sqrt(5 * np.linalg.eigvalsh(covariance))
     volume = len(places) * float(np.prod(spacing))
-    vertices, faces, _, _ = skmeasure.marching_cubes(body.astype(np.float32), 0.5, spacing=spacing)
+    # A voxel staircase has a tenth more surface than the body it stands for; a little blur takes the steps off.
+    smooth = ndimage.gaussian_filter(np.pad(body, 2).astype(np.float32), 0.8)
+    vertices, faces, _, _ = skmeasure.marching_cubes(smooth, 0.5, spacing=spacing)
     surface = float(skmeasure.mesh_surface_area(vertices, faces))
     height = 2 * np.sqrt(5 * covariance[0, 0])
     width = 2 * np.sqrt(5) * np.linalg.det(covariance[1:, 1:]) ** 0.25

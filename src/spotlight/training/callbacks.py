@@ -95,8 +95,10 @@ def prefixed(validation: dict[str, float]) -> dict[str, float]:
     return {f"validation_{name}": value for name, value in validation.items()}
 
 
-COLUMNS = ("step", "loss", "masked_mse", "dice", "learning_rate")
-VALIDATION_COLUMNS = tuple(f"validation_{n}" for n in ("loss", "foreground_pearson", "masked_mse", "dice"))
+COLUMNS = ("step", "loss", "masked_mse", "dice", "background", "learning_rate")
+VALIDATION_COLUMNS = tuple(
+    f"validation_{n}" for n in ("loss", "foreground_pearson", "masked_mse", "dice", "background")
+)
 
 
 def append_log(path: Path, row: dict[str, float]) -> None:

@@ -312,6 +312,7 @@ def _describe(pairs: list[PreparedPair], experiment: Experiment, dims: int) -> M
                 max(pair.intensity_range[1] for pair in pairs),
             ),
             threshold=float(np.mean([pair.threshold for pair in pairs])),
+            clip=experiment.clip_background,
         ),
     )
 

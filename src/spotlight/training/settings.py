@@ -58,6 +58,11 @@ class Experiment(Settings):
     network: FNetSettings = FNetSettings()
     loss: LossSettings = SpotlightLossSettings()
     training: TrainingSettings = TrainingSettings()
+    clip_background: bool = Field(
+        False,
+        description="Stains of the model have nothing below the foreground threshold. Spotlight's loss does not "
+        "supervise the background there, so its values carry no information.",
+    )
 
 
 def fnet_2018() -> Experiment:

@@ -1,0 +1,44 @@
+"""Small data and a small model that many tests share."""
+
+from pathlib import Path
+
+import pytest
+
+from spotlight.foreground import ForegroundSettings
+from spotlight.networks import FNetSettings
+from spotlight.pairs import PreparationSettings
+from spotlight.simulation import SimulationSettings, simulate_pairs
+from spotlight.simulation.optics import BrightfieldSettings
+from spotlight.training import Experiment, TrainingSettings, train
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+TINY = Experiment(
+    preparation=PreparationSettings(foreground=ForegroundSettings(median_px=1, gaussian_px=0)),
+    network=FNetSettings(depth=2, mult_chan=4),
+    training=TrainingSettings(
+        steps=12, batch_size=2, validate_every=4, checkpoint_every=4, learning_rate=3e-3, precision="float32"
+    ),
+)
+"""An experiment of seconds."""
+
+
+def real_data(name: str) -> Path:
+    """A real file that is not part of the project; the test is skipped where it is absent."""
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"real data {name} is not on this machine")
+    return path
+
+
+@pytest.fixture(scope="session")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Simulated pairs: two to train, one to validate, one to test, 32x64x64 voxels each."""
+    settings = SimulationSettings(shape=(32, 64, 64), brightfield=BrightfieldSettings(source_points=5))
+    return simulate_pairs(tmp_path_factory.mktemp("data"), {"train": 2, "val": 1, "test": 1}, settings, seed=3)
+
+
+@pytest.fixture(scope="session")
+def model_folder(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained model folder."""
+    return train(manifest, tmp_path_factory.mktemp("models") / "tiny", TINY)

@@ -1,0 +1,107 @@
+"""The rules of the house: who may import whom, who may print, and what is written whole."""
+
+import ast
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+import spotlight
+from spotlight.errors import SpotlightError
+from spotlight.files import whole_file, write_text
+
+SOURCE = Path(spotlight.__file__).parent
+ROAD = [
+    ["errors", "version", "files", "settings"],
+    ["images", "networks", "losses", "tiles"],
+    ["foreground"],
+    ["simulation"],
+    ["pairs"],
+    ["model"],
+    ["training", "import_fnet"],
+    ["prediction"],
+    ["segmentation", "profiles", "metrics"],
+    ["evaluation"],
+    ["report"],
+    ["demo"],
+    ["cli"],
+]
+STATION = {room: number for number, rooms in enumerate(ROAD) for room in rooms}
+OUTSIDERS = {"networks": {"settings"}, "losses": {"settings"}, "tiles": set()}
+"""Rooms that know nothing of files, and what little of ours they may import."""
+
+
+def modules() -> list[tuple[str, Path]]:
+    files = sorted(SOURCE.rglob("*.py"))
+    return [(f.relative_to(SOURCE).parts[0].removesuffix(".py"), f) for f in files if f != SOURCE / "__init__.py"]
+
+
+def imports(tree: ast.AST) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("spotlight."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("spotlight.")}
+    return found
+
+
+@pytest.mark.parametrize(("room", "file"), modules(), ids=lambda v: str(getattr(v, "name", v)))
+def test_a_station_imports_only_what_lies_behind_it(room: str, file: Path) -> None:
+    needed = imports(ast.parse(file.read_text())) - {room}
+    ahead = {other for other in needed if STATION[other] >= STATION[room] and STATION[other] > 0}
+    assert ahead == set()
+    if room in OUTSIDERS:
+        assert needed <= OUTSIDERS[room]
+
+
+def test_nothing_but_the_command_line_prints() -> None:
+    for room, file in modules():
+        calls = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Call)]
+        names = {n.func.id for n in calls if isinstance(n.func, ast.Name)}
+        assert room == "cli" or "print" not in names, file
+
+
+def test_every_public_name_has_a_home() -> None:
+    for name in spotlight.__all__:
+        assert getattr(spotlight, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        spotlight.nonsense  # noqa: B018
+    assert len(spotlight.__all__) <= 25
+
+
+def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file.txt"
+    write_text(path, "first")
+    with pytest.raises(ValueError, match="halfway"), whole_file(path) as temporary:
+        temporary.write_text("sec")
+        raise ValueError("halfway")
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask()
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "first")
+    with pytest.raises(SpotlightError, match=r"file\.txt: cannot be written \(the disk is full") as caught:
+        with whole_file(path) as temporary:
+            temporary.symlink_to("/dev/full")
+            temporary.write_text("second")
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__.errno == errno.ENOSPC
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_in_the_way_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file.txt").mkdir()
+    with pytest.raises(SpotlightError, match="a folder of that name is in the way"):
+        write_text(tmp_path / "file.txt", "x")

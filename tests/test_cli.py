@@ -1,0 +1,96 @@
+"""The command line as a user meets it: prompt, whole, and with errors of one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from conftest import TINY
+from spotlight import read
+from spotlight.version import __version__
+
+
+def spotlight(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from spotlight.cli import main; sys.argv[0] = 'spotlight'; main()"
+    environment = os.environ | {"PYTHONWARNINGS": "default", "NO_COLOR": "1", "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=environment
+    )
+
+
+def test_help_answers_without_loading_anything_heavy() -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom spotlight.cli import app\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "print([m for m in ('torch', 'numpy', 'pydantic', 'skimage', 'lightning') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_version() -> None:
+    assert spotlight("--version").stdout.strip() == __version__
+
+
+def test_from_files_to_a_page(manifest: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "experiment.yaml"
+    settings.write_text(TINY.to_yaml())
+    trained = spotlight("train", manifest, "--to", "model", "--settings", settings, "--steps", "8", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert "model: model" in trained.stdout
+    assert "training  8/8" in trained.stderr
+    assert "Warning" not in trained.stderr
+
+    field = manifest.parent / "field-03.ome.tif"
+    stained = spotlight("predict", "model", field, "--to", "stains", cwd=tmp_path)
+    assert stained.stdout.strip() == "stains/field-03-stain.ome.tif"
+    assert read(tmp_path / "stains/field-03-stain.ome.tif").shape == (32, 64, 64)
+
+    options = tmp_path / "segmentation.yaml"
+    options.write_text("min_size: 20\nclear_border: false\n")
+    found = spotlight("segment", field, "--channel", "DNA", "--to", "nuclei", "--settings", options, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    table = pd.read_csv(tmp_path / "nuclei/field-03-nuclei.csv")
+    assert len(table) == read(tmp_path / "nuclei/field-03-labels.ome.tif").data.max()
+
+    judged = spotlight("evaluate", manifest, "--model", "model", "--to", "evaluation", cwd=tmp_path)
+    assert judged.returncode == 0, judged.stderr
+    assert "mean AP" in judged.stdout
+    assert (tmp_path / "evaluation/report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "absent.csv", "--to", "m"], "absent.csv: no such file or folder"),
+        (["train", "{manifest}", "--to", "m", "--protocol", "unet"], "unknown protocol 'unet'"),
+        (["train", "{manifest}", "--to", "m", "--steps", "0"], "training.steps"),
+        (["train", "{manifest}", "--to", "m", "--grid", "fine"], "preparation.grid"),
+        (["predict", "absent", "x.tif", "--to", "o"], "absent: has no model.yaml"),
+        (["predict", "{model}", "absent.tif", "--to", "o"], "absent.tif: no such file"),
+        (["predict", "{model}", "{labels}", "--to", "o", "--voxel-size", "1"], "two or three lengths"),
+        (["segment", "{field}", "--to", "o"], "has 2 channels (0: Brightfield, 1: DNA)"),
+        (["segment", "{field}", "--channel", "1", "--to", "o", "--settings", "{manifest}"], "pairs.csv"),
+        (["evaluate", "{manifest}", "--model", "{model}", "--split", "x", "--to", "o"], "no pair has the split 'x'"),
+        (["import-fnet", "{manifest}", "--to", "o"], "cannot be loaded as a checkpoint"),
+        (["simulate", "--to", "o", "--settings", "absent.yaml"], "absent.yaml: cannot be read"),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing_behind(
+    arguments: list[str], message: str, manifest: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    places = {
+        "manifest": manifest,
+        "model": model_folder,
+        "field": manifest.parent / "field-03.ome.tif",
+        "labels": manifest.parent / "field-03-labels.ome.tif",
+    }
+    result = spotlight(*[a.format(**places) for a in arguments], cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.rglob("*")) == []

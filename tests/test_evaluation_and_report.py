@@ -1,0 +1,189 @@
+"""Evaluation writes tables that agree with the metrics, and a page that works in a browser without a network."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from spotlight import SpotlightError, load_model, read
+from spotlight.evaluation import Evaluation, EvaluationSettings, evaluate, summarise
+from spotlight.images import Stack
+from spotlight.metrics import score_instances, score_pixels
+from spotlight.pairs import read_manifest
+from spotlight.report import write_report
+from spotlight.report.text import score_text
+from spotlight.segmentation import SegmentationSettings, clean_truth
+
+SETTINGS = EvaluationSettings(segmentation=SegmentationSettings(min_size=20, clear_border=False))
+
+
+@pytest.fixture(scope="module")
+def evaluation(manifest: Path, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    folder = tmp_path_factory.mktemp("evaluation")
+    result = evaluate({"first": model_folder, "second": model_folder}, manifest, folder, SETTINGS)
+    write_report(folder, "A <title>", ["A remark & more."])
+    return result
+
+
+def test_scores_are_those_of_the_written_stains_and_labels(
+    evaluation: Evaluation, manifest: Path, model_folder: Path
+) -> None:
+    pair = read_manifest(manifest)[-1]
+    target = pair.read_target()
+    truth = pair.read_labels(target)
+    assert truth is not None
+    rows = evaluation.scores.set_index("method")
+    assert rows.index.tolist() == ["target", "first", "second"]
+    stain = read(evaluation.folder / "stains" / "first" / "field-03.ome.tif")
+    low, high = load_model(model_folder).description.target.intensity_range
+    import yaml
+
+    record = yaml.safe_load((evaluation.folder / "evaluation.yaml").read_text())
+    mask = target.data >= record["stacks"][0]["threshold"]
+    for name, value in score_pixels(target.data, stain.data, mask, high - low).items():
+        assert rows.loc["first", name] == pytest.approx(value)
+    labels = read(evaluation.folder / "labels" / "first" / "field-03.ome.tif")
+    clean = clean_truth(truth, SETTINGS.segmentation)
+    scores = score_instances(clean.data, labels.data)
+    assert rows.loc["first", "ap50"] == scores.average_precision[0.5]
+    assert rows.loc["first", "true_nuclei"] == clean.data.max()
+    numbers = rows.drop(columns="stack").astype(float)
+    pd.testing.assert_series_equal(numbers.loc["first"], numbers.loc["second"], check_names=False)
+    assert np.isnan(rows.loc["target", "psnr"])
+
+
+def test_tables_on_disk_are_those_in_memory(evaluation: Evaluation) -> None:
+    for name in ("scores", "average_precision", "nuclei", "histograms"):
+        table = pd.read_csv(evaluation.folder / f"{name}.csv")
+        memory = getattr(evaluation, name)
+        assert table.shape == memory.shape
+        assert table.columns.tolist() == memory.columns.tolist()
+    shares = evaluation.histograms.groupby("method")["share"].sum()
+    assert shares.tolist() == pytest.approx([1, 1, 1])
+    assert summarise(evaluation.scores).shape[0] == 3
+
+
+def test_without_labels_the_segmented_target_is_the_truth(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
+    pair = replace(read_manifest(manifest)[-1], labels=None)
+    result = evaluate(model_folder, [pair], tmp_path, SETTINGS)
+    assert result.scores["method"].tolist() == [model_folder.name]
+    page = write_report(tmp_path).read_text()
+    assert "segmentation of the target" in page
+
+
+def test_two_dimensional_stacks_are_evaluated_too(tmp_path: Path) -> None:
+    from conftest import TINY
+    from spotlight.training import train
+    from test_segmentation import ellipsoid
+
+    rng = np.random.default_rng(0)
+    truth = np.zeros((120, 130), bool)
+    for center in ((30, 30), (30, 80), (80, 50)):
+        truth |= ellipsoid(truth.shape, center, (12, 9), (1, 1))
+    image = rng.normal(100 + 40 * truth, 5)
+    target = rng.normal(100 + 200 * truth, 5)
+    Stack(np.stack([image, target]).astype(np.uint16), "CYX", None, ("Phase", "DNA")).save(tmp_path / "d" / "a.ome.tif")
+    experiment = TINY.model_copy(update={"preparation": TINY.preparation.model_copy(update={"grid": "native"})})
+    channels = {"input_channel": "Phase", "target_channel": "DNA"}
+    folder = train(tmp_path / "d", tmp_path / "model", experiment, **channels)
+    pixels = SegmentationSettings(voxel_um=None, min_size=50, max_size=5000, seed_distance_um=5, clahe_clip=0)
+    result = evaluate(folder, tmp_path / "d", tmp_path / "out", EvaluationSettings(segmentation=pixels), **channels)
+    assert result.scores["true_nuclei"].tolist() == [3]
+    assert {"area_error", "psnr"} <= set(result.scores.columns) | {"area_error"}
+    assert write_report(tmp_path / "out").exists()
+
+
+def test_nothing_to_evaluate(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
+    pairs = [pair for pair in read_manifest(manifest) if pair.split == "train"]
+    with pytest.raises(SpotlightError, match="no pair has the split 'test'"):
+        evaluate(model_folder, pairs, tmp_path)
+    with pytest.raises(SpotlightError, match="cannot be named 'target'"):
+        evaluate({"target": model_folder}, manifest, tmp_path)
+    with pytest.raises(SpotlightError, match=r"evaluation\.yaml"):
+        write_report(tmp_path)
+
+
+def test_the_table_as_text() -> None:
+    scores = pd.DataFrame(
+        {"stack": ["a", "b"] * 3, "method": ["target"] * 2 + ["f"] * 2 + ["s"] * 2}
+        | {"mean_ap": [0.9, 0.7, 0.2, 0.4, 0.5, 0.5], "volume_error": [0.0, 0.1, 0.5, 0.7, -0.1, 0.0]}
+        | {"psnr": [np.nan, np.nan, 20, 22, 18, 19]}
+    )
+    lines = score_text(scores).splitlines()
+    assert re.split(r"\s{2,}", lines[1]) == ["mean AP", "0.800 ± 0.141", "0.300 ± 0.141", "0.500 ± 0.000 *"]
+    assert re.split(r"\s{2,}", lines[2]) == ["volume error", "+5.0% ± 7.1%", "+60.0% ± 14.1%", "-5.0% ± 7.1% *"]
+    assert lines[3].split()[-7:] == ["21.00", "±", "1.41", "*", "18.50", "±", "0.71"]
+
+
+# --- the page in a browser -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine; the page is not tested in a browser")
+    from playwright.sync_api import sync_playwright
+
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield running
+        running.close()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+def test_the_page_works_offline_on_desktop_and_phone(
+    browser: Any, evaluation: Evaluation, width: int, height: int
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": height})
+    requests: list[str] = []
+    complaints: list[str] = []
+    page.on("request", lambda r: requests.append(r.url))
+    page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda e: complaints.append(str(e)))
+    page.goto((evaluation.folder / "report.html").as_uri())
+    assert page.title() == "A <title>"
+
+    shown = page.locator("figure[data-view=first] img.plane")
+    slider = page.locator("section.stack input[type=range]")
+    before = shown.get_attribute("src")
+    assert shown.evaluate("i => i.complete && i.naturalWidth") == 64
+    slider.fill("3")
+    assert page.locator("section.stack output").text_content() == "4"
+    after = shown.get_attribute("src")
+    assert before != after
+    assert shown.evaluate("async i => { await i.decode(); return i.naturalWidth }") == 64
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("section.stack output").text_content() == "5"
+
+    outline = page.locator("figure[data-view=first] .frame:not(.cut) img.outline")
+    assert outline.is_visible()
+    page.locator("section.stack input[type=checkbox]").uncheck()
+    assert not outline.is_visible()
+
+    assert page.locator("table#scores tbody tr").count() == 3
+    assert page.locator(".figure svg").count() == 2
+    # Nothing sticks out of the page sideways.
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert complaints == []
+    assert [u for u in requests if not u.startswith(("file:", "data:"))] == []
+    page.close()
+
+
+def test_the_page_holds_everything_itself(evaluation: Evaluation) -> None:
+    html = (evaluation.folder / "report.html").read_text()
+    assert not re.search(r'(?:src|href)="(?!data:|#)[^"]', html)
+    assert "http://" not in re.sub(r'xmlns[:\w]*="[^"]*"|"http://www\.w3\.org[^"]*"', "", html)
+    pictures = json.loads(re.search(r'id="pictures">(.*?)</script>', html, re.S)[1])
+    assert len(pictures["field-03"]["first"]["image"]) == 32
+    assert "&lt;title&gt;" in html
+    assert "A remark &amp; more." in html

@@ -1,0 +1,257 @@
+"""Stacks and TIFF files: what is stated is read, what is missing is asked for, what is broken is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from conftest import real_data
+from spotlight.errors import SpotlightError
+from spotlight.images import Stack, parse_region, read, resample, resampled_shape
+from spotlight.images.normalise import mean_and_std, normalise, prepare_input, valid_voxels
+
+
+def ramp(*shape: int, dtype: str = "uint16") -> NDArray[np.generic]:
+    return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+
+
+# --- reading and writing ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32", "float32"])
+@pytest.mark.parametrize(
+    ("axes", "shape"), [("YX", (9, 7)), ("ZYX", (5, 9, 7)), ("CZYX", (2, 5, 9, 300)), ("CYX", (3, 270, 300))]
+)
+def test_what_is_written_is_read_back(tmp_path: Path, axes: str, shape: tuple[int, ...], dtype: str) -> None:
+    size = (0.29, 0.108, 0.11)[-len(axes.replace("C", "")) :]
+    channels = ("one", "two", "three")[: shape[0]] if "C" in axes else ("only",)
+    stack = Stack(ramp(*shape, dtype=dtype), axes, size, channels, origin="test")
+    path = stack.save(tmp_path / "a file.ome.tif")
+    back = read(path)
+    assert (back.axes, back.channels, back.voxel_size) == (axes, channels, pytest.approx(size))
+    assert back.data.dtype == stack.data.dtype
+    np.testing.assert_array_equal(back.data, stack.data)
+    with tifffile.TiffFile(path) as tif:
+        assert "<Description>test</Description>" in tif.ome_metadata
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.permutations("TCZYX"), st.integers(1, 3), st.integers(1, 3))
+def test_any_stored_order_comes_out_as_tczyx(order: list[str], channels: int, planes: int) -> None:
+    import tempfile
+
+    sizes = {"T": 1, "C": channels, "Z": planes, "Y": 8, "X": 6}
+    axes = "".join(order)
+    if not axes.endswith("YX"):  # tifffile's OME writer keeps planes whole
+        axes = axes.replace("Y", "").replace("X", "") + "YX"
+    data = ramp(*(sizes[a] for a in axes))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.ome.tif"
+        tifffile.imwrite(path, data, ome=True, metadata={"axes": axes}, photometric="minisblack")
+        stack = read(path, axes=None)
+    expected = data.transpose([axes.index(a) for a in "TCZYX"])[0]
+    np.testing.assert_array_equal(np.squeeze(stack.data), np.squeeze(expected))
+
+
+def test_units_and_imagej(tmp_path: Path) -> None:
+    path = tmp_path / "nm.ome.tif"
+    metadata = {"axes": "ZYX", "PhysicalSizeZ": 290, "PhysicalSizeZUnit": "nm"}
+    metadata |= {f"PhysicalSize{a}": 0.000108 for a in "XY"} | {f"PhysicalSize{a}Unit": "mm" for a in "XY"}
+    tifffile.imwrite(path, ramp(3, 4, 5), ome=True, metadata=metadata, photometric="minisblack")
+    assert read(path).voxel_size == pytest.approx((0.29, 0.108, 0.108))
+
+    imagej = tmp_path / "imagej.tif"
+    tifffile.imwrite(
+        imagej,
+        ramp(3, 2, 4, 5),
+        imagej=True,
+        resolution=(1 / 0.2, 1 / 0.25),
+        metadata={"axes": "ZCYX", "spacing": 0.5, "unit": "um"},
+    )
+    stack = read(imagej)
+    assert stack.axes == "CZYX"
+    assert stack.voxel_size == pytest.approx((0.5, 0.25, 0.2))
+
+
+def test_a_missing_voxel_size_is_asked_for(tmp_path: Path) -> None:
+    tifffile.imwrite(
+        tmp_path / "x.ome.tif",
+        ramp(3, 4, 5),
+        ome=True,
+        photometric="minisblack",
+        metadata={"axes": "ZYX", "PhysicalSizeX": 0.1},
+    )
+    stack = read(tmp_path / "x.ome.tif")
+    assert stack.voxel_size is None
+    with pytest.raises(SpotlightError, match=r"x\.ome\.tif.*no voxel size.*--voxel-size"):
+        stack.require_voxel_size()
+    assert read(tmp_path / "x.ome.tif", voxel_size=(1, 2, 3)).voxel_size == (1, 2, 3)
+
+
+def test_missing_axes_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "plain.tif"
+    tifffile.imwrite(path, ramp(3, 4, 5), metadata=None, photometric="minisblack")
+    with pytest.raises(SpotlightError, match="does not state its axes.*axes="):
+        read(path)
+    assert read(path, axes="ZYX").axes == "ZYX"
+    with pytest.raises(SpotlightError, match="2 letters"):
+        read(path, axes="YX")
+
+
+def test_broken_files(tmp_path: Path) -> None:
+    whole = Stack(np.random.default_rng(0).integers(0, 60000, (6, 40, 40)).astype(np.uint16), "ZYX").save(
+        tmp_path / "whole.ome.tif"
+    )
+    content = whole.read_bytes()
+    for share in (0.02, 0.3, 0.6, 0.9, 0.99):
+        cut = tmp_path / "cut.tif"
+        cut.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(SpotlightError, match=r"cut\.tif"):
+            read(cut)
+    (tmp_path / "text.tif").write_text("no image")
+    with pytest.raises(SpotlightError, match=r"text\.tif.*cannot be read as TIFF"):
+        read(tmp_path / "text.tif")
+    with pytest.raises(SpotlightError, match="no such file"):
+        read(tmp_path / "absent.tif")
+    with pytest.raises(SpotlightError, match="Give a TIFF"):
+        (tmp_path / "x.png").touch()
+        read(tmp_path / "x.png")
+
+
+def test_an_uncompressed_truncated_file(tmp_path: Path) -> None:
+    path = tmp_path / "raw.tif"
+    tifffile.imwrite(path, ramp(8, 50, 50), imagej=True, metadata={"axes": "ZYX"})
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(SpotlightError, match=r"raw\.tif"):
+        read(path)
+
+
+def test_several_images_or_timepoints_in_a_file(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "two.ome.tif", ome=True) as writer:
+        writer.write(ramp(4, 5), metadata={"axes": "YX"}, photometric="minisblack")
+        writer.write(ramp(6, 7), metadata={"axes": "YX"}, photometric="minisblack")
+    with pytest.raises(SpotlightError, match="holds 2 images"):
+        read(tmp_path / "two.ome.tif")
+    tifffile.imwrite(
+        tmp_path / "t.ome.tif", ramp(3, 4, 5), ome=True, metadata={"axes": "TYX"}, photometric="minisblack"
+    )
+    with pytest.raises(SpotlightError, match="3 timepoints"):
+        read(tmp_path / "t.ome.tif")
+
+
+def test_real_files_state_what_their_readme_says() -> None:
+    pair = read(real_data("allen_dna_3d/brightfield_dna.ome.tif"))
+    assert (pair.axes, pair.shape, pair.channels) == ("CZYX", (2, 32, 128, 128), ("Brightfield", "DNA"))
+    assert pair.voxel_size == pytest.approx((0.3, 0.3, 0.3))
+    field = read(real_data("phase_nuclei_2d/s10.ome.tif"), channel="Nuclei")
+    assert (field.axes, field.shape, field.voxel_size) == ("YX", (2048, 2048), None)
+    with pytest.raises(SpotlightError, match="does not state its axes"):
+        read(real_data("metric_parity/tiny_nuclei_3d.tif"))
+
+
+# --- stacks ----------------------------------------------------------------------------------------------------------
+
+
+def test_channels_by_name_and_index() -> None:
+    stack = Stack(ramp(2, 3, 4), "CYX", None, ("BF", "DNA"), "file")
+    assert np.array_equal(stack.channel("DNA").data, stack.data[1])
+    assert stack.channel("0").channels == ("BF",)
+    assert stack.channel(1).channels == ("DNA",)
+    for which in ("RNA", 2, "-1", -1):
+        with pytest.raises(SpotlightError, match="channels here: 0: BF, 1: DNA"):
+            stack.channel(which)
+    with pytest.raises(SpotlightError, match="has 2 channels"):
+        stack.channel(None)
+    single = Stack(ramp(3, 4), "YX", None, ("BF",))
+    assert single.channel("BF") is single.channel(None) is single
+    with pytest.raises(SpotlightError, match="no channel 'DNA'"):
+        single.channel("DNA")
+
+
+@pytest.mark.parametrize(
+    ("data", "axes", "size", "message"),
+    [
+        (ramp(3, 4), "XY", None, "in that order"),
+        (ramp(3, 4), "ZYX", None, "3 dimensions"),
+        (ramp(3, 4), "YX", (1.0,), "positive lengths"),
+        (ramp(3, 4), "YX", (0.1, -1.0), "positive lengths"),
+        (ramp(3, 4), "YX", (0.1, np.nan), "positive lengths"),
+    ],
+)
+def test_stacks_that_cannot_be(data: NDArray[np.generic], axes: str, size: tuple[float, ...], message: str) -> None:
+    with pytest.raises(SpotlightError, match=message):
+        Stack(data, axes, size)
+
+
+def test_values_that_are_no_numbers_are_named() -> None:
+    data = np.zeros((2, 3, 4), np.float32)
+    data[1, 0, 2] = np.nan
+    data[1, 2, 2] = np.inf
+    with pytest.raises(SpotlightError, match=r"2 values are NaN or infinite, the first at ZYX index \(1, 0, 2\)"):
+        Stack(data, "ZYX").require_finite()
+
+
+def test_regions() -> None:
+    stack = Stack(ramp(4, 5, 6), "ZYX")
+    region = parse_region(" : , 1:3, :-2", "ZYX", "x")
+    assert stack.crop(region).shape == (4, 2, 4)
+    for text in ("1:2", "a:b, :, :", "1, 2, 3", "1:2:3, :, :"):
+        with pytest.raises(SpotlightError, match="start:stop for each of ZYX"):
+            parse_region(text, "ZYX", "x")
+    with pytest.raises(SpotlightError, match="empty"):
+        stack.crop(parse_region("4:, :, :", "ZYX", "x"))
+
+
+# --- resampling and normalisation ------------------------------------------------------------------------------------
+
+
+def test_published_sizes_and_values() -> None:
+    """65x624x924 at 0.29x0.108x0.108 µm becomes 65x232x344, as scipy's zoom with the published factors gives."""
+    assert resampled_shape((65, 624, 924), (0.29, 0.108, 0.108), (0.29,) * 3) == (65, 232, 344)
+    image = np.random.default_rng(0).normal(size=(3, 62, 92)).astype(np.float32)
+    expected = ndimage.zoom(image, (1, 0.37241, 0.37241), order=3, mode="nearest")
+    np.testing.assert_allclose(resample(image, expected.shape), expected, atol=1e-5)
+
+
+def test_resampling_there_and_back_keeps_a_smooth_image() -> None:
+    image = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(20, 40, 44)), 4).astype(np.float32)
+    image /= image.std()
+    back = resample(resample(image, (30, 29, 31)), image.shape)
+    assert np.abs(back - image).max() < 0.05
+    labels = (image > 1).astype(np.int32) * 7
+    assert set(np.unique(resample(labels, (31, 50, 45), order=0))) == {0, 7}
+
+
+def test_normalisation_comes_before_resampling() -> None:
+    rng = np.random.default_rng(1)
+    data = rng.integers(100, 900, (10, 30, 30)).astype(np.uint16)
+    stack = Stack(data, "ZYX", (0.29, 0.145, 0.145))
+    z = (data - data.mean()) / data.std()
+    expected = ndimage.zoom(z, (1, 0.5, 0.5), order=3, mode="nearest")
+    np.testing.assert_allclose(prepare_input(stack, 0.29), expected, atol=1e-4)
+    np.testing.assert_allclose(prepare_input(stack, "native"), z, atol=1e-6)
+
+
+def test_constant_images_are_refused() -> None:
+    with pytest.raises(SpotlightError, match="flat is constant|flat: is constant"):
+        mean_and_std(np.full((4, 4), 7), name="flat")
+    assert normalise(np.array([1, 3]), 2, 0.5).tolist() == [-2, 2]
+
+
+def test_zero_padding_is_told_from_a_dark_background() -> None:
+    rng = np.random.default_rng(2)
+    camera = rng.normal(100, 5, (40, 40)).round().clip(1)
+    padded = np.pad(camera, 6)
+    valid = valid_voxels(padded)
+    assert valid is not None
+    np.testing.assert_array_equal(valid, padded > 0)
+    subtracted = (rng.normal(0, 5, (40, 40)) + 50 * (rng.uniform(size=(40, 40)) < 0.2)).round().clip(0)
+    assert (subtracted == 0).mean() > 0.3
+    assert valid_voxels(subtracted) is None
+    assert valid_voxels(camera) is None

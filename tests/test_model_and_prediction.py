@@ -1,0 +1,166 @@
+"""The model folder keeps what it promises, and refuses what it can tell is wrong."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from spotlight import SpotlightError, load_model, read
+from spotlight.images import Stack
+from spotlight.model import TargetDescription, read_description
+from spotlight.pairs import read_manifest
+from spotlight.prediction import Model, PredictionSettings
+
+
+@pytest.fixture(scope="module")
+def model(model_folder: Path) -> Model:
+    return load_model(model_folder)
+
+
+@pytest.fixture(scope="module")
+def image(manifest: Path) -> Stack:
+    return read_manifest(manifest)[-1].read_input()
+
+
+@pytest.fixture
+def copy(model_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(model_folder, tmp_path / "copy"))
+
+
+def test_a_stain_is_on_the_inputs_grid_with_its_facts(model: Model, manifest: Path, tmp_path: Path) -> None:
+    pair = read_manifest(manifest)[-1]
+    stain = model.predict(pair.input)  # the channel is found by the name it had in training
+    assert (stain.axes, stain.shape, stain.voxel_size) == ("ZYX", (32, 64, 64), (0.29,) * 3)
+    assert stain.data.dtype == np.float32
+    assert stain.channels == ("DNA (virtual)",)
+    saved = read(stain.save(tmp_path / "stain.ome.tif"))
+    assert saved.channels == ("DNA (virtual)",)
+    np.testing.assert_array_equal(saved.data, stain.data)
+
+
+def test_path_stack_and_array_give_the_same(model: Model, manifest: Path, image: Stack) -> None:
+    from_path = model.predict(read_manifest(manifest)[-1].input)
+    for source in (image, image.data):
+        np.testing.assert_array_equal(model.predict(source).data, from_path.data)
+
+
+def test_intensities_are_the_affine_map_of_normalised_values(model: Model, image: Stack) -> None:
+    target = model.description.target
+    normalised = model.predict(image, normalised=True).data
+    (low, high), (bottom, top) = target.normalised_range, target.intensity_range
+    expected = bottom + (normalised - low) / (high - low) * (top - bottom)
+    np.testing.assert_allclose(model.predict(image).data, expected, rtol=1e-4)
+    assert TargetDescription(center="mean", normalised_range=(-1, 3), intensity_range=(100, 500)).to_intensity(
+        np.array([-1.0, 3.0, 0.0])
+    ).tolist() == [100, 500, 200]
+
+
+def test_clipping_raises_the_background_to_the_threshold(model: Model, image: Stack) -> None:
+    free = model.predict(image, normalised=True, clip=False).data
+    clipped = model.predict(image, normalised=True, clip=True).data
+    np.testing.assert_array_equal(clipped, np.maximum(free, 0))
+
+
+def test_tiles_agree_with_the_whole_where_their_context_is_the_same(model: Model, image: Stack) -> None:
+    whole = model.predict(image, normalised=True).data
+    tiles = PredictionSettings(tile=(32, 48, 48), overlap=(0, 40, 40))
+    tiled = model.predict(image, normalised=True, settings=tiles).data
+    assert np.abs(tiled - whole).mean() < 0.1 * whole.std()
+
+
+def test_bf16_is_close(model: Model, image: Stack) -> None:
+    exact = model.predict(image, normalised=True).data
+    half = model.predict(image, normalised=True, settings=PredictionSettings(precision="bf16")).data
+    assert np.sqrt(np.mean((half - exact) ** 2)) < 0.02 * exact.std()
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 16), (17, 33, 70), (48, 20, 31)])
+def test_any_size_from_the_least_on(model: Model, shape: tuple[int, ...]) -> None:
+    image = np.random.default_rng(0).normal(1000, 50, shape)
+    assert model.predict(image).shape == shape
+
+
+def test_other_voxel_sizes_within_tolerance_are_resampled(model: Model, image: Stack) -> None:
+    stain = model.predict(replace(image, voxel_size=(0.31, 0.27, 0.27)))
+    assert stain.shape == image.shape
+    assert stain.voxel_size == (0.31, 0.27, 0.27)
+
+
+def test_inputs_that_the_model_was_not_made_for(model: Model, image: Stack) -> None:
+    coarse = replace(image, voxel_size=(0.29, 0.65, 0.65))
+    with pytest.raises(SpotlightError, match=r"voxels of 0.29 x 0.65 x 0.65 µm.*trained on 0.29 x 0.29 x 0.29"):
+        model.predict(coarse)
+    assert model.predict(coarse, any_voxel_size=True).shape == image.shape
+    with pytest.raises(SpotlightError, match="no voxel size"):
+        model.predict(replace(image, voxel_size=None))
+    with pytest.raises(SpotlightError, match="has axes YX .* stains ZYX"):
+        model.predict(Stack(image.data[0], "YX", (0.29, 0.29)))
+    with pytest.raises(SpotlightError, match="too thin: 3 voxels along Z"):
+        model.predict(image.crop((slice(0, 3), slice(None), slice(None))))
+    with pytest.raises(SpotlightError, match="is constant"):
+        model.predict(np.ones((32, 32, 32)))
+    with pytest.raises(SpotlightError, match="NaN"):
+        model.predict(np.where(np.arange(32) == 5, np.nan, image.data[:, :, :32]))
+    with pytest.raises(SpotlightError, match="has 2 channels"):
+        model.predict(Stack(np.stack([image.data] * 2), "CZYX", (0.29,) * 3))
+    with pytest.raises(SpotlightError, match="no channel 'GFP'"):
+        model.predict(image, channel="GFP")
+    with pytest.raises(SpotlightError, match="tile must be 3 numbers"):
+        model.predict(image, settings=PredictionSettings(tile=(64, 64)))
+    with pytest.raises(SpotlightError, match="device 'tpu'"):
+        model.predict(image, settings=PredictionSettings(device="tpu"))
+
+
+def test_a_folder_says_all_that_a_prediction_depends_on(model_folder: Path) -> None:
+    description = read_description(model_folder)
+    assert description.input.channel == "Brightfield"
+    assert description.target.channel == "DNA"
+    assert description.input.voxel_size == ((0.29, 0.29),) * 3
+    assert description.training["settings"]["loss"]["kind"] == "spotlight"
+    assert description.training["data"]["train"] == ["field-00", "field-01"]
+    assert len(description.training["data"]["digest"]) == 16
+    assert description.versions["torch"] == torch.__version__
+
+
+def edit(folder: Path, **changes: object) -> None:
+    path = folder / "model.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+
+
+def test_damaged_folders(copy: Path, tmp_path: Path) -> None:
+    edit(copy, format=99)
+    with pytest.raises(SpotlightError, match=r"format 99.*pip install --upgrade"):
+        load_model(copy)
+    edit(copy, format=1, networc={})
+    with pytest.raises(SpotlightError, match="unknown setting 'networc'; did you mean 'network'"):
+        load_model(copy)
+    (copy / "model.yaml").write_text("a: [")
+    with pytest.raises(SpotlightError, match="not valid YAML"):
+        load_model(copy)
+    (copy / "model.yaml").unlink()
+    with pytest.raises(SpotlightError, match="training has not finished"):
+        load_model(copy)
+    with pytest.raises(SpotlightError, match="give a model folder"):
+        load_model(tmp_path)
+
+
+def test_damaged_weights(copy: Path) -> None:
+    weights = copy / "weights.safetensors"
+    content = weights.read_bytes()
+    for broken in (content[:1000], b"", b"\x00" * 100, content[:-4]):
+        weights.write_bytes(broken)
+        with pytest.raises(SpotlightError, match="weights cannot be loaded"):
+            load_model(copy)
+    weights.unlink()
+    with pytest.raises(SpotlightError, match=r"has no weights\.safetensors"):
+        load_model(copy)
+
+
+def test_weights_of_another_network(copy: Path) -> None:
+    edit(copy, network={"depth": 3, "mult_chan": 4})
+    with pytest.raises(SpotlightError, match="weights cannot be loaded"):
+        load_model(copy)

@@ -1,0 +1,80 @@
+"""Patches: exact search for foreground, uniform and repeatable draws."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from spotlight.errors import SpotlightError
+from spotlight.foreground import least_foreground_voxels
+from spotlight.pairs.patches import PatchSampler, orient, patch_starts, window_sums
+
+
+@settings(deadline=None)
+@given(npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=3, min_side=1, max_side=7)), st.data())
+def test_window_sums_count_as_a_loop_does(mask: np.ndarray, data: st.DataObject) -> None:
+    window = tuple(data.draw(st.integers(1, n)) for n in mask.shape)
+    sums = window_sums(mask, window)
+    assert sums.shape == tuple(n - w + 1 for n, w in zip(mask.shape, window, strict=True))
+    for start in np.ndindex(*sums.shape):
+        box = tuple(slice(s, s + w) for s, w in zip(start, window, strict=True))
+        assert sums[start] == mask[box].sum()
+
+
+def test_a_thousandth_of_the_published_patch() -> None:
+    assert least_foreground_voxels((32, 64, 64), 0.001) == 132
+    assert least_foreground_voxels((32, 64, 64), 0.0) == 0
+
+
+def test_every_drawn_patch_has_enough_foreground() -> None:
+    rng = np.random.default_rng(0)
+    masks = [rng.uniform(size=(20, 30, 30)) < p for p in (0.0, 0.0004, 0.01)]
+    patch, least = (8, 16, 16), 2
+    starts = [patch_starts(m.shape, patch, m, least) for m in masks]
+    assert len(starts[0]) == 0
+    sampler = PatchSampler(starts, patch, seed=1)
+    for step in range(50):
+        for stack, start, orientation in sampler.draw(step, 4):
+            assert stack in (1, 2)
+            assert sampler.cut(masks[stack], start, orientation).sum() >= least
+
+
+def test_stacks_and_positions_are_equally_likely() -> None:
+    starts = [patch_starts((4, 4), (3, 3)), patch_starts((3, 12), (3, 3))]
+    sampler = PatchSampler(starts, (3, 3), seed=0)
+    drawn = [d for step in range(2000) for d in sampler.draw(step, 4)]
+    first = [start for stack, start, _ in drawn if stack == 0]
+    assert len(first) / len(drawn) == pytest.approx(0.5, abs=0.02)
+    counts = np.unique(first, axis=0, return_counts=True)[1]
+    assert len(counts) == 4
+    assert counts / counts.sum() == pytest.approx(np.full(4, 0.25), abs=0.025)
+
+
+def test_a_step_gives_the_same_patches_whenever_it_is_drawn() -> None:
+    starts = [patch_starts((20, 20), (8, 8))] * 3
+    a, b = PatchSampler(starts, (8, 8), 5, augment=True), PatchSampler(starts, (8, 8), 5, augment=True)
+    later = b.draw(7, 6)
+    assert [a.draw(step, 6) for step in range(8)][7] == later
+    assert a.draw(8, 6) != later
+    assert PatchSampler(starts, (8, 8), 6, augment=True).draw(7, 6) != later
+
+
+def test_orientations_are_the_eight_symmetries_of_the_square() -> None:
+    array = np.arange(9).reshape(3, 3)
+    turned = {orient(array, n).tobytes() for n in range(8)}
+    assert len(turned) == 8
+    assert np.array_equal(orient(array, 0), array)
+    stack = np.random.default_rng(0).normal(size=(2, 4, 4))
+    for n in range(8):
+        assert np.array_equal(orient(stack, n)[1], orient(stack[1], n))
+
+
+def test_a_patch_that_does_not_fit() -> None:
+    with pytest.raises(SpotlightError, match=r"does not fit.*\(10, 64, 64\)"):
+        patch_starts((10, 64, 64), (16, 32, 32))
+
+
+def test_no_foreground_anywhere() -> None:
+    with pytest.raises(SpotlightError, match="no stack has a patch"):
+        PatchSampler([patch_starts((8, 8), (4, 4), np.zeros((8, 8), bool), 1)], (4, 4), 0)

@@ -1,0 +1,170 @@
+"""Segmentation and measurement of bodies whose size and shape are known."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from conftest import real_data
+from spotlight.errors import SpotlightError
+from spotlight.images import Stack, read
+from spotlight.metrics import score_instances
+from spotlight.profiles import FEATURES, measure
+from spotlight.segmentation import SegmentationSettings, clean_truth, segment
+
+SPACING = (0.5, 0.25, 0.25)
+
+
+def ellipsoid(
+    shape: tuple[int, ...], center: tuple[float, ...], axes: tuple[float, ...], spacing: tuple[float, ...]
+) -> NDArray[np.bool_]:
+    grid = np.indices(shape).reshape(len(shape), -1).T * spacing
+    return ((((grid - center) / axes) ** 2).sum(1) <= 1).reshape(shape)
+
+
+@pytest.fixture(scope="module")
+def cells() -> tuple[Stack, Stack]:
+    """Two touching nuclei and one alone, one cut by the border, and one speck; image and truth."""
+    shape = (40, 160, 160)
+    bodies = [
+        ((10, 12, 12), (3.5, 4.5, 4.5)),
+        ((10, 12, 20.2), (3.5, 4.5, 4.5)),
+        ((10, 28, 12), (4.0, 4.0, 5.5)),
+        ((10, 28, 39), (3.5, 4.5, 4.5)),
+        ((10, 5, 33), (1.0, 1.0, 1.0)),
+    ]
+    truth = np.zeros(shape, np.uint16)
+    for number, (center, axes) in enumerate(bodies, start=1):
+        truth[ellipsoid(shape, center, axes, SPACING) & (truth == 0)] = number
+    rng = np.random.default_rng(0)
+    image = rng.normal(100 + 100 * (truth > 0), 8).astype(np.float32)
+    return Stack(image, "ZYX", SPACING), Stack(truth, "ZYX", SPACING)
+
+
+def test_touching_nuclei_are_split_and_debris_removed(cells: tuple[Stack, Stack]) -> None:
+    image, truth = cells
+    labels = segment(image)
+    assert labels.shape == image.shape
+    assert labels.voxel_size == SPACING
+    assert np.unique(labels.data).tolist() == [0, 1, 2, 3]
+    clean = clean_truth(truth)
+    assert clean.data.max() == 3
+    scores = score_instances(clean.data, labels.data)
+    assert scores.average_precision[0.8] == 1
+
+
+def test_the_working_grid_does_not_change_what_is_found(cells: tuple[Stack, Stack]) -> None:
+    image, truth = cells
+    for grid in (None, 0.4):
+        labels = segment(image, SegmentationSettings(voxel_um=grid))
+        assert score_instances(clean_truth(truth).data, labels.data).average_precision[0.8] == 1
+
+
+def test_a_fixed_threshold_is_taken_in_the_images_units(cells: tuple[Stack, Stack]) -> None:
+    image, truth = cells
+    labels = segment(image, SegmentationSettings(threshold="fixed", value=150, voxel_um=None, clear_border=False))
+    inside = truth.data > 0
+    assert (labels.data[inside & (truth.data < 5)] > 0).mean() > 0.97
+    with pytest.raises(SpotlightError, match="fixed"):
+        SegmentationSettings.parse({"value": 3.0}, "test")
+
+
+def test_two_dimensions() -> None:
+    shape = (200, 200)
+    truth = np.zeros(shape, np.uint16)
+    for number, center in enumerate([(40, 40), (40, 69), (120, 100)], start=1):
+        truth[ellipsoid(shape, center, (16, 16), (1, 1)) & (truth == 0)] = number
+    image = np.random.default_rng(0).normal(50 + 100 * (truth > 0), 5)
+    settings = SegmentationSettings(voxel_um=None, seed_distance_um=8, min_size=100, max_size=2000)
+    labels = segment(Stack(image, "YX"), settings)
+    assert score_instances(truth, labels.data).average_precision[0.8] == 1
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0])
+def test_nothing_to_find(value: float) -> None:
+    labels = segment(Stack(np.full((20, 60, 60), value), "ZYX", SPACING))
+    assert labels.data.dtype == np.int32
+    assert not labels.data.any()
+    assert measure(labels).empty
+
+
+def test_bad_input(cells: tuple[Stack, Stack]) -> None:
+    with pytest.raises(SpotlightError, match="no voxel size"):
+        segment(Stack(np.zeros((20, 20)), "YX"))
+    with pytest.raises(SpotlightError, match="whole numbers"):
+        clean_truth(Stack(np.full((20, 20), 0.5), "YX", (1, 1)))
+    with pytest.raises(SpotlightError, match="negative"):
+        clean_truth(Stack(np.full((20, 20), -1), "YX", (1, 1)))
+    with pytest.raises(SpotlightError, match="whole numbers"):
+        measure(cells[0])
+    with pytest.raises(SpotlightError, match="shape"):
+        measure(cells[1], Stack(np.zeros((3, 4, 5)), "ZYX"))
+
+
+# --- measurement -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spacing", [(0.2, 0.2, 0.2), (0.4, 0.2, 0.2)])
+def test_an_ellipsoid_has_the_size_it_was_made_with(spacing: tuple[float, ...]) -> None:
+    a, b, c = axes = (3.0, 4.0, 5.0)
+    shape = tuple(round(2.4 * r / s) for r, s in zip(axes, spacing, strict=True))
+    body = ellipsoid(shape, tuple(1.2 * r for r in axes), axes, spacing)
+    (row,) = measure(Stack(body.astype(np.uint8), "ZYX", spacing)).to_dict("records")
+    p = 1.6075
+    surface = 4 * np.pi * (((a * b) ** p + (a * c) ** p + (b * c) ** p) / 3) ** (1 / p)
+    volume = 4 / 3 * np.pi * a * b * c
+    assert row["volume"] == pytest.approx(volume, rel=0.01)
+    assert row["surface"] == pytest.approx(surface, rel=0.03)
+    assert row["sphericity"] == pytest.approx(np.pi ** (1 / 3) * (6 * volume) ** (2 / 3) / surface, rel=0.03)
+    assert row["height"] == pytest.approx(2 * a, rel=0.01)
+    assert row["width"] == pytest.approx(2 * np.sqrt(b * c), rel=0.01)
+    assert row["elongation"] == pytest.approx(a / np.sqrt(b * c), rel=0.01)
+    assert row["long_axis"] == pytest.approx(2 * c, rel=0.01)
+    assert row["short_axis"] == pytest.approx(2 * a, rel=0.01)
+    assert row["solidity"] > 0.9
+    assert (row["z"], row["y"], row["x"]) == pytest.approx([1.2 * r for r in axes], abs=0.02)
+
+
+def test_a_disk_has_the_size_it_was_made_with() -> None:
+    body = ellipsoid((120, 120), (15.0, 15.0), (12.0, 8.0), (0.25, 0.25))
+    (row,) = measure(Stack(body.astype(np.uint8), "YX", (0.25, 0.25))).to_dict("records")
+    assert row["area"] == pytest.approx(np.pi * 96, rel=0.01)
+    assert row["long_axis"] == pytest.approx(24, rel=0.01)
+    assert row["short_axis"] == pytest.approx(16, rel=0.01)
+    assert row["eccentricity"] == pytest.approx(np.sqrt(1 - (8 / 12) ** 2), rel=0.02)
+    assert row["perimeter"] == pytest.approx(63.46, rel=0.03)
+
+
+def test_surface_agrees_with_cubic(cells: tuple[Stack, Stack]) -> None:
+    from cubic.feature.mesh import mask2mesh
+
+    from spotlight.metrics.quiet_cubic import pcc  # noqa: F401  (imports cubic without its remark on GPUs)
+
+    body = ellipsoid((24, 24, 24), (11.5, 11.5, 11.5), (7, 8, 9), (1, 1, 1))
+    mesh = mask2mesh(ndimage.gaussian_filter(body.astype(float), 0.8), {"level": 0.5})
+    (row,) = measure(Stack(body.astype(np.uint8), "ZYX", (1, 1, 1))).to_dict("records")
+    assert row["surface"] == pytest.approx(mesh.area, rel=1e-4)
+    assert row["volume"] == pytest.approx(mesh.volume, rel=0.05)
+
+
+def test_gaps_in_the_numbering_and_intensity() -> None:
+    labels = np.zeros((10, 20, 20), np.int64)
+    labels[2:6, 2:8, 2:8] = 5
+    labels[2:6, 12:18, 2:8] = 9
+    image = np.where(labels == 9, 7.0, 3.0)
+    table = measure(Stack(labels, "ZYX", (1, 1, 1)), Stack(image, "ZYX", (1, 1, 1)))
+    assert table["label"].tolist() == [5, 9]
+    assert table["mean_intensity"].tolist() == [3, 7]
+    assert set(FEATURES[3]) <= set(table.columns)
+    assert table["volume"].tolist() == [144, 144]
+
+
+def test_real_nuclei_are_found() -> None:
+    """The mouse blastocyst: about as many nuclei as its curators found, most of them matched."""
+    image = read(real_data("blastocyst_nuclei_3d/dapi.ome.tif"))
+    truth = read(real_data("blastocyst_nuclei_3d/nuclei_labels.ome.tif"))
+    settings = SegmentationSettings(voxel_um=0.7, min_size=80, max_size=4000, clahe_clip=0, clear_border=False)
+    labels = segment(image, settings)
+    scores = score_instances(truth.data, labels.data)
+    assert scores.true_count == 61
+    assert scores.average_precision[0.5] > 0.4

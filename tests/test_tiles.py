@@ -1,0 +1,93 @@
+"""Tiling: an identity comes back whole, weights sum to one, and an independent sliding window agrees."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.inferers import sliding_window_inference
+from numpy.typing import NDArray
+
+from spotlight.tiles import apply_tiled, taper, tile_starts
+
+
+@st.composite
+def tilings(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]:
+    dims = draw(st.integers(1, 3))
+    multiple = draw(st.sampled_from([1, 2, 4, 8]))
+    shape = tuple(draw(st.integers(1, 40)) for _ in range(dims))
+    tile = tuple(draw(st.integers(1, 24)) for _ in range(dims))
+    overlap = tuple(draw(st.integers(0, t - 1)) for t in tile)
+    return shape, tile, overlap, multiple
+
+
+@settings(deadline=None, max_examples=200)
+@given(tilings())
+def test_an_identity_returns_its_input(tiling: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]) -> None:
+    shape, tile, overlap, multiple = tiling
+    array = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+    def identity(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        assert all(n % multiple == 0 for n in values.shape)
+        return values
+
+    result = apply_tiled(identity, array, tile, overlap, multiple)
+    assert result.shape == array.shape
+    np.testing.assert_allclose(result, array, rtol=0, atol=2e-6)
+
+
+@given(st.integers(1, 300), st.integers(1, 80), st.data())
+def test_tiles_cover_everything_and_overlap_enough(length: int, tile: int, data: st.DataObject) -> None:
+    overlap = data.draw(st.integers(0, tile - 1))
+    starts = tile_starts(length, tile, overlap)
+    if tile >= length:
+        assert starts == [0]
+        return
+    assert starts[0] == 0
+    assert starts[-1] == length - tile
+    gaps = np.diff(starts)
+    assert gaps.max() <= tile - overlap
+    assert gaps.min() >= 1
+    assert gaps.max() - gaps.min() <= 1
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (12, 28, 24)])
+def test_agrees_with_monai(shape: tuple[int, ...]) -> None:
+    """Two tiles along each axis: there MONAI's grid is ours, and the weights can be made the same."""
+    dims = len(shape)
+    torch.manual_seed(0)
+    conv = (torch.nn.Conv2d if dims == 2 else torch.nn.Conv3d)(1, 1, 3, padding=1)
+    array = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    tile = tuple(8 if n == 12 else 16 for n in shape)
+    overlap = tuple(2 * t - n for n, t in zip(shape, tile, strict=True))
+
+    def run(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            return conv(torch.from_numpy(values)[None, None])[0, 0].numpy()
+
+    ours = apply_tiled(run, array, tile, overlap)
+    weights = np.ones(tile, np.float32)
+    for axis in range(dims):
+        along = taper(tile[axis], overlap[axis], first=False, last=False)
+        weights = weights * along.reshape([-1 if a == axis else 1 for a in range(dims)])
+    with torch.no_grad():
+        theirs = sliding_window_inference(
+            torch.from_numpy(array)[None, None],
+            tile,
+            1,
+            conv,
+            overlap=tuple(o / t for o, t in zip(overlap, tile, strict=True)),
+            roi_weight_map=torch.from_numpy(weights),
+        )
+    np.testing.assert_allclose(ours, theirs[0, 0].numpy(), atol=1e-5)
+
+
+def test_weights_fall_towards_a_neighbour_only() -> None:
+    assert taper(6, 4, first=True, last=True).tolist() == [1] * 6
+    assert taper(6, 4, first=False, last=True).tolist() == [0.125, 0.375, 0.625, 0.875, 1, 1]
+
+
+def test_progress_counts_the_tiles() -> None:
+    seen: list[tuple[int, int]] = []
+    apply_tiled(lambda v: v, np.zeros((10, 10), np.float32), (6, 10), (2, 0), progress=lambda a, b: seen.append((a, b)))
+    assert seen == [(1, 2), (2, 2)]
