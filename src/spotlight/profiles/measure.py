@@ -22,8 +22,8 @@ def measure(labels: Stack, intensity: Stack | None = None) -> pd.DataFrame:
 
     Lengths are in µm if the voxel size is known, else in pixels. In three dimensions:
 
-    - ``volume``; ``surface`` of the marching-cubes mesh of the body blurred by 0.8 voxels; ``sphericity`` π^(1/3) (6 volume)^(2/3) /
-      surface;
+    - ``volume``; ``surface`` of the marching-cubes mesh of the body blurred by 0.8 voxels; ``sphericity``
+      π^(1/3) (6 volume)^(2/3) / surface;
     - ``height`` and ``width``: full axial and lateral size of the ellipsoid with the same second moments,
       2 √5 σ_z and 2 √5 (σ_y² σ_x² - σ_yx²)^(1/4); ``elongation`` is their ratio;
     - ``long_axis``, ``short_axis``: longest and shortest axis of that ellipsoid; ``solidity``: volume over that of the
