@@ -43,7 +43,7 @@ def methods(seed: int) -> dict[str, Experiment]:
             update={
                 "preparation": spotlight.preparation.model_copy(update={"mask_median_px": 1}),
                 "loss": published.loss.model_copy(update={"reading": name}),
-                "clip_background": False,
+                "flatten_background": False,
             }
         )
 
@@ -92,7 +92,9 @@ COLUMNS = {
     "ap50": "{:.3f}",
     "volume_error": "{:+.1%}",
     "elongation_error": "{:+.1%}",
-    "profile_distance": "{:.4f}",
+    "profile_error": "{:.3f}",
+    "profile_distance": "{:.3f}",
+    "profile_distance_to_target": "{:.3f}",
     "psnr_foreground": "{:.2f}",
     "pearson_foreground": "{:.3f}",
     "psnr": "{:.2f}",

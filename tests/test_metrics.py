@@ -9,7 +9,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from conftest import real_data
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
-from spotlight.metrics import compare_nuclei, profile_distance, score_instances, score_pixels
+from spotlight.metrics import compare_nuclei, profile_distance, profile_error, score_instances, score_pixels
 from spotlight.profiles import measure
 
 
@@ -128,3 +128,15 @@ def test_profile_distance_of_the_same_and_of_nothing() -> None:
     ranges = {"volume": (0.0, 2000.0), "sphericity": (0.0, 1.0)}
     assert profile_distance(table, table, ranges) == pytest.approx(0, abs=1e-12)
     assert np.isnan(profile_distance(table, table.iloc[:0], ranges))
+    assert np.isnan(profile_error(table.iloc[:0], table, ranges))
+
+
+def test_profile_error_by_hand() -> None:
+    true = pd.DataFrame({"volume": [100.0, 200, 300], "sphericity": [0.8, 0.8, 0.8]})
+    found = pd.DataFrame({"volume": [240.0, 260, 250], "sphericity": [0.7, 0.7, 0.8]})
+    ranges = {"volume": (0.0, 500.0), "sphericity": (0.0, 1.0)}
+    assert profile_error(true, found, ranges) == pytest.approx((50 / 500 + 0.1) / 2)
+    # The same direction at twice the size: a distance of nothing, an error of something.
+    double = pd.DataFrame({"volume": [400.0], "sphericity": [1.6]})
+    assert profile_distance(true, double, ranges) == pytest.approx(0, abs=1e-12)
+    assert profile_error(true, double, ranges) == pytest.approx((200 / 500 + 0.8) / 2)

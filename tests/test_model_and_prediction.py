@@ -9,10 +9,11 @@ import pytest
 import torch
 import yaml
 
+from conftest import TINY
 from spotlight import SpotlightError, load_model, read
 from spotlight.images import Stack
 from spotlight.model import TargetDescription, read_description
-from spotlight.pairs import read_manifest
+from spotlight.pairs import prepare_pair, read_manifest
 from spotlight.prediction import Model, PredictionSettings
 
 
@@ -59,10 +60,20 @@ def test_intensities_are_the_affine_map_of_normalised_values(model: Model, image
     ).tolist() == [100, 500, 200]
 
 
-def test_clipping_raises_the_background_to_the_threshold(model: Model, image: Stack) -> None:
-    free = model.predict(image, normalised=True, clip=False).data
-    clipped = model.predict(image, normalised=True, clip=True).data
-    np.testing.assert_array_equal(clipped, np.maximum(free, 0))
+def test_a_flat_background_has_the_training_targets_level(model: Model, image: Stack, manifest: Path) -> None:
+    free = model.predict(image, normalised=True, flatten=False).data
+    flat = model.predict(image, normalised=True, flatten=True).data
+    targets = [prepare_pair(pair, TINY.preparation) for pair in read_manifest(manifest)[:2]]
+    level = np.float32(np.mean([np.median(p.target[p.target < 0]) for p in targets]))
+    np.testing.assert_array_equal(flat, np.where(free >= 0, free, level))
+    assert not model.description.target.flatten
+    np.testing.assert_array_equal(model.predict(image, normalised=True).data, free)
+
+
+def test_a_model_without_a_threshold_cannot_flatten() -> None:
+    target = TargetDescription(center="mean", normalised_range=(0, 1), intensity_range=(0, 1))
+    with pytest.raises(SpotlightError, match="knows no foreground threshold"):
+        target.flattened(np.zeros((2, 2), np.float32))
 
 
 def test_tiles_agree_with_the_whole_where_their_context_is_the_same(model: Model, image: Stack) -> None:

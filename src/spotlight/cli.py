@@ -203,6 +203,9 @@ def predict(
     axes: Axes = None,
     voxel_size: VoxelSize = None,
     normalised: Annotated[bool, typer.Option(help="Write the network's own units instead of intensities.")] = False,
+    flatten: Annotated[
+        bool | None, typer.Option(help="Make everything below the foreground threshold plain background.")
+    ] = None,
     any_voxel_size: Annotated[bool, typer.Option(help="Accept voxels unlike those of the training stacks.")] = False,
 ) -> None:
     """Stain stacks. Each stain is an OME-TIFF named after its input, in the folder given by --to."""
@@ -219,6 +222,7 @@ def predict(
                 axes=axes,
                 voxel_size=size,
                 normalised=normalised,
+                flatten=flatten,
                 any_voxel_size=any_voxel_size,
                 progress=report.tiles(f"staining {image.name}"),
             )

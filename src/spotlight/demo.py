@@ -14,7 +14,7 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 
 FIELDS = {"train": 6, "val": 1, "test": 2}
 SHAPE = (48, 192, 192)
-STEPS = 400
+STEPS = 300
 BATCH = 4
 
 

@@ -4,7 +4,9 @@ import platform
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -50,9 +52,22 @@ class TargetDescription(Settings):
         None, description="Mean foreground threshold of the training targets in normalised units; None if unknown."
     )
 
-    clip: bool = Field(
-        False, description="Raise what lies below the threshold to it: Spotlight's loss leaves those values free."
+    background: float | None = Field(
+        None, description="Mean over the training targets of their median background, in normalised units."
     )
+    flatten: bool = Field(
+        False, description="Replace what lies below the threshold by the background, as `flattened` does."
+    )
+
+    def flattened(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Replace normalised values below the foreground threshold by the median background of the training targets.
+
+        Spotlight's loss leaves the background free as long as it stays below the threshold, so what is predicted there
+        carries no information, and a later contrast enhancement would make structure of it.
+        """
+        if self.threshold is None or self.background is None:
+            raise SpotlightError("the model knows no foreground threshold, so its stains cannot be flattened.")
+        return np.where(values >= self.threshold, values, np.float32(self.background))
 
     def to_intensity(self, values: Any) -> Any:
         """Map normalised values (number or array) to the intensity range of the training targets."""

@@ -15,7 +15,7 @@ from spotlight.evaluation.judge import TARGET, Finding, Reference, judge, make_r
 from spotlight.files import whole_file, write_text
 from spotlight.foreground import ForegroundSettings
 from spotlight.images import Stack
-from spotlight.metrics import profile_distance
+from spotlight.metrics import profile_distance, profile_error
 from spotlight.pairs.manifest import Pair, read_pairs
 from spotlight.prediction import Model, PredictionSettings, load_model
 from spotlight.profiles import FEATURES
@@ -103,20 +103,36 @@ def evaluate(
         raise SpotlightError(f"no pair has the split {settings.split!r}. Found: {sorted({p.split for p in listed})}.")
     findings: list[Finding] = []
     records: list[dict[str, Any]] = []
-    nuclei: list[pd.DataFrame] = []
+    true_nuclei: dict[str, pd.DataFrame] = {}
+    target_nuclei: dict[str, pd.DataFrame] = {}
     for number, pair in enumerate(chosen, start=1):
         image, target = pair.read_both()
         reference = make_reference(pair, target, settings.foreground, settings.segmentation)
         findings += _judge_all(image, reference, loaded, to, settings)
         records.append(_record(pair, reference))
-        nuclei.append(reference.nuclei)
+        true_nuclei[pair.name], target_nuclei[pair.name] = reference.nuclei, reference.target_nuclei
         if progress is not None:
             progress("evaluating", number, len(chosen), {})
-    ranges = _feature_ranges(pd.concat(nuclei))
-    true_nuclei = {record["name"]: table for record, table in zip(records, nuclei, strict=True)}
+    ranges = {
+        "truth": _feature_ranges(pd.concat(true_nuclei.values())),
+        TARGET: _feature_ranges(pd.concat(target_nuclei.values())),
+    }
+    rows = [
+        {
+            "stack": finding.stack,
+            "method": finding.method,
+            **finding.scores,
+            "profile_error": profile_error(true_nuclei[finding.stack], finding.measured, ranges["truth"]),
+            "profile_distance": profile_distance(true_nuclei[finding.stack], finding.measured, ranges["truth"]),
+            "profile_distance_to_target": np.nan
+            if finding.method == TARGET
+            else profile_distance(target_nuclei[finding.stack], finding.measured, ranges[TARGET]),
+        }
+        for finding in findings
+    ]
     evaluation = Evaluation(
         to,
-        pd.DataFrame([_score_row(finding, true_nuclei[finding.stack], ranges) for finding in findings]),
+        pd.DataFrame(rows),
         pd.concat([f.curve for f in findings], ignore_index=True),
         pd.concat([f.matched for f in findings], ignore_index=True),
         _histograms(findings),
@@ -127,7 +143,9 @@ def evaluate(
     record = {
         "models": {name: model.description.model_dump(mode="json") for name, model in loaded.items()},
         "settings": settings.model_dump(mode="json"),
-        "feature_ranges": {name: list(limits) for name, limits in ranges.items()},
+        "feature_ranges": {
+            of: {name: list(limits) for name, limits in features.items()} for of, features in ranges.items()
+        },
         "stacks": records,
     }
     write_text(to / "evaluation.yaml", yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
@@ -179,17 +197,12 @@ def _record(pair: Pair, reference: Reference) -> dict[str, Any]:
 
 
 def _feature_ranges(nuclei: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """1st to 99th percentile of every feature over the true nuclei of all stacks: the same scale for all methods."""
+    """1st to 99th percentile of every feature over the reference nuclei of all stacks: one scale for all methods."""
     features = FEATURES[3 if "volume" in nuclei else 2]
     if nuclei.empty:
         return {}
     limits = nuclei[list(features)].quantile([0.01, 0.99])
     return {name: (float(limits[name].iloc[0]), float(limits[name].iloc[1])) for name in features}
-
-
-def _score_row(finding: Finding, true_nuclei: pd.DataFrame, ranges: dict[str, tuple[float, float]]) -> dict[str, Any]:
-    distance = profile_distance(true_nuclei, finding.measured, ranges)
-    return {"stack": finding.stack, "method": finding.method, **finding.scores, "profile_distance": distance}
 
 
 def _histograms(findings: list[Finding]) -> pd.DataFrame:

@@ -33,6 +33,8 @@ class Reference:
         Its foreground.
     target_labels : Stack
         Instances segmented from it.
+    target_nuclei : DataFrame
+        Their measurements.
     truth : Stack
         True instances: the manifest's labels or, where `labelled` is false, `target_labels`.
     nuclei : DataFrame
@@ -47,6 +49,7 @@ class Reference:
     target: Stack
     mask: NDArray[np.bool_]
     target_labels: Stack
+    target_nuclei: pd.DataFrame
     truth: Stack
     nuclei: pd.DataFrame
     labelled: bool
@@ -96,6 +99,7 @@ def make_reference(
         target,
         target.data >= found.threshold,
         target_labels,
+        measure(target_labels),
         truth,
         measure(truth),
         given is not None,

@@ -2,13 +2,14 @@
 
 from spotlight.metrics.instances import AP_THRESHOLDS, InstanceScores, score_instances
 from spotlight.metrics.pixels import score_pixels
-from spotlight.metrics.profiles import compare_nuclei, profile_distance
+from spotlight.metrics.profiles import compare_nuclei, profile_distance, profile_error
 
 __all__ = [
     "AP_THRESHOLDS",
     "InstanceScores",
     "compare_nuclei",
     "profile_distance",
+    "profile_error",
     "score_instances",
     "score_pixels",
 ]

@@ -58,7 +58,7 @@ class Model:
         axes: str | None = None,
         voxel_size: tuple[float, ...] | None = None,
         normalised: bool = False,
-        clip: bool | None = None,
+        flatten: bool | None = None,
         any_voxel_size: bool = False,
         settings: PredictionSettings | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -76,8 +76,9 @@ class Model:
             to have that of the training stacks.
         normalised : bool
             Return the network's own units (standard deviations of the target) instead of intensities.
-        clip : bool, optional
-            Raise what lies below the foreground threshold to it; left out: as the model's training settings say.
+        flatten : bool, optional
+            Replace what lies below the foreground threshold by the background of the training targets; left out: as
+            the model's training settings say.
         any_voxel_size : bool
             Accept a voxel size unlike that of the training stacks.
         settings : PredictionSettings
@@ -102,10 +103,8 @@ class Model:
         self._require_extent(stack, prepared.shape)
         values = predict_array(self.network, prepared, settings, progress)
         target = self.description.target
-        if target.clip if clip is None else clip:
-            if target.threshold is None:
-                raise SpotlightError(f"model {self.name} knows no foreground threshold to clip at. Use clip=False.")
-            values = np.maximum(values, np.float32(target.threshold))
+        if target.flatten if flatten is None else flatten:
+            values = target.flattened(values)
         stain = resample(values if normalised else target.to_intensity(values), stack.shape)
         unit = "standard deviations of the target" if normalised else "intensity of the training targets"
         return Stack(

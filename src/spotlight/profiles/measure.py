@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import ConvexHull
 from skimage import measure as skmeasure
 
 from spotlight.errors import SpotlightError
@@ -26,8 +27,8 @@ def measure(labels: Stack, intensity: Stack | None = None) -> pd.DataFrame:
       π^(1/3) (6 volume)^(2/3) / surface;
     - ``height`` and ``width``: full axial and lateral size of the ellipsoid with the same second moments,
       2 √5 σ_z and 2 √5 (σ_y² σ_x² - σ_yx²)^(1/4); ``elongation`` is their ratio;
-    - ``long_axis``, ``short_axis``: longest and shortest axis of that ellipsoid; ``solidity``: volume over that of the
-      convex hull.
+    - ``long_axis``, ``short_axis``: longest and shortest axis of that ellipsoid; ``solidity``: volume of the
+      mesh over that of its convex hull.
 
     In two dimensions: ``area``, ``perimeter``, ``circularity`` 4π area / perimeter², the axes of the ellipse,
     ``eccentricity`` and ``solidity``.
@@ -94,8 +95,14 @@ def _describe_3d(body: NDArray[np.bool_], places: NDArray[Any], spacing: tuple[f
         "elongation": height / width,
         "long_axis": axes[-1],
         "short_axis": axes[0],
-        "solidity": _solidity(body),
+        "solidity": _mesh_volume(vertices, faces) / float(ConvexHull(vertices).volume),
     }
+
+
+def _mesh_volume(vertices: NDArray[Any], faces: NDArray[Any]) -> float:
+    """Volume inside a closed mesh: the sum of the signed tetrahedra from the origin to each face."""
+    a, b, c = (vertices[faces[:, corner]].astype(np.float64) for corner in range(3))
+    return abs(float(np.einsum("ij,ij->i", a, np.cross(b, c)).sum())) / 6
 
 
 def _describe_2d(body: NDArray[np.bool_], places: NDArray[Any], spacing: tuple[float, ...]) -> dict[str, float]:
@@ -109,12 +116,5 @@ def _describe_2d(body: NDArray[np.bool_], places: NDArray[Any], spacing: tuple[f
         "long_axis": 4 * np.sqrt(large),
         "short_axis": 4 * np.sqrt(small),
         "eccentricity": np.sqrt(1 - small / large),
-        "solidity": _solidity(body),
+        "solidity": float(skmeasure.regionprops(body.astype(np.uint8))[0].solidity),
     }
-
-
-def _solidity(body: NDArray[np.bool_]) -> float:
-    """Share of its convex hull that a body fills; 1 for bodies too flat to have one."""
-    if min(s - 2 for s in body.shape) < 2:
-        return 1.0
-    return float(skmeasure.regionprops(body.astype(np.uint8))[0].solidity)

@@ -101,5 +101,5 @@ def intensity_histograms(histograms: pd.DataFrame, colors: dict[str, str], thres
             )
     axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label="foreground threshold")
     axes.set(xlabel="intensity", ylabel="share of voxels", yscale="log")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper right")
     return _svg(figure)

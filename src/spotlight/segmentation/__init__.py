@@ -1,5 +1,12 @@
 """Segmentation: instance labels from a stain."""
 
-from spotlight.segmentation.watershed import SegmentationSettings, clean_labels, clean_truth, segment, split_touching
+from spotlight.segmentation.watershed import (
+    SegmentationSettings,
+    clean_labels,
+    clean_truth,
+    resize_labels,
+    segment,
+    split_touching,
+)
 
-__all__ = ["SegmentationSettings", "clean_labels", "clean_truth", "segment", "split_touching"]
+__all__ = ["SegmentationSettings", "clean_labels", "clean_truth", "resize_labels", "segment", "split_touching"]

@@ -312,7 +312,8 @@ def _describe(pairs: list[PreparedPair], experiment: Experiment, dims: int) -> M
                 max(pair.intensity_range[1] for pair in pairs),
             ),
             threshold=float(np.mean([pair.threshold for pair in pairs])),
-            clip=experiment.clip_background,
+            background=float(np.mean([np.median(pair.target[~pair.mask]) for pair in pairs])),
+            flatten=experiment.flatten_background,
         ),
     )
 
