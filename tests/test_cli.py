@@ -68,6 +68,7 @@ def test_from_files_to_a_page(manifest: Path, tmp_path: Path) -> None:
         (["train", "absent.csv", "--to", "m"], "absent.csv: no such file or folder"),
         (["train", "{manifest}", "--to", "m", "--protocol", "unet"], "unknown protocol 'unet'"),
         (["train", "{manifest}", "--to", "m", "--steps", "0"], "training.steps"),
+        (["settings", "unet"], "unknown protocol 'unet'"),
         (["train", "{manifest}", "--to", "m", "--grid", "fine"], "preparation.grid"),
         (["predict", "absent", "x.tif", "--to", "o"], "absent: has no model.yaml"),
         (["predict", "{model}", "absent.tif", "--to", "o"], "absent.tif: no such file"),

@@ -179,6 +179,16 @@ def test_the_page_works_offline_on_desktop_and_phone(
     page.close()
 
 
+def test_the_figure_shows_all_views(evaluation: Evaluation) -> None:
+    from PIL import Image
+
+    with Image.open(evaluation.folder / "figure.png") as image:
+        assert image.width > 4 * 290
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    orange = (np.abs(pixels.astype(int) - (0xE6, 0x9F, 0x00)).sum(1) < 30).sum()
+    assert orange > 100  # the true outlines
+
+
 def test_the_page_holds_everything_itself(evaluation: Evaluation) -> None:
     html = (evaluation.folder / "report.html").read_text()
     assert not re.search(r'(?:src|href)="(?!data:|#)[^"]', html)

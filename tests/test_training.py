@@ -98,6 +98,31 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(manifest: Path, tmp_
     assert read_description(to).training["best"] == read_description(straight).training["best"]
 
 
+def test_control_c_leaves_a_run_that_goes_on(manifest: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from spotlight.cli import main; main()", "train", str(manifest), "--to", "m"]
+    (tmp_path / "e.yaml").write_text(change(TINY, steps=2000, checkpoint_every=1, validate_every=2000).to_yaml())
+    process = subprocess.Popen([*command, "--settings", "e.yaml"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (tmp_path / "m" / "training" / "last.ckpt").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in complaint
+    assert "Traceback" not in complaint
+    assert not (tmp_path / "m" / "model.yaml").exists()
+
+
+def test_tensorboard_logs_beside_the_csv(manifest: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    to = train(manifest, tmp_path / "model", change(TINY, tensorboard=True))
+    events = EventAccumulator(str(to / "training" / "tensorboard"))
+    events.Reload()
+    log = pd.read_csv(to / "training" / "log.csv")
+    assert [e.step for e in events.Scalars("loss")] == log["step"].tolist()
+    assert [e.value for e in events.Scalars("loss")] == pytest.approx(log["loss"].tolist(), rel=1e-4)
+
+
 def test_a_finished_run_is_not_repeated_and_another_is_refused(
     manifest: Path, model_folder: Path, tmp_path: Path
 ) -> None:

@@ -67,6 +67,8 @@ class Reporter:
     ) -> None:
         if self.bar is not None:
             self.bar.stop()
+        if kind is KeyboardInterrupt:
+            typer.echo("stopped; the same command goes on from here", err=True)
 
     def __call__(self, work: str, done: int, total: int, figures: dict[str, float]) -> None:
         """Take note of how far a piece of work is."""
@@ -101,9 +103,6 @@ def main() -> None:
     except SpotlightError as error:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        sys.exit(130)
 
 
 def _version(show: bool) -> None:
@@ -174,10 +173,9 @@ def train(
     from spotlight.training import protocol as named
     from spotlight.training import train as run
 
-    experiment = Experiment.from_yaml(settings) if settings else named(protocol)
-    changes: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "seed": seed}
-    values = experiment.model_dump()
-    values["training"] |= {name: value for name, value in changes.items() if value is not None}
+    values = (Experiment.from_yaml(settings) if settings else named(protocol)).model_dump()
+    if batch_size is not None:
+        values["training"]["batch_size"] = batch_size
     if grid is not None:
         values["preparation"]["grid"] = grid
     experiment = Experiment.parse(values, "command line")
@@ -186,12 +184,24 @@ def train(
             pairs,
             to,
             experiment,
+            steps=steps,
+            seed=seed,
             input_channel=input_channel,
             target_channel=target_channel,
             overwrite=overwrite,
             progress=report,
         )
     typer.echo(f"model: {folder}")
+
+
+@app.command("settings")
+def show_settings(
+    protocol: Annotated[str, typer.Argument(help="spotlight, fnet, spotlight-2025 or fnet-2018.")] = "spotlight",
+) -> None:
+    """Print a protocol's settings as YAML, to edit and give to `spotlight train --settings`."""
+    from spotlight.training import protocol as named
+
+    typer.echo(named(protocol).to_yaml())
 
 
 @app.command()

@@ -23,15 +23,23 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    with explained_writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())  # some writers keep their files private
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def explained_writing(path: str | Path) -> Iterator[None]:
+    """Turn what the system says when a file cannot be written into a `SpotlightError` with a remedy."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())  # some writers keep their files private
-        temporary.replace(path)
+        yield
     except OSError as error:
         raise SpotlightError(f"{path}: cannot be written ({_reason(error)}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

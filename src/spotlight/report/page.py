@@ -14,6 +14,7 @@ from spotlight.errors import SpotlightError
 from spotlight.files import write_text
 from spotlight.images import Stack, read
 from spotlight.pairs.manifest import Pair, parse_voxel_size
+from spotlight.report.figure import write_figure
 from spotlight.report.pictures import (
     display_range,
     gray_slice,
@@ -59,7 +60,7 @@ METRICS = {
 
 
 def write_report(folder: str | Path, title: str = "Virtual staining report", remarks: Sequence[str] = ()) -> Path:
-    """Write ``report.html`` into an evaluation's folder.
+    """Write ``report.html``, and ``figure.png`` of the first stack, into an evaluation's folder.
 
     The page holds pictures with a z slider, scores, curves and settings, and needs no other file and no network.
 
@@ -109,6 +110,8 @@ def write_report(folder: str | Path, title: str = "Virtual staining report", rem
         colors=colors,
     )
     write_text(folder / PAGE, page)
+    first = record["stacks"][0]
+    write_figure(folder, first["name"], *_pair(first["pair"]).read_both(), methods, scores)
     return folder / PAGE
 
 

@@ -10,7 +10,7 @@ import lightning
 import torch
 
 from spotlight.errors import SpotlightError
-from spotlight.files import whole_file
+from spotlight.files import explained_writing, whole_file
 from spotlight.model import save_weights
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.training.engine import StainModule
@@ -45,6 +45,7 @@ class Course(lightning.Callback):
         self.tile = tile
         self.progress = progress
         self.best: dict[str, float] = {}
+        self.board = _open_board(folder) if settings.tensorboard else None
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -71,6 +72,10 @@ class Course(lightning.Callback):
             )
         rate = float(module.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         append_log(self.folder / LOG, {"step": step, **figures, "learning_rate": rate} | prefixed(validation))
+        if self.board is not None:
+            for name, value in (figures | prefixed(validation)).items():
+                self.board.add_scalar(name, value, step)
+            self.board.flush()
         if self.progress is not None:
             self.progress("training", step, self.settings.steps, figures | prefixed(validation))
 
@@ -90,6 +95,16 @@ class Course(lightning.Callback):
         self.best = state["best"]
 
 
+def _open_board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise SpotlightError(
+            "training.tensorboard needs TensorBoard, which is not installed: pip install 'spotlight-stain[tensorboard]'"
+        ) from error
+    return SummaryWriter(folder / "tensorboard")
+
+
 def prefixed(validation: dict[str, float]) -> dict[str, float]:
     """Name validation scores so that they stand beside training figures."""
     return {f"validation_{name}": value for name, value in validation.items()}
@@ -104,7 +119,7 @@ VALIDATION_COLUMNS = tuple(
 def append_log(path: Path, row: dict[str, float]) -> None:
     """Add a row to the log; it is on disk when this returns."""
     new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
+    with explained_writing(path), path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, (*COLUMNS, *VALIDATION_COLUMNS))
         if new:
             writer.writeheader()

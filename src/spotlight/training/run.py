@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import math
+import signal
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +46,8 @@ def train(
     to: str | Path,
     experiment: Experiment | str = "spotlight",
     *,
+    steps: int | None = None,
+    seed: int | None = None,
     input_channel: str | None = None,
     target_channel: str | None = None,
     overwrite: bool = False,
@@ -63,6 +66,8 @@ def train(
         The model folder to write.
     experiment : Experiment or str
         All settings, or the name of a protocol: see `spotlight.training.settings.PROTOCOLS`.
+    steps, seed : int, optional
+        Instead of the experiment's.
     input_channel, target_channel : str, optional
         Channel names or indices, for a folder.
     overwrite : bool
@@ -83,6 +88,8 @@ def train(
     to = Path(to)
     if isinstance(experiment, str):
         experiment = protocol(experiment)
+    changes = {name: value for name, value in {"steps": steps, "seed": seed}.items() if value is not None}
+    experiment = Experiment.parse(_changed(experiment, changes), "training")
     listed = list(pairs) if not isinstance(pairs, (str, Path)) else read_pairs(pairs, input_channel, target_channel)
     digest = _digest(listed)
     run = to / RUN
@@ -122,6 +129,12 @@ def train(
         "settings": experiment.model_dump(mode="json"),
     }
     return save_model(to, description.model_copy(update={"training": record}), network)
+
+
+def _changed(experiment: Experiment, training: dict[str, int]) -> dict[str, Any]:
+    values = experiment.model_dump()
+    values["training"] |= training
+    return values
 
 
 def _digest(pairs: Sequence[Pair]) -> str:
@@ -268,7 +281,13 @@ def _fit(module: StainModule, batches: PatchBatches, course: Course, experiment:
         )
         if batches.first_step < settings.steps:
             loader: Any = DataLoader(batches, batch_size=None)
-            trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
+            interrupt = signal.getsignal(signal.SIGINT)
+            try:
+                trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
+            except SystemExit as stop:
+                # Lightning turns Ctrl-C into an exit and leaves it ignored, which would end a notebook.
+                signal.signal(signal.SIGINT, interrupt)
+                raise KeyboardInterrupt from stop
         elif resume is not None:
             state = torch.load(resume, map_location="cpu", weights_only=True)
             module.load_state_dict(state["state_dict"])

@@ -47,6 +47,7 @@ class TrainingSettings(Settings):
         "auto", description="'auto' takes bfloat16 arithmetic where the processor has instructions for it."
     )
     device: Literal["auto", "cpu", "gpu"] = "auto"
+    tensorboard: bool = Field(False, description="Also log to TensorBoard, an extra; log.csv is always written.")
 
 
 class Experiment(Settings):
