@@ -1,7 +1,8 @@
 # `make demo` and `make test` do everything on a fresh machine: Python 3.11 or newer, make and the package registry.
 PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3,$(shell $(name) -c 'import sys; print("$(name)" if (3, 11) <= sys.version_info[:2] <= (3, 13) else "")' 2>/dev/null)))
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+# TORCH_INDEX names an index of torch builds to look at first, for example one without CUDA.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 .PHONY: demo test lint clean
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
 
-from spotlight.tiles import apply_tiled, taper, tile_starts
+from spotlight.tiles import apply_tiled, axis_weights, fit_tile, tile_starts
 
 
 @st.composite
@@ -66,9 +66,11 @@ def test_agrees_with_monai(shape: tuple[int, ...]) -> None:
             return conv(torch.from_numpy(values)[None, None])[0, 0].numpy()
 
     ours = apply_tiled(run, array, tile, overlap)
+    # MONAI weighs every window alike and divides by the sum; a ramp on both sides gives our blend.
     weights = np.ones(tile, np.float32)
     for axis in range(dims):
-        along = taper(tile[axis], overlap[axis], first=False, last=False)
+        ramp = np.minimum(1, (np.arange(tile[axis], dtype=np.float32) + 0.5) / overlap[axis])
+        along = np.minimum(ramp, ramp[::-1])
         weights = weights * along.reshape([-1 if a == axis else 1 for a in range(dims)])
     with torch.no_grad():
         theirs = sliding_window_inference(
@@ -82,9 +84,28 @@ def test_agrees_with_monai(shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(ours, theirs[0, 0].numpy(), atol=1e-5)
 
 
+@given(st.integers(1, 60), st.integers(1, 24), st.sampled_from([1, 4, 8]), st.data())
+def test_weights_sum_to_one(blocks: int, tile: int, multiple: int, data: st.DataObject) -> None:
+    length, overlap = blocks * multiple, data.draw(st.integers(0, tile - 1))
+    edge = fit_tile(length, tile, overlap, multiple)
+    total = np.zeros(length)
+    for start, weight in axis_weights(length, edge, overlap, multiple):
+        assert start % multiple == 0
+        total[start : start + edge] += weight
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
 def test_weights_fall_towards_a_neighbour_only() -> None:
-    assert taper(6, 4, first=True, last=True).tolist() == [1] * 6
-    assert taper(6, 4, first=False, last=True).tolist() == [0.125, 0.375, 0.625, 0.875, 1, 1]
+    (first, a), (second, b) = axis_weights(8, 6, 4, 1)
+    assert (first, second) == (0, 2)
+    assert a.tolist() == [1, 1, 0.875, 0.625, 0.375, 0.125]
+    assert b.tolist() == a.tolist()[::-1]
+
+
+def test_tiles_are_no_larger_than_needed() -> None:
+    """The F-net grid of a 65x624x924 stack: its planes stay together, and tiles shrink to their even spread."""
+    assert [fit_tile(n, t, t // 4, 16) for n, t in ((80, 96), (240, 192), (352, 192))] == [80, 144, 160]
+    assert fit_tile(100, 30, 10, 1) == 28
 
 
 def test_progress_counts_the_tiles() -> None:

@@ -1,6 +1,7 @@
 """Training: it learns, it can be killed and goes on, and it says what is wrong."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 
 from conftest import TINY
 from spotlight import SpotlightError, load_model
+from spotlight.foreground import ForegroundSettings
 from spotlight.images import Stack
 from spotlight.losses import MseSettings, SpotlightLossSettings
 from spotlight.model import read_description
@@ -184,6 +186,43 @@ def test_a_stack_thinner_than_the_network_needs(manifest: Path, tmp_path: Path) 
     deep = TINY.model_copy(update={"network": FNetSettings(depth=6, mult_chan=1)})
     with pytest.raises(SpotlightError, match=r"field-0\d: has \(32, 64, 64\) voxels.*needs at least 64"):
         train(manifest, tmp_path / "deep", deep)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (np.full((32, 64, 64), 7, np.uint16), "is constant"),
+        (np.where(np.arange(64) == 3, np.nan, np.ones((32, 64, 64))).astype(np.float32), "NaN"),
+        (np.ones((32, 64, 60), np.uint16), "same field on the same grid"),
+    ],
+)
+def test_bad_targets_leave_nothing_behind(manifest: Path, tmp_path: Path, target: np.ndarray, message: str) -> None:
+    from dataclasses import replace
+
+    Stack(target, "ZYX", (0.29,) * 3, ("DNA",)).save(tmp_path / "bad.ome.tif")
+    pairs = [replace(p, target=tmp_path / "bad.ome.tif") for p in read_manifest(manifest)[:1]]
+    with pytest.raises(SpotlightError, match=message):
+        train(pairs, tmp_path / "model", TINY)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_target_without_foreground(manifest: Path, tmp_path: Path) -> None:
+    dark = TINY.preparation.model_copy(update={"foreground": ForegroundSettings(method="fixed", value=1e6)})
+    with pytest.raises(SpotlightError, match="no stack has a patch .* with enough foreground"):
+        train(manifest, tmp_path / "model", TINY.model_copy(update={"preparation": dark}))
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_full_disk_keeps_the_last_checkpoint_whole(manifest: Path, tmp_path: Path) -> None:
+    """A limit on file sizes stands for a full disk: the checkpoint does not fit, the run says so and can go on."""
+    code = RUN.format(tests=str(Path(__file__).parent), manifest=str(manifest), to=str(tmp_path / "m"))
+    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))\n"
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", limit + code], capture_output=True, text=True)
+    assert "SpotlightError" in result.stderr
+    assert re.search(r"(last\.ckpt|best\.safetensors): cannot be written", result.stderr)
+    assert [f.name for f in (tmp_path / "m" / "training").iterdir() if f.name.startswith(".")] == []
+    assert not (tmp_path / "m" / "model.yaml").exists()
 
 
 def test_no_training_rows(manifest: Path, tmp_path: Path) -> None:

@@ -60,7 +60,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'spotlight' has no attribute {name!r}")
-    return getattr(import_module(f"spotlight.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"spotlight.{_HOMES[name]}"), name)
+    # Kept, since importing the module `spotlight.demo` would put it in the place of the function `demo`.
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

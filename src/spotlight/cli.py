@@ -1,11 +1,12 @@
 """The command line: each command calls one public function. Nothing heavy is imported before a command runs."""
 
 import logging
+import os
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Self
 
 import typer
 
@@ -37,12 +38,20 @@ VoxelSize = Annotated[
 
 
 class Reporter:
-    """Shows progress: a bar on a terminal, a line every few seconds elsewhere."""
+    """Shows progress: a bar on a terminal, a line every few seconds elsewhere.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    resumable : bool
+        Whether the command goes on where it was when it is given again.
+    """
+
+    def __init__(self, resumable: bool = False) -> None:
+        self.resumable = resumable
         self.bar: Bar | None = None
         self.task: TaskID | None = None
         self.work = ""
+        self.first = 0
         self.started = self.spoke = 0.0
         if sys.stderr.isatty():
             from rich.console import Console
@@ -68,7 +77,7 @@ class Reporter:
         if self.bar is not None:
             self.bar.stop()
         if kind is KeyboardInterrupt:
-            typer.echo("stopped; the same command goes on from here", err=True)
+            typer.echo("stopped; the same command goes on from here" if self.resumable else "stopped", err=True)
 
     def __call__(self, work: str, done: int, total: int, figures: dict[str, float]) -> None:
         """Take note of how far a piece of work is."""
@@ -76,15 +85,16 @@ class Reporter:
         shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items() if name in SHOWN)
         new = work != self.work
         if new:
-            self.work, self.started, self.spoke = work, now, 0.0
+            self.work, self.first, self.started, self.spoke = work, done, now, 0.0
         if self.bar is not None:
             if new or self.task is None:
                 self.task = self.bar.add_task(work, total=total, figures="")
             self.bar.update(self.task, completed=done, total=total, figures=shown)
         elif new or done == total or now - self.spoke >= 5:
             self.spoke = now
-            left = (now - self.started) / max(done, 1) * (total - done)
-            typer.echo(f"{work}  {done}/{total}  {left:.0f} s left  {shown}".rstrip(), err=True)
+            rate = (now - self.started) / (done - self.first) if done > self.first else None
+            left = f"{rate * (total - done):.0f} s left" if rate is not None else ""
+            typer.echo(f"{work}  {done}/{total}  {left}  {shown}".rstrip(), err=True)
 
     def tiles(self, work: str) -> Any:
         """Give a callback of (done, total) for a piece of work."""
@@ -101,8 +111,35 @@ def main() -> None:
     try:
         app()
     except SpotlightError as error:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-        sys.exit(2)
+        _fail(str(error))
+    except MemoryError as error:
+        _fail(f"the machine's memory does not suffice ({error}). {LESS_MEMORY}")
+    except RuntimeError as error:
+        # torch has no error of its own for a processor's memory, and importing it to name the GPU's takes seconds.
+        if "not enough memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        _fail(f"the memory does not suffice ({str(error).splitlines()[0]}). {LESS_MEMORY}")
+
+
+LESS_MEMORY = "Train with a smaller --batch-size, or predict with smaller tiles."
+
+
+def _fail(message: str) -> NoReturn:
+    typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
+    sys.exit(2)
+
+
+def _outputs(images: list[Path], to: Path, ending: str) -> dict[Path, Path]:
+    """Where each input's result goes; an error if two would go to one place."""
+    from spotlight.images import stem
+
+    outputs: dict[Path, Path] = {}
+    for image in images:
+        output = to / f"{stem(image)}{ending}"
+        if output in outputs.values():
+            raise SpotlightError(f"{image}: its result would overwrite that of another input, {output}. Rename one.")
+        outputs[image] = output
+    return outputs
 
 
 def _version(show: bool) -> None:
@@ -128,8 +165,8 @@ def demo(
     """Simulate cells, train F-net and Spotlight on them, compare both with the exact truth, and write a page."""
     from spotlight.demo import demo as run
 
-    with Reporter() as report:
-        page, table = run(to, seed, report)
+    with Reporter(resumable=True) as report:
+        page, table = run(to, seed, report, workers=os.cpu_count() or 1)
     typer.echo(f"\n{table}\n\nThe page with pictures and curves: {page}")
 
 
@@ -146,9 +183,9 @@ def simulate(
     from spotlight.simulation import SimulationSettings, simulate_pairs
 
     chosen = SimulationSettings.from_yaml(settings) if settings else SimulationSettings()
-    with Reporter() as report:
+    with Reporter(resumable=True) as report:
         counts = {"train": train, "val": val, "test": test}
-        manifest = simulate_pairs(to, counts, chosen, seed, progress=report.tiles("simulating"))
+        manifest = simulate_pairs(to, counts, chosen, seed, os.cpu_count() or 1, report.tiles("simulating"))
     typer.echo(manifest)
 
 
@@ -179,7 +216,7 @@ def train(
     if grid is not None:
         values["preparation"]["grid"] = grid
     experiment = Experiment.parse(values, "command line")
-    with Reporter() as report:
+    with Reporter(resumable=True) as report:
         folder = run(
             pairs,
             to,
@@ -224,8 +261,9 @@ def predict(
 
     loaded = load_model(model)
     size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
+    outputs = _outputs(images, to, "-stain.ome.tif")
     with Reporter() as report:
-        for image in images:
+        for image, output in outputs.items():
             stain = loaded.predict(
                 image,
                 channel=channel,
@@ -236,7 +274,7 @@ def predict(
                 any_voxel_size=any_voxel_size,
                 progress=report.tiles(f"staining {image.name}"),
             )
-            typer.echo(stain.save(to / f"{image.name.split('.')[0]}-stain.ome.tif"))
+            typer.echo(stain.save(output))
 
 
 @app.command()
@@ -258,14 +296,14 @@ def segment(
 
     chosen = SegmentationSettings.from_yaml(settings) if settings else SegmentationSettings()
     size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
-    for image in images:
+    tables = _outputs(images, to, "-nuclei.csv")
+    for image, output in _outputs(images, to, "-labels.ome.tif").items():
         stack = read(image, axes=axes, voxel_size=size).channel(channel)
         labels = run(stack, chosen)
-        stem = image.name.split(".")[0]
-        typer.echo(labels.save(to / f"{stem}-labels.ome.tif"))
-        with whole_file(to / f"{stem}-nuclei.csv") as temporary:
+        typer.echo(labels.save(output))
+        with whole_file(tables[image]) as temporary:
             measure(labels, stack).to_csv(temporary, index=False, float_format="%.6g")
-        typer.echo(to / f"{stem}-nuclei.csv")
+        typer.echo(tables[image])
 
 
 @app.command()
@@ -273,7 +311,7 @@ def evaluate(
     pairs: Pairs,
     model: Annotated[list[Path], typer.Option("--model", "-m", help="Model folder; repeat for several.")],
     to: To,
-    split: Annotated[str, typer.Option(help="Rows of the manifest to evaluate.")] = "test",
+    split: Annotated[str | None, typer.Option(help="Rows of the manifest to evaluate: test unless said.")] = None,
     settings: Annotated[Path | None, typer.Option(help="YAML file of evaluation settings.")] = None,
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
@@ -285,7 +323,7 @@ def evaluate(
     from spotlight.report.text import score_text
 
     chosen = EvaluationSettings.from_yaml(settings) if settings else EvaluationSettings()
-    values = chosen.model_dump() | {"split": split}
+    values = chosen.model_dump() | ({} if split is None else {"split": split})
     named = {folder.resolve().name: folder for folder in model}
     if len(named) < len(model):
         raise SpotlightError("the model folders must have different names; rename one.")

@@ -27,11 +27,13 @@ def small(name: str, seed: int) -> Experiment:
     return experiment.model_copy(update={"network": FNetSettings(depth=3, mult_chan=8), "training": training})
 
 
-def demo(to: str | Path = "demo", seed: int = 0, progress: Progress | None = None) -> tuple[Path, str]:
+def demo(
+    to: str | Path = "demo", seed: int = 0, progress: Progress | None = None, workers: int = 1
+) -> tuple[Path, str]:
     """Simulate cells, train F-net and Spotlight alike, stain held-out fields, compare with the truth, write a page.
 
-    Both models see the same stacks, have the same network, seed and number of steps. What is there already from an
-    earlier call is not done again.
+    Both models see the same stacks, have the same network, seed and number of steps. Fields and models that are there
+    already from an earlier call are not made again.
 
     Parameters
     ----------
@@ -41,6 +43,8 @@ def demo(to: str | Path = "demo", seed: int = 0, progress: Progress | None = Non
         Of the cells and of the training.
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
+    workers : int
+        Processes that simulate; see `spotlight.simulate_pairs`.
 
     Returns
     -------
@@ -58,7 +62,7 @@ def demo(to: str | Path = "demo", seed: int = 0, progress: Progress | None = Non
             return None
         return lambda work, done, total, figures: progress(f"{name}: {work}", done, total, figures)
 
-    manifest = simulate_pairs(to / "data", FIELDS, SimulationSettings(shape=SHAPE), seed, progress=simulating)
+    manifest = simulate_pairs(to / "data", FIELDS, SimulationSettings(shape=SHAPE), seed, workers, simulating)
     models = {
         name: train(manifest, to / "models" / name, small(name, seed), progress=named(name))
         for name in ("fnet", "spotlight")

@@ -4,10 +4,14 @@ import errno
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from spotlight.errors import SpotlightError
+
+# The mask can only be read by setting it, which is safe just once, before there are threads.
+UMASK = os.umask(0)
+os.umask(UMASK)
 
 
 @contextmanager
@@ -27,7 +31,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            temporary.chmod(0o666 & ~_umask())  # some writers keep their files private
+            with suppress(OSError):  # some file systems have no permissions
+                temporary.chmod(0o666 & ~UMASK)  # some writers keep their files private
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -42,16 +47,27 @@ def explained_writing(path: str | Path) -> Iterator[None]:
         raise SpotlightError(f"{path}: cannot be written ({_reason(error)}).") from error
 
 
+def require_path(path: str | Path, hint: str) -> Path:
+    """Return the path if something stands there.
+
+    Raises
+    ------
+    SpotlightError
+        If nothing does, or it cannot be looked at; the message ends with `hint`.
+    """
+    path = Path(path)
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
+        found = "no such file or folder" if isinstance(error, FileNotFoundError) else f"cannot be opened ({error})"
+        raise SpotlightError(f"{path}: {found}. {hint}") from error
+    return path
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _reason(error: OSError) -> str:

@@ -58,9 +58,13 @@ class Foreground:
 
 
 def find_foreground(
-    target: NDArray[Any], settings: ForegroundSettings | None = None, *, name: str = "target"
+    target: NDArray[Any],
+    settings: ForegroundSettings | None = None,
+    mask: NDArray[np.bool_] | None = None,
+    *,
+    name: str = "target",
 ) -> Foreground:
-    """Choose the threshold of one target and judge it.
+    """Choose the threshold of one target and judge its foreground.
 
     Parameters
     ----------
@@ -68,6 +72,8 @@ def find_foreground(
         Intensities at native resolution, finite.
     settings : ForegroundSettings
         The rule; the author's recipe if left out.
+    mask : ndarray of bool, optional
+        The user's own foreground, which is judged instead of the threshold's.
     name : str
         What to call the target in messages.
 
@@ -94,7 +100,8 @@ def find_foreground(
         smooth = _smooth(target, valid, settings)
         chosen = smooth.ravel() if valid is None else smooth[valid]
         threshold = float(getattr(filters, f"threshold_{settings.method}")(chosen))
-    fraction = float(np.count_nonzero(values >= threshold) / values.size)
+    inside = values >= threshold if mask is None else mask if valid is None else mask[valid]
+    fraction = float(np.count_nonzero(inside) / values.size)
     return Foreground(threshold, fraction, tuple(_doubts(fraction, settings)))
 
 
@@ -118,7 +125,7 @@ def _smooth(target: NDArray[Any], valid: NDArray[np.bool_] | None, settings: For
 def _doubts(fraction: float, settings: ForegroundSettings) -> list[str]:
     low, high = settings.plausible
     if fraction == 0:
-        return ["the foreground is empty: no voxel reaches the threshold."]
+        return ["the foreground is empty."]
     if fraction < low:
         return [f"only {100 * fraction:.3g} % of the voxels are foreground (expected at least {100 * low:g} %)."]
     if fraction > high:

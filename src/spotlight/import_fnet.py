@@ -1,6 +1,5 @@
 """Import of checkpoints of the original F-net implementation."""
 
-import pickle
 import re
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spotlight.errors import SpotlightError
-from spotlight.model import InputDescription, ModelDescription, TargetDescription, save_model
+from spotlight.model import DESCRIPTION, InputDescription, ModelDescription, TargetDescription, save_model
 from spotlight.networks import FNet, FNetSettings
 
 # Layers of one level in the original's names, and where they stand here: list and index within its Sequential.
@@ -42,6 +41,8 @@ def import_fnet(checkpoint: str | Path, to: str | Path) -> Path:
     to : path
         The model folder to write.
     """
+    if (Path(to) / DESCRIPTION).exists():
+        raise SpotlightError(f"{to}: holds a model already. Write to another folder.")
     network, settings = read_original_fnet(checkpoint)
     description = ModelDescription(
         network=settings,
@@ -71,7 +72,7 @@ def read_original_fnet(path: str | Path) -> tuple[FNet, FNetSettings]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # damaged archives fail in more ways than can be listed
         raise SpotlightError(
             f"{path}: cannot be loaded as a checkpoint of tensors ({error}). Files that need arbitrary pickles are "
             "not opened; save the network's state dict with the program that made it."
@@ -80,12 +81,17 @@ def read_original_fnet(path: str | Path) -> tuple[FNet, FNetSettings]:
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise SpotlightError(f"{path}: holds no network weights ('nn_state' or a state dict of tensors).")
     renamed = {_rename(str(name), str(path)): tensor for name, tensor in state.items()}
-    first = renamed.get("encoders.0.0.weight")
-    if first is None:
-        raise SpotlightError(f"{path}: is not an F-net checkpoint; its first layer is missing.")
+    first, head = renamed.get("encoders.0.0.weight"), renamed.get("head.weight")
+    if first is None or head is None or first.ndim not in (4, 5) or "encoders.1.0.weight" not in renamed:
+        raise SpotlightError(f"{path}: is not an F-net checkpoint; layers are missing.")
+    if first.shape[1] != 1 or head.shape[0] != 1:
+        raise SpotlightError(
+            f"{path}: has {first.shape[1]} input and {head.shape[0]} output channels; only networks with one of each "
+            "can be imported."
+        )
     depth = max(int(name.split(".")[1]) for name in renamed if name.startswith("encoders."))
     settings = FNetSettings(depth=depth, mult_chan=first.shape[0])
-    network = FNet(first.ndim - 2, depth, first.shape[0], first.shape[1], renamed["head.weight"].shape[0])
+    network = FNet(first.ndim - 2, depth, first.shape[0])
     try:
         network.load_state_dict(renamed)
     except RuntimeError as error:

@@ -2,17 +2,18 @@
 
 import platform
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, FiniteFloat, StrictInt, model_validator
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 
 from spotlight.errors import SpotlightError
-from spotlight.files import whole_file, write_text
+from spotlight.files import require_path, whole_file, write_text
 from spotlight.images.normalise import Grid
 from spotlight.networks import FNet, FNetSettings, build_network
 from spotlight.settings import Settings, load_yaml
@@ -46,8 +47,8 @@ class TargetDescription(Settings):
 
     channel: str = ""
     center: Literal["threshold", "mean"]
-    normalised_range: tuple[float, float]
-    intensity_range: tuple[float, float]
+    normalised_range: tuple[FiniteFloat, FiniteFloat]
+    intensity_range: tuple[FiniteFloat, FiniteFloat]
     threshold: float | None = Field(
         None, description="Mean foreground threshold of the training targets in normalised units; None if unknown."
     )
@@ -58,6 +59,14 @@ class TargetDescription(Settings):
     flatten: bool = Field(
         False, description="Replace what lies below the threshold by the background, as `flattened` does."
     )
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> Self:
+        for name in ("normalised_range", "intensity_range"):
+            low, high = getattr(self, name)
+            if not low < high:
+                raise ValueError(f"{name} must rise")
+        return self
 
     def flattened(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Replace normalised values below the foreground threshold by the median background of the training targets.
@@ -78,7 +87,7 @@ class TargetDescription(Settings):
 class ModelDescription(Settings):
     """Everything in ``model.yaml``."""
 
-    format: int = FORMAT
+    format: StrictInt = FORMAT
     spotlight: str = __version__
     created: str = ""
     network: FNetSettings
@@ -101,7 +110,7 @@ def save_weights(path: Path, network: torch.nn.Module) -> None:
     """Write a network's weights as safetensors, whole or not at all."""
     state = {name: tensor.detach().contiguous().cpu() for name, tensor in network.state_dict().items()}
     with whole_file(path) as temporary:
-        save_file(state, temporary)
+        temporary.write_bytes(serialise(state))
 
 
 def load_weights(path: Path, network: torch.nn.Module) -> None:
@@ -136,7 +145,7 @@ def read_description(folder: str | Path) -> ModelDescription:
     SpotlightError
         If the folder is not a model, was written by a newer version, or its description is damaged.
     """
-    path = Path(folder) / DESCRIPTION
+    path = require_path(folder, "Give a model folder.") / DESCRIPTION
     if not path.exists():
         unfinished = (Path(folder) / "training").is_dir()
         hint = (
@@ -163,8 +172,5 @@ def read_model(folder: str | Path) -> tuple[ModelDescription, FNet]:
     """
     description = read_description(folder)
     network = build_network(description.network, description.dims)
-    weights = Path(folder) / WEIGHTS
-    if not weights.exists():
-        raise SpotlightError(f"{folder}: has no {WEIGHTS}. Copy the whole model folder again.")
-    load_weights(weights, network)
+    load_weights(require_path(Path(folder) / WEIGHTS, "Copy the whole model folder again."), network)
     return description, network.eval()

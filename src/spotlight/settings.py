@@ -56,11 +56,11 @@ def load_yaml(path: str | Path) -> Any:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SpotlightError(f"{path}: cannot be read ({error}). Check the path and its permissions.") from error
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise SpotlightError(f"{path}: is not valid YAML ({error}). Correct it or write it anew.") from error
     return {} if values is None else values
 
@@ -83,7 +83,13 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
     """Names of the fields of the settings nested at `location` inside `model`."""
+    nested: list[type[BaseModel]] = []
     for part in location:
+        # Where several kinds of settings may stand, the location goes on with the kind's name.
+        kinds = [option for option in nested if part in (f.default for f in option.model_fields.values())]
+        if len(nested) > 1 and kinds:
+            model, nested = kinds[0], []
+            continue
         field = model.model_fields.get(part)
         if field is None:
             return []

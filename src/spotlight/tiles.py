@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,22 +30,46 @@ def tile_starts(length: int, tile: int, overlap: int, step: int = 1) -> list[int
     return [round(i * free / (count - 1)) * step for i in range(count)]
 
 
-def taper(tile: int, overlap: int, first: bool, last: bool) -> FloatArray:
-    """Weights of a tile along one axis: 1 inside, falling linearly over the overlap except at the array's ends."""
-    ramp = (np.arange(tile, dtype=np.float32) + 0.5) / max(1, overlap)
-    weight = np.ones(tile, np.float32)
-    if not first:
-        weight = np.minimum(weight, ramp)
-    if not last:
-        weight = np.minimum(weight, ramp[::-1])
-    return weight
+def fit_tile(length: int, tile: int, overlap: int, multiple: int) -> int:
+    """Shrink a tile edge to what evenly spread tiles need to cover `length`: no voxel is computed for nothing.
+
+    Parameters
+    ----------
+    length : int
+        A multiple of `multiple`.
+    tile, overlap : int
+        The greatest edge, rounded up to a multiple, and the least overlap.
+    multiple : int
+        What the edge must be a multiple of.
+    """
+    tile = min(math.ceil(tile / multiple) * multiple, length)
+    if tile == length:
+        return tile
+    overlap = min(overlap, tile - 1)
+    count = len(tile_starts(length, tile, overlap, multiple))
+    enough = math.ceil((length + (count - 1) * overlap) / count / multiple) * multiple
+    return min(tile, enough)
 
 
-def fit_tile(shape: tuple[int, ...], tile: tuple[int, ...], multiple: int) -> tuple[int, ...]:
-    """Shrink a tile to what a stack needs; each edge a multiple of `multiple`, rounded up."""
-    return tuple(
-        min(math.ceil(t / multiple), math.ceil(n / multiple)) * multiple for n, t in zip(shape, tile, strict=True)
-    )
+def axis_weights(length: int, tile: int, overlap: int, multiple: int) -> list[tuple[int, FloatArray]]:
+    """Starts of the tiles along one axis, and the weights of each, which sum to one at every position.
+
+    A weight is 1 inside a tile and falls linearly over the overlap towards its neighbours.
+    """
+    starts = tile_starts(length, tile, min(overlap, tile - 1), multiple)
+    ramp = (np.arange(tile) + 0.5) / max(1, overlap)
+    weights = []
+    for start in starts:
+        weight = np.ones(tile)
+        if start > 0:
+            weight = np.minimum(weight, ramp)
+        if start + tile < length:
+            weight = np.minimum(weight, ramp[::-1])
+        weights.append(weight)
+    total = np.zeros(length)
+    for start, weight in zip(starts, weights, strict=True):
+        total[start : start + tile] += weight
+    return [(s, (w / total[s : s + tile]).astype(np.float32)) for s, w in zip(starts, weights, strict=True)]
 
 
 def apply_tiled(
@@ -58,9 +82,8 @@ def apply_tiled(
 ) -> FloatArray:
     """Apply a function that keeps the shape to overlapping tiles and blend the results.
 
-    Values are averaged with weights that fall towards the edges of each tile and are divided by their sum, so that
-    the weights of every voxel sum to one. Each tile edge and start is a multiple of `multiple`; where the array is
-    not, it is extended by reflection and the result cropped.
+    Each tile edge and start is a multiple of `multiple`; where the array is not, it is extended by reflection and the
+    result cropped.
 
     Parameters
     ----------
@@ -69,7 +92,7 @@ def apply_tiled(
     array : ndarray of float32
         Any size in any number of dimensions.
     tile : tuple of int
-        Largest tile per axis; shrunk to the array where that is smaller.
+        Greatest tile per axis; shrunk to what the array needs.
     overlap : tuple of int
         Least overlap of neighbouring tiles per axis, below the tile's edge.
     multiple : int
@@ -82,31 +105,19 @@ def apply_tiled(
     ndarray of float32
         Same shape as `array`.
     """
-    padded_shape = tuple(math.ceil(n / multiple) * multiple for n in array.shape)
-    padding = [(0, p - n) for n, p in zip(array.shape, padded_shape, strict=True)]
-    padded = np.pad(array, padding, mode="reflect") if padded_shape != array.shape else array
-    tile = fit_tile(padded_shape, tile, multiple)
-    overlap = tuple(min(o, t - 1) for o, t in zip(overlap, tile, strict=True))
-    total = np.zeros(padded_shape, np.float32)
-    weights = np.zeros(padded_shape, np.float32)
-    tiles = list(_tiles(padded_shape, tile, overlap, multiple))
-    for number, (box, weight) in enumerate(tiles, start=1):
-        total[box] += weight * function(np.ascontiguousarray(padded[box]))
-        weights[box] += weight
+    shape = tuple(math.ceil(n / multiple) * multiple for n in array.shape)
+    padding = [(0, p - n) for n, p in zip(array.shape, shape, strict=True)]
+    padded = np.pad(array, padding, mode="reflect") if shape != array.shape else array
+    tile = tuple(fit_tile(n, t, o, multiple) for n, t, o in zip(shape, tile, overlap, strict=True))
+    axes = [axis_weights(n, t, o, multiple) for n, t, o in zip(shape, tile, overlap, strict=True)]
+    count = math.prod(map(len, axes))
+    result = np.zeros(shape, np.float32)
+    for number, places in enumerate(itertools.product(*axes), start=1):
+        box = tuple(slice(start, start + t) for (start, _), t in zip(places, tile, strict=True))
+        blended = function(np.ascontiguousarray(padded[box]))
+        for axis, (_, weight) in enumerate(places):
+            blended = blended * weight.reshape([-1 if a == axis else 1 for a in range(len(shape))])
+        result[box] += blended
         if progress is not None:
-            progress(number, len(tiles))
-    total /= weights
-    return total[tuple(slice(0, n) for n in array.shape)]
-
-
-def _tiles(
-    shape: tuple[int, ...], tile: tuple[int, ...], overlap: tuple[int, ...], multiple: int
-) -> Iterator[tuple[tuple[slice, ...], FloatArray]]:
-    """Regions of all tiles and their weights."""
-    starts = [tile_starts(n, t, o, multiple) for n, t, o in zip(shape, tile, overlap, strict=True)]
-    for corner in itertools.product(*starts):
-        weight = np.ones((1,) * len(shape), np.float32)
-        for axis, start in enumerate(corner):
-            along = taper(tile[axis], overlap[axis], start == 0, start + tile[axis] == shape[axis])
-            weight = weight * along.reshape([-1 if a == axis else 1 for a in range(len(shape))])
-        yield tuple(slice(s, s + t) for s, t in zip(corner, tile, strict=True)), weight
+            progress(number, count)
+    return result[tuple(slice(0, n) for n in array.shape)]

@@ -1,5 +1,6 @@
 """`evaluate`: stain, segment, measure and compare with the target and the truth, stack by stack."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from pydantic import Field
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt
 
 from spotlight.errors import SpotlightError
-from spotlight.evaluation.judge import TARGET, Finding, Reference, judge, make_reference
+from spotlight.evaluation.judge import TARGET, Finding, Reference, judge, make_reference, sample
 from spotlight.files import whole_file, write_text
 from spotlight.foreground import ForegroundSettings
 from spotlight.images import Stack
@@ -22,16 +24,24 @@ from spotlight.profiles import FEATURES
 from spotlight.segmentation import SegmentationSettings
 from spotlight.settings import Settings
 
+log = logging.getLogger("spotlight")
+
+RESERVED = (TARGET, "truth", "input")
+"""Names of folders and views that no model may take."""
+
 
 class EvaluationSettings(Settings):
     """How stains are judged; the same for all methods."""
 
     split: str = Field("test", description="Rows of the manifest to evaluate; rows without a split always are.")
     foreground: ForegroundSettings = Field(
-        ForegroundSettings(median_px=1, gaussian_px=0), description="Where foreground scores are taken: plain Otsu."
+        ForegroundSettings(median_px=3, gaussian_px=0),
+        description="Where foreground scores are taken, unless a pair brings a mask: Otsu after a median against hot "
+        "pixels.",
     )
-    segmentation: SegmentationSettings = SegmentationSettings()
-    prediction: PredictionSettings = PredictionSettings()
+    segmentation: SegmentationSettings = Field(SegmentationSettings(), description="How nuclei are found.")
+    prediction: PredictionSettings = Field(PredictionSettings(), description="How stains are computed.")
+    pictured: NonNegativeInt = Field(2, description="Stacks whose input and target are kept for the page's pictures.")
 
 
 @dataclass(frozen=True)
@@ -97,19 +107,25 @@ def evaluate(
     settings = settings or EvaluationSettings()
     to = Path(to)
     loaded = _load(models)
-    listed = list(pairs) if not isinstance(pairs, (str, Path)) else read_pairs(pairs, input_channel, target_channel)
+    listed = read_pairs(pairs, input_channel, target_channel)
     chosen = [pair for pair in listed if pair.split in (settings.split, "")]
     if not chosen:
         raise SpotlightError(f"no pair has the split {settings.split!r}. Found: {sorted({p.split for p in listed})}.")
     findings: list[Finding] = []
     records: list[dict[str, Any]] = []
+    samples: list[tuple[str, NDArray[np.float32]]] = []
     true_nuclei: dict[str, pd.DataFrame] = {}
     target_nuclei: dict[str, pd.DataFrame] = {}
     for number, pair in enumerate(chosen, start=1):
         image, target = pair.read_both()
         reference = make_reference(pair, target, settings.foreground, settings.segmentation)
-        findings += _judge_all(image, reference, loaded, to, settings)
-        records.append(_record(pair, reference))
+        if number <= settings.pictured:
+            for kind, stack in (("input", image), (TARGET, target)):
+                stack.save(to / "images" / kind / f"{pair.name}.ome.tif")
+        found = _judge_all(image, reference, loaded, to, settings)
+        findings += found
+        samples += [(TARGET, sample(target)), *((f.method, f.sample) for f in found if f.method != TARGET)]
+        records.append(_record(pair, reference, loaded))
         true_nuclei[pair.name], target_nuclei[pair.name] = reference.nuclei, reference.target_nuclei
         if progress is not None:
             progress("evaluating", number, len(chosen), {})
@@ -135,7 +151,7 @@ def evaluate(
         pd.DataFrame(rows),
         pd.concat([f.curve for f in findings], ignore_index=True),
         pd.concat([f.matched for f in findings], ignore_index=True),
-        _histograms(findings),
+        _histograms(samples),
     )
     for name in ("scores", "average_precision", "nuclei", "histograms"):
         with whole_file(to / f"{name}.csv") as temporary:
@@ -155,8 +171,9 @@ def evaluate(
 def _load(models: str | Path | Mapping[str, str | Path | Model]) -> dict[str, Model]:
     if isinstance(models, (str, Path)):
         models = {Path(models).resolve().name: models}
-    if TARGET in models:
-        raise SpotlightError(f"a model cannot be named {TARGET!r}; give it another name.")
+    for name in models:
+        if name in RESERVED or not name or set(name) & set('/\\:*?"<>|'):
+            raise SpotlightError(f"a model cannot be named {name!r}, which means something else; give it another name.")
     return {name: model if isinstance(model, Model) else load_model(model) for name, model in models.items()}
 
 
@@ -186,14 +203,25 @@ def _save_labels(labels: Stack, path: Path) -> None:
     replace(labels, data=labels.data.astype(kind)).save(path)
 
 
-def _record(pair: Pair, reference: Reference) -> dict[str, Any]:
+def _record(pair: Pair, reference: Reference, models: dict[str, Model]) -> dict[str, Any]:
+    digest = pair.digest()
+    seen = [name for name, model in models.items() if digest in _training_digests(model)]
+    for name in seen:
+        log.warning("%s was used to train model %s: its scores are not those of unseen data.", pair.name, name)
     return {
         "name": pair.name,
-        "pair": {key: None if value is None else str(value) for key, value in pair.__dict__.items()},
+        "input": str(pair.input),
+        "target": str(pair.target),
+        "seen_in_training": seen,
         "truth": "labels of the manifest" if reference.labelled else "segmentation of the target",
         "threshold": reference.threshold,
         "foreground_fraction": reference.fraction,
     }
+
+
+def _training_digests(model: Model) -> set[str]:
+    data = model.description.training.get("data", {})
+    return {stack["digest"] for part in ("train", "validation") for stack in data.get(part, [])}
 
 
 def _feature_ranges(nuclei: pd.DataFrame) -> dict[str, tuple[float, float]]:
@@ -205,20 +233,18 @@ def _feature_ranges(nuclei: pd.DataFrame) -> dict[str, tuple[float, float]]:
     return {name: (float(limits[name].iloc[0]), float(limits[name].iloc[1])) for name in features}
 
 
-def _histograms(findings: list[Finding]) -> pd.DataFrame:
+def _histograms(samples: list[tuple[str, NDArray[np.float32]]]) -> pd.DataFrame:
     """Share of voxels per intensity bin, pooled over stacks; one set of bins for all methods."""
-    pooled = {name: np.concatenate([f.sample for f in findings if f.method == name]) for name in _methods(findings)}
+    methods = list(dict.fromkeys(name for name, _ in samples))
+    pooled = {name: np.concatenate([values for of, values in samples if of == name]) for name in methods}
     limits = np.array([np.percentile(values, [0.1, 99.8]) for values in pooled.values()])
     edges = np.linspace(limits[:, 0].min(), limits[:, 1].max(), 101)
     tables = []
     for name, values in pooled.items():
         counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
-        tables.append(pd.DataFrame({"method": name, "intensity": edges[:-1], "share": counts / values.size}))
+        rows = {"method": name, "from": edges[:-1], "to": edges[1:], "share": counts / values.size}
+        tables.append(pd.DataFrame(rows))
     return pd.concat(tables, ignore_index=True)
-
-
-def _methods(findings: list[Finding]) -> list[str]:
-    return list(dict.fromkeys(f.method for f in findings))
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:

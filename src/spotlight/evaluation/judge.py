@@ -89,15 +89,17 @@ class Finding:
 def make_reference(
     pair: Pair, target: Stack, foreground: ForegroundSettings, segmentation: SegmentationSettings
 ) -> Reference:
-    """Find the foreground of a target, and the true instances of its stack."""
-    found = find_foreground(target.data, foreground, name=target.source)
+    """Find the foreground of a target, or read the pair's own, and the true instances of its stack."""
+    own = pair.read_foreground(target)
+    mask = None if own is None else own.data > 0
+    found = find_foreground(target.data, foreground, mask, name=target.source)
     given = pair.read_labels(target)
     target_labels = segment(target, segmentation)
     truth = target_labels if given is None else clean_truth(given, segmentation)
     return Reference(
         pair.name,
         target,
-        target.data >= found.threshold,
+        target.data >= found.threshold if mask is None else mask,
         target_labels,
         measure(target_labels),
         truth,
@@ -144,8 +146,18 @@ def judge(
             scores[f"{feature}_error"] = float(matched[f"{feature}_error"].median())
     curve = pd.DataFrame(instances.average_precision.items(), columns=["iou", "average_precision"])
     who = {"stack": reference.name, "method": method}
-    sample = stain.data.ravel()[:: max(1, stain.data.size // HISTOGRAM_SAMPLES)].astype(np.float32)
     finding = Finding(
-        reference.name, method, scores, measured.assign(**who), matched.assign(**who), curve.assign(**who), sample
+        reference.name,
+        method,
+        scores,
+        measured.assign(**who),
+        matched.assign(**who),
+        curve.assign(**who),
+        sample(stain),
     )
     return finding, labels
+
+
+def sample(stack: Stack) -> NDArray[np.float32]:
+    """An even subset of a stack's intensities, enough for a histogram."""
+    return stack.data.ravel()[:: max(1, stack.data.size // HISTOGRAM_SAMPLES)].astype(np.float32)

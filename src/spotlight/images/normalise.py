@@ -31,8 +31,8 @@ def valid_voxels(image: NDArray[Any]) -> NDArray[np.bool_] | None:
     if values.size == image.size or not values.size:
         return None
     low, quarter = np.percentile(values, [0.1, 25])
-    darkest = np.unique(np.partition(values, min(1000, values.size - 1))[:1000])
-    level = np.diff(darkest).min(initial=np.inf) if darkest.size > 1 else 0.0
+    darkest = np.unique(np.partition(values, min(1000, values.size - 1))[:1000]).astype(np.float64)
+    level = np.diff(darkest).min() if darkest.size > 1 else 0.0
     return nonzero if low > quarter / 4 and low > 3 * level else None
 
 
@@ -58,6 +58,10 @@ def normalise(image: NDArray[Any], center: float, scale: float) -> NDArray[np.fl
     return ((image - np.float64(center)) / scale).astype(np.float32)
 
 
+MOST_UPSAMPLING = 32
+"""An axis that would grow by more than this has a voxel size in another unit than µm."""
+
+
 def grid_shape(stack: Stack, grid: Grid) -> tuple[int, ...]:
     """Shape of a stack on a network's grid.
 
@@ -68,10 +72,17 @@ def grid_shape(stack: Stack, grid: Grid) -> tuple[int, ...]:
     """
     if grid == "native":
         return stack.shape
-    return resampled_shape(stack.shape, stack.require_voxel_size(), (grid,) * len(stack.axes))
+    size = stack.require_voxel_size()
+    shape = resampled_shape(stack.shape, size, (grid,) * len(stack.axes))
+    if max(new / old for new, old in zip(shape, stack.shape, strict=True)) > MOST_UPSAMPLING:
+        raise SpotlightError(
+            f"{stack.source}: voxels of {size} µm on a grid of {grid} µm would make {shape} voxels of {stack.shape}. "
+            "Check the unit of the voxel size (µm), or choose a coarser grid."
+        )
+    return shape
 
 
-def prepare_input(stack: Stack, grid: Grid) -> NDArray[np.float32]:
+def prepare_input(stack: Stack, grid: Grid, shape: tuple[int, ...] | None = None) -> NDArray[np.float32]:
     """Normalise a transmitted-light stack by its own mean and standard deviation, then resample it.
 
     The order is that of Ounkomol et al. (2018): statistics of the whole stack at native resolution first.
@@ -82,6 +93,8 @@ def prepare_input(stack: Stack, grid: Grid) -> NDArray[np.float32]:
         Axes ZYX or YX.
     grid : float or "native"
         Edge of the cubic voxels in µm.
+    shape : tuple of int, optional
+        Shape on that grid, where it is known already.
     """
     mean, std = mean_and_std(stack.data, valid_voxels(stack.data), name=stack.source)
-    return resample(normalise(stack.data, mean, std), grid_shape(stack, grid))
+    return resample(normalise(stack.data, mean, std), shape or grid_shape(stack, grid))

@@ -86,7 +86,7 @@ class Stack:
             If there is no such channel, or if several are there and none was named.
         """
         if "C" not in self.axes:
-            if which is None or which == 0 or (self.channels and which in self.channels):
+            if which is None or str(which) == "0" or (self.channels and which in self.channels):
                 return self
             raise SpotlightError(
                 f"{self.source}: no channel {which!r}; the file has one channel"
@@ -101,7 +101,7 @@ class Stack:
             which = 0
         if isinstance(which, str) and self.channels.count(which) == 1:
             index = self.channels.index(which)
-        elif isinstance(which, str) and not which.isdigit():
+        elif isinstance(which, str) and not (which.isascii() and which.isdecimal()):
             raise SpotlightError(f"{self.source}: no channel {which!r}, or not just one; channels here: {known}.")
         else:
             index = int(which)
@@ -116,10 +116,14 @@ class Stack:
 
     def crop(self, region: tuple[slice, ...]) -> "Stack":
         """Cut out a region, one slice per spatial axis, as a view."""
-        lead = (slice(None),) * (self.data.ndim - len(self.spatial_axes))
-        cut = self.data[lead + region]
-        if 0 in cut.shape:
-            raise SpotlightError(f"{self.source}: region {format_region(region)} of shape {self.shape} is empty.")
+        lead = self.data.ndim - len(self.spatial_axes)
+        cut = self.data[(slice(None),) * lead + region]
+        beyond = any((s.stop or 0) > n or (s.start or 0) > n for s, n in zip(region, self.shape[lead:], strict=True))
+        if 0 in cut.shape or beyond:
+            raise SpotlightError(
+                f"{self.source}: region {format_region(region)} is empty or reaches beyond the stack's "
+                f"{self.spatial_axes} {self.shape[lead:]}."
+            )
         return replace(self, data=cut)
 
     def require_voxel_size(self) -> tuple[float, ...]:

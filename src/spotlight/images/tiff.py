@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.files import whole_file
@@ -20,7 +21,7 @@ UNITS_UM = {
 }  # fmt: skip
 
 
-def read_tiff(path: Path, axes: str | None = None) -> Stack:
+def read_tiff(path: Path, axes: str | None = None, axes_if_unstated: str | None = None) -> Stack:
     """Read a TIFF file into memory.
 
     Parameters
@@ -28,7 +29,9 @@ def read_tiff(path: Path, axes: str | None = None) -> Stack:
     path : Path
         An OME-TIFF, ImageJ hyperstack, plain TIFF or BigTIFF with one image.
     axes : str, optional
-        The axes as stored, for files that do not state them, for example ``"ZYX"``.
+        The axes as stored, for example ``"ZYX"``; overrides what the file states.
+    axes_if_unstated : str, optional
+        The same, for files that state nothing.
 
     Returns
     -------
@@ -56,13 +59,15 @@ def read_tiff(path: Path, axes: str | None = None) -> Stack:
             channels, voxel_size = _metadata(path, tif)
     except SpotlightError:
         raise
-    except (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, tifffile.TiffFileError) as error:
+    except Exception as error:  # a parser of damaged bytes fails in more ways than can be listed
         raise SpotlightError(
             f"{path}: cannot be read as TIFF ({type(error).__name__}: {error}). The file is damaged or of another "
             "kind; copy it again from its source."
         ) from error
     if problems:
         raise SpotlightError(f"{path}: the TIFF file is damaged ({problems[0]}). Copy it again from its source.")
+    if axes is None and not set(stored) <= set(AXES):
+        axes = axes_if_unstated
     return _in_order(path, data, stored, axes, channels, voxel_size)
 
 
@@ -112,8 +117,12 @@ def _in_order(
 ) -> Stack:
     """Bring the array into the order TCZYX and drop T and, where it has no name, C of length 1."""
     axes = (stated or stored).upper()
-    if stated is not None and len(axes) != data.ndim:
-        raise SpotlightError(f"{path}: axes={stated!r} has {len(axes)} letters, but the file's array is {data.shape}.")
+    if len(axes) != data.ndim:
+        raise SpotlightError(f"{path}: axes {axes!r} have {len(axes)} letters, but the file's array is {data.shape}.")
+    if data.dtype.kind not in "buif":
+        raise SpotlightError(f"{path}: holds {data.dtype} values; images are of whole or real numbers.")
+    if data.dtype == bool:
+        data = data.astype(np.uint8)
     if not set(axes) <= set(AXES) or len(set(axes)) != len(axes) or not {"Y", "X"} <= set(axes):
         raise SpotlightError(
             f"{path}: the file does not state its axes (found {stored!r} for shape {data.shape}). State them with "
@@ -179,6 +188,30 @@ def _imagej_voxel_size(tif: tifffile.TiffFile) -> dict[str, float]:
     return voxel_size
 
 
+def _storable(data: NDArray[Any], path: Path) -> NDArray[Any]:
+    """The array in a type that TIFF readers know, with the same values."""
+    kind, size = data.dtype.kind, data.dtype.itemsize
+    if kind == "b":
+        return data.astype(np.uint8)
+    if kind == "f" and size in (2, 4):
+        return data.astype(np.float32, copy=False)
+    if kind in "iu" and size <= 4:
+        return data
+    if kind in "iu":
+        narrow = np.int32 if kind == "i" else np.uint32
+        if data.size == 0 or (np.iinfo(narrow).min <= data.min() and data.max() <= np.iinfo(narrow).max):
+            return data.astype(narrow)
+    raise SpotlightError(
+        f"{path}: {data.dtype} values cannot be stored as OME-TIFF without loss. Convert them to float32 or an integer "
+        "type of at most 32 bit."
+    )
+
+
+def _plain(text: str) -> str:
+    """Text without the control characters that XML cannot hold."""
+    return "".join(c for c in text if c.isprintable())
+
+
 def write_tiff(stack: Stack, path: str | Path) -> Path:
     """Write a stack as a tiled, losslessly compressed OME-TIFF with axes, voxel size, channel names and origin.
 
@@ -196,10 +229,10 @@ def write_tiff(stack: Stack, path: str | Path) -> Path:
             metadata[f"PhysicalSize{axis}"] = length
             metadata[f"PhysicalSize{axis}Unit"] = "µm"
     if stack.channels:
-        metadata["Channel"] = {"Name": list(stack.channels)}
+        metadata["Channel"] = {"Name": [_plain(name) for name in stack.channels]}
     if stack.origin:
-        metadata["Description"] = stack.origin
-    data = stack.data.astype(np.uint8) if stack.data.dtype == bool else stack.data
+        metadata["Description"] = _plain(stack.origin)
+    data = _storable(stack.data, path)
     with whole_file(path) as temporary:
         tifffile.imwrite(
             temporary,

@@ -59,8 +59,9 @@ def score_instances(truth: NDArray[Any], labels: NDArray[Any]) -> InstanceScores
     """
     if truth.shape != labels.shape:
         raise SpotlightError(f"true labels {truth.shape} and labels {labels.shape} must have one shape.")
-    true, _, true_names = relabel_sequential(truth.astype(np.int64))
-    found, _, found_names = relabel_sequential(labels.astype(np.int64))
+    # One background voxel more: the matching wants labels to begin at 0 even where every voxel is labelled.
+    true, _, true_names = relabel_sequential(np.append(truth.astype(np.int64), 0))
+    found, _, found_names = relabel_sequential(np.append(labels.astype(np.int64), 0))
     n_true, n_found = int(true.max(initial=0)), int(found.max(initial=0))
     if not n_true or not n_found:
         nothing = np.nan if n_true == n_found else 0.0

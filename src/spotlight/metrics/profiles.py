@@ -67,7 +67,7 @@ def profile_distance(true: pd.DataFrame, found: pd.DataFrame, ranges: Mapping[st
     true, found : DataFrame
         One row per nucleus.
     ranges : mapping
-        Low and high of every feature to use, from the training set.
+        Low and high of every feature to use, the same for all methods that are compared.
 
     Returns
     -------

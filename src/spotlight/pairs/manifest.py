@@ -1,15 +1,17 @@
 """The manifest: which input belongs to which target, and to which part of the experiment."""
 
+import csv
+import difflib
+import hashlib
+import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from spotlight.errors import SpotlightError
-from spotlight.images import SUFFIXES, Stack, parse_region, read
+from spotlight.files import require_path
+from spotlight.images import SUFFIXES, Stack, parse_region, read, stem
 
 COLUMNS = {
     "input": "file of the transmitted-light stack (required)",
@@ -23,6 +25,7 @@ COLUMNS = {
     "axes": "axes as stored, for files that do not state them, for example ZYX",
     "voxel_size": "edge lengths in µm per spatial axis, for files that do not state them, for example 0.29 0.108 0.108",
 }
+FILES = ("input", "target", "labels", "foreground")
 SPLITS = ("train", "val", "test")
 
 
@@ -33,11 +36,11 @@ class Pair:
     Attributes
     ----------
     name : str
-        Unique within its manifest; outputs are named after it.
+        Unique among the pairs of a call; outputs are named after it.
     input, target, labels, foreground : Path or None
         The files.
     split : str
-        "train", "val" or "test"; empty where the manifest has no split.
+        "train", "val" or "test"; empty where none is stated.
     input_channel, target_channel : str or None
         Channel names or indices.
     region, axes, voxel_size
@@ -58,15 +61,19 @@ class Pair:
 
     def read_input(self) -> Stack:
         """Read the input's channel and region; finite or an error."""
-        return self._read(self.input, self.input_channel)
+        return self._part(self._read(self.input), self.input_channel)
 
     def read_target(self) -> Stack:
         """Read the target's channel and region; finite or an error."""
-        return self._read(self.target, self.target_channel)
+        return self._part(self._read(self.target), self.target_channel)
 
     def read_both(self) -> tuple[Stack, Stack]:
         """Read input and target and make sure that they match in axes, shape and voxel size."""
-        image, target = self.read_input(), self.read_target()
+        if self.input == self.target:
+            both = self._read(self.input)
+            image, target = self._part(both, self.input_channel), self._part(both, self.target_channel)
+        else:
+            image, target = self.read_input(), self.read_target()
         require_match(image, target)
         return image, target
 
@@ -78,17 +85,30 @@ class Pair:
         """Read the foreground mask on the grid of `like`, or None if the row has none."""
         return self._read_mask(self.foreground, like)
 
+    def digest(self) -> str:
+        """Fingerprint of what the pair shows: its files with their sizes, channels and region."""
+        facts = {name: str(value) for name, value in asdict(self).items() if name not in ("name", "split", "labels")}
+        for name in FILES:
+            file = getattr(self, name)
+            if file is not None and name in facts:
+                facts[name] = f"{file.resolve()} {require_path(file, 'Correct the path.').stat().st_size}"
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
     def _read_mask(self, path: Path | None, like: Stack) -> Stack | None:
         if path is None:
             return None
-        mask = self._read(path, None)
+        # The columns axes and voxel_size describe the images; a mask that states nothing itself is on their grid.
+        mask = self._part(read(path, axes_if_unstated=like.axes), None)
         if mask.voxel_size is None or like.voxel_size is None:
-            mask = Stack(mask.data, mask.axes, like.voxel_size, mask.channels, mask.source)
+            mask = replace(mask, voxel_size=like.voxel_size)
         require_match(like, mask)
         return mask
 
-    def _read(self, path: Path, channel: str | None) -> Stack:
-        stack = read(path, axes=self.axes, voxel_size=self.voxel_size).channel(channel)
+    def _read(self, path: Path) -> Stack:
+        return read(path, axes=self.axes, voxel_size=self.voxel_size)
+
+    def _part(self, stack: Stack, channel: str | None) -> Stack:
+        stack = stack.channel(channel)
         if self.region is not None:
             stack = stack.crop(parse_region(self.region, stack.spatial_axes, f"{stack.source} (row {self.name!r})"))
         stack.require_finite()
@@ -113,43 +133,81 @@ def require_match(first: Stack, second: Stack) -> None:
         missing.require_voxel_size()
 
 
+def require_distinct(pairs: Sequence[Pair]) -> None:
+    """Raise a `SpotlightError` if two pairs have one name, since outputs and scores go by it."""
+    names = [pair.name for pair in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SpotlightError(f"several pairs are named {', '.join(map(repr, twice))}; give each a name of its own.")
+
+
 def read_manifest(path: str | Path) -> list[Pair]:
     """Read a CSV manifest.
 
-    Columns are those of `COLUMNS`; others are ignored. Relative paths start at the manifest's own folder.
+    Columns are those of `COLUMNS`; others are ignored unless they look like a misspelt one. Relative paths start at
+    the manifest's own folder. Either every row has a split or none has.
 
     Raises
     ------
     SpotlightError
-        If the file or a required column is missing, a cell is empty where it must not be, or a file is absent.
+        If the file, a required column or a file that it names is missing, or a row does not fit the header.
     """
-    path = Path(path)
+    path = require_path(path, "Give a CSV manifest or a folder of stacks.")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise SpotlightError(f"{path}: cannot be read as a CSV manifest ({error}).") from error
-    table.columns = table.columns.str.strip()
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = [name.strip().lower() for name in next(reader, [])]
+            rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise SpotlightError(f"{path}: cannot be read as a CSV manifest in UTF-8 ({error}).") from error
+    _check_header(path, header)
+    if not rows:
+        raise SpotlightError(f"{path}: has no rows. Add one per pair of input and target.")
+    for line, row in rows:
+        if len(row) != len(header):
+            raise SpotlightError(
+                f"{path}, line {line}: has {len(row)} cells, but the header has {len(header)}. Quote cells that hold "
+                "commas, such as regions."
+            )
+    pairs = [_pair(path, line, dict(zip(header, row, strict=True))) for line, row in rows]
+    without = [line for (line, _), pair in zip(rows, pairs, strict=True) if not pair.split]
+    if without and len(without) < len(pairs):
+        raise SpotlightError(
+            f"{path}, line {without[0]}: has no split, but other rows do. Give every row one, or none."
+        )
+    return _name_apart(pairs)
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    if len(header) == 1 and ";" in header[0]:
+        raise SpotlightError(f"{path}: its cells are separated by semicolons. Save it with commas.")
+    for name in header:
+        if header.count(name) > 1:
+            raise SpotlightError(f"{path}: has the column {name!r} twice. Remove one.")
+        near = difflib.get_close_matches(name, COLUMNS, n=1, cutoff=0.75)
+        if name not in COLUMNS and near:
+            raise SpotlightError(f"{path}: unknown column {name!r}; did you mean {near[0]!r}?")
     for column in ("input", "target"):
-        if column not in table.columns:
+        if column not in header:
             raise SpotlightError(
                 f"{path}: has no column {column!r}. A manifest needs the columns input and target; "
-                f"found: {', '.join(table.columns)}."
+                f"found: {', '.join(header) or 'nothing'}."
             )
-    if table.empty:
-        raise SpotlightError(f"{path}: has no rows. Add one per pair of input and target.")
-    return _name_apart([_pair(path, number, row) for number, row in enumerate(table.to_dict("records"), start=2)])
 
 
-def _pair(manifest: Path, line: int, row: dict[Any, Any]) -> Pair:
-    cells = {column: str(row.get(column, "")).strip() or None for column in COLUMNS}
+def _pair(manifest: Path, line: int, row: dict[str, str]) -> Pair:
+    cells = {column: row.get(column, "").strip() or None for column in COLUMNS}
     where = f"{manifest}, line {line}"
     files: dict[str, Path | None] = {}
-    for column in ("input", "target", "labels", "foreground"):
+    for column in FILES:
         cell = cells[column]
         files[column] = manifest.parent / cell if cell else None
         file = files[column]
-        if file is not None and not file.exists():
-            raise SpotlightError(f"{where}: {column} file {file} does not exist. Correct the path.")
+        if file is not None:
+            try:
+                require_path(file, "Correct the path.")
+            except SpotlightError as error:
+                raise SpotlightError(f"{where}: {column}: {error}") from error
     image, target = files["input"], files["target"]
     if image is None or target is None:
         raise SpotlightError(f"{where}: input and target must both be given.")
@@ -157,7 +215,7 @@ def _pair(manifest: Path, line: int, row: dict[Any, Any]) -> Pair:
     if split and split not in SPLITS:
         raise SpotlightError(f"{where}: split must be train, val or test. Received: {split!r}.")
     return Pair(
-        name=image.name.split(".")[0],
+        name=stem(image),
         input=image,
         target=target,
         labels=files["labels"],
@@ -177,7 +235,7 @@ def parse_voxel_size(text: str, where: str) -> tuple[float, ...]:
         sizes = tuple(float(part) for part in re.split(r"[\s,x]+", text.strip()))
     except ValueError:
         sizes = ()
-    if len(sizes) not in (2, 3) or min(sizes) <= 0:
+    if len(sizes) not in (2, 3) or not min(sizes) > 0:
         raise SpotlightError(
             f"{where}: a voxel size is two or three lengths in µm, such as '0.29 0.108 0.108'. Received: {text!r}."
         )
@@ -192,8 +250,11 @@ def pairs_from_folder(folder: str | Path, input_channel: str | None, target_chan
     SpotlightError
         If the folder has no TIFF file, or a channel was not named.
     """
-    folder = Path(folder)
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+    folder = require_path(folder, "Give a folder of stacks.")
+    try:
+        files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
+    except OSError as error:
+        raise SpotlightError(f"{folder}: cannot be listed ({error}).") from error
     if not files:
         raise SpotlightError(f"{folder}: has no TIFF files ({', '.join(SUFFIXES)}). Give a folder of stacks or a CSV.")
     if input_channel is None or target_channel is None:
@@ -202,32 +263,36 @@ def pairs_from_folder(folder: str | Path, input_channel: str | None, target_chan
             "(--input-channel and --target-channel, names or zero-based indices)."
         )
     return _name_apart(
-        [
-            Pair(file.name.split(".")[0], file, file, input_channel=input_channel, target_channel=target_channel)
-            for file in files
-        ]
+        Pair(stem(file), file, file, input_channel=input_channel, target_channel=target_channel) for file in files
     )
 
 
-def read_pairs(source: str | Path, input_channel: str | None = None, target_channel: str | None = None) -> list[Pair]:
-    """Read pairs from a CSV manifest, or from a folder of stacks whose channels are named."""
-    source = Path(source)
+def read_pairs(
+    source: str | Path | Sequence[Pair], input_channel: str | None = None, target_channel: str | None = None
+) -> list[Pair]:
+    """Read pairs from a CSV manifest, or from a folder of stacks whose channels are named; pairs are passed on."""
+    if not isinstance(source, (str, Path)):
+        pairs = list(source)
+        require_distinct(pairs)
+        return pairs
+    source = require_path(source, "Give a CSV manifest or a folder of stacks.")
     if source.is_dir():
         return pairs_from_folder(source, input_channel, target_channel)
-    if not source.exists():
-        raise SpotlightError(f"{source}: no such file or folder. Give a CSV manifest or a folder of stacks.")
     if input_channel is not None or target_channel is not None:
         raise SpotlightError(f"{source}: a manifest names channels in its columns input_channel and target_channel.")
     return read_manifest(source)
 
 
-def _name_apart(pairs: Sequence[Pair]) -> list[Pair]:
-    """Make the names unique: rows of one file (regions) get a number."""
+def _name_apart(pairs: Iterable[Pair]) -> list[Pair]:
+    """Make the names unique: pairs of one file name (regions, or the same name in several folders) get a number."""
+    pairs = list(pairs)
     names = [pair.name for pair in pairs]
-    seen: dict[str, int] = {}
+    taken = {name for name in names if names.count(name) == 1}
     apart = []
     for pair in pairs:
-        seen[pair.name] = seen.get(pair.name, 0) + 1
-        name = pair.name if names.count(pair.name) == 1 else f"{pair.name}-{seen[pair.name]}"
-        apart.append(Pair(**{**pair.__dict__, "name": name}))
+        name, number = pair.name, 1
+        while names.count(pair.name) > 1 and (name in taken or name == pair.name):
+            name, number = f"{pair.name}-{number}", number + 1
+        taken.add(name)
+        apart.append(replace(pair, name=name))
     return apart

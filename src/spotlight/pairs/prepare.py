@@ -35,7 +35,7 @@ class PreparationSettings(Settings):
         description="Median window on the network's grid over the target before it is compared with the threshold. 1 "
         "is the paper's mask; noise makes that mask ragged, and a ragged mask biases the masked error upwards.",
     )
-    foreground: ForegroundSettings = ForegroundSettings()
+    foreground: ForegroundSettings = Field(ForegroundSettings(), description="How the threshold is chosen.")
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,15 @@ def prepare_pair(pair: Pair, settings: PreparationSettings) -> PreparedPair:
         If the files do not match, or a stack is constant or holds NaN.
     """
     image, target = pair.read_both()
-    foreground = find_foreground(target.data, settings.foreground, name=target.source)
+    own = pair.read_foreground(target)
+    foreground = find_foreground(
+        target.data, settings.foreground, None if own is None else own.data > 0, name=target.source
+    )
     mean, std = mean_and_std(target.data, valid_voxels(target.data), name=target.source)
     center = foreground.threshold if settings.target_center == "threshold" else mean
     shape = grid_shape(target, settings.grid)
     normalised = resample(normalise(target.data, center, std), shape)
     threshold = (foreground.threshold - center) / std
-    own = pair.read_foreground(target)
     if own is not None:
         mask = resample((own.data > 0).astype(np.uint8), shape, order=0) > 0
     elif settings.mask_median_px > 1:
@@ -100,7 +102,7 @@ def prepare_pair(pair: Pair, settings: PreparationSettings) -> PreparedPair:
         mask = normalised >= threshold
     return PreparedPair(
         name=pair.name,
-        input=prepare_input(image, settings.grid),
+        input=prepare_input(image, settings.grid, shape),
         target=normalised,
         mask=mask,
         threshold=threshold,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack, read, resample
@@ -22,13 +22,14 @@ from spotlight.tiles import apply_tiled
 class PredictionSettings(Settings):
     """How a stack is cut into tiles and computed."""
 
-    tile: tuple[int, ...] | None = Field(
-        None, description="Voxels per axis of the network's grid; left out: 64x192x192, or 1024x1024 in two dimensions."
+    tile: tuple[PositiveInt, ...] | None = Field(
+        None,
+        description="Most voxels per axis of the network's grid; left out: 96x192x192, or 1024x1024 in two dimensions.",
     )
-    overlap: tuple[int, ...] | None = Field(
+    overlap: tuple[NonNegativeInt, ...] | None = Field(
         None, description="Least overlap of tiles; left out: a quarter of the tile."
     )
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Literal["float32", "bf16"] = Field("float32", description="Arithmetic of the network.")
     device: str = Field("auto", description="'auto' (a GPU if there is one), 'cpu', 'cuda', 'mps'.")
 
 
@@ -101,11 +102,13 @@ class Model:
         stack = self._accept(image, channel, axes, voxel_size, any_voxel_size)
         prepared = prepare_input(stack, self.description.input.grid)
         self._require_extent(stack, prepared.shape)
-        values = predict_array(self.network, prepared, settings, progress)
         target = self.description.target
+        # Flattened after resampling, since a spline would ring at the step that flattening makes.
+        stain = resample(predict_array(self.network, prepared, settings, progress), stack.shape)
         if target.flatten if flatten is None else flatten:
-            values = target.flattened(values)
-        stain = resample(values if normalised else target.to_intensity(values), stack.shape)
+            stain = target.flattened(stain)
+        if not normalised:
+            stain = target.to_intensity(stain)
         unit = "standard deviations of the target" if normalised else "intensity of the training targets"
         return Stack(
             stain.astype(np.float32, copy=False),
@@ -134,8 +137,13 @@ class Model:
             stack = image if voxel_size is None else replace(image, voxel_size=voxel_size)
         else:
             stack = read(image, axes=axes, voxel_size=voxel_size)
-        if channel is None and expected.channel in stack.channels and "C" in stack.axes:
+        if channel is None and expected.channel and expected.channel in stack.channels:
             channel = expected.channel
+        elif channel is None and expected.channel and len(stack.channels) == 1:
+            raise SpotlightError(
+                f"{stack.source}: its channel is named {stack.channels[0]!r}, but model {self.name} was trained on "
+                f"{expected.channel!r}. If it is the same, say so with channel={stack.channels[0]!r} (--channel)."
+            )
         stack = stack.channel(channel)
         if stack.axes != expected.axes:
             raise SpotlightError(
@@ -203,10 +211,10 @@ def predict_array(
     """
     settings = settings or PredictionSettings()
     dims = network.dims
-    tile = settings.tile or ((64, 192, 192) if dims == 3 else (1024, 1024))
+    tile = settings.tile or ((96, 192, 192) if dims == 3 else (1024, 1024))
     overlap = settings.overlap or tuple(t // 4 for t in tile)
     for name, value in (("tile", tile), ("overlap", overlap)):
-        if len(value) != dims or min(value) < 0:
+        if len(value) != dims:
             raise SpotlightError(f"{name} must be {dims} numbers of voxels for this model. Received: {value}.")
     device = _device(settings.device)
     memory = channels_last(dims)

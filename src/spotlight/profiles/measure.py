@@ -82,6 +82,8 @@ def _describe_3d(body: NDArray[np.bool_], places: NDArray[Any], spacing: tuple[f
     volume = len(places) * float(np.prod(spacing))
     # A voxel staircase has a tenth more surface than the body it stands for; a little blur takes the steps off.
     smooth = ndimage.gaussian_filter(np.pad(body, 2).astype(np.float32), 0.8)
+    if smooth.max() <= 0.5:  # a body of one plane or one voxel does not outlast the blur
+        smooth = np.pad(body, 2).astype(np.float32)
     vertices, faces, _, _ = skmeasure.marching_cubes(smooth, 0.5, spacing=spacing)
     surface = float(skmeasure.mesh_surface_area(vertices, faces))
     height = 2 * np.sqrt(5 * covariance[0, 0])

@@ -9,16 +9,11 @@ from numpy.typing import NDArray
 from skimage.segmentation import find_boundaries
 
 from spotlight.files import whole_file
-from spotlight.images import Stack, read
-from spotlight.report.pictures import display_range, method_colors
-
-TARGET = "target"
-TRUTH_COLOR = "#E69F00"
+from spotlight.images import read
+from spotlight.report.pictures import TARGET, TRUTH_COLOR, display_range, method_colors
 
 
-def write_figure(
-    folder: Path, name: str, image: Stack, target: Stack, methods: list[str], scores: pd.DataFrame
-) -> Path:
+def write_figure(folder: Path, name: str, methods: list[str], scores: pd.DataFrame) -> Path:
     """Draw input, target and stains of one stack with the outlines of their nuclei, in the plane and in depth.
 
     Parameters
@@ -26,15 +21,14 @@ def write_figure(
     folder : Path
         Written by `spotlight.evaluate`; the picture goes there as ``figure.png``.
     name : str
-        The stack.
-    image, target : Stack
-        Its input and target.
+        One of the stacks whose images the evaluation kept.
     methods : list of str
         Whose stains to show.
     scores : DataFrame
         From the evaluation; mean AP and elongation error stand over the stains.
     """
-    colors = method_colors(methods, TARGET) | {TARGET: TRUTH_COLOR}
+    colors = method_colors(methods) | {TARGET: TRUTH_COLOR}
+    image, target = (read(folder / "images" / kind / f"{name}.ome.tif") for kind in ("input", TARGET))
     stains = {m: read(folder / "stains" / m / f"{name}.ome.tif") for m in methods if m != TARGET}
     views = {"input": image, TARGET: target, **stains}
     volume = target.axes == "ZYX"
@@ -70,7 +64,7 @@ def _title(view: str, means: pd.DataFrame) -> str:
         return "input"
     if view == TARGET:
         return "target: real fluorescence\noutlines: truth"
-    text = f"{view}\nmean AP {float(means['mean_ap'][view]):.2f}"
+    text = f"{view.replace('$', '')}\nmean AP {float(means['mean_ap'][view]):.2f}"
     elongation = float(means["elongation_error"][view]) if "elongation_error" in means else np.nan
     return f"{text}, elongation {elongation:+.0%}" if np.isfinite(elongation) else text
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 from spotlight.errors import SpotlightError
 from spotlight.files import write_text
 from spotlight.images import Stack, read
-from spotlight.pairs.manifest import Pair, parse_voxel_size
 from spotlight.report.figure import write_figure
 from spotlight.report.pictures import (
+    TARGET,
+    TRUTH_COLOR,
     display_range,
     gray_slice,
     intensity_histograms,
@@ -26,9 +28,9 @@ from spotlight.report.pictures import (
 from spotlight.settings import load_yaml
 from spotlight.version import __version__
 
-TARGET = "target"
 PAGE = "report.html"
-PICTURED_STACKS = 2
+MOST_PLANES = 48
+"""Planes of a stack that the slider steps through; deeper stacks show every second or third."""
 
 METRICS = {
     "mean_ap": ("mean AP", "average precision, mean over IoU 0.5 to 0.95", "{:.3f}", "high"),
@@ -85,11 +87,17 @@ def write_report(folder: str | Path, title: str = "Virtual staining report", rem
     """
     folder = Path(folder)
     record = load_yaml(folder / "evaluation.yaml")
+    entries = record.get("stacks") if isinstance(record, dict) else None
+    if not entries:
+        raise SpotlightError(f"{folder / 'evaluation.yaml'}: names no stacks. Run the evaluation again.")
     tables = {name: _table(folder / f"{name}.csv") for name in ("scores", "average_precision", "histograms")}
     scores = tables["scores"]
     methods = list(dict.fromkeys(scores["method"]))
-    colors = method_colors(methods, TARGET)
-    stacks = [_pictures(folder, entry, methods, colors) for entry in record["stacks"][:PICTURED_STACKS]]
+    colors = method_colors(methods)
+    pictured = [
+        entry["name"] for entry in entries if (folder / "images" / TARGET / f"{entry['name']}.ome.tif").exists()
+    ]
+    stacks = [_pictures(folder, name, methods, colors) for name in pictured]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("spotlight", "report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -103,15 +111,16 @@ def write_report(folder: str | Path, title: str = "Virtual staining report", rem
         pictures=json.dumps({stack["name"]: stack["slices"] for stack in stacks}).replace("</", "<\\/"),
         curves=precision_curves(tables["average_precision"], colors),
         histograms=intensity_histograms(
-            tables["histograms"], colors, float(np.mean([entry["threshold"] for entry in record["stacks"]]))
+            tables["histograms"], colors, float(np.mean([entry["threshold"] for entry in entries]))
         ),
-        truth=sorted({entry["truth"] for entry in record["stacks"]}),
+        truth=sorted({entry["truth"] for entry in entries}),
+        seen=[entry["name"] for entry in entries if entry["seen_in_training"]],
         settings=json.dumps({key: record[key] for key in ("settings", "models")}, indent=1, ensure_ascii=False),
         colors=colors,
     )
     write_text(folder / PAGE, page)
-    first = record["stacks"][0]
-    write_figure(folder, first["name"], *_pair(first["pair"]).read_both(), methods, scores)
+    if pictured:
+        write_figure(folder, pictured[0], methods, scores)
     return folder / PAGE
 
 
@@ -165,63 +174,64 @@ def _per_stack(scores: pd.DataFrame) -> dict[str, Any]:
     return {"heads": ["stack", "method", *(METRICS[name][0] for name in names)], "rows": rows}
 
 
-def _pictures(folder: Path, entry: dict[str, Any], methods: list[str], colors: dict[str, str]) -> dict[str, Any]:
+def _pictures(folder: Path, name: str, methods: list[str], colors: dict[str, str]) -> dict[str, Any]:
     """Slices of input, target, stains and label outlines of one stack."""
-    pair = _pair(entry["pair"])
-    image, target = pair.read_both()
-    stains = {name: read(folder / "stains" / name / f"{entry['name']}.ome.tif") for name in methods if name != TARGET}
-    views: list[tuple[str, Stack, str | None]] = [("input", image, None), (TARGET, target, "truth")]
-    views += [(name, stain, name) for name, stain in stains.items()]
-    low, high = display_range(target.data)
-    slices = []
-    for name, stack, labels_of in views:
-        window = display_range(stack.data) if name == "input" else (low, high)
-        color = "#E69F00" if labels_of == "truth" else colors[name] if labels_of else ""
-        labels = None
-        if labels_of is not None:
-            labels = read(folder / "labels" / labels_of / f"{entry['name']}.ome.tif").data
-        slices.append(_view(name, stack, labels, window, color))
-    planes = target.shape[0] if target.axes == "ZYX" else 1
-    return {
-        "name": entry["name"],
-        "planes": planes,
-        "middle": _brightest_plane(target),
-        "aspect": f"{target.shape[-1]} / {target.shape[-2]}",
-        "views": [
-            {"name": v["name"], "color": v["color"], "cut": v["cut"], "cut_outline": v["cut_outline"]} for v in slices
-        ],
-        "slices": {v["name"]: {"image": v["image"], "outline": v["outline"]} for v in slices},
-    }
-
-
-def _view(
-    name: str, stack: Stack, labels: NDArray[Any] | None, window: tuple[float, float], color: str
-) -> dict[str, Any]:
-    """All planes of a view, and its vertical cut through the middle row, with outlines."""
-    data = stack.data if stack.axes == "ZYX" else stack.data[None]
-    outlines = None if labels is None else labels.reshape(data.shape)
-    row = data.shape[1] // 2
-    tall = 1.0 if stack.voxel_size is None else stack.voxel_size[0] / stack.voxel_size[-1]
-    volume = stack.axes == "ZYX"
+    views = [View("input", read(folder / "images" / "input" / f"{name}.ome.tif"), None, "")]
+    views.append(
+        View(TARGET, read(folder / "images" / TARGET / f"{name}.ome.tif"), _labels(folder, "truth", name), TRUTH_COLOR)
+    )
+    for method in methods:
+        if method != TARGET:
+            stain = read(folder / "stains" / method / f"{name}.ome.tif")
+            views.append(View(method, stain, _labels(folder, method, name), colors[method]))
+    target = views[1].stack
+    depth = target.shape[0] if target.axes == "ZYX" else 1
+    planes = sorted({round(z) for z in np.linspace(0, depth - 1, min(depth, MOST_PLANES))})
+    brightest = int(np.argmax(target.data.reshape(depth, -1).mean(1)))
+    window = display_range(target.data)
+    drawn = [_draw(view, planes, display_range(view.stack.data) if view.name == "input" else window) for view in views]
     return {
         "name": name,
-        "color": color,
-        "image": [gray_slice(plane, *window) for plane in data],
-        "outline": [] if outlines is None else [outline_slice(plane, color) for plane in outlines],
-        "cut": gray_slice(data[:, row], *window, tall) if volume else "",
-        "cut_outline": outline_slice(outlines[:, row], color, tall) if volume and outlines is not None else "",
+        "depth": depth,
+        "planes": planes,
+        "middle": int(np.argmin([abs(z - brightest) for z in planes])),
+        "aspect": f"{target.shape[-1]} / {target.shape[-2]}",
+        "views": [{key: d[key] for key in ("name", "color", "cut", "cut_outline")} for d in drawn],
+        "slices": {
+            "planes": planes,
+            "depth": depth,
+            "views": {d["name"]: {"image": d["image"], "outline": d["outline"]} for d in drawn},
+        },
     }
 
 
-def _brightest_plane(target: Stack) -> int:
-    return int(np.argmax(target.data.mean(axis=(1, 2)))) if target.axes == "ZYX" else 0
+@dataclass(frozen=True)
+class View:
+    """One column of pictures: a stack, the labels outlined on it, and their colour."""
+
+    name: str
+    stack: Stack
+    labels: NDArray[Any] | None
+    color: str
 
 
-def _pair(values: dict[str, str | None]) -> Pair:
-    """The pair as `evaluate` recorded it."""
-    fields: dict[str, Any] = dict(values)
-    for name in ("input", "target", "labels", "foreground"):
-        fields[name] = None if fields[name] is None else Path(fields[name])
-    if fields["voxel_size"] is not None:
-        fields["voxel_size"] = parse_voxel_size(fields["voxel_size"].strip("()"), "evaluation.yaml")
-    return Pair(**fields)
+def _labels(folder: Path, of: str, name: str) -> NDArray[Any]:
+    return read(folder / "labels" / of / f"{name}.ome.tif").data
+
+
+def _draw(view: View, planes: list[int], window: tuple[float, float]) -> dict[str, Any]:
+    """The planes of a view, and its vertical cut through the middle row, with outlines."""
+    volume = view.stack.axes == "ZYX"
+    data = view.stack.data if volume else view.stack.data[None]
+    labels = None if view.labels is None else view.labels.reshape(data.shape)
+    row = data.shape[1] // 2
+    size = view.stack.voxel_size
+    tall = size[0] / size[-1] if volume and size is not None else 1.0
+    return {
+        "name": view.name,
+        "color": view.color,
+        "image": [gray_slice(data[z], *window) for z in planes],
+        "outline": [] if labels is None else [outline_slice(labels[z], view.color) for z in planes],
+        "cut": gray_slice(data[:, row], *window, tall) if volume else "",
+        "cut_outline": outline_slice(labels[:, row], view.color, tall) if volume and labels is not None else "",
+    }

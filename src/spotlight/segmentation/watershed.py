@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy import ndimage
-from skimage import exposure, feature, filters, measure, morphology, segmentation, transform
+from skimage import exposure, feature, filters, measure, segmentation, transform
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
@@ -29,14 +29,14 @@ class SegmentationSettings(Settings):
     voxel_um: float | None = Field(0.58, gt=0, description="Working grid, isotropic; None works on the stack's own.")
     clahe_clip: float = Field(0.015, ge=0, description="Clip limit of the histogram equalisation; 0 leaves it out.")
     median_px: int = Field(3, ge=1, description="Median window on the working grid; 1 is none.")
-    threshold: Literal["otsu", "fixed"] = "otsu"
+    threshold: Literal["otsu", "fixed"] = Field("otsu", description="Otsu of the prepared stack, or a value.")
     value: float | None = Field(
         None, description="For 'fixed': in the stack's own intensity; leaves out the equalisation."
     )
     seed_distance_um: float = Field(2.9, gt=0, description="Least distance between the centres of two nuclei.")
     seed_smoothing_um: float = Field(0.6, ge=0, description="Gaussian that smooths the distance map before its peaks.")
-    min_size: float = Field(98.0, ge=0)
-    max_size: float = Field(1463.0, gt=0)
+    min_size: float = Field(98.0, ge=0, description="Smaller instances are removed.")
+    max_size: float = Field(1463.0, gt=0, description="Larger instances are removed.")
     max_hole: float = Field(10.0, ge=0, description="Holes up to this size are filled.")
     clear_border: bool = Field(True, description="Remove what touches the Y or X border of the stack.")
 
@@ -119,19 +119,20 @@ def resize_labels(labels: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[
 def _threshold(stack: Stack, shape: tuple[int, ...], settings: SegmentationSettings) -> NDArray[np.bool_]:
     image = stack.data.astype(np.float32)
     low, high = np.percentile(image, [0.1, 99.9])
-    if low == high:
-        return np.zeros(shape, bool)
     if settings.value is None:
+        if low == high:
+            return np.zeros(shape, bool)
         image = np.clip((image - low) / (high - low), 0, 1)
-        if settings.clahe_clip > 0:
-            tiles = tuple(max(1, n // d) for n, d in zip(image.shape, (2, 3, 5)[-image.ndim :], strict=True))
+        tiles = tuple(n // d for n, d in zip(image.shape, (2, 3, 5)[-image.ndim :], strict=True))
+        if settings.clahe_clip > 0 and min(tiles) >= 2:  # smaller tiles have no histogram to equalise
             image = exposure.equalize_adapthist(image, tiles, clip_limit=settings.clahe_clip).astype(np.float32)
     if image.shape != shape:
         image = transform.resize(image, shape, order=3, mode="edge", anti_aliasing=True).astype(np.float32)
     if settings.median_px > 1:
         image = ndimage.median_filter(image, settings.median_px)
-    level = filters.threshold_otsu(image) if settings.value is None else settings.value
-    return np.asarray(image > level)
+    if settings.value is not None:
+        return np.asarray(image >= settings.value)
+    return np.asarray(image > filters.threshold_otsu(image))
 
 
 def split_touching(
@@ -178,8 +179,11 @@ def clean_labels(
             if box is None:
                 continue
             body = clean[box] == number
-            filled = morphology.remove_small_holes(body, max_size=hole)
-            clean[box][filled & (clean[box] == 0)] = number
+            # Only what is enclosed is a hole: the corners of a box around a round body are not.
+            holes = measure.label(ndimage.binary_fill_holes(body) & (clean[box] == 0), connectivity=1)
+            small = np.bincount(holes.ravel()) <= hole
+            small[0] = False
+            clean[box][small[holes]] = number
     return np.asarray(segmentation.relabel_sequential(clean)[0], np.int32)
 
 

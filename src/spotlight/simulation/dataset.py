@@ -1,11 +1,13 @@
 """Simulated fields as stacks, and whole data sets of them as OME-TIFFs with a manifest."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from skimage.segmentation import relabel_sequential
 
-from spotlight.files import whole_file
+from spotlight.errors import SpotlightError
+from spotlight.files import whole_file, write_text
 from spotlight.images import Stack
 from spotlight.settings import Settings
 from spotlight.simulation.optics import BrightfieldSettings, FluorescenceSettings, brightfield, camera, fluorescence
@@ -23,17 +26,20 @@ MARGIN_UM = 4.6
 """Cells are simulated this far beyond the field on each side, so that its borders look like its middle."""
 
 MANIFEST = "pairs.csv"
+RECORD = "simulation.yaml"
 
 
 class SimulationSettings(Settings):
     """A simulated field of view."""
 
-    shape: tuple[int, int, int] = Field((48, 224, 224), description="Voxels of the stacks in z, y, x.")
+    shape: tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]] = Field(
+        (48, 224, 224), description="Voxels of the stacks in z, y, x."
+    )
     voxel_um: float = Field(0.29, gt=0, description="Edge of the cubic voxels.")
     coverslip_um: float = Field(2.0, ge=0, description="Height of the coverslip over the first plane.")
-    cells: CellSettings = CellSettings()
-    brightfield: BrightfieldSettings = BrightfieldSettings()
-    fluorescence: FluorescenceSettings = FluorescenceSettings()
+    cells: CellSettings = Field(CellSettings(), description="What the cells are like.")
+    brightfield: BrightfieldSettings = Field(BrightfieldSettings(), description="How they are seen in brightfield.")
+    fluorescence: FluorescenceSettings = Field(FluorescenceSettings(), description="How the dye is seen.")
 
 
 @dataclass(frozen=True)
@@ -95,12 +101,12 @@ def simulate_pairs(
     counts: dict[str, int],
     settings: SimulationSettings | None = None,
     seed: int = 0,
-    workers: int | None = None,
+    workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Simulate a data set: two-channel OME-TIFFs, label files and a manifest.
 
-    Fields that are there already are not simulated again.
+    A call that was interrupted goes on when it is made again; a folder with other cells is refused.
 
     Parameters
     ----------
@@ -111,9 +117,9 @@ def simulate_pairs(
     settings : SimulationSettings
         Cells and optics.
     seed : int
-        Field n is made from the seed pair (seed, n).
+        Field n is `simulate_field` with the seed ``10000 * seed + n``.
     workers : int
-        Processes; one per processor if left out.
+        Processes. More than one need a script to guard its main part, as `multiprocessing` documents.
     progress : callable, optional
         Called with the number of fields done and their total.
 
@@ -126,13 +132,26 @@ def simulate_pairs(
     settings = settings or SimulationSettings()
     splits = [split for split, count in counts.items() for _ in range(count)]
     names = [f"field-{number:02d}" for number in range(len(splits))]
-    workers = min(workers or os.cpu_count() or 1, len(names))
-    with ProcessPoolExecutor(workers) as pool:
-        seeds = [seed * 10_000 + number for number in range(len(names))]
-        done = pool.map(_write_field, repeat(folder), names, repeat(settings), seeds)
-        for number, _ in enumerate(done, start=1):
-            if progress is not None:
-                progress(number, len(names))
+    if not names or min(counts.values()) < 0 or seed < 0:
+        raise SpotlightError(f"simulate needs fields to make and a seed of at least 0. Received: {counts}, {seed}.")
+    _claim(folder, settings, seed)
+    seeds = [seed * 10_000 + number for number in range(len(names))]
+    tasks = (repeat(folder), names, repeat(settings), seeds)
+    with ExitStack() as resources:
+        if workers > 1:
+            pool = resources.enter_context(ProcessPoolExecutor(min(workers, len(names))))
+            done = pool.map(_write_field, *tasks)
+        else:
+            done = map(_write_field, *tasks)
+        try:
+            for number, _ in enumerate(done, start=1):
+                if progress is not None:
+                    progress(number, len(names))
+        except BrokenProcessPool as error:
+            raise SpotlightError(
+                f"{folder}: a simulating process died, for lack of memory or of a guard around the script's main part. "
+                "Use fewer workers; what is done is kept."
+            ) from error
     table = pd.DataFrame(
         {
             "input": [f"{name}.ome.tif" for name in names],
@@ -146,6 +165,17 @@ def simulate_pairs(
     with whole_file(folder / MANIFEST) as temporary:
         table.to_csv(temporary, index=False)
     return folder / MANIFEST
+
+
+def _claim(folder: Path, settings: SimulationSettings, seed: int) -> None:
+    """Record what a folder holds; an error if it holds something else."""
+    record = f"# seed: {seed}\n{settings.to_yaml()}"
+    path = folder / RECORD
+    if path.exists() and path.read_text(encoding="utf-8") != record:
+        raise SpotlightError(
+            f"{folder}: holds fields of another seed or other settings ({RECORD}). Use another folder."
+        )
+    write_text(path, record)
 
 
 def _write_field(folder: Path, name: str, settings: SimulationSettings, seed: int) -> None:

@@ -18,11 +18,13 @@ FloatArray = NDArray[np.float32]
 class CellSettings(Settings):
     """What the cells are like. The defaults give a dense colony of human induced pluripotent stem cells.
 
-    Refractive indices follow the range measured by quantitative phase and tomographic microscopy of adherent cells:
-    1.355 to 1.375 for cytoplasm and nucleoplasm, 1.37 to 1.39 for nucleoli, up to 1.42 for lipid droplets.
+    Refractive indices lie in the range that quantitative phase and tomographic microscopy of living cells report:
+    W. Choi et al., Nature Methods 4, 717 (2007), cytoplasm 1.36 to 1.37 and nucleoli above it; M. Schürmann et al.,
+    J. Biophotonics 9, 1068 (2016), a nucleus below its cytoplasm. Sizes, density, texture and brightness were chosen so
+    that normalised statistics agree with a real stack (docs/method.md).
     """
 
-    cell_area_um2: float = Field(96.0, gt=0, description="Mean area of the colony that one cell takes.")
+    cell_area_um2: float = Field(96.0, gt=5, description="Mean area of the colony that one cell takes.")
     semi_axes_um: tuple[float, float, float] = Field(
         (3.3, 4.5, 5.9), description="Mean nuclear semi-axes: z, short, long."
     )
@@ -40,17 +42,17 @@ class CellSettings(Settings):
     chromatin_contrast: float = Field(0.35, ge=0, description="Relative spread of DNA concentration within a nucleus.")
     nucleolus_dye: float = Field(0.25, ge=0, description="DNA concentration in nucleoli, relative to the nucleus.")
     cytoplasm_dye: float = Field(0.04, ge=0, description="Dye in the cytoplasm, relative to a nucleus.")
-    medium_index: float = Field(1.337, gt=1)
-    cytoplasm_index: float = Field(1.363, gt=1)
-    nucleoplasm_index: float = Field(1.358, gt=1)
-    nucleolus_index: float = Field(1.375, gt=1)
-    granule_index: float = Field(1.395, gt=1)
+    medium_index: float = Field(1.337, gt=1, description="Refractive index of the culture medium.")
+    cytoplasm_index: float = Field(1.363, gt=1, description="Of the cytoplasm.")
+    nucleoplasm_index: float = Field(1.358, gt=1, description="Of the nucleus: below the cytoplasm's.")
+    nucleolus_index: float = Field(1.375, gt=1, description="Of nucleoli.")
+    granule_index: float = Field(1.395, gt=1, description="Of mitochondria, vesicles and lipid droplets, on average.")
     cleft_index: float = Field(1.358, gt=1, description="Narrow clefts between neighbouring cells.")
     texture_index: float = Field(0.004, ge=0, description="Spread of the refractive index within the cytoplasm.")
     nuclear_smoothness: float = Field(
         0.3, ge=0, description="The same spread in the nucleus, relative to the cytoplasm."
     )
-    granules_per_cell: float = Field(150.0, ge=0)
+    granules_per_cell: float = Field(150.0, ge=0, description="Granules per cell.")
 
 
 @dataclass(frozen=True)

@@ -55,21 +55,28 @@ class Course(lightning.Callback):
         assert module.last_terms is not None
         step, last = trainer.global_step, trainer.global_step == self.settings.steps
         validates = bool(self.validation) and (step % self.settings.validate_every == 0 or last)
+        saves = validates or last or step % self.settings.checkpoint_every == 0
+        if saves or step % 10 == 0:
+            self._require_finite(step, module)
         if validates or step % 10 == 0 or last:
             self._report(step, module, self._validate(step, module) if validates else {})
-        if validates or last or step % self.settings.checkpoint_every == 0:
+        if saves:
             with whole_file(self.folder / CHECKPOINT) as temporary:
                 trainer.save_checkpoint(temporary)
+
+    def _require_finite(self, step: int, module: StainModule) -> None:
+        assert module.last_terms is not None
+        loss = float(module.last_terms.total)
+        if not math.isfinite(loss):
+            raise SpotlightError(
+                f"{self.folder.parent}: the loss is {loss} at step {step}. The last good weights are kept. Lower "
+                "training.learning_rate, or use training.precision float32."
+            )
 
     def _report(self, step: int, module: StainModule, validation: dict[str, float]) -> None:
         terms = module.last_terms
         assert terms is not None
         figures = {"loss": float(terms.total)} | {name: float(value) for name, value in terms.parts.items()}
-        if not math.isfinite(figures["loss"]):
-            raise SpotlightError(
-                f"{self.folder.parent}: the loss is {figures['loss']} at step {step}. The last good weights are kept. "
-                "Lower training.learning_rate, or use training.precision float32."
-            )
         rate = float(module.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         append_log(self.folder / LOG, {"step": step, **figures, "learning_rate": rate} | prefixed(validation))
         if self.board is not None:
@@ -81,7 +88,7 @@ class Course(lightning.Callback):
 
     def _validate(self, step: int, module: StainModule) -> dict[str, float]:
         scores = module.validate_on(self.validation, self.tile)
-        if not self.best or scores["loss"] < self.best["loss"]:
+        if math.isfinite(scores["loss"]) and (not self.best or scores["loss"] < self.best["loss"]):
             self.best = {"step": step, **scores}
             save_weights(self.folder / BEST, module.network)
         return scores
@@ -130,10 +137,11 @@ def trim_log(path: Path, step: int) -> None:
     """Drop log rows after a step, and a half-written last row, when a run goes on from an earlier checkpoint."""
     if not path.exists():
         return
-    lines = path.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines[1:] if line.count(",") == lines[0].count(",") and int(line.split(",")[0]) <= step]
+    header = ",".join((*COLUMNS, *VALIDATION_COLUMNS))
+    lines = path.read_text(encoding="utf-8").splitlines()[1:]
+    kept = [line for line in lines if line.count(",") == header.count(",") and int(line.split(",")[0]) <= step]
     with whole_file(path) as temporary:
-        temporary.write_text("\n".join([lines[0], *kept]) + "\n", encoding="utf-8")
+        temporary.write_text("\n".join([header, *kept]) + "\n", encoding="utf-8")
 
 
 def checkpoint_step(path: Path) -> int:
@@ -146,7 +154,7 @@ def checkpoint_step(path: Path) -> int:
     """
     try:
         return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
-    except (OSError, RuntimeError, KeyError, EOFError, ValueError) as error:
+    except Exception as error:  # damaged archives fail in more ways than can be listed
         raise SpotlightError(
             f"{path}: the checkpoint is damaged ({error}). Delete {path.parent} to start over."
         ) from error

@@ -90,25 +90,27 @@ def train(
         experiment = protocol(experiment)
     changes = {name: value for name, value in {"steps": steps, "seed": seed}.items() if value is not None}
     experiment = Experiment.parse(_changed(experiment, changes), "training")
-    listed = list(pairs) if not isinstance(pairs, (str, Path)) else read_pairs(pairs, input_channel, target_channel)
-    digest = _digest(listed)
+    require_device(experiment.training.device)
+    training_pairs, validation_pairs = _split(read_pairs(pairs, input_channel, target_channel), experiment)
+    digests = {pair.name: pair.digest() for pair in training_pairs + validation_pairs}
+    digest = hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()[:16]
     run = to / RUN
-    if overwrite:
-        _clear(to)
-    if not _same_run(to, experiment, digest):
-        write_text(run / EXPERIMENT, f"# data: {digest}\n{experiment.to_yaml()}")
-    elif (to / DESCRIPTION).exists():
+    begun = not overwrite and _same_run(to, experiment, digest)
+    if begun and (to / DESCRIPTION).exists():
         log.info("%s is trained already; nothing to do.", to)
         return to
 
-    training_pairs, validation_pairs = _split(listed, experiment)
     prepared = _prepare(training_pairs + validation_pairs, experiment, progress)
     train_set, validation_set = prepared[: len(training_pairs)], prepared[len(training_pairs) :]
+    validation_set = _with_foreground(validation_set)
     dims = train_set[0].input.ndim
     torch.manual_seed(experiment.training.seed)
     network = build_network(experiment.network, dims)
     patch = _patch_size(experiment.patches, prepared, network)
     batches = _batches(train_set, patch, experiment)
+    if not begun:  # nothing is touched before all that can be wrong with the data was found to be right
+        _clear(to)
+        write_text(run / EXPERIMENT, f"# data: {digest}\n{experiment.to_yaml()}")
     module = StainModule(network, experiment.loss, experiment.training)
     tile = (64, 128, 128) if dims == 3 else (512, 512)
     course = Course(run, experiment.training, validation_set, tile, progress)
@@ -120,8 +122,8 @@ def train(
     record = {
         "data": {
             "digest": digest,
-            "train": [p.name for p in train_set],
-            "validation": [p.name for p in validation_set],
+            "train": [_stack_record(pair, digests) for pair in train_set],
+            "validation": [_stack_record(pair, digests) for pair in validation_set],
         },
         "patch": list(patch),
         "precision": precision,
@@ -137,14 +139,21 @@ def _changed(experiment: Experiment, training: dict[str, int]) -> dict[str, Any]
     return values
 
 
-def _digest(pairs: Sequence[Pair]) -> str:
-    """Fingerprint of the pairs: every column and the size of every file."""
-    rows = [
-        {name: str(value) for name, value in pair.__dict__.items()}
-        | {"bytes": [f.stat().st_size for f in (pair.input, pair.target) if f.exists()]}
-        for pair in pairs
-    ]
-    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16]
+def _stack_record(pair: PreparedPair, digests: dict[str, str]) -> dict[str, Any]:
+    return {
+        "name": pair.name,
+        "digest": digests[pair.name],
+        "threshold": pair.foreground.threshold,
+        "foreground_fraction": pair.foreground.fraction,
+    }
+
+
+def _with_foreground(pairs: list[PreparedPair]) -> list[PreparedPair]:
+    """Validation pairs that have a foreground; without one, there is nothing to score."""
+    for pair in pairs:
+        if not pair.mask.any():
+            log.warning("%s: has no foreground and is left out of the validation.", pair.name)
+    return [pair for pair in pairs if pair.mask.any()]
 
 
 def _same_run(to: Path, experiment: Experiment, digest: str) -> bool:
@@ -170,6 +179,8 @@ def _same_run(to: Path, experiment: Experiment, digest: str) -> bool:
 def _clear(to: Path) -> None:
     for name in (DESCRIPTION, "weights.safetensors", *(f"{RUN}/{n}" for n in (EXPERIMENT, LOG, CHECKPOINT, BEST))):
         (to / name).unlink(missing_ok=True)
+    for half_written in (to / RUN).glob(".*.part"):
+        half_written.unlink()
 
 
 def _split(pairs: list[Pair], experiment: Experiment) -> tuple[list[Pair], list[Pair]]:
@@ -295,6 +306,12 @@ def _fit(module: StainModule, batches: PatchBatches, course: Course, experiment:
     return precision
 
 
+def require_device(device: str) -> None:
+    """Raise a `SpotlightError` if the device of the settings is not here."""
+    if device == "gpu" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        raise SpotlightError("training.device is 'gpu', but torch sees none here. Use 'auto' or 'cpu'.")
+
+
 def choose_precision(precision: str, device: str) -> str:
     """Resolve "auto": bfloat16 where the processor multiplies it natively, else float32."""
     if precision != "auto":
@@ -307,6 +324,7 @@ def choose_precision(precision: str, device: str) -> str:
 
 
 def _describe(pairs: list[PreparedPair], experiment: Experiment, dims: int) -> ModelDescription:
+    backgrounds = [np.median(pair.target[~pair.mask]) for pair in pairs if not pair.mask.all()]
     sizes = [pair.voxel_size for pair in pairs]
     known = [size for size in sizes if size is not None]
     ranges = tuple((min(axis), max(axis)) for axis in zip(*known, strict=True)) if len(known) == len(sizes) else None
@@ -331,7 +349,7 @@ def _describe(pairs: list[PreparedPair], experiment: Experiment, dims: int) -> M
                 max(pair.intensity_range[1] for pair in pairs),
             ),
             threshold=float(np.mean([pair.threshold for pair in pairs])),
-            background=float(np.mean([np.median(pair.target[~pair.mask]) for pair in pairs])),
+            background=float(np.mean(backgrounds)) if backgrounds else None,
             flatten=experiment.flatten_background,
         ),
     )

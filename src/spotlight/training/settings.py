@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from spotlight.errors import SpotlightError
 from spotlight.foreground import ForegroundSettings
@@ -16,7 +16,7 @@ from spotlight.settings import Settings
 class PatchSettings(Settings):
     """What the network sees in a training step."""
 
-    size: tuple[int, ...] | None = Field(
+    size: tuple[PositiveInt, ...] | None = Field(
         None,
         description="Voxels per axis. Left out: 32x64x64 (Ounkomol et al. 2018) or, in two dimensions, 128x128, "
         "shrunk where a stack is smaller; what was chosen is recorded.",
@@ -30,10 +30,10 @@ class PatchSettings(Settings):
 class TrainingSettings(Settings):
     """How the network is fitted. Adam's settings are those of both publications."""
 
-    steps: int = Field(50_000, ge=1)
-    batch_size: int = Field(24, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    betas: tuple[float, float] = (0.5, 0.999)
+    steps: int = Field(50_000, ge=1, description="Optimiser steps.")
+    batch_size: int = Field(24, ge=1, description="Patches per step.")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's, at the start.")
+    betas: tuple[float, float] = Field((0.5, 0.999), description="Adam's.")
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="Learning rate over the run: constant as published, or falling to 0 along a cosine."
     )
@@ -46,7 +46,7 @@ class TrainingSettings(Settings):
     precision: Literal["auto", "float32", "bf16"] = Field(
         "auto", description="'auto' takes bfloat16 arithmetic where the processor has instructions for it."
     )
-    device: Literal["auto", "cpu", "gpu"] = "auto"
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="'auto' takes a GPU if there is one.")
     tensorboard: bool = Field(False, description="Also log to TensorBoard, an extra; log.csv is always written.")
 
 
@@ -54,11 +54,11 @@ class Experiment(Settings):
     """Everything a training run depends on besides its data."""
 
     protocol: str = Field("custom", description="Name of the protocol these settings started from.")
-    preparation: PreparationSettings = PreparationSettings()
-    patches: PatchSettings = PatchSettings()
-    network: FNetSettings = FNetSettings()
-    loss: LossSettings = SpotlightLossSettings()
-    training: TrainingSettings = TrainingSettings()
+    preparation: PreparationSettings = Field(PreparationSettings(), description="From stacks to input and target.")
+    patches: PatchSettings = Field(PatchSettings(), description="What a training step sees.")
+    network: FNetSettings = Field(FNetSettings(), description="The network.")
+    loss: LossSettings = Field(SpotlightLossSettings(), description="What is minimised.")
+    training: TrainingSettings = Field(TrainingSettings(), description="How it is minimised.")
     flatten_background: bool = Field(
         False,
         description="Stains of the model show one value below the foreground threshold, the median background of the "
@@ -97,7 +97,7 @@ def spotlight_small() -> Experiment:
     """
     return Experiment(
         protocol="spotlight",
-        preparation=PreparationSettings(mask_median_px=3, foreground=ForegroundSettings(median_px=1, gaussian_px=0)),
+        preparation=PreparationSettings(mask_median_px=3, foreground=ForegroundSettings(median_px=3, gaussian_px=0)),
         patches=PatchSettings(augment=True),
         network=_LAPTOP_NETWORK,
         loss=SpotlightLossSettings(weight=0.25, background=0.25),
@@ -111,7 +111,7 @@ def fnet_small() -> Experiment:
     return Experiment(
         protocol="fnet",
         preparation=PreparationSettings(
-            target_center="mean", foreground=ForegroundSettings(median_px=1, gaussian_px=0)
+            target_center="mean", foreground=ForegroundSettings(median_px=3, gaussian_px=0)
         ),
         patches=PatchSettings(least_foreground=0.0, augment=True),
         network=_LAPTOP_NETWORK,
