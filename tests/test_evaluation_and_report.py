@@ -194,6 +194,6 @@ def test_the_page_holds_everything_itself(evaluation: Evaluation) -> None:
     assert not re.search(r'(?:src|href)="(?!data:|#)[^"]', html)
     assert "http://" not in re.sub(r'xmlns[:\w]*="[^"]*"|"http://www\.w3\.org[^"]*"', "", html)
     pictures = json.loads(re.search(r'id="pictures">(.*?)</script>', html, re.S)[1])
-    assert len(pictures["field-03"]["first"]["image"]) == 32
+    assert len(pictures["field-03"]["views"]["first"]["image"]) == 32
     assert "&lt;title&gt;" in html
     assert "A remark &amp; more." in html

@@ -38,10 +38,10 @@ def test_keeps_the_shape_in_two_and_three_dimensions(dims: int, shape: tuple[int
 def test_published_initial_weights() -> None:
     torch.manual_seed(0)
     network = FNet(depth=3)
-    weights = torch.cat([m.weight.flatten() for m in network.modules() if isinstance(m, nn.Conv3d)])
+    weights = torch.cat([m.weight.detach().flatten() for m in network.modules() if isinstance(m, nn.Conv3d)])
     assert float(weights.mean()) == pytest.approx(0, abs=1e-4)
     assert float(weights.std()) == pytest.approx(0.02, rel=0.01)
-    norms = torch.cat([m.weight.flatten() for m in network.modules() if isinstance(m, nn.BatchNorm3d)])
+    norms = torch.cat([m.weight.detach().flatten() for m in network.modules() if isinstance(m, nn.BatchNorm3d)])
     assert float(norms.mean()) == pytest.approx(1, abs=5e-3)
 
 

@@ -138,14 +138,14 @@ def test_a_finished_run_is_not_repeated_and_another_is_refused(
     with pytest.raises(SpotlightError, match="differs in the data"):
         train(pairs, copy, TINY)
     train(pairs, copy, TINY, overwrite=True)
-    assert read_description(copy).training["data"]["train"] == ["field-01"]
+    assert read_description(copy).training["data"]["train"][0]["name"] == "field-01"
 
 
 def test_validation_stacks_are_held_out_where_none_are_named(manifest: Path, tmp_path: Path) -> None:
     pairs = [pair for pair in read_manifest(manifest) if pair.split == "train"]
     train(pairs, tmp_path / "two", TINY)
     data = read_description(tmp_path / "two").training["data"]
-    assert sorted(data["train"] + data["validation"]) == ["field-00", "field-01"]
+    assert sorted(s["name"] for s in data["train"] + data["validation"]) == ["field-00", "field-01"]
     assert len(data["validation"]) == 1
     train(pairs[:1], tmp_path / "one", TINY)
     record = read_description(tmp_path / "one").training
