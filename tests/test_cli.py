@@ -95,3 +95,15 @@ def test_errors_are_one_line_and_leave_nothing_behind(
     assert result.stderr.startswith("error: ")
     assert "Traceback" not in result.stderr
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_two_inputs_of_one_name_are_refused_before_any_work(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "x.ome.tif").write_bytes((manifest.parent / "field-03.ome.tif").read_bytes())
+    files = ("a/x.ome.tif", "b/x.ome.tif")
+    for command in (("predict", model_folder), ("segment",)):
+        result = spotlight(*command, *files, "--to", "out", cwd=tmp_path)
+        assert result.returncode == 2
+        assert "would overwrite" in result.stderr
+    assert not (tmp_path / "out").exists()

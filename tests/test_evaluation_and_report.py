@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from spotlight import SpotlightError, load_model, read
 from spotlight.evaluation import Evaluation, EvaluationSettings, evaluate, summarise
@@ -43,8 +44,6 @@ def test_scores_are_those_of_the_written_stains_and_labels(
     assert rows.index.tolist() == ["target", "first", "second"]
     stain = read(evaluation.folder / "stains" / "first" / "field-03.ome.tif")
     low, high = load_model(model_folder).description.target.intensity_range
-    import yaml
-
     record = yaml.safe_load((evaluation.folder / "evaluation.yaml").read_text())
     mask = target.data >= record["stacks"][0]["threshold"]
     for name, value in score_pixels(target.data, stain.data, mask, high - low).items():
@@ -98,6 +97,51 @@ def test_two_dimensional_stacks_are_evaluated_too(tmp_path: Path) -> None:
     assert result.scores["true_nuclei"].tolist() == [3]
     assert {"area_error", "psnr"} <= set(result.scores.columns) | {"area_error"}
     assert write_report(tmp_path / "out").exists()
+
+
+def test_the_users_own_mask_says_where_the_foreground_is(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
+    pair = read_manifest(manifest)[-1]
+    target = pair.read_target()
+    mask = np.zeros(target.shape, np.uint8)
+    mask[8:20, 10:40, 10:40] = 1
+    Stack(mask, "ZYX", target.voxel_size).save(tmp_path / "mask.ome.tif")
+    own = replace(pair, foreground=tmp_path / "mask.ome.tif")
+    result = evaluate(model_folder, [own], tmp_path / "out", SETTINGS)
+    stain = read(tmp_path / "out" / "stains" / model_folder.name / f"{pair.name}.ome.tif").data
+    expected = np.corrcoef(stain[mask > 0], target.data[mask > 0])[0, 1]
+    row = result.scores.set_index("method").loc[model_folder.name]
+    assert row["pearson_foreground"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_stacks_of_the_training_are_said_to_be_seen(
+    manifest: Path, model_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (pair, *_) = read_manifest(manifest)
+    evaluate({"one": model_folder}, [replace(pair, name="renamed", split="test")], tmp_path, SETTINGS)
+    assert "renamed was used to train model one" in caplog.text
+    assert "renamed" in write_report(tmp_path).read_text()
+    assert yaml.safe_load((tmp_path / "evaluation.yaml").read_text())["stacks"][0]["seen_in_training"] == ["one"]
+
+
+def test_a_report_needs_no_file_but_the_evaluation(evaluation: Evaluation, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(evaluation.folder, moved)
+    record = yaml.safe_load((moved / "evaluation.yaml").read_text())
+    for stack in record["stacks"]:
+        stack["input"] = stack["target"] = "/nowhere/x.ome.tif"
+    (moved / "evaluation.yaml").write_text(yaml.safe_dump(record))
+    assert write_report(moved).exists()
+    (moved / "scores.csv").unlink()
+    with pytest.raises(SpotlightError, match=r"scores\.csv: cannot be read"):
+        write_report(moved)
+
+
+@pytest.mark.parametrize("name", ["truth", "input", "", "a/b"])
+def test_models_may_not_be_named_like_something_else(
+    manifest: Path, model_folder: Path, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(SpotlightError, match="cannot be named"):
+        evaluate({name: model_folder}, manifest, tmp_path)
 
 
 def test_nothing_to_evaluate(manifest: Path, model_folder: Path, tmp_path: Path) -> None:

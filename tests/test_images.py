@@ -13,7 +13,7 @@ from scipy import ndimage
 from conftest import real_data
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack, parse_region, read, resample, resampled_shape
-from spotlight.images.normalise import mean_and_std, normalise, prepare_input, valid_voxels
+from spotlight.images.normalise import grid_shape, mean_and_std, normalise, prepare_input, valid_voxels
 
 
 def ramp(*shape: int, dtype: str = "uint16") -> NDArray[np.generic]:
@@ -255,3 +255,79 @@ def test_zero_padding_is_told_from_a_dark_background() -> None:
     assert (subtracted == 0).mean() > 0.3
     assert valid_voxels(subtracted) is None
     assert valid_voxels(camera) is None
+
+
+def test_padding_is_found_in_dark_and_in_bright_whole_numbers() -> None:
+    rng = np.random.default_rng(0)
+    for level in (100, 60000):
+        image = rng.normal(level, 5, (12, 40, 40)).clip(1, 65535).astype(np.uint16)
+        image[:, :, :9] = 0
+        valid = valid_voxels(image)
+        assert valid is not None
+        np.testing.assert_array_equal(valid, image > 0)
+
+
+def test_real_two_dimensional_fluorescence_has_no_padding() -> None:
+    stack = read(real_data("phase_nuclei_2d/s10.ome.tif"))
+    valid = valid_voxels(stack.channel(stack.channels[-1]).data)
+    assert valid is None  # a few dead pixels
+
+
+def test_shapes_on_the_grid_and_a_voxel_size_in_another_unit() -> None:
+    image = np.zeros((10, 100, 100), np.float32)
+    # Voxel sizes that differ by less than a file's precision must not give pairs of two shapes.
+    assert grid_shape(Stack(image, "ZYX", (0.29, 0.108, 0.108)), 0.29) == (10, 37, 37)
+    with pytest.raises(SpotlightError, match="Check the unit of the voxel size"):
+        grid_shape(Stack(image, "ZYX", (290.0, 108.0, 108.0)), 0.29)
+
+
+def test_a_channel_of_a_one_channel_file() -> None:
+    stack = Stack(np.zeros((4, 5)), "YX", channels=("DNA",))
+    assert stack.channel("0") is stack
+    assert stack.channel(0) is stack
+    assert stack.channel("DNA") is stack
+    for absent in ("GFP", "1", 1):
+        with pytest.raises(SpotlightError, match="no channel"):
+            stack.channel(absent)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored"), [("bool", "uint8"), ("int64", "int32"), ("uint64", "uint32"), ("float16", "float32")]
+)
+def test_values_are_stored_in_a_type_that_readers_know(tmp_path: Path, kind: str, stored: str) -> None:
+    data = np.array([[0, 1, 1], [1, 0, 1]]).astype(kind)
+    back = read(Stack(data, "YX").save(tmp_path / "a.tif"))
+    assert back.data.dtype == stored
+    np.testing.assert_array_equal(back.data, data)
+
+
+@pytest.mark.parametrize("data", [np.array([[2**40, 1]]), np.array([[1e300, 1]]), np.array([[1j, 1]])])
+def test_values_that_would_be_lost_are_not_stored(tmp_path: Path, data: NDArray[np.generic]) -> None:
+    with pytest.raises(SpotlightError, match="cannot be stored as OME-TIFF without loss"):
+        Stack(data, "YX").save(tmp_path / "a.tif")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_text_that_xml_cannot_hold_is_cleaned(tmp_path: Path) -> None:
+    back = read(Stack(ramp(4, 5), "YX", channels=("D\x00N\x07A <&>",)).save(tmp_path / "a.ome.tif"))
+    assert back.channels == ("DNA <&>",)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32 - 1))
+def test_a_damaged_file_gives_an_image_or_one_error(seed: int) -> None:
+    import io
+    import tempfile
+
+    rng = np.random.default_rng(seed)
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, ramp(3, 16, 16), ome=True, metadata={"axes": "ZYX"}, compression="zlib")
+    content = np.frombuffer(buffer.getvalue(), np.uint8).copy()
+    content[rng.integers(0, len(content), rng.integers(1, 30))] = rng.integers(0, 256)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.ome.tif"
+        path.write_bytes(content.tobytes()[: rng.integers(8, len(content) + 1)])
+        try:
+            assert read(path).data.ndim >= 2
+        except SpotlightError as error:
+            assert str(path) in str(error)  # noqa: PT017

@@ -176,3 +176,39 @@ def test_weights_of_another_network(copy: Path) -> None:
     edit(copy, network={"depth": 3, "mult_chan": 4})
     with pytest.raises(SpotlightError, match="weights cannot be loaded"):
         load_model(copy)
+
+
+def test_a_flat_background_is_flat_after_resampling_too(model: Model, image: Stack) -> None:
+    target = model.description.target
+    coarse = replace(image, voxel_size=(0.31, 0.31, 0.31))
+    values = model.predict(coarse, normalised=True, flatten=True).data
+    assert target.threshold is not None
+    low = values[values < target.threshold]
+    assert low.size == 0 or np.ptp(low) == 0
+
+
+def test_another_name_than_in_training_has_to_be_confirmed(model: Model, image: Stack) -> None:
+    other = replace(image, channels=("DIC",))
+    with pytest.raises(SpotlightError, match="named 'DIC', but model tiny was trained on 'Brightfield'"):
+        model.predict(other)
+    np.testing.assert_array_equal(model.predict(other, channel="DIC").data, model.predict(image).data)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_weights_on_a_full_disk(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from spotlight import files
+    from spotlight.model import save_weights
+
+    monkeypatch.setattr(files.uuid, "uuid4", lambda: type("U", (), {"hex": "0" * 32}))
+    (tmp_path / ".weights.safetensors.00000000.part").symlink_to("/dev/full")
+    with pytest.raises(SpotlightError, match="the disk is full"):
+        save_weights(tmp_path / "weights.safetensors", model.network)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_descriptions_that_make_no_sense(copy: Path) -> None:
+    text = yaml.safe_load((copy / "model.yaml").read_text())
+    for value, message in (([2, 1], "rise"), ([0, float("nan")], "finite number"), ([1, 1], "rise")):
+        edit(copy, target=text["target"] | {"intensity_range": value})
+        with pytest.raises(SpotlightError, match=message):
+            load_model(copy)

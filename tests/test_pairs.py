@@ -1,5 +1,6 @@
 """Manifests and the preparation of pairs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,11 +75,91 @@ def test_rows_of_one_file_are_told_apart_and_cropped(folder: Path) -> None:
         ({"input": ["a.ome.tif"], "target": ["a.ome.tif"], "split": ["tset"]}, "split must be train, val or test"),
         ({"input": ["a.ome.tif"], "target": ["a.ome.tif"], "voxel_size": ["0.1 x"]}, "two or three lengths"),
         ({"input": [], "target": []}, "no rows"),
+        ({"input": ["a.ome.tif"], "target": ["a.ome.tif"], "targt_channel": ["1"]}, "did you mean 'target_channel'"),
+        (
+            {"input": ["a.ome.tif", "b c.ome.tif"], "target": ["a.ome.tif", "b c.ome.tif"], "split": ["train", ""]},
+            "line 3: has no split, but other rows do",
+        ),
     ],
 )
 def test_manifests_that_cannot_be_used(folder: Path, columns: dict[str, list[str]], message: str) -> None:
     with pytest.raises(SpotlightError, match=message):
         read_manifest(write(folder, **columns))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("input,target,region\na.ome.tif,a.ome.tif,:,:,0:20\n", "line 2: has 5 cells, but the header has 3"),
+        ("input,target\na.ome.tif\n", "line 2: has 1 cells"),
+        ("input;target\na.ome.tif;a.ome.tif\n", "separated by semicolons"),
+        ("input,target,input\na,b,c\n", "column 'input' twice"),
+        ("", "no column 'input'"),
+    ],
+)
+def test_tables_that_do_not_hold_together(folder: Path, text: str, message: str) -> None:
+    (folder / "pairs.csv").write_text(text)
+    with pytest.raises(SpotlightError, match=message):
+        read_manifest(folder / "pairs.csv")
+
+
+def test_a_table_that_is_no_text(folder: Path) -> None:
+    (folder / "pairs.csv").write_bytes(b"input,target\n\xff\xfe,b\n")
+    with pytest.raises(SpotlightError, match="cannot be read as a CSV manifest in UTF-8"):
+        read_manifest(folder / "pairs.csv")
+
+
+def test_a_spreadsheets_byte_order_mark_and_blank_lines(folder: Path) -> None:
+    text = "\ufeffInput,Target ,input_channel,target_channel\r\n\r\na.ome.tif,a.ome.tif,BF,DNA\r\n,,,\r\n"
+    (folder / "pairs.csv").write_text(text, encoding="utf-8", newline="")
+    (pair,) = read_manifest(folder / "pairs.csv")
+    assert (pair.name, pair.target_channel) == ("a", "DNA")
+
+
+def test_names_do_not_collide(folder: Path) -> None:
+    for place in ("one", "two"):
+        (folder / place).mkdir()
+        for name in ("a.ome.tif", "a-1.ome.tif", "plate_0.5uM_1.ome.tif"):
+            (folder / place / name).write_bytes((folder / "a.ome.tif").read_bytes())
+    files = [f"{p}/{n}.ome.tif" for p in ("one", "two") for n in ("a", "a-1", "plate_0.5uM_1")]
+    pairs = read_manifest(write(folder, input=files, target=files))
+    names = [pair.name for pair in pairs]
+    assert len(set(names)) == 6
+    assert {"plate_0.5uM_1-1", "plate_0.5uM_1-2"} < set(names)
+    with pytest.raises(SpotlightError, match="several pairs are named 'a-1-1'"):
+        read_pairs([replace(pair, name="a-1-1") for pair in pairs])
+
+
+def test_hidden_companions_of_a_folder_are_left_alone(folder: Path) -> None:
+    (folder / "._a.ome.tif").write_bytes(b"\x00\x05\x16\x07")
+    assert [pair.name for pair in read_pairs(folder, "BF", "DNA")] == ["a", "b c"]
+
+
+def test_a_digest_tells_data_apart_and_not_their_use(folder: Path) -> None:
+    first, second = read_manifest(whole(folder, split=["train", "test"]))
+    assert first.digest() == replace(first, name="other", split="test").digest()
+    assert first.digest() != second.digest()
+    assert first.digest() != replace(first, region=":, :, 0:20").digest()
+
+
+def test_masks_that_state_nothing_are_on_the_images_grid(folder: Path) -> None:
+    import tifffile
+
+    tifffile.imwrite(folder / "labels.tif", np.ones((18, 40, 44), np.uint8), photometric="minisblack")
+    (first, _) = read_manifest(whole(folder, labels=["labels.tif"] * 2))
+    labels = first.read_labels(first.read_target())
+    assert labels is not None
+    assert labels.voxel_size == (0.29, 0.145, 0.145)
+
+
+def test_pairs_within_tolerance_of_one_voxel_size_get_one_shape(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, size in (("in", 0.1088), ("out", 0.108)):
+        data = rng.normal(100, 10, (18, 60, 431)).astype(np.float32)
+        Stack(data, "ZYX", (0.29, size, size)).save(folder / f"{name}.ome.tif")
+    (pair,) = read_manifest(write(folder, input=["in.ome.tif"], target=["out.ome.tif"]))
+    prepared = prepare_pair(pair, PreparationSettings(foreground=PLAIN))
+    assert prepared.input.shape == prepared.target.shape == prepared.mask.shape
 
 
 def test_files_that_do_not_match(folder: Path) -> None:

@@ -168,3 +168,36 @@ def test_real_nuclei_are_found() -> None:
     scores = score_instances(truth.data, labels.data)
     assert scores.true_count == 61
     assert scores.average_precision[0.5] > 0.4
+
+
+def test_rings_become_disks_in_two_dimensions() -> None:
+    y, x = np.mgrid[:120, :120]
+    radius = np.hypot(y - 60, x - 60)
+    image = np.where((radius < 30) & (radius > 2.5), 100.0, 0.0)
+    found = segment(Stack(image, "YX", (0.5, 0.5)), SegmentationSettings(min_size=10, max_size=2000, max_hole=20))
+    assert found.data.max() == 1
+    assert found.data[60, 60] == 1
+
+
+def test_thin_labels_are_measured() -> None:
+    labels = np.zeros((6, 20, 20), np.uint8)
+    labels[2, 4:12, 4:12] = 1
+    labels[4, 15, 15] = 2
+    labels[:, 18:, 18:] = 3
+    table = measure(Stack(labels, "ZYX", (1, 1, 1)))
+    assert table["label"].tolist() == [1, 2, 3]
+    assert (table["volume"] == [64, 1, 24]).all()
+    assert np.isfinite(table["surface"]).all()
+
+
+def test_a_stack_narrower_than_the_equalisations_window() -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((3, 64, 64), (30, 9, 64), (1, 40, 40)):
+        labels = segment(Stack(rng.normal(100, 5, shape), "ZYX", (0.58,) * 3))
+        assert labels.shape == shape
+
+
+def test_labels_that_leave_no_background() -> None:
+    full = Stack(np.ones((12, 30, 30), np.uint8), "ZYX", SPACING)
+    assert not clean_truth(full).data.any()  # it touches the border
+    assert clean_truth(full, SegmentationSettings(clear_border=False, max_size=1e9)).data.all()

@@ -8,6 +8,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from conftest import real_data
+from spotlight.errors import SpotlightError
 from spotlight.images import read
 from spotlight.pairs import read_manifest
 from spotlight.simulation import (
@@ -169,3 +170,19 @@ def test_data_sets_are_written_with_a_manifest_and_not_made_twice(tmp_path: Path
     before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.tif")}
     simulate_pairs(tmp_path, {"train": 1, "test": 1}, settings, seed=1, workers=1)
     assert {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.tif")} == before
+
+
+def test_a_folder_of_other_cells_is_refused(tmp_path: Path) -> None:
+    settings = SimulationSettings(shape=(16, 32, 32), brightfield=BrightfieldSettings(source_points=3))
+    simulate_pairs(tmp_path, {"train": 1}, settings, seed=1)
+    with pytest.raises(SpotlightError, match="holds fields of another seed or other settings"):
+        simulate_pairs(tmp_path, {"train": 1}, settings, seed=2)
+    with pytest.raises(SpotlightError, match="Use another folder"):
+        simulate_pairs(tmp_path, {"train": 1}, settings.model_copy(update={"coverslip_um": 1.0}), seed=1)
+    with pytest.raises(SpotlightError, match="fields to make"):
+        simulate_pairs(tmp_path / "none", {})
+    # More of the same is welcome, and what is there stays.
+    before = (tmp_path / "field-00.ome.tif").stat().st_mtime_ns
+    simulate_pairs(tmp_path, {"train": 1, "test": 1}, settings, seed=1, workers=2)
+    assert (tmp_path / "field-00.ome.tif").stat().st_mtime_ns == before
+    assert (tmp_path / "field-01.ome.tif").exists()

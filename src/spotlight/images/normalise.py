@@ -17,9 +17,10 @@ Grid = Annotated[float, Field(gt=0)] | Literal["native"]
 def valid_voxels(image: NDArray[Any]) -> NDArray[np.bool_] | None:
     """Find zero padding, such as the corners of a rotated or stitched image.
 
-    Exact zeros count as padding when they stand apart from the data, as they do with a camera offset: when the 0.1st
-    percentile of the other values is above a quarter of their 25th percentile and above three grey levels. In a
-    background-subtracted image zeros are the background, the other values begin next to them, and all voxels are valid.
+    Exact zeros count as padding when they are at least one voxel in a thousand (fewer are dead pixels) and stand apart
+    from the data, as they do with a camera offset: when the 0.1st percentile of the other values is above a quarter of
+    their 25th percentile and above three grey levels. In a background-subtracted image zeros are the background, the
+    other values begin next to them, and all voxels are valid.
 
     Returns
     -------
@@ -28,7 +29,7 @@ def valid_voxels(image: NDArray[Any]) -> NDArray[np.bool_] | None:
     """
     nonzero = image != 0
     values = image[nonzero]
-    if values.size == image.size or not values.size:
+    if values.size > 0.999 * image.size or not values.size:
         return None
     low, quarter = np.percentile(values, [0.1, 25])
     darkest = np.unique(np.partition(values, min(1000, values.size - 1))[:1000]).astype(np.float64)

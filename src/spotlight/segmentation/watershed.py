@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy import ndimage
-from skimage import exposure, feature, filters, measure, segmentation, transform
+from skimage import exposure, feature, filters, measure, morphology, segmentation, transform
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
@@ -37,7 +37,9 @@ class SegmentationSettings(Settings):
     seed_smoothing_um: float = Field(0.6, ge=0, description="Gaussian that smooths the distance map before its peaks.")
     min_size: float = Field(98.0, ge=0, description="Smaller instances are removed.")
     max_size: float = Field(1463.0, gt=0, description="Larger instances are removed.")
-    max_hole: float = Field(10.0, ge=0, description="Holes up to this size are filled.")
+    max_hole: float = Field(
+        10.0, ge=0, description="Holes up to this size are filled, in the mask and in every instance."
+    )
     clear_border: bool = Field(True, description="Remove what touches the Y or X border of the stack.")
 
     @model_validator(mode="after")
@@ -74,6 +76,8 @@ def segment(stack: Stack, settings: SegmentationSettings | None = None) -> Stack
         shape = tuple(max(1, round(n * v / settings.voxel_um)) for n, v in zip(stack.shape, native, strict=True))
     spacing = tuple(n * v / m for n, v, m in zip(stack.shape, native, shape, strict=True))
     mask = _threshold(stack, shape, settings)
+    # Before the split: the distance map of a body with a hole has a ring of peaks.
+    mask = morphology.remove_small_holes(mask, max_size=int(settings.max_hole / float(np.prod(spacing))))
     labels = split_touching(mask, spacing, settings)
     labels = clean_labels(labels, spacing, settings)
     return Stack(resize_labels(labels, stack.shape), stack.axes, stack.voxel_size, ("labels",), stack.source)
