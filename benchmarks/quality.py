@@ -1,10 +1,11 @@
 """F-net and Spotlight on simulated cells over several seeds: the table in docs/quality.md.
 
-    python benchmarks/quality.py --to DIR [--seeds 3] [--steps 400] [--methods fnet spotlight ...]
+    python benchmarks/quality.py --to DIR [--seeds 3] [--steps 300] [--methods fnet spotlight ...]
 
 All methods see the same fields, network, patches, steps and seeds; only target, mask and loss differ. Weights are
-chosen on validation fields, and the test fields are looked at once, at the end. Nothing that is there already is done
-again, so a killed run goes on.
+chosen on validation fields, and the test fields are looked at once, at the end. "fnet-flat" is F-net's stain with
+everything below the foreground threshold made background, as "spotlight" does by default: what of the difference is
+training, and what is thresholding. Nothing that is there already is done again, so a killed run goes on.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import pandas as pd
 
 from spotlight.demo import small
 from spotlight.evaluation import EvaluationSettings, evaluate
+from spotlight.prediction import Model, load_model
 from spotlight.report import write_report
 from spotlight.simulation import CellSettings, FluorescenceSettings, SimulationSettings, simulate_pairs
 from spotlight.training import Experiment, protocol, train
@@ -80,11 +82,21 @@ def main() -> None:
             print(f"seed {seed}  {name}  {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
         folder = arguments.to / f"seed-{seed}" / f"evaluation-{arguments.split}"
         settings = EvaluationSettings(split=arguments.split)
-        tables.append(evaluate(models, manifest, folder, settings).scores.assign(seed=seed))
+        judged = {name: load_model(model) for name, model in models.items()}
+        if "fnet" in models:
+            judged["fnet-flat"] = flattened(models["fnet"])
+        tables.append(evaluate(judged, manifest, folder, settings).scores.assign(seed=seed))
         write_report(folder)
     scores = pd.concat(tables, ignore_index=True)
     scores.to_csv(arguments.to / f"scores-{arguments.split}.csv", index=False, float_format="%.6g")
     print(markdown(scores))
+
+
+def flattened(folder: Path) -> Model:
+    """A model whose stains are flattened below the foreground threshold, whatever its training says."""
+    model = load_model(folder)
+    target = model.description.target.model_copy(update={"flatten": True})
+    return Model(model.description.model_copy(update={"target": target}), model.network, "flattened")
 
 
 COLUMNS = {

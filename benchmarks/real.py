@@ -5,7 +5,7 @@
 DATA holds ``allen_dna_3d/brightfield_dna.ome.tif`` (one 3D brightfield and DNA pair of the Allen Institute for Cell
 Science; the left two thirds train, the right third is stained) and ``phase_nuclei_2d/s10.ome.tif``, ``s11.ome.tif``
 (2D phase contrast and nuclei of cell-AAP; s10 trains, s11 is stained). There are no curated labels: the truth of the
-nuclei is the segmentation of the real fluorescence.
+nuclei is the segmentation of the real fluorescence. "fnet-flat" is explained in quality.py.
 """
 
 import argparse
@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from quality import flattened
 from spotlight.evaluation import EvaluationSettings, evaluate
 from spotlight.pairs import Pair
+from spotlight.prediction import load_model
 from spotlight.report import write_report
 from spotlight.report.text import score_text
 from spotlight.segmentation import SegmentationSettings
@@ -78,7 +80,9 @@ def main() -> None:
             method: train(pairs, folder / "models" / method, experiment)
             for method, experiment in experiments(name, arguments.seed, arguments.steps).items()
         }
-        evaluation = evaluate(models, pairs, folder, EvaluationSettings(segmentation=segmentation))
+        judged = {method: load_model(model) for method, model in models.items()}
+        judged["fnet-flat"] = flattened(models["fnet"])
+        evaluation = evaluate(judged, pairs, folder, EvaluationSettings(segmentation=segmentation))
         page = write_report(folder, f"Real data: {name}")
         with pd.option_context("display.width", 200):
             print(f"\n{name}\n{score_text(evaluation.scores)}\n{page}")
