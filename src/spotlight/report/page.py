@@ -132,25 +132,24 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 def score_table(scores: pd.DataFrame) -> dict[str, Any]:
-    """Mean ± standard deviation over stacks: one row per method, one column per metric that was computed."""
+    """Mean ± standard deviation over stacks: one row per metric that was computed, one column per method."""
     names = [name for name in METRICS if name in scores and scores[name].notna().any()]
     methods = list(dict.fromkeys(scores["method"]))
     mean = scores.groupby("method")[names].mean()
     spread = scores.groupby("method")[names].std()
     best = {name: _best([m for m in methods if m != TARGET], mean[name], METRICS[name][3]) for name in names}
     rows = []
-    for method in methods:
+    for name in names:
         cells = [
             {
                 "value": _format(METRICS[name][2], mean.loc[method, name]),
                 "spread": _format(METRICS[name][2].replace("+", ""), spread.loc[method, name]),
                 "best": best[name] == method,
             }
-            for name in names
+            for method in methods
         ]
-        rows.append({"method": method, "cells": cells})
-    heads = [{"title": METRICS[name][0], "help": METRICS[name][1]} for name in names]
-    return {"heads": heads, "rows": rows, "stacks": scores["stack"].nunique()}
+        rows.append({"title": METRICS[name][0], "help": METRICS[name][1], "cells": cells})
+    return {"methods": methods, "rows": rows, "stacks": scores["stack"].nunique()}
 
 
 def _best(methods: list[str], mean: "pd.Series[float]", wanted: str) -> str | None:

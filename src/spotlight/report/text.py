@@ -8,12 +8,10 @@ from spotlight.report.page import score_table
 def score_text(scores: pd.DataFrame) -> str:
     """Mean ± standard deviation over stacks: one line per metric, one column per method."""
     table = score_table(scores)
-    methods = [row["method"] for row in table["rows"]]
-    lines = [["", *methods]]
-    for column, head in enumerate(table["heads"]):
-        cells = [row["cells"][column] for row in table["rows"]]
-        texts = [f"{c['value']} ± {c['spread']}" if c["spread"] else c["value"] for c in cells]
-        lines.append([head["title"], *(f"{t} *" if c["best"] else t for t, c in zip(texts, cells, strict=True))])
+    lines = [["", *table["methods"]]]
+    for row in table["rows"]:
+        texts = [f"{c['value']} ± {c['spread']}" if c["spread"] else c["value"] for c in row["cells"]]
+        lines.append([row["title"], *(f"{t} *" if c["best"] else t for t, c in zip(texts, row["cells"], strict=True))])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     count = table["stacks"]
