@@ -63,7 +63,7 @@ def _title(view: str, means: pd.DataFrame) -> str:
     if view == "input":
         return "input"
     if view == TARGET:
-        return "target: real fluorescence\noutlines: truth"
+        return "target: fluorescence\noutlines: truth"
     text = f"{view.replace('$', '')}\nmean AP {float(means['mean_ap'][view]):.2f}"
     elongation = float(means["elongation_error"][view]) if "elongation_error" in means else np.nan
     return f"{text}, elongation {elongation:+.0%}" if np.isfinite(elongation) else text
