@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, required=True)
     parser.add_argument("--set", nargs="+", default=["allen", "phase"], choices=["allen", "phase"])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=300)
     arguments = parser.parse_args()
     for name in arguments.set:
         pairs, segmentation = {"allen": allen, "phase": phase}[name](arguments.data)
