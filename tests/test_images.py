@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from conftest import real_data
 from spotlight.errors import SpotlightError
-from spotlight.images import Stack, parse_region, read, resample, resampled_shape
+from spotlight.images import Stack, parse_region, parts, read, resample, resampled_shape
 from spotlight.images.normalise import grid_shape, mean_and_std, normalise, prepare_input, valid_voxels
 
 
@@ -54,9 +54,9 @@ def test_any_stored_order_comes_out_as_tczyx(order: list[str], channels: int, pl
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.ome.tif"
         tifffile.imwrite(path, data, ome=True, metadata={"axes": axes}, photometric="minisblack")
-        stack = read(path, axes=None)
+        values = read(path).data
     expected = data.transpose([axes.index(a) for a in "TCZYX"])[0]
-    np.testing.assert_array_equal(np.squeeze(stack.data), np.squeeze(expected))
+    np.testing.assert_array_equal(np.squeeze(values), np.squeeze(expected))
 
 
 def test_units_and_imagej(tmp_path: Path) -> None:
@@ -113,13 +113,13 @@ def test_broken_files(tmp_path: Path) -> None:
         cut = tmp_path / "cut.tif"
         cut.write_bytes(content[: int(share * len(content))])
         with pytest.raises(SpotlightError, match=r"cut\.tif"):
-            read(cut)
+            read(cut).data  # noqa: B018
     (tmp_path / "text.tif").write_text("no image")
     with pytest.raises(SpotlightError, match=r"text\.tif.*cannot be read as TIFF"):
         read(tmp_path / "text.tif")
     with pytest.raises(SpotlightError, match="no such file"):
         read(tmp_path / "absent.tif")
-    with pytest.raises(SpotlightError, match="Give a TIFF"):
+    with pytest.raises(SpotlightError, match="is not a file that can be read here"):
         (tmp_path / "x.png").touch()
         read(tmp_path / "x.png")
 
@@ -129,20 +129,32 @@ def test_an_uncompressed_truncated_file(tmp_path: Path) -> None:
     tifffile.imwrite(path, ramp(8, 50, 50), imagej=True, metadata={"axes": "ZYX"})
     path.write_bytes(path.read_bytes()[:-5000])
     with pytest.raises(SpotlightError, match=r"raw\.tif"):
-        read(path)
+        read(path).data  # noqa: B018
 
 
 def test_several_images_or_timepoints_in_a_file(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "two.ome.tif", ome=True) as writer:
         writer.write(ramp(4, 5), metadata={"axes": "YX"}, photometric="minisblack")
-        writer.write(ramp(6, 7), metadata={"axes": "YX"}, photometric="minisblack")
-    with pytest.raises(SpotlightError, match="holds 2 images"):
+        writer.write(ramp(6, 7), metadata={"axes": "YX", "Name": "second"}, photometric="minisblack")
+    with pytest.raises(SpotlightError, match="holds 2 images .*1: 'second'.*say which"):
         read(tmp_path / "two.ome.tif")
+    for scene in (1, "1", "second"):
+        np.testing.assert_array_equal(read(tmp_path / "two.ome.tif", scene=scene).data, ramp(6, 7))
+    for scene in (2, "third", -1):
+        with pytest.raises(SpotlightError, match="has no image"):
+            read(tmp_path / "two.ome.tif", scene=scene)
+    assert [(p.name, p.scene) for p in parts(tmp_path / "two.ome.tif")] == [("two-Image0", 0), ("two-second", 1)]
     tifffile.imwrite(
         tmp_path / "t.ome.tif", ramp(3, 4, 5), ome=True, metadata={"axes": "TYX"}, photometric="minisblack"
     )
-    with pytest.raises(SpotlightError, match="3 timepoints"):
-        read(tmp_path / "t.ome.tif")
+    moving = read(tmp_path / "t.ome.tif")
+    assert (moving.axes, moving.shape) == ("TYX", (3, 4, 5))
+    with pytest.raises(SpotlightError, match="3 timepoints; say which"):
+        moving.timepoint()
+    with pytest.raises(SpotlightError, match="no timepoint 3"):
+        moving.timepoint(3)
+    np.testing.assert_array_equal(read(tmp_path / "t.ome.tif", time=2).data, ramp(3, 4, 5)[2])
+    assert [(p.name, p.scene, p.time) for p in parts(tmp_path / "t.ome.tif", time=1)] == [("t-t1", None, 1)]
 
 
 def test_real_files_state_what_their_readme_says() -> None:
@@ -328,6 +340,7 @@ def test_a_damaged_file_gives_an_image_or_one_error(seed: int) -> None:
         path = Path(folder) / "x.ome.tif"
         path.write_bytes(content.tobytes()[: rng.integers(8, len(content) + 1)])
         try:
-            assert read(path).data.ndim >= 2
+            stack = read(path)
+            assert stack.data.shape == stack.shape
         except SpotlightError as error:
             assert str(path) in str(error)  # noqa: PT017

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
+    from spotlight.images import Part
+
 app = typer.Typer(
     name="spotlight",
     no_args_is_help=True,
@@ -31,6 +33,10 @@ To = Annotated[Path, typer.Option("--to", "-o", help="Where to write.")]
 InputChannel = Annotated[str | None, typer.Option(help="For a folder: name or index of the transmitted-light channel.")]
 TargetChannel = Annotated[str | None, typer.Option(help="For a folder: name or index of the fluorescence channel.")]
 Channel = Annotated[str | None, typer.Option(help="Name or zero-based index of the channel to use.")]
+Scene = Annotated[
+    str | None, typer.Option(help="Name or index of the image, for files that hold several, e.g. B/03/0; else all.")
+]
+Time = Annotated[int | None, typer.Option(min=0, help="Zero-based timepoint, for files that hold several; else all.")]
 Axes = Annotated[str | None, typer.Option(help="Axes as stored, for files that do not state them, e.g. ZYX.")]
 VoxelSize = Annotated[
     str | None, typer.Option(help="Voxel edges in µm for files that do not state them, e.g. '0.29 0.108 0.108'.")
@@ -129,17 +135,20 @@ def _fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def _outputs(images: list[Path], to: Path, ending: str) -> dict[Path, Path]:
-    """Where each input's result goes; an error if two would go to one place."""
-    from spotlight.images import stem
+def _parts(images: list[Path], scene: str | None, time: int | None, axes: str | None) -> "dict[str, tuple[Path, Part]]":
+    """Every scene and timepoint that is asked for, by the name of its results; an error if two have one name."""
+    from spotlight.images import parts
 
-    outputs: dict[Path, Path] = {}
+    listed: dict[str, tuple[Path, Part]] = {}
     for image in images:
-        output = to / f"{stem(image)}{ending}"
-        if output in outputs.values():
-            raise SpotlightError(f"{image}: its result would overwrite that of another input, {output}. Rename one.")
-        outputs[image] = output
-    return outputs
+        for part in parts(image, scene, time, axes):
+            if part.name in listed:
+                raise SpotlightError(
+                    f"{image}: its result would overwrite that of {listed[part.name][0]}, since both are named "
+                    f"{part.name}. Rename one."
+                )
+            listed[part.name] = (image, part)
+    return listed
 
 
 def _version(show: bool) -> None:
@@ -247,6 +256,8 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Transmitted-light stacks to stain.")],
     to: To,
     channel: Channel = None,
+    scene: Scene = None,
+    time: Time = None,
     axes: Axes = None,
     voxel_size: VoxelSize = None,
     normalised: Annotated[bool, typer.Option(help="Write the network's own units instead of intensities.")] = False,
@@ -256,25 +267,24 @@ def predict(
     any_voxel_size: Annotated[bool, typer.Option(help="Accept voxels unlike those of the training stacks.")] = False,
 ) -> None:
     """Stain stacks. Each stain is an OME-TIFF named after its input, in the folder given by --to."""
+    from spotlight.images import read
     from spotlight.pairs.manifest import parse_voxel_size
     from spotlight.prediction import load_model
 
     loaded = load_model(model)
     size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
-    outputs = _outputs(images, to, "-stain.ome.tif")
+    listed = _parts(images, scene, time, axes)
     with Reporter() as report:
-        for image, output in outputs.items():
+        for name, (image, part) in listed.items():
             stain = loaded.predict(
-                image,
+                read(image, scene=part.scene, time=part.time, axes=axes, voxel_size=size),
                 channel=channel,
-                axes=axes,
-                voxel_size=size,
                 normalised=normalised,
                 flatten=flatten,
                 any_voxel_size=any_voxel_size,
-                progress=report.tiles(f"staining {image.name}"),
+                progress=report.tiles(f"staining {name}"),
             )
-            typer.echo(stain.save(output))
+            typer.echo(stain.save(to / f"{name}-stain.ome.tif"))
 
 
 @app.command()
@@ -282,6 +292,8 @@ def segment(
     images: Annotated[list[Path], typer.Argument(help="Fluorescence stacks or stains.")],
     to: To,
     channel: Channel = None,
+    scene: Scene = None,
+    time: Time = None,
     axes: Axes = None,
     voxel_size: VoxelSize = None,
     settings: Annotated[Path | None, typer.Option(help="YAML file of segmentation settings.")] = None,
@@ -296,14 +308,36 @@ def segment(
 
     chosen = SegmentationSettings.from_yaml(settings) if settings else SegmentationSettings()
     size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
-    tables = _outputs(images, to, "-nuclei.csv")
-    for image, output in _outputs(images, to, "-labels.ome.tif").items():
-        stack = read(image, axes=axes, voxel_size=size).channel(channel)
+    for name, (image, part) in _parts(images, scene, time, axes).items():
+        stack = read(image, scene=part.scene, time=part.time, axes=axes, voxel_size=size).channel(channel)
         labels = run(stack, chosen)
-        typer.echo(labels.save(output))
-        with whole_file(tables[image]) as temporary:
+        typer.echo(labels.save(to / f"{name}-labels.ome.tif"))
+        table = to / f"{name}-nuclei.csv"
+        with whole_file(table) as temporary:
             measure(labels, stack).to_csv(temporary, index=False, float_format="%.6g")
-        typer.echo(tables[image])
+        typer.echo(table)
+
+
+@app.command()
+def info(images: Annotated[list[Path], typer.Argument(help="Image files.")]) -> None:
+    """Say what files state: images, axes as stored, sizes, channels and voxel sizes. Reads no pixel values."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from spotlight.images import scenes
+
+    titles = ("image", "axes", "size", "type", "voxel size in µm", "channels")
+    for image in images:
+        table = Table(*titles, title=str(image), title_justify="left")
+        for number, scene in enumerate(scenes(image)):
+            facts = scene.load()
+            size = ", ".join(f"{axis} {length:.4g}" for axis, length in facts.voxel_size.items()) or "not stated"
+            unit = f" (stated in {facts.unit})" if facts.voxel_size and facts.unit != "µm" else ""
+            channels = ", ".join(f"{n}: {name}" for n, name in enumerate(facts.channels)) or "not named"
+            axes = facts.axes if set(facts.axes) <= set("TCZYX") else f"not stated ({facts.axes})"
+            shape = " x ".join(map(str, facts.array.shape))
+            table.add_row(f"{number}: {scene.name}", axes, shape, str(facts.array.dtype), size + unit, channels)
+        Console(soft_wrap=True).print(table)
 
 
 @app.command()

@@ -200,7 +200,7 @@ def _judge_all(
 
 def _save_labels(labels: Stack, path: Path) -> None:
     kind = np.uint16 if labels.data.max(initial=0) < 2**16 else np.uint32
-    replace(labels, data=labels.data.astype(kind)).save(path)
+    replace(labels, array=labels.data.astype(kind)).save(path)
 
 
 def _record(pair: Pair, reference: Reference, models: dict[str, Model]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The `Stack`: an image with its axes, voxel size and channel names."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
+from spotlight.images.lazy import LazyArray
 
 AXES = "TCZYX"
 
@@ -16,10 +18,13 @@ AXES = "TCZYX"
 class Stack:
     """An image with what is known of it.
 
+    A stack that was read from a file stays there until its `data` are asked for; `channel`, `timepoint` and `crop`
+    before that mean that only this part is read.
+
     Attributes
     ----------
-    data : ndarray
-        Pixel values, one dimension per letter of `axes`.
+    array : ndarray or LazyArray
+        Pixel values or where they are, one dimension per letter of `axes`.
     axes : str
         A part of ``TCZYX`` in that order, ending in ``YX``.
     voxel_size : tuple of float or None
@@ -30,24 +35,27 @@ class Stack:
         Where the stack comes from, for messages.
     origin : str
         How it was made, for the file's description: for example which model stained it.
+    unit : str
+        In which the file states lengths; empty where it states none.
     """
 
-    data: NDArray[Any]
+    array: NDArray[Any] | LazyArray
     axes: str
     voxel_size: tuple[float, ...] | None = None
     channels: tuple[str, ...] = ()
     source: str = "array"
     origin: str = ""
+    unit: str = ""
 
     def __post_init__(self) -> None:
         if "".join(a for a in AXES if a in self.axes) != self.axes or not self.axes.endswith("YX"):
             raise SpotlightError(
                 f"{self.source}: axes must be letters of {AXES} in that order and end in YX. Received: {self.axes!r}."
             )
-        if self.data.ndim != len(self.axes):
+        if self.array.ndim != len(self.axes):
             raise SpotlightError(
                 f"{self.source}: axes {self.axes!r} name {len(self.axes)} dimensions, but the array has shape "
-                f"{self.data.shape}. Give axes= with one letter per dimension."
+                f"{self.array.shape}. Give axes= with one letter per dimension."
             )
         if self.voxel_size is not None:
             good = len(self.voxel_size) == len(self.spatial_axes)
@@ -56,11 +64,21 @@ class Stack:
                     f"{self.source}: the voxel size must be {len(self.spatial_axes)} positive lengths in µm for axes "
                     f"{self.spatial_axes}. Received: {self.voxel_size}."
                 )
-        if self.channels and "C" in self.axes and len(self.channels) != self.data.shape[self.axes.index("C")]:
+        if self.channels and "C" in self.axes and len(self.channels) != self.array.shape[self.axes.index("C")]:
             raise SpotlightError(
                 f"{self.source}: {len(self.channels)} channel names {list(self.channels)} for "
-                f"{self.data.shape[self.axes.index('C')]} channels."
+                f"{self.array.shape[self.axes.index('C')]} channels."
             )
+
+    @cached_property
+    def data(self) -> NDArray[Any]:
+        """Pixel values, read from the file at the first time."""
+        return np.asarray(self.array)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixel values."""
+        return self.array.dtype
 
     @property
     def spatial_axes(self) -> str:
@@ -70,7 +88,7 @@ class Stack:
     @property
     def shape(self) -> tuple[int, ...]:
         """Size of every axis."""
-        return self.data.shape
+        return self.array.shape
 
     def channel(self, which: str | int | None = None) -> "Stack":
         """Take one channel; the result has no C axis.
@@ -93,7 +111,7 @@ class Stack:
                 f"{f' named {self.channels[0]!r}' if self.channels else ' without a name'}. Leave the channel out."
             )
         axis = self.axes.index("C")
-        count = self.data.shape[axis]
+        count = self.array.shape[axis]
         known = ", ".join(f"{i}: {n}" for i, n in enumerate(self.channels)) or f"0 to {count - 1}, without names"
         if which is None:
             if count > 1:
@@ -109,22 +127,45 @@ class Stack:
             raise SpotlightError(f"{self.source}: no channel {which!r}; channels here: {known}.")
         return replace(
             self,
-            data=np.take(self.data, index, axis),
+            array=self.array[(slice(None),) * axis + (index,)],
             axes=self.axes.replace("C", ""),
             channels=self.channels[index : index + 1],
         )
 
+    def timepoint(self, which: int | None = None) -> "Stack":
+        """Take one timepoint; the result has no T axis.
+
+        Parameters
+        ----------
+        which : int or None
+            Zero-based index. None is allowed where there is just one timepoint.
+
+        Raises
+        ------
+        SpotlightError
+            If there is no such timepoint, or if several are there and none was named.
+        """
+        count = self.array.shape[0] if "T" in self.axes else 1
+        if which is None and count > 1:
+            raise SpotlightError(
+                f"{self.source}: has {count} timepoints; say which one to use, 0 to {count - 1}, with time= (Python), "
+                "--time (command line) or a time column (manifest)."
+            )
+        if not 0 <= (which or 0) < count:
+            raise SpotlightError(f"{self.source}: has no timepoint {which}; there are 0 to {count - 1}.")
+        return replace(self, array=self.array[which or 0], axes=self.axes[1:]) if "T" in self.axes else self
+
     def crop(self, region: tuple[slice, ...]) -> "Stack":
-        """Cut out a region, one slice per spatial axis, as a view."""
-        lead = self.data.ndim - len(self.spatial_axes)
-        cut = self.data[(slice(None),) * lead + region]
+        """Cut out a region, one contiguous slice per spatial axis, as a view."""
+        lead = self.array.ndim - len(self.spatial_axes)
+        cut = self.array[(slice(None),) * lead + region]
         beyond = any((s.stop or 0) > n or (s.start or 0) > n for s, n in zip(region, self.shape[lead:], strict=True))
         if 0 in cut.shape or beyond:
             raise SpotlightError(
                 f"{self.source}: region {format_region(region)} is empty or reaches beyond the stack's "
                 f"{self.spatial_axes} {self.shape[lead:]}."
             )
-        return replace(self, data=cut)
+        return replace(self, array=cut)
 
     def require_voxel_size(self) -> tuple[float, ...]:
         """Return the voxel size, or raise a `SpotlightError` that says how to state it."""
@@ -147,8 +188,8 @@ class Stack:
                 )
 
     def save(self, path: str | Path) -> Path:
-        """Write the stack as OME-TIFF; see `spotlight.images.tiff.write_tiff`."""
-        from spotlight.images.tiff import write_tiff
+        """Write the stack as OME-TIFF; see `spotlight.images.tiff_writer.write_tiff`."""
+        from spotlight.images.tiff_writer import write_tiff
 
         return write_tiff(self, path)
 

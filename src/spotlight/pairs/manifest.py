@@ -11,7 +11,7 @@ from pathlib import Path
 
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
-from spotlight.images import SUFFIXES, Stack, parse_region, read, stem
+from spotlight.images import SUFFIXES, Stack, is_image, parse_region, parts, read, scenes, stem
 
 COLUMNS = {
     "input": "file of the transmitted-light stack (required)",
@@ -19,6 +19,9 @@ COLUMNS = {
     "labels": "file of instance labels",
     "foreground": "file of a foreground mask that replaces the threshold's",
     "split": "train, val or test",
+    "group": "what belongs together, such as a plate or a day",
+    "scene": "name or zero-based index of the image, for files that hold several; a plate's well and field: B/03/0",
+    "time": "zero-based timepoint, for files that hold several",
     "input_channel": "name or zero-based index of the input's channel",
     "target_channel": "name or zero-based index of the target's channel",
     "region": "start:stop per spatial axis in voxels, for example ':, :, 0:80'",
@@ -26,6 +29,8 @@ COLUMNS = {
     "voxel_size": "edge lengths in µm per spatial axis, for files that do not state them, for example 0.29 0.108 0.108",
 }
 FILES = ("input", "target", "labels", "foreground")
+USES = ("name", "split", "group", "labels")
+"""What says how a pair is used, not what it shows."""
 SPLITS = ("train", "val", "test")
 
 
@@ -43,7 +48,9 @@ class Pair:
         "train", "val" or "test"; empty where none is stated.
     input_channel, target_channel : str or None
         Channel names or indices.
-    region, axes, voxel_size
+    group : str
+        What belongs together, such as a plate; empty where none is stated.
+    region, axes, voxel_size, scene, time
         See `COLUMNS`.
     """
 
@@ -58,6 +65,9 @@ class Pair:
     region: str | None = None
     axes: str | None = None
     voxel_size: tuple[float, ...] | None = None
+    group: str = ""
+    scene: str | None = None
+    time: int | None = None
 
     def read_input(self) -> Stack:
         """Read the input's channel and region; finite or an error."""
@@ -87,7 +97,7 @@ class Pair:
 
     def digest(self) -> str:
         """Fingerprint of what the pair shows: its files with their sizes, channels and region."""
-        facts = {name: str(value) for name, value in asdict(self).items() if name not in ("name", "split", "labels")}
+        facts = {name: str(value) for name, value in asdict(self).items() if name not in USES}
         for name in FILES:
             file = getattr(self, name)
             if file is not None and name in facts:
@@ -98,14 +108,17 @@ class Pair:
         if path is None:
             return None
         # The columns axes and voxel_size describe the images; a mask that states nothing itself is on their grid.
-        mask = self._part(read(path, axes_if_unstated=like.axes), None)
+        several = len(scenes(path)) > 1
+        mask = read(path, scene=self.scene if several else None, axes_if_unstated=like.axes)
+        mask = self._part(mask.timepoint(self.time) if "T" in mask.axes else mask, None)
         if mask.voxel_size is None or like.voxel_size is None:
             mask = replace(mask, voxel_size=like.voxel_size)
         require_match(like, mask)
         return mask
 
     def _read(self, path: Path) -> Stack:
-        return read(path, axes=self.axes, voxel_size=self.voxel_size)
+        stack = read(path, scene=self.scene, axes=self.axes, voxel_size=self.voxel_size)
+        return stack.timepoint(self.time)
 
     def _part(self, stack: Stack, channel: str | None) -> Stack:
         stack = stack.channel(channel)
@@ -224,9 +237,18 @@ def _pair(manifest: Path, line: int, row: dict[str, str]) -> Pair:
         input_channel=cells["input_channel"],
         target_channel=cells["target_channel"],
         region=cells["region"],
+        group=cells["group"] or "",
+        scene=cells["scene"],
+        time=_parse_time(cells["time"], where) if cells["time"] else None,
         axes=cells["axes"],
         voxel_size=parse_voxel_size(cells["voxel_size"], where) if cells["voxel_size"] else None,
     )
+
+
+def _parse_time(text: str, where: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise SpotlightError(f"{where}: time must be a zero-based index of a timepoint. Received: {text!r}.")
+    return int(text)
 
 
 def parse_voxel_size(text: str, where: str) -> tuple[float, ...]:
@@ -243,28 +265,39 @@ def parse_voxel_size(text: str, where: str) -> tuple[float, ...]:
 
 
 def pairs_from_folder(folder: str | Path, input_channel: str | None, target_channel: str | None) -> list[Pair]:
-    """Take every TIFF file of a folder as a pair of two channels.
+    """Take every image file of a folder, with every scene and timepoint of it, as a pair of two channels.
 
     Raises
     ------
     SpotlightError
-        If the folder has no TIFF file, or a channel was not named.
+        If the folder has no image file, or a channel was not named.
     """
     folder = require_path(folder, "Give a folder of stacks.")
     try:
-        files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
+        files = sorted(file for file in folder.iterdir() if is_image(file))
     except OSError as error:
         raise SpotlightError(f"{folder}: cannot be listed ({error}).") from error
     if not files:
-        raise SpotlightError(f"{folder}: has no TIFF files ({', '.join(SUFFIXES)}). Give a folder of stacks or a CSV.")
+        raise SpotlightError(f"{folder}: has no image files ({', '.join(SUFFIXES)}). Give a folder of stacks or a CSV.")
     if input_channel is None or target_channel is None:
         raise SpotlightError(
             f"{folder}: for a folder of stacks, say which channel is the input and which the target "
             "(--input-channel and --target-channel, names or zero-based indices)."
         )
-    return _name_apart(
-        Pair(stem(file), file, file, input_channel=input_channel, target_channel=target_channel) for file in files
-    )
+    pairs = [
+        Pair(
+            part.name,
+            file,
+            file,
+            input_channel=input_channel,
+            target_channel=target_channel,
+            scene=None if part.scene is None else str(part.scene),
+            time=part.time,
+        )
+        for file in files
+        for part in parts(file)
+    ]
+    return _name_apart(pairs)
 
 
 def read_pairs(

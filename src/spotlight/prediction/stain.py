@@ -56,6 +56,8 @@ class Model:
         image: str | Path | Stack | NDArray[Any],
         *,
         channel: str | int | None = None,
+        scene: str | int | None = None,
+        time: int | None = None,
         axes: str | None = None,
         voxel_size: tuple[float, ...] | None = None,
         normalised: bool = False,
@@ -72,6 +74,8 @@ class Model:
             A file, a stack, or an array with the axes that the model was trained on (ZYX or YX).
         channel : str or int, optional
             Which channel to stain. Left out: the only one, or the one named as in training.
+        scene, time : optional
+            Which image and timepoint of a file that holds several; see `spotlight.read`.
         axes, voxel_size : optional
             Facts that the file or array does not state; see `spotlight.read`. An array without a voxel size is taken
             to have that of the training stacks.
@@ -99,7 +103,9 @@ class Model:
             If the input is not what the model was trained for.
         """
         settings = settings or PredictionSettings()
-        stack = self._accept(image, channel, axes, voxel_size, any_voxel_size)
+        if isinstance(image, (str, Path)):
+            image = read(image, scene=scene, axes=axes, voxel_size=voxel_size)
+        stack = self._accept(image, channel, time, axes, voxel_size, any_voxel_size)
         prepared = prepare_input(stack, self.description.input.grid)
         self._require_extent(stack, prepared.shape)
         target = self.description.target
@@ -122,8 +128,9 @@ class Model:
 
     def _accept(
         self,
-        image: str | Path | Stack | NDArray[Any],
+        image: Stack | NDArray[Any],
         channel: str | int | None,
+        time: int | None,
         axes: str | None,
         voxel_size: tuple[float, ...] | None,
         any_voxel_size: bool,
@@ -133,10 +140,9 @@ class Model:
         if isinstance(image, np.ndarray):
             size = voxel_size or (tuple(sum(r) / 2 for r in expected.voxel_size) if expected.voxel_size else None)
             stack = Stack(image, axes or expected.axes, size)
-        elif isinstance(image, Stack):
-            stack = image if voxel_size is None else replace(image, voxel_size=voxel_size)
         else:
-            stack = read(image, axes=axes, voxel_size=voxel_size)
+            stack = image if voxel_size is None else replace(image, voxel_size=voxel_size)
+        stack = stack.timepoint(time)
         if channel is None and expected.channel and expected.channel in stack.channels:
             channel = expected.channel
         elif channel is None and expected.channel and len(stack.channels) == 1:

@@ -66,7 +66,7 @@ def segment(stack: Stack, settings: SegmentationSettings | None = None) -> Stack
         int32 labels 1 to n on the grid of `stack`, 0 for background; all 0 if nothing was found.
     """
     settings = settings or SegmentationSettings()
-    stack = stack.channel(None)
+    stack = stack.timepoint().channel(None)
     stack.require_finite()
     if settings.voxel_um is None:
         native = stack.voxel_size or (1.0,) * len(stack.axes)

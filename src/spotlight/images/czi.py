@@ -1,0 +1,78 @@
+"""Reading Zeiss CZI files by pylibCZIrw (extra ``czi``)."""
+
+import itertools
+import weakref
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pylibCZIrw.czi import CziReader
+
+from spotlight.errors import SpotlightError
+from spotlight.images.lazy import explained_reading
+from spotlight.images.reading import Facts, Scene
+
+KINDS = {"Gray8": np.uint8, "Gray16": np.uint16, "Gray32Float": np.float32}
+
+
+class CziScene:
+    """The pixel values of one scene, axes TCZYX; tiles of a mosaic are put together."""
+
+    def __init__(self, path: Path, reader: CziReader, scene: int | None, box: Any, sizes: dict[str, tuple[int, int]]):
+        self.path, self.reader, self.scene, self.box = path, reader, scene, box
+        self.first = {axis: sizes.get(axis, (0, 1))[0] for axis in "TCZ"}
+        counts = [sizes[axis][1] - sizes[axis][0] if axis in sizes else 1 for axis in "TCZ"]
+        self.shape = (*counts, box.h, box.w)
+        kinds = set(reader.pixel_types.values())
+        if len(kinds) != 1 or not kinds <= set(KINDS):
+            raise SpotlightError(
+                f"{path}: has channels of types {sorted(kinds)}; one of {sorted(KINDS)} for all channels can be read."
+            )
+        self.dtype = np.dtype(KINDS[kinds.pop()])
+
+    def __getitem__(self, index: tuple[int | slice, ...]) -> Any:
+        ranges = [range(n)[i] if isinstance(i, slice) else [i] for i, n in zip(index, self.shape, strict=True)]
+        rows, columns = ranges[3], ranges[4]
+        roi = (self.box.x + columns[0], self.box.y + rows[0], len(columns), len(rows))
+        values = np.empty([len(r) for r in ranges], self.dtype)
+        with explained_reading(self.path, "CZI"):
+            for place in itertools.product(*(enumerate(r) for r in ranges[:3])):
+                plane = {axis: self.first[axis] + n for axis, (_, n) in zip("TCZ", place, strict=True)}
+                at = tuple(i for i, _ in place)
+                values[at] = self.reader.read(roi=roi, plane=plane, scene=self.scene)[..., 0]
+        return values[tuple(0 if isinstance(i, int) else slice(None) for i in index)]
+
+
+def scenes(path: Path) -> list[Scene]:
+    """List the scenes of a CZI file; see `spotlight.images.scenes`."""
+    with explained_reading(path, "CZI"):
+        reader = CziReader(str(path))
+        weakref.finalize(reader, _close, reader._czi_reader)
+        boxes = reader.scenes_bounding_rectangle_no_pyramid
+        found: list[tuple[int | None, Any]] = sorted(boxes.items()) or [
+            (None, reader.total_bounding_rectangle_no_pyramid)
+        ]
+        return [Scene(str(number or 0), partial(_facts, path, reader, number, box)) for number, box in found]
+
+
+def _close(reader: Any) -> None:
+    reader.close()
+
+
+def _facts(path: Path, reader: CziReader, number: int | None, box: Any) -> Facts:
+    with explained_reading(path, "CZI"):
+        array = CziScene(path, reader, number, box, reader.total_bounding_box_no_pyramid)
+        document = reader.metadata["ImageDocument"]["Metadata"]
+        dimensions = document["Information"]["Image"].get("Dimensions") or {}
+        listed = _as_list((dimensions.get("Channels") or {}).get("Channel"))
+        names = [str(channel.get("@Name") or "") for channel in listed]
+        scaling = _as_list(((document.get("Scaling") or {}).get("Items") or {}).get("Distance"))
+        lengths = {item["@Id"]: float(item.get("Value") or 0) * 1e6 for item in scaling}
+        voxel_size = {axis: length for axis, length in lengths.items() if axis in "ZYX" and length > 0}
+        return Facts(array, "TCZYX", tuple(names) if all(names) else (), voxel_size, "m")
+
+
+def _as_list(item: Any) -> list[dict[str, Any]]:
+    """Turn what an XML converter gives for no, one or several elements into a list."""
+    return [] if item is None else item if isinstance(item, list) else [item]

@@ -1,0 +1,58 @@
+"""Reading Nikon ND2 files by nd2 (extra ``nd2``)."""
+
+import itertools
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nd2
+import numpy as np
+
+from spotlight.images.lazy import explained_reading
+from spotlight.images.reading import Facts, Scene
+
+
+class Position:
+    """The pixel values of one stage position."""
+
+    def __init__(self, path: Path, file: nd2.ND2File, number: int) -> None:
+        self.path, self.file, self.number = path, file, number
+        self.loops = [axis for axis in file.sizes if axis not in "CYXS"]
+        self.axes = "".join(axis for axis in file.sizes if axis != "P")
+        self.shape = tuple(n for axis, n in file.sizes.items() if axis != "P")
+        self.dtype = np.dtype(file.dtype)
+
+    def __getitem__(self, index: tuple[int | slice, ...]) -> Any:
+        with explained_reading(self.path, "ND2"):
+            return self._planes(dict(zip(self.axes, index, strict=True)))
+
+    def _planes(self, index: dict[str, int | slice]) -> Any:
+        """Read whole planes, each with all its channels, and keep what is wanted of them."""
+        within = tuple(index[a] for a in self.axes if a in "CYXS")
+        steps = []
+        for axis in self.loops:
+            part: int | slice = self.number if axis == "P" else index[axis]
+            steps.append(range(self.file.sizes[axis])[part] if isinstance(part, slice) else [part])
+        counts = [self.file.sizes[axis] for axis in self.loops]
+        planes = [
+            self.file.read_frame(int(np.ravel_multi_index(place, counts)) if counts else 0)[within]
+            for place in itertools.product(*steps)
+        ]
+        kept = [len(s) for axis, s in zip(self.loops, steps, strict=True) if isinstance(index.get(axis, 0), slice)]
+        return np.stack(planes).reshape(*kept, *planes[0].shape)
+
+
+def scenes(path: Path) -> list[Scene]:
+    """List the stage positions of an ND2 file; see `spotlight.images.scenes`."""
+    with explained_reading(path, "ND2"):
+        file = nd2.ND2File(path)
+        return [Scene(str(i), partial(_facts, path, file, i)) for i in range(file.sizes.get("P", 1))]
+
+
+def _facts(path: Path, file: nd2.ND2File, number: int) -> Facts:
+    with explained_reading(path, "ND2"):
+        size = file.voxel_size()
+        voxel_size = {axis: float(getattr(size, axis.lower())) for axis in "ZYX" if getattr(size, axis.lower()) > 0}
+        channels = getattr(file.metadata, "channels", None) or []
+        position = Position(path, file, number)
+        return Facts(position, position.axes, tuple(c.channel.name for c in channels), voxel_size, "µm")

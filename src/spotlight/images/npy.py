@@ -1,0 +1,19 @@
+"""Reading NumPy files; they state neither axes nor voxel size."""
+
+from pathlib import Path
+
+import numpy as np
+
+from spotlight.images.lazy import explained_reading
+from spotlight.images.reading import Facts, Scene
+
+
+def scenes(path: Path) -> list[Scene]:
+    """List the one array of a file; see `spotlight.images.scenes`."""
+
+    def load() -> Facts:
+        with explained_reading(path, "NumPy"):
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            return Facts(array, "?" * array.ndim)
+
+    return [Scene(path.stem, load)]

@@ -1,0 +1,114 @@
+"""Reading OME-Zarr 0.4 and 0.5: images, labels, plates with wells and fields, and bioformats2raw collections."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from spotlight.errors import SpotlightError
+from spotlight.images.lazy import explained_reading
+from spotlight.images.reading import UNITS_UM, Facts, Scene
+
+
+class Level:
+    """The pixel values of one resolution level."""
+
+    def __init__(self, path: Path, array: "zarr.Array[Any]") -> None:
+        self.path = path
+        self.array = array
+        self.shape = tuple(array.shape)
+        self.dtype = array.dtype
+
+    def __getitem__(self, index: tuple[int | slice, ...]) -> Any:
+        with explained_reading(self.path, "OME-Zarr"):
+            return self.array[index]
+
+
+def scenes(path: Path) -> list[Scene]:
+    """List the images of an OME-Zarr folder, or of a part of one; see `spotlight.images.scenes`."""
+    with explained_reading(path, "OME-Zarr"):
+        node = zarr.open(str(path), mode="r")
+        if isinstance(node, zarr.Array):
+            return [Scene(path.name, partial(_bare, path, node))]
+        found = [Scene(name or _own_name(path, group), partial(_facts, path, group)) for name, group in _images(node)]
+        if not found:
+            raise SpotlightError(
+                f"{path}: is a Zarr group without OME metadata of an image, plate or labels. Give an OME-Zarr, or the "
+                "path of an array inside of it."
+            )
+        return found
+
+
+def _ome(group: zarr.Group) -> dict[str, Any]:
+    """The group's OME metadata, which version 0.5 keeps under a key of its own."""
+    attributes = dict(group.attrs)
+    ome = attributes.get("ome", attributes)
+    return ome if isinstance(ome, dict) else {}
+
+
+def _images(group: zarr.Group) -> Iterator[tuple[str, zarr.Group]]:
+    """Every image at or below a group, with its path from there."""
+    ome = _ome(group)
+    if "multiscales" in ome:
+        yield "", group
+    elif "plate" in ome:
+        for well in ome["plate"]["wells"]:
+            for field, image in _images(_child(group, well["path"])):
+                yield f"{well['path']}/{field}", image
+    elif "well" in ome:
+        for image in ome["well"]["images"]:
+            yield image["path"], _child(group, image["path"])
+    elif "labels" in ome:
+        for name in ome["labels"]:
+            yield name, _child(group, name)
+    elif "bioformats2raw.layout" in ome:
+        listed = _ome(_child(group, "OME")).get("series") if "OME" in group else None
+        for name in listed or sorted((key for key in group.group_keys() if key.isdecimal()), key=int):
+            yield name, _child(group, name)
+
+
+def _child(group: zarr.Group, name: str) -> zarr.Group:
+    child = group[name]
+    if not isinstance(child, zarr.Group):
+        raise SpotlightError(f"{name} is an array where a group was expected")
+    return child
+
+
+def _own_name(path: Path, group: zarr.Group) -> str:
+    return str(_ome(group)["multiscales"][0].get("name") or path.name)
+
+
+def _facts(path: Path, group: zarr.Group) -> Facts:
+    with explained_reading(path, "OME-Zarr"):
+        ome = _ome(group)
+        image = ome["multiscales"][0]
+        level = image["datasets"][0]
+        array = group[level["path"]]
+        assert isinstance(array, zarr.Array)
+        axes = image.get("axes") or []
+        letters = "".join(a["name"] if isinstance(a, dict) else a for a in axes).upper()
+        if len(letters) != array.ndim:
+            letters = "?" * array.ndim
+            axes = []
+        voxel_size, units = {}, []
+        scales = [level.get("coordinateTransformations"), image.get("coordinateTransformations")]
+        scale = [1.0] * len(axes)
+        stated = [t["scale"] for steps in scales for t in steps or [] if t.get("type") == "scale"]
+        for factors in stated:
+            scale = [a * float(b) for a, b in zip(scale, factors, strict=True)]
+        for letter, axis, length in zip(letters, axes, scale, strict=False):
+            unit = axis.get("unit", "") if isinstance(axis, dict) else ""
+            if stated and letter in "ZYX" and unit in UNITS_UM:
+                voxel_size[letter] = length * UNITS_UM[unit]
+                units.append(unit)
+        names = [channel.get("label") for channel in ome.get("omero", {}).get("channels", [])]
+        channels = tuple(map(str, names)) if all(names) else ()
+        return Facts(Level(path, array), letters, channels, voxel_size, ", ".join(dict.fromkeys(units)))
+
+
+def _bare(path: Path, array: "zarr.Array[Any]") -> Facts:
+    names = getattr(array.metadata, "dimension_names", None) or ()
+    axes = "".join(n.upper() if n and len(n) == 1 else "?" for n in names) or "?" * array.ndim
+    return Facts(Level(path, array), axes)
