@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Self
 
 import typer
 
@@ -37,6 +37,8 @@ Scene = Annotated[
     str | None, typer.Option(help="Name or index of the image, for files that hold several, e.g. B/03/0; else all.")
 ]
 Time = Annotated[int | None, typer.Option(min=0, help="Zero-based timepoint, for files that hold several; else all.")]
+Form = Annotated[Literal["ome.tif", "ome.zarr"], typer.Option("--format", help="File format of the results.")]
+Kind = Literal["float32", "uint16", "uint8"]
 Axes = Annotated[str | None, typer.Option(help="Axes as stored, for files that do not state them, e.g. ZYX.")]
 VoxelSize = Annotated[
     str | None, typer.Option(help="Voxel edges in µm for files that do not state them, e.g. '0.29 0.108 0.108'.")
@@ -265,8 +267,12 @@ def predict(
         bool | None, typer.Option(help="Make everything below the foreground threshold plain background.")
     ] = None,
     any_voxel_size: Annotated[bool, typer.Option(help="Accept voxels unlike those of the training stacks.")] = False,
+    form: Form = "ome.tif",
+    dtype: Annotated[
+        Kind, typer.Option(help="Type of the stain's values; whole numbers are rounded and clipped.")
+    ] = "float32",
 ) -> None:
-    """Stain stacks. Each stain is an OME-TIFF named after its input, in the folder given by --to."""
+    """Stain stacks. Each stain is named after its input, in the folder given by --to."""
     from spotlight.images import read
     from spotlight.pairs.manifest import parse_voxel_size
     from spotlight.prediction import load_model
@@ -284,7 +290,7 @@ def predict(
                 any_voxel_size=any_voxel_size,
                 progress=report.tiles(f"staining {name}"),
             )
-            typer.echo(stain.save(to / f"{name}-stain.ome.tif"))
+            typer.echo(stain.save(to / f"{name}-stain.{form}", dtype))
 
 
 @app.command()
@@ -297,8 +303,9 @@ def segment(
     axes: Axes = None,
     voxel_size: VoxelSize = None,
     settings: Annotated[Path | None, typer.Option(help="YAML file of segmentation settings.")] = None,
+    form: Form = "ome.tif",
 ) -> None:
-    """Find nuclei. Labels (OME-TIFF) and measurements (CSV, one row a nucleus) go to the folder given by --to."""
+    """Find nuclei. Labels and measurements (CSV, one row a nucleus) go to the folder given by --to."""
     from spotlight.files import whole_file
     from spotlight.images import read
     from spotlight.pairs.manifest import parse_voxel_size
@@ -311,7 +318,7 @@ def segment(
     for name, (image, part) in _parts(images, scene, time, axes).items():
         stack = read(image, scene=part.scene, time=part.time, axes=axes, voxel_size=size).channel(channel)
         labels = run(stack, chosen)
-        typer.echo(labels.save(to / f"{name}-labels.ome.tif"))
+        typer.echo(labels.save(to / f"{name}-labels.{form}"))
         table = to / f"{name}-nuclei.csv"
         with whole_file(table) as temporary:
             measure(labels, stack).to_csv(temporary, index=False, float_format="%.6g")

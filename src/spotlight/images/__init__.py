@@ -3,7 +3,7 @@
 from spotlight.images.reading import SUFFIXES, Part, is_image, parts, read, scenes, stem
 from spotlight.images.resample import resample, resampled_shape
 from spotlight.images.stack import Stack, format_region, parse_region
-from spotlight.images.tiff_writer import write_tiff
+from spotlight.images.writing import write
 
 __all__ = [
     "SUFFIXES",
@@ -18,5 +18,5 @@ __all__ = [
     "resampled_shape",
     "scenes",
     "stem",
-    "write_tiff",
+    "write",
 ]

@@ -105,7 +105,8 @@ def _facts(path: Path, group: zarr.Group) -> Facts:
                 units.append(unit)
         names = [channel.get("label") for channel in ome.get("omero", {}).get("channels", [])]
         channels = tuple(map(str, names)) if all(names) else ()
-        return Facts(Level(path, array), letters, channels, voxel_size, ", ".join(dict.fromkeys(units)))
+        unit = ", ".join(dict.fromkeys(units))
+        return Facts(Level(path, array), letters, channels, voxel_size, unit, "image-label" in ome)
 
 
 def _bare(path: Path, array: "zarr.Array[Any]") -> Facts:

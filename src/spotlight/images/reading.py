@@ -35,6 +35,8 @@ class Facts:
         Edge lengths in µm by axis, as far as they are stated.
     unit : str
         In which they are stated.
+    labels : bool
+        Whether the values are said to be numbers of instances.
     """
 
     array: Source
@@ -42,6 +44,7 @@ class Facts:
     channels: tuple[str, ...] = ()
     voxel_size: dict[str, float] = field(default_factory=dict)
     unit: str = ""
+    labels: bool = False
 
 
 @dataclass(frozen=True)
@@ -272,4 +275,4 @@ def _in_order(path: Path, facts: Facts, stated: str | None) -> Stack:
     spatial = axes.replace("T", "").replace("C", "")
     stated_size = facts.voxel_size
     known = tuple(stated_size[a] for a in spatial) if all(a in stated_size for a in spatial) else None
-    return Stack(view, axes, known, channels, source=str(path), unit=facts.unit if known else "")
+    return Stack(view, axes, known, channels, source=str(path), unit=facts.unit if known else "", labels=facts.labels)

@@ -3,13 +3,16 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.images.lazy import LazyArray
+
+if TYPE_CHECKING:
+    from spotlight.images.writing import Kind
 
 AXES = "TCZYX"
 
@@ -37,6 +40,10 @@ class Stack:
         How it was made, for the file's description: for example which model stained it.
     unit : str
         In which the file states lengths; empty where it states none.
+    colors : tuple of str
+        RRGGBB in which a viewer should show the channels, one per channel; empty if it does not matter.
+    labels : bool
+        Whether the values are the numbers of instances, of which no means can be taken.
     """
 
     array: NDArray[Any] | LazyArray
@@ -46,6 +53,8 @@ class Stack:
     source: str = "array"
     origin: str = ""
     unit: str = ""
+    colors: tuple[str, ...] = ()
+    labels: bool = False
 
     def __post_init__(self) -> None:
         if "".join(a for a in AXES if a in self.axes) != self.axes or not self.axes.endswith("YX"):
@@ -130,6 +139,7 @@ class Stack:
             array=self.array[(slice(None),) * axis + (index,)],
             axes=self.axes.replace("C", ""),
             channels=self.channels[index : index + 1],
+            colors=self.colors[index : index + 1],
         )
 
     def timepoint(self, which: int | None = None) -> "Stack":
@@ -187,11 +197,11 @@ class Stack:
                     "Replace them, or leave this stack out."
                 )
 
-    def save(self, path: str | Path) -> Path:
-        """Write the stack as OME-TIFF; see `spotlight.images.tiff_writer.write_tiff`."""
-        from spotlight.images.tiff_writer import write_tiff
+    def save(self, path: str | Path, kind: "Kind | None" = None) -> Path:
+        """Write the stack as OME-TIFF or OME-Zarr; see `spotlight.images.write`."""
+        from spotlight.images.writing import write
 
-        return write_tiff(self, path)
+        return write(self, path, kind)
 
 
 def parse_region(text: str, axes: str, source: str) -> tuple[slice, ...]:

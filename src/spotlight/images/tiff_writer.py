@@ -1,5 +1,6 @@
 """Writing OME-TIFF files."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,46 +8,19 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from spotlight.errors import SpotlightError
 from spotlight.files import whole_file
 from spotlight.images.stack import Stack
+from spotlight.images.writing import Kind, halved, pyramid_depth, slabs, storable
+
+TILE = 256
+BUFFER = 32 * 2**20
+"""Bytes that are compressed at a time, on all cores."""
 
 
-def _storable(data: NDArray[Any], path: Path) -> NDArray[Any]:
-    """The array in a type that TIFF readers know, with the same values."""
-    kind, size = data.dtype.kind, data.dtype.itemsize
-    if kind == "b":
-        return data.astype(np.uint8)
-    if kind == "f" and size in (2, 4):
-        return data.astype(np.float32, copy=False)
-    if kind in "iu" and size <= 4:
-        return data
-    if kind in "iu":
-        narrow = np.int32 if kind == "i" else np.uint32
-        if data.size == 0 or (np.iinfo(narrow).min <= data.min() and data.max() <= np.iinfo(narrow).max):
-            return data.astype(narrow)
-    raise SpotlightError(
-        f"{path}: {data.dtype} values cannot be stored as OME-TIFF without loss. Convert them to float32 or an integer "
-        "type of at most 32 bit."
-    )
-
-
-def _plain(text: str) -> str:
-    """Text without the control characters that XML cannot hold."""
-    return "".join(c for c in text if c.isprintable())
-
-
-def write_tiff(stack: Stack, path: str | Path) -> Path:
-    """Write a stack as a tiled, losslessly compressed OME-TIFF with axes, voxel size, channel names and origin.
-
-    BigTIFF is used where the image needs it. The file appears under its name only when it is whole.
-
-    Raises
-    ------
-    SpotlightError
-        If the file cannot be written.
-    """
+def write_tiff(stack: Stack, path: str | Path, kind: Kind | None = None) -> Path:
+    """Write a stack as a tiled, losslessly compressed OME-TIFF; see `spotlight.images.write`."""
     path = Path(path)
+    stored = storable(stack, kind, path)
     metadata: dict[str, Any] = {"axes": stack.axes}
     if stack.voxel_size is not None:
         for axis, length in zip(stack.spatial_axes, stack.voxel_size, strict=True):
@@ -54,19 +28,52 @@ def write_tiff(stack: Stack, path: str | Path) -> Path:
             metadata[f"PhysicalSize{axis}Unit"] = "µm"
     if stack.channels:
         metadata["Channel"] = {"Name": [_plain(name) for name in stack.channels]}
+        if stack.colors:
+            metadata["Channel"]["Color"] = [_signed(color) for color in stack.colors]
     if stack.origin:
         metadata["Description"] = _plain(stack.origin)
-    data = _storable(stack.data, path)
-    with whole_file(path) as temporary:
-        tifffile.imwrite(
-            temporary,
-            data,
-            ome=True,
-            photometric="minisblack",
-            bigtiff=data.nbytes > 2**31,
-            tile=(256, 256) if min(data.shape[-2:]) > 256 else None,
-            compression="zlib",
-            predictor=True,
-            metadata=metadata,
-        )
+    depth = pyramid_depth(stack.shape)
+    tiled = depth > 0 or min(stack.shape[-2:]) > TILE
+    options: dict[str, Any] = {
+        "dtype": stored,
+        "tile": (TILE, TILE) if tiled else None,
+        "compression": "zlib",
+        "predictor": True,
+        "photometric": "minisblack",
+        "buffersize": BUFFER,
+    }
+    # Classic TIFF ends at 4 GiB; compressed size is not known before, and a pyramid adds a third.
+    large = np.prod(stack.shape, dtype=np.int64) * stored.itemsize > 2**31
+    with whole_file(path) as temporary, tifffile.TiffWriter(temporary, bigtiff=bool(large), ome=True) as writer:
+        for level in range(depth + 1):
+            shape = (*stack.shape[:-2], *(-(-n // 2**level) for n in stack.shape[-2:]))
+            own = {"subifds": depth, "metadata": metadata} if level == 0 else {"subfiletype": 1}
+            planes = _planes(stack, stored, level)
+            writer.write(_tiles(planes) if tiled else planes, shape=shape, **own, **options)
     return path
+
+
+def _planes(stack: Stack, stored: np.dtype[Any], level: int) -> Iterator[NDArray[Any]]:
+    """Every plane of a level of the pyramid; the stack is read anew for each level, which keeps memory flat."""
+    for _, block in slabs(stack, stored):
+        for plane in block.reshape(-1, *block.shape[-2:]):
+            for _ in range(level):
+                plane = halved(plane, stack.labels)
+            yield np.ascontiguousarray(plane)
+
+
+def _tiles(planes: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+    for plane in planes:
+        for y in range(0, plane.shape[0], TILE):
+            for x in range(0, plane.shape[1], TILE):
+                yield plane[y : y + TILE, x : x + TILE]
+
+
+def _plain(text: str) -> str:
+    """Text without the control characters that XML cannot hold."""
+    return "".join(c for c in text if c.isprintable())
+
+
+def _signed(color: str) -> int:
+    """A colour RRGGBB as OME-XML has it: RGBA in a signed number of 32 bit."""
+    return int(np.array(int(f"{color}FF", 16), np.uint32).view(np.int32))

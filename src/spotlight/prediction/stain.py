@@ -18,6 +18,9 @@ from spotlight.networks import FNet, channels_last
 from spotlight.settings import Settings
 from spotlight.tiles import apply_tiled
 
+COLOR = "00FFFF"
+"""In which viewers show stains."""
+
 
 class PredictionSettings(Settings):
     """How a stack is cut into tiles and computed."""
@@ -124,6 +127,7 @@ class Model:
             stack.source,
             f"Virtual stain of {Path(stack.source).name} by model {self.name} (spotlight "
             f"{self.description.spotlight}); unit: {unit}",
+            colors=(COLOR,),
         )
 
     def _accept(

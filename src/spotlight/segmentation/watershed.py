@@ -80,7 +80,9 @@ def segment(stack: Stack, settings: SegmentationSettings | None = None) -> Stack
     mask = morphology.remove_small_holes(mask, max_size=int(settings.max_hole / float(np.prod(spacing))))
     labels = split_touching(mask, spacing, settings)
     labels = clean_labels(labels, spacing, settings)
-    return Stack(resize_labels(labels, stack.shape), stack.axes, stack.voxel_size, ("labels",), stack.source)
+    return Stack(
+        resize_labels(labels, stack.shape), stack.axes, stack.voxel_size, ("labels",), stack.source, labels=True
+    )
 
 
 def resize_labels(labels: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[np.int32]:
@@ -204,4 +206,4 @@ def clean_truth(labels: Stack, settings: SegmentationSettings | None = None) -> 
     spacing = labels.voxel_size or (1.0,) * len(labels.axes)
     compact = segmentation.relabel_sequential(data)[0].astype(np.int32)
     clean = clean_labels(compact, spacing, settings)
-    return Stack(clean, labels.axes, labels.voxel_size, ("labels",), labels.source)
+    return Stack(clean, labels.axes, labels.voxel_size, ("labels",), labels.source, labels=True)

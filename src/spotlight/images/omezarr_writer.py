@@ -1,0 +1,129 @@
+"""Writing OME-Zarr 0.5: images, and labels of images."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from yaozarrs import v05
+from yaozarrs.write.v05 import prepare_image
+
+from spotlight.errors import SpotlightError
+from spotlight.files import whole_folder
+from spotlight.images.lazy import explained_reading
+from spotlight.images.stack import Stack
+from spotlight.images.writing import Kind, halved, pyramid_depth, slabs, storable
+
+CHUNK = (16, 256, 256)
+SHARD = (16, 1024, 1024)
+"""Chunks of larger images are kept in shards of this size, so that there are not too many files."""
+SHARDED_BYTES = 2**30
+WHITE = "FFFFFF"
+
+
+def write_omezarr(stack: Stack, path: str | Path, kind: Kind | None = None) -> Path:
+    """Write a stack as OME-Zarr 0.5 with a pyramid; see `spotlight.images.write`.
+
+    Memory is that of a slab of 16 planes and its smaller levels.
+    """
+    path = Path(path)
+    if path.parent.name == "labels":
+        return _write_labels(stack, path, kind)
+    with whole_folder(path) as temporary:
+        _write(stack, temporary, path, kind)
+    return path
+
+
+def _write(stack: Stack, to: Path, name: Path, kind: Kind | None) -> None:
+    stored = storable(stack, kind, name)
+    count = pyramid_depth(stack.shape) + 1
+    shapes = [(*stack.shape[:-2], *(-(-n // 2**level) for n in stack.shape[-2:])) for level in range(count)]
+    chunks = _block(stack, CHUNK)
+    large = np.prod(stack.shape, dtype=np.int64) * stored.itemsize > SHARDED_BYTES
+    shards = tuple(-(-n // c) * c for n, c in zip(_block(stack, SHARD), chunks, strict=True)) if large else None
+    _, arrays = prepare_image(
+        to,
+        _metadata(stack, name, count),
+        [(shape, stored) for shape in shapes],
+        extra_attributes={"spotlight": {"origin": stack.origin}} if stack.origin else None,
+        chunks=chunks,
+        shards=shards,
+        writer="zarr",
+    )
+    low, high = np.inf, -np.inf
+    for index, block in slabs(stack, stored, CHUNK[0]):
+        low, high = min(low, float(block.min())), max(high, float(block.max()))
+        for level in range(count):
+            arrays[str(level)][index] = block
+            block = halved(block, stack.labels) if level + 1 < count else block
+    _set_window(to, low, high)
+
+
+def _block(stack: Stack, size: tuple[int, int, int]) -> tuple[int, ...]:
+    """A chunk or shard size for the axes of a stack: no larger than the stack, one along T and C."""
+    spatial = size[-len(stack.spatial_axes) :]
+    leading = len(stack.axes) - len(spatial)
+    return (*(1,) * leading, *(min(n, s) for n, s in zip(stack.shape[leading:], spatial, strict=True)))
+
+
+def _metadata(stack: Stack, name: Path, count: int) -> v05.Image:
+    axes: list[Any] = []
+    for letter in stack.axes:
+        if letter == "T":
+            axes.append(v05.TimeAxis(name="t"))
+        elif letter == "C":
+            axes.append(v05.ChannelAxis(name="c"))
+        else:
+            axes.append(v05.SpaceAxis(name=letter.lower(), unit="micrometer" if stack.voxel_size else None))
+    size = stack.voxel_size or (1.0,) * len(stack.spatial_axes)
+    lead = len(axes) - len(size)
+    datasets = []
+    for level in range(count):
+        factors = [2**level if letter in "YX" else 1 for letter in stack.axes]
+        lengths = [*(1.0,) * lead, *size]
+        scale = [length * factor for length, factor in zip(lengths, factors, strict=True)]
+        steps: list[Any] = [v05.ScaleTransformation(scale=scale)]
+        if level and not stack.labels:
+            # The centre of a mean of pixels lies between them.
+            moved = [length * (factor - 1) / 2 for length, factor in zip(lengths, factors, strict=True)]
+            steps.append(v05.TranslationTransformation(translation=moved))
+        datasets.append(v05.Dataset(path=str(level), coordinateTransformations=steps))
+    multiscale = v05.Multiscale(name=name.name.split(".")[0], axes=axes, datasets=datasets)
+    if stack.labels:
+        return v05.LabelImage.model_validate({"multiscales": [multiscale], "image-label": {}})
+    if not stack.channels:
+        return v05.Image(multiscales=[multiscale])
+    colors = stack.colors or (WHITE,) * len(stack.channels)
+    window = v05.OmeroWindow(min=0, max=1, start=0, end=1)
+    channels = [
+        v05.OmeroChannel(label=label, color=color, window=window)
+        for label, color in zip(stack.channels, colors, strict=True)
+    ]
+    return v05.Image(multiscales=[multiscale], omero=v05.Omero(channels=channels))
+
+
+def _set_window(to: Path, low: float, high: float) -> None:
+    """Tell viewers the range of the values, which is known only after they were written."""
+    group = zarr.open_group(str(to), mode="r+")
+    ome: Any = group.attrs["ome"]
+    for channel in ome.get("omero", {}).get("channels", []):
+        channel["window"] = {"min": low, "max": high, "start": low, "end": high}
+    group.attrs["ome"] = ome
+
+
+def _write_labels(stack: Stack, path: Path, kind: Kind | None) -> Path:
+    """Write labels beside the image they belong to, and list them there."""
+    image = path.parent.parent
+    with explained_reading(image, "OME-Zarr"):
+        group = zarr.open_group(str(image), mode="r")
+        if "multiscales" not in group.attrs.get("ome", {}):  # type: ignore[operator]
+            raise SpotlightError(f"{image}: is not an OME-Zarr 0.5 image, so that labels cannot be added to it.")
+    if not stack.labels:
+        raise SpotlightError(f"{path}: only instance labels belong there. Give a stack of labels.")
+    with whole_folder(path) as temporary:
+        _write(stack, temporary, path, kind)
+    listing = zarr.open_group(str(path.parent), mode="a", zarr_format=3)
+    ome: Any = listing.attrs.get("ome", {"version": "0.5"})
+    names = [*ome.get("labels", []), path.name]
+    listing.attrs["ome"] = ome | {"labels": list(dict.fromkeys(names))}
+    return path

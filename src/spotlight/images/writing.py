@@ -1,0 +1,145 @@
+"""`write`: stacks to files, slab by slab, so that memory does not grow with the stack."""
+
+import itertools
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spotlight.errors import SpotlightError
+from spotlight.images.stack import Stack
+
+log = logging.getLogger("spotlight")
+
+Kind = Literal["uint8", "uint16", "float32"]
+"""Types to which values can be converted when they are written."""
+
+SLAB_BYTES = 64 * 2**20
+"""About how much of a stack is in memory at a time."""
+
+SMALLEST_LEVEL = 1024
+"""Pyramids are halved in Y and X until both are at most this."""
+
+
+def write(stack: Stack, path: str | Path, kind: Kind | None = None) -> Path:
+    """Write a stack as OME-TIFF or OME-Zarr 0.5, by the ending of the path.
+
+    Axes, voxel size, channel names and origin go with it; what is larger than 1024 pixels has a pyramid. The file
+    appears under its name only when it is whole. A path that ends in ``image.ome.zarr/labels/name`` adds labels to an
+    OME-Zarr.
+
+    Parameters
+    ----------
+    stack : Stack
+        In memory, or still in its file.
+    path : path
+        Ending in ``.tif``, ``.tiff`` or ``.zarr``.
+    kind : str, optional
+        Convert values to this type: rounded, and clipped to its range. Left out: the stack's own type.
+
+    Raises
+    ------
+    SpotlightError
+        If the file cannot be written, or its ending is of no known format.
+    """
+    path = Path(path)
+    if path.suffix.lower() in (".tif", ".tiff"):
+        from spotlight.images.tiff_writer import write_tiff
+
+        return write_tiff(stack, path, kind)
+    if path.suffix.lower() == ".zarr" or path.parent.name == "labels":
+        from spotlight.images.omezarr_writer import write_omezarr
+
+        return write_omezarr(stack, path, kind)
+    raise SpotlightError(f"{path}: cannot be written; end the name in .ome.tif or .ome.zarr.")
+
+
+def storable(stack: Stack, kind: Kind | None, path: Path) -> np.dtype[Any]:
+    """Type in which a stack's values are stored: the one asked for, or one that readers know and that loses nothing."""
+    if kind is not None:
+        return np.dtype(kind)
+    own = stack.dtype
+    if own.kind == "b":
+        return np.dtype(np.uint8)
+    if own.kind == "f" and own.itemsize in (2, 4):
+        return np.dtype(np.float32)
+    if own.kind in "iu":
+        narrow = np.dtype(np.int32 if own.kind == "i" else np.uint32)
+        if own.itemsize <= 4 or _fits(stack, narrow):
+            return own if own.itemsize <= 4 else narrow
+    raise SpotlightError(
+        f"{path}: {own} values cannot be stored without loss. Convert them to float32 or an integer type of at most "
+        "32 bit."
+    )
+
+
+def _fits(stack: Stack, narrow: np.dtype[Any]) -> bool:
+    limits = np.iinfo(narrow)
+    return all(limits.min <= block.min() and block.max() <= limits.max for _, block in slabs(stack, stack.dtype))
+
+
+def slabs(
+    stack: Stack, kind: np.dtype[Any], planes: int | None = None
+) -> Iterator[tuple[tuple[int | slice, ...], NDArray[Any]]]:
+    """Go through a stack in blocks of whole planes, in the order of its axes.
+
+    Parameters
+    ----------
+    stack : Stack
+        In memory, or still in its file.
+    kind : dtype
+        Values are converted to it, rounded and clipped where it is an integer type; how many were clipped is logged.
+    planes : int, optional
+        Planes along Z per block; left out: about `SLAB_BYTES`.
+
+    Yields
+    ------
+    (index, ndarray)
+        Where the block belongs, and its values with axes ZYX or YX.
+    """
+    shape = stack.shape
+    volume = stack.axes.endswith("ZYX")
+    depth = shape[-3] if volume else 1
+    step = planes or max(1, SLAB_BYTES // max(1, shape[-1] * shape[-2] * kind.itemsize))
+    places = list(itertools.product(np.ndindex(*shape[: -3 if volume else -2]), range(0, depth, step)))
+    clipped = 0
+    for number, (place, start) in enumerate(places, start=1):
+        index: tuple[int | slice, ...] = (*place, slice(start, min(start + step, depth))) if volume else place
+        block, lost = _converted(np.asarray(stack.array[index]), kind)
+        clipped += lost
+        if clipped and number == len(places):
+            share = 100 * clipped / np.prod(shape, dtype=np.int64)
+            log.warning(
+                "%s: %.3g %% of the values were outside the range of %s and clipped.", stack.source, share, kind
+            )
+        yield index, block
+
+
+def _converted(block: NDArray[Any], kind: np.dtype[Any]) -> tuple[NDArray[Any], int]:
+    if block.dtype == kind or kind.kind == "f" or np.can_cast(block.dtype, kind):
+        return block.astype(kind, copy=False), 0
+    limits = np.iinfo(kind)
+    whole = np.rint(block) if block.dtype.kind == "f" else block
+    lost = int(np.count_nonzero((whole < limits.min) | (whole > limits.max)))
+    return np.clip(whole, limits.min, limits.max).astype(kind), lost
+
+
+def pyramid_depth(shape: tuple[int, ...]) -> int:
+    """How often a stack is halved in Y and X so that both are at most `SMALLEST_LEVEL`."""
+    return max(0, int(np.ceil(np.log2(max(shape[-2:]) / SMALLEST_LEVEL))))
+
+
+def halved(block: NDArray[Any], labels: bool) -> NDArray[Any]:
+    """Halve a block in Y and X: means of 2 x 2 pixels, or for labels the first of them.
+
+    Odd sizes are rounded up; the last row or column is then that of its own pixels.
+    """
+    if labels:
+        return block[..., ::2, ::2]
+    pad = [(0, 0)] * (block.ndim - 2) + [(0, n % 2) for n in block.shape[-2:]]
+    even = np.pad(block, pad, mode="edge").astype(np.float32)
+    mean = (even[..., ::2, ::2] + even[..., 1::2, ::2] + even[..., ::2, 1::2] + even[..., 1::2, 1::2]) / 4
+    return (np.rint(mean) if block.dtype.kind in "iu" else mean).astype(block.dtype)

@@ -1,0 +1,185 @@
+"""What is written is read back by others, whole, with its facts, and without holding it in memory."""
+
+import logging
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import yaozarrs
+import zarr
+from numpy.typing import NDArray
+from skimage.transform import downscale_local_mean
+
+from spotlight.errors import SpotlightError
+from spotlight.images import Stack, read
+from spotlight.images.lazy import LazyArray
+from spotlight.images.writing import halved
+
+SIZE = (0.29, 0.108, 0.11)
+FACTS: dict[str, Any] = {"voxel_size": SIZE, "channels": ("BF", "DNA (virtual)"), "colors": ("FFFFFF", "00FFFF")}
+
+
+def noise(*shape: int, high: int = 60000) -> NDArray[np.uint16]:
+    return np.random.default_rng(0).integers(0, high, shape).astype(np.uint16)
+
+
+@pytest.mark.parametrize("ending", ["ome.tif", "ome.zarr"])
+@pytest.mark.parametrize(
+    ("axes", "shape"),
+    [("YX", (30, 40)), ("ZYX", (18, 300, 280)), ("CZYX", (2, 5, 30, 1100)), ("TCZYX", (2, 2, 3, 9, 8))],
+)
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "int32", "float32"])
+def test_what_is_written_is_read_back(
+    tmp_path: Path, ending: str, axes: str, shape: tuple[int, ...], kind: str
+) -> None:
+    channels = FACTS["channels"][: 2 if "C" in axes else 1]
+    stack = Stack(noise(*shape).astype(kind), axes, SIZE[-len(axes.replace("T", "").replace("C", "")) :], channels)
+    path = stack.save(tmp_path / f"a b.{ending}")
+    back = read(path)
+    assert (back.axes, back.channels, back.dtype) == (axes, channels, stack.dtype)
+    assert back.voxel_size == pytest.approx(stack.voxel_size)
+    np.testing.assert_array_equal(back.data, stack.data)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_ome_tiff_is_valid_and_says_all(tmp_path: Path) -> None:
+    ome_types = pytest.importorskip("ome_types")
+    stack = Stack(noise(2, 3, 1500, 700), "CZYX", **FACTS, origin="stained by model <a>")
+    path = stack.save(tmp_path / "a.ome.tif")
+    (image,) = ome_types.from_tiff(path, validate=False).images
+    pixels = image.pixels
+    assert (pixels.physical_size_z, pixels.physical_size_y, pixels.physical_size_x) == SIZE
+    assert [(c.name, c.color.as_rgb_tuple()) for c in pixels.channels] == [
+        ("BF", (255, 255, 255)),
+        ("DNA (virtual)", (0, 255, 255)),
+    ]
+    assert image.description == "stained by model <a>"
+    with tifffile.TiffFile(path) as tif:
+        levels = tif.series[0].levels
+        assert [level.shape for level in levels] == [(2, 3, 1500, 700), (2, 3, 750, 350)]
+        expected = np.rint(downscale_local_mean(stack.data.astype(float), (1, 1, 2, 2)))
+        np.testing.assert_allclose(levels[1].asarray(), expected, atol=1)
+        assert tif.pages[0].is_tiled
+
+
+def test_an_ome_zarr_is_valid_and_others_read_it(tmp_path: Path) -> None:
+    stack = Stack(noise(2, 18, 1500, 700), "CZYX", **FACTS, origin="stained by model <a>")
+    path = stack.save(tmp_path / "a.ome.zarr")
+    yaozarrs.validate_zarr_store(str(path))
+    assert zarr.open_group(path).attrs["spotlight"] == {"origin": "stained by model <a>"}
+
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Reader
+
+    location = parse_url(str(path))
+    assert location is not None
+    (node,) = [node for node in Reader(location)() if node.data]
+    assert [level.shape for level in node.data] == [(2, 18, 1500, 700), (2, 18, 750, 350)]
+    np.testing.assert_array_equal(np.asarray(node.data[0]), stack.data)
+    assert node.metadata["channel_names"] == ["BF", "DNA (virtual)"]
+    first, second = node.metadata["coordinateTransformations"]
+    assert first[0]["scale"] == [1, *SIZE]
+    assert second[0]["scale"] == pytest.approx([1, SIZE[0], 2 * SIZE[1], 2 * SIZE[2]])
+    assert second[1]["translation"] == pytest.approx([0, 0, SIZE[1] / 2, SIZE[2] / 2])
+    window = zarr.open_group(path).attrs["ome"]["omero"]["channels"][0]["window"]
+    assert (window["min"], window["max"]) == (stack.data.min(), stack.data.max())
+
+
+def test_labels_are_never_averaged_and_stand_beside_their_image(tmp_path: Path) -> None:
+    image = Stack(noise(3, 1100, 30), "ZYX", SIZE, ("DNA",))
+    labels = Stack(noise(3, 1100, 30, high=50), "ZYX", SIZE, ("labels",), labels=True)
+    image.save(tmp_path / "a.ome.zarr")
+    for name in ("nuclei", "cells", "nuclei"):
+        path = labels.save(tmp_path / "a.ome.zarr" / "labels" / name)
+    yaozarrs.validate_zarr_store(str(tmp_path / "a.ome.zarr"))
+    assert zarr.open_group(path.parent).attrs["ome"]["labels"] == ["nuclei", "cells"]
+    back = read(path)
+    assert back.labels
+    np.testing.assert_array_equal(back.data, labels.data)
+    np.testing.assert_array_equal(zarr.open_array(path / "1")[:], labels.data[:, ::2, ::2])
+    np.testing.assert_array_equal(read(tmp_path / "a.ome.zarr").data, image.data)
+    with pytest.raises(SpotlightError, match="only instance labels"):
+        image.save(tmp_path / "a.ome.zarr" / "labels" / "x")
+    with pytest.raises(SpotlightError, match=r"b\.ome\.zarr"):
+        labels.save(tmp_path / "b.ome.zarr" / "labels" / "x")
+    tiff = labels.save(tmp_path / "l.ome.tif")
+    with tifffile.TiffFile(tiff) as tif:
+        np.testing.assert_array_equal(tif.series[0].levels[1].asarray(), labels.data[:, ::2, ::2])
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (5, 7), (1, 3, 1)])
+def test_halving_is_the_mean_of_what_is_there(shape: tuple[int, ...]) -> None:
+    block = noise(*shape).astype(np.float32)
+    height, width = shape[-2:]
+    for y in range(-(-height // 2)):
+        for x in range(-(-width // 2)):
+            own = block[..., 2 * y : 2 * y + 2, 2 * x : 2 * x + 2]
+            np.testing.assert_allclose(halved(block, False)[..., y, x], own.mean((-2, -1)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("ending", ["ome.tif", "ome.zarr"])
+def test_whole_numbers_are_rounded_and_clipped_and_it_is_said(
+    tmp_path: Path, ending: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack = Stack(np.array([[-3.0, 0.4, 0.6, 7e4]], np.float32), "YX", source="the stack")
+    with caplog.at_level(logging.WARNING):
+        back = read(stack.save(tmp_path / f"a.{ending}", "uint16"))
+    assert back.data.tolist() == [[0, 0, 1, 65535]]
+    assert "the stack: 50 % of the values were outside the range of uint16 and clipped" in caplog.text
+
+
+class Slow:
+    """A source of 400 MB that makes its values when they are asked for."""
+
+    shape = (200, 1000, 1000)
+    dtype = np.dtype(np.uint16)
+    largest = 0
+
+    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[np.uint16]:
+        lengths = [len(range(n)[i]) for i, n in zip(index, self.shape, strict=True)]
+        Slow.largest = max(Slow.largest, int(np.prod(lengths)))
+        z = np.arange(self.shape[0])[index[0]]
+        return np.broadcast_to(z[:, None, None], lengths).astype(np.uint16)
+
+
+@pytest.mark.parametrize("ending", ["ome.tif", "ome.zarr"])
+def test_memory_is_that_of_a_slab(tmp_path: Path, ending: str) -> None:
+    stack = Stack(LazyArray.of(Slow()), "ZYX", SIZE)
+    tracemalloc.start()
+    path = stack.save(tmp_path / f"a.{ending}")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 220e6  # of 400 MB, and however large the stack is
+    assert Slow.largest * 2 <= 64 * 2**20
+    assert read(path).crop((slice(150, 151), slice(0, 1), slice(0, 1))).data.item() == 150
+
+
+@pytest.mark.parametrize("ending", ["ome.tif", "ome.zarr"])
+def test_a_failure_leaves_what_was_there(tmp_path: Path, ending: str) -> None:
+    path = Stack(noise(4, 5), "YX").save(tmp_path / f"a.{ending}")
+
+    class Broken(Slow):
+        def __getitem__(self, index: tuple[Any, ...]) -> NDArray[np.uint16]:
+            raise SpotlightError("the source broke")
+
+    with pytest.raises(SpotlightError, match="the source broke"):
+        Stack(LazyArray.of(Broken()), "ZYX").save(path)
+    np.testing.assert_array_equal(read(path).data, noise(4, 5))
+    assert list(tmp_path.iterdir()) == [path]
+    Stack(noise(6, 7), "YX").save(path)
+    assert read(path).shape == (6, 7)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_names_that_cannot_be(tmp_path: Path) -> None:
+    stack = Stack(noise(4, 5), "YX")
+    with pytest.raises(SpotlightError, match=r"end the name in \.ome\.tif or \.ome\.zarr"):
+        stack.save(tmp_path / "a.png")
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.zarr" / "thesis.txt").write_text("years of work")
+    with pytest.raises(SpotlightError, match="is not an OME-Zarr"):
+        stack.save(tmp_path / "a.zarr")
+    assert (tmp_path / "a.zarr" / "thesis.txt").exists()
