@@ -293,6 +293,15 @@ def test_shapes_on_the_grid_and_a_voxel_size_in_another_unit() -> None:
         grid_shape(Stack(image, "ZYX", (290.0, 108.0, 108.0)), 0.29)
 
 
+def test_values_that_were_read_are_the_stacks_from_then_on(tmp_path: Path) -> None:
+    Stack(ramp(2, 3, 4, 5), "CZYX").save(tmp_path / "a.ome.tif")
+    stack = read(tmp_path / "a.ome.tif")
+    stack.data[:] = 7
+    assert (stack.channel(1).crop((slice(0, 2), slice(None), slice(None))).data == 7).all()
+    assert (read(stack.save(tmp_path / "b.ome.tif")).data == 7).all()
+    assert (read(tmp_path / "a.ome.tif").data == ramp(2, 3, 4, 5)).all()
+
+
 def test_a_channel_of_a_one_channel_file() -> None:
     stack = Stack(np.zeros((4, 5)), "YX", channels=("DNA",))
     assert stack.channel("0") is stack

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spotlight.demo import demo
     from spotlight.evaluation import evaluate
     from spotlight.images import Stack, read
+    from spotlight.pairs import check
     from spotlight.prediction import Model, load_model
     from spotlight.profiles import measure
     from spotlight.report import write_report
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Model": "prediction",
     "Stack": "images",
+    "check": "pairs",
     "demo": "demo",
     "evaluate": "evaluation",
     "load_model": "prediction",
@@ -44,6 +46,7 @@ __all__ = [
     "SpotlightError",
     "Stack",
     "__version__",
+    "check",
     "demo",
     "evaluate",
     "load_model",

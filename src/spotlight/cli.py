@@ -201,6 +201,38 @@ def simulate(
 
 
 @app.command()
+def check(
+    pairs: Pairs,
+    to: To = Path("check"),
+    settings: Annotated[Path | None, typer.Option(help="YAML file of the limits.")] = None,
+    input_channel: InputChannel = None,
+    target_channel: TargetChannel = None,
+) -> None:
+    """Look for what would spoil training: a table, a page with pictures, and exit status 1 if there is any."""
+    from spotlight.pairs import CheckSettings
+    from spotlight.pairs import check as run
+    from spotlight.report import write_check_page
+
+    chosen = CheckSettings.from_yaml(settings) if settings else CheckSettings()
+    workers = os.cpu_count() or 1
+    with Reporter() as report:
+        result = run(
+            pairs,
+            to,
+            chosen,
+            input_channel=input_channel,
+            target_channel=target_channel,
+            workers=workers,
+            progress=report,
+        )
+    for finding in result.findings.to_dict("records"):
+        typer.echo(f"{finding['severity']}: {finding['pair']}: {finding['subject']}: {finding['found']}")
+    typer.echo(f"{len(result.pairs)} pairs; the page with pictures: {write_check_page(result, to)}")
+    if result.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def train(
     pairs: Pairs,
     to: To,

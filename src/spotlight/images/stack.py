@@ -85,6 +85,12 @@ class Stack:
         return np.asarray(self.array)
 
     @property
+    def values(self) -> NDArray[Any] | LazyArray:
+        """Pixel values where they are: in memory if they were made or read, else in the file."""
+        loaded: NDArray[Any] | None = self.__dict__.get("data")
+        return self.array if loaded is None else loaded
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the pixel values."""
         return self.array.dtype
@@ -136,7 +142,7 @@ class Stack:
             raise SpotlightError(f"{self.source}: no channel {which!r}; channels here: {known}.")
         return replace(
             self,
-            array=self.array[(slice(None),) * axis + (index,)],
+            array=self.values[(slice(None),) * axis + (index,)],
             axes=self.axes.replace("C", ""),
             channels=self.channels[index : index + 1],
             colors=self.colors[index : index + 1],
@@ -163,12 +169,12 @@ class Stack:
             )
         if not 0 <= (which or 0) < count:
             raise SpotlightError(f"{self.source}: has no timepoint {which}; there are 0 to {count - 1}.")
-        return replace(self, array=self.array[which or 0], axes=self.axes[1:]) if "T" in self.axes else self
+        return replace(self, array=self.values[which or 0], axes=self.axes[1:]) if "T" in self.axes else self
 
     def crop(self, region: tuple[slice, ...]) -> "Stack":
         """Cut out a region, one contiguous slice per spatial axis, as a view."""
         lead = self.array.ndim - len(self.spatial_axes)
-        cut = self.array[(slice(None),) * lead + region]
+        cut = self.values[(slice(None),) * lead + region]
         beyond = any((s.stop or 0) > n or (s.start or 0) > n for s, n in zip(region, self.shape[lead:], strict=True))
         if 0 in cut.shape or beyond:
             raise SpotlightError(

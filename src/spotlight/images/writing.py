@@ -108,7 +108,7 @@ def slabs(
     clipped = 0
     for number, (place, start) in enumerate(places, start=1):
         index: tuple[int | slice, ...] = (*place, slice(start, min(start + step, depth))) if volume else place
-        block, lost = _converted(np.asarray(stack.array[index]), kind)
+        block, lost = _converted(np.asarray(stack.values[index]), kind)
         clipped += lost
         if clipped and number == len(places):
             share = 100 * clipped / np.prod(shape, dtype=np.int64)

@@ -1,14 +1,18 @@
 """Pairs: which input belongs to which target, prepared for training and cut into patches."""
 
+from spotlight.pairs.checking import Check, CheckSettings, check
 from spotlight.pairs.manifest import Pair, pairs_from_folder, read_manifest, read_pairs
 from spotlight.pairs.patches import PatchSampler, patch_starts, window_sums
 from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_pair, prepare_pairs
 
 __all__ = [
+    "Check",
+    "CheckSettings",
     "Pair",
     "PatchSampler",
     "PreparationSettings",
     "PreparedPair",
+    "check",
     "pairs_from_folder",
     "patch_starts",
     "prepare_pair",

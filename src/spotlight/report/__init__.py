@@ -1,5 +1,6 @@
-"""The report: one self-contained page from what an evaluation wrote."""
+"""The report: self-contained pages from what an evaluation or a check found."""
 
+from spotlight.report.check_page import write_check_page
 from spotlight.report.page import write_report
 
-__all__ = ["write_report"]
+__all__ = ["write_check_page", "write_report"]

@@ -1,0 +1,361 @@
+"""`check`: what would spoil training or evaluation, found before a minute is wasted."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import combinations, repeat
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy import ndimage
+
+from spotlight.errors import SpotlightError
+from spotlight.files import whole_file
+from spotlight.foreground import ForegroundSettings, find_foreground
+from spotlight.images import Stack
+from spotlight.pairs.manifest import Pair, read_pairs
+from spotlight.pairs.registration import find_shift
+from spotlight.settings import Settings
+
+Severity = Literal["error", "warning", "note"]
+
+
+class CheckSettings(Settings):
+    """From when on a finding is reported."""
+
+    foreground: ForegroundSettings = Field(ForegroundSettings(median_px=3, gaussian_px=0), description="Its threshold.")
+    shift_px: float = Field(3.0, gt=0, description="Lateral shift between input and target; warning.")
+    large_shift_px: float = Field(20.0, gt=0, description="The same; error.")
+    shift_confidence: float = Field(
+        1.85, gt=0, description="Peak of the correlation over that of noise from which a shift is believed."
+    )
+    focus_um: float = Field(1.5, gt=0, description="Deviation of the focus in Z from that of the other pairs.")
+    saturated: float = Field(0.005, gt=0, description="Share of voxels at the greatest value that the type can hold.")
+    illumination: float = Field(0.5, gt=0, description="Darkest over brightest region of the blurred input.")
+    similarity: float = Field(0.95, gt=0, lt=1, description="Correlation of two targets that may show the same field.")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to be said about a pair, or about several.
+
+    Attributes
+    ----------
+    pair : str
+        Its name.
+    severity : str
+        "error" spoils training or evaluation, "warning" may, "note" is good to know.
+    subject : str
+        What it is about, in a word.
+    found, remedy : str
+        Sentences.
+    """
+
+    pair: str
+    severity: Severity
+    subject: str
+    found: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """What one pair is like.
+
+    Attributes
+    ----------
+    figures : dict
+        One row of the table.
+    findings : list of Finding
+        What is to be said about this pair alone.
+    digest : str
+        What identifies the data.
+    likeness : ndarray or None
+        A small picture by which near-duplicates are known.
+    pictures : dict of str to uint8 ndarray
+        Input, target and mask in one plane; empty if the pair could not be read.
+    """
+
+    figures: dict[str, Any]
+    findings: list[Finding]
+    digest: str
+    likeness: NDArray[np.float32] | None
+    pictures: dict[str, NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found in all pairs.
+
+    Attributes
+    ----------
+    pairs : DataFrame
+        One row per pair: sizes, intensities, foreground, shift, focus.
+    findings : DataFrame
+        One row per `Finding`, the worst first.
+    pictures : dict
+        By the pairs' names; see `PairReport`.
+    """
+
+    pairs: pd.DataFrame
+    findings: pd.DataFrame
+    pictures: dict[str, dict[str, NDArray[np.uint8]]]
+
+    @property
+    def failed(self) -> bool:
+        """Whether something would spoil training or evaluation."""
+        return bool((self.findings["severity"] == "error").any())
+
+
+def check(
+    pairs: str | Path | Sequence[Pair],
+    to: str | Path | None = None,
+    settings: CheckSettings | None = None,
+    *,
+    input_channel: str | None = None,
+    target_channel: str | None = None,
+    workers: int = 1,
+    progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
+) -> Check:
+    """Read every pair once, and say what is wrong with it.
+
+    Parameters
+    ----------
+    pairs : path or sequence of Pair
+        A manifest, a folder of stacks with both channels, or pairs.
+    to : path, optional
+        Folder for ``pairs.csv`` and ``findings.csv``.
+    settings : CheckSettings
+        Limits.
+    input_channel, target_channel : str, optional
+        Channel names or indices, for a folder.
+    workers : int
+        Processes. More than one need a script to guard its main part, as `multiprocessing` documents.
+    progress : callable, optional
+        Called with what is being done, how far it is, and current figures.
+    """
+    settings = settings or CheckSettings()
+    listed = read_pairs(pairs, input_channel, target_channel)
+    reports: list[PairReport] = []
+    with ExitStack() as resources:
+        run: Any = map
+        if workers > 1:
+            run = resources.enter_context(ProcessPoolExecutor(min(workers, len(listed)))).map
+        for report in run(check_pair, listed, repeat(settings)):
+            reports.append(report)
+            if progress is not None:
+                progress("checking", len(reports), len(listed), {})
+    findings = [finding for report in reports for finding in report.findings]
+    findings += [*_leaks(listed), *_duplicates(listed, reports, settings), *_strangers(reports, settings)]
+    order = {"error": 0, "warning": 1, "note": 2}
+    table = pd.DataFrame(
+        [vars(finding) for finding in sorted(findings, key=lambda f: order[f.severity])],
+        columns=list(Finding.__dataclass_fields__),
+    )
+    result = Check(
+        pd.DataFrame([report.figures for report in reports]),
+        table,
+        {report.figures["pair"]: report.pictures for report in reports},
+    )
+    if to is not None:
+        for name, rows in (("pairs", result.pairs), ("findings", result.findings)):
+            with whole_file(Path(to) / f"{name}.csv") as temporary:
+                rows.to_csv(temporary, index=False, float_format="%.6g")
+    return result
+
+
+def check_pair(pair: Pair, settings: CheckSettings) -> PairReport:
+    """Read one pair and look at it."""
+    figures: dict[str, Any] = {"pair": pair.name, "split": pair.split, "group": pair.group}
+    try:
+        image, target = pair.read_both()
+        own = pair.read_foreground(target)
+        pair.read_labels(target)
+        mask = None if own is None else own.data > 0
+        foreground = find_foreground(target.data, settings.foreground, mask, name=target.source)
+        digest = pair.digest()
+    except SpotlightError as error:
+        finding = Finding(pair.name, "error", "unusable", str(error), "Correct it, or leave the pair out.")
+        return PairReport(figures, [finding], "", None, {})
+    shift, confidence = find_shift(image.data, target.data)
+    inside = target.data >= foreground.threshold if mask is None else mask
+    figures |= {
+        "axes": target.axes,
+        "shape": " x ".join(map(str, target.shape)),
+        "voxel_size": " x ".join(f"{v:.4g}" for v in target.voxel_size or ()),
+        "foreground_fraction": foreground.fraction,
+        "threshold": foreground.threshold,
+        "shift_y_px": shift[0],
+        "shift_x_px": shift[1],
+        "shift_confidence": confidence,
+    }
+    for name, stack in (("input", image), ("target", target)):
+        figures |= {
+            f"{name}_min": float(stack.data.min()),
+            f"{name}_mean": float(stack.data.mean(dtype=np.float64)),
+            f"{name}_max": float(stack.data.max()),
+            f"{name}_saturated": _saturated(stack.data),
+            f"{name}_dead_planes": _dead_planes(stack),
+        }
+    figures["input_illumination"] = _illumination(image)
+    if target.axes == "ZYX":
+        figures["focus_offset_um"] = _focus_offset(image, target, inside)
+    findings = [*_of_foreground(pair, foreground.fraction, foreground.warnings), *_of_figures(pair, figures, settings)]
+    return PairReport(figures, findings, digest, _likeness(target), _pictures(image, target, inside))
+
+
+def _of_foreground(pair: Pair, fraction: float, warnings: tuple[str, ...]) -> list[Finding]:
+    remedy = "Look at the mask; choose another threshold (preparation.foreground) or give a mask file."
+    severity: Severity = "error" if fraction == 0 else "warning"
+    return [Finding(pair.name, severity, "foreground", warning, remedy) for warning in warnings]
+
+
+def _of_figures(pair: Pair, figures: dict[str, Any], settings: CheckSettings) -> list[Finding]:
+    found: list[Finding] = []
+
+    def say(severity: Severity, subject: str, text: str, remedy: str) -> None:
+        found.append(Finding(pair.name, severity, subject, text, remedy))
+
+    y, x = figures["shift_y_px"], figures["shift_x_px"]
+    if figures["shift_confidence"] >= settings.shift_confidence and np.hypot(y, x) > settings.shift_px:
+        say(
+            "error" if np.hypot(y, x) > settings.large_shift_px else "warning",
+            "registration",
+            f"the target lies {y:+.1f} pixels in Y and {x:+.1f} in X from the input.",
+            "Register the channels (chromatic shift, a stage that moved), or check that the files belong together.",
+        )
+    if not figures["voxel_size"]:
+        say("note", "voxel size", "is not stated.", "Give a voxel_size column, or train on the grid 'native'.")
+    for name in ("input", "target"):
+        if figures[f"{name}_saturated"] > settings.saturated:
+            share = 100 * figures[f"{name}_saturated"]
+            say("warning", "saturation", f"{share:.2g} % of the {name}'s voxels are at the top.", "Expose shorter.")
+        if figures[f"{name}_dead_planes"]:
+            text = f"{figures[f'{name}_dead_planes']} planes of the {name} hold no structure."
+            say("warning", "dead planes", text, "Crop them with a region, or acquire the stack again.")
+    if figures["input_illumination"] < settings.illumination:
+        text = f"the input's darkest region has {100 * figures['input_illumination']:.0f} % of its brightest's light."
+        say("warning", "illumination", text, "Correct the flat field, or align the condenser.")
+    return found
+
+
+def _saturated(data: NDArray[Any]) -> float:
+    """Share of voxels at the type's greatest value, or that of a camera of 10, 12 or 14 bit."""
+    if data.dtype.kind not in "iu":
+        return 0.0
+    top = int(data.max())
+    tops = {np.iinfo(data.dtype).max, *(2**bits - 1 for bits in (10, 12, 14))}
+    return float(np.count_nonzero(data == top) / data.size) if top in tops else 0.0
+
+
+def _dead_planes(stack: Stack) -> int:
+    """Planes whose contrast is under a fiftieth of the median plane's."""
+    spread = stack.data.reshape(-1, stack.shape[-2] * stack.shape[-1]).std(1, dtype=np.float64)
+    return int(np.count_nonzero(spread <= 0.02 * np.median(spread))) if len(spread) > 1 else 0
+
+
+def _illumination(image: Stack) -> float:
+    """Darkest over brightest region, of the mean along Z blurred by an eighth of the field."""
+    mean = image.data.reshape(-1, *image.shape[-2:]).mean(0, dtype=np.float64)
+    smooth = ndimage.gaussian_filter(mean, [n / 8 for n in mean.shape])
+    low, high = np.percentile(smooth, [1, 99])
+    return float(low / high) if high > 0 and low >= 0 else 1.0
+
+
+def _focus_offset(image: Stack, target: Stack, inside: NDArray[np.bool_]) -> float:
+    """Height of the foreground's centre over that of the input's fine contrast, in µm, or in planes if unknown.
+
+    It is not nil where both are in focus, but the same for all pairs of an experiment.
+    """
+    fine = np.array([np.square(p - ndimage.gaussian_filter(p, 3)).mean() for p in image.data.astype(np.float32)])
+    centers = [_center(profile) for profile in (inside.mean((1, 2)), fine - fine.min())]
+    return (centers[0] - centers[1]) * (target.voxel_size[0] if target.voxel_size else 1.0)
+
+
+def _center(profile: NDArray[Any]) -> float:
+    return float((profile * np.arange(len(profile))).sum() / max(float(profile.sum()), 1e-12))
+
+
+def _likeness(target: Stack) -> NDArray[np.float32]:
+    """A picture of 32 x 32 values without what varies slowly, of mean 0 and norm 1."""
+    mean = target.data.reshape(-1, *target.shape[-2:]).mean(0, dtype=np.float64)
+    small = ndimage.zoom(
+        ndimage.gaussian_filter(mean, [n / 64 for n in mean.shape]), [32 / n for n in mean.shape], order=1
+    )
+    flat = small - ndimage.gaussian_filter(small, 4)
+    flat -= flat.mean()
+    return np.asarray(flat / max(float(np.linalg.norm(flat)), 1e-12), np.float32)
+
+
+def _pictures(image: Stack, target: Stack, inside: NDArray[np.bool_]) -> dict[str, NDArray[np.uint8]]:
+    """Input, target and mask in the plane with most foreground, at most 256 pixels wide."""
+    plane = int(np.argmax(inside.mean((1, 2)))) if target.axes == "ZYX" else ...
+    step = -(-max(target.shape[-2:]) // 256)
+
+    def gray(data: NDArray[Any]) -> NDArray[np.uint8]:
+        shown = data[plane][::step, ::step].astype(np.float32)
+        low, high = np.percentile(shown, [1, 99.8])
+        return np.asarray(255 * np.clip((shown - low) / max(high - low, 1e-12), 0, 1), np.uint8)
+
+    return {
+        "input": gray(image.data),
+        "target": gray(target.data),
+        # Noise would cover the picture with outlines of single pixels.
+        "mask": ndimage.median_filter(inside[plane], 5)[::step, ::step].astype(np.uint8),
+    }
+
+
+def _leaks(pairs: Sequence[Pair]) -> list[Finding]:
+    """Groups on both sides of a split."""
+    found = []
+    for group in sorted({pair.group for pair in pairs if pair.group}):
+        splits = {pair.split for pair in pairs if pair.group == group}
+        if "test" in splits and len(splits) > 1:
+            text = (
+                f"the group {group!r} is in {' and '.join(sorted(splits))}: test scores are not those of a new group."
+            )
+            found.append(Finding(group, "error", "leak", text, "Put every group into one split."))
+    return found
+
+
+def _duplicates(pairs: Sequence[Pair], reports: Sequence[PairReport], settings: CheckSettings) -> list[Finding]:
+    """Pairs that show the same, by their files or by their looks."""
+    found = []
+    for (one, first), (two, second) in combinations(zip(pairs, reports, strict=True), 2):
+        if first.likeness is None or second.likeness is None:
+            continue
+        same = first.digest == second.digest
+        if not same and float((first.likeness * second.likeness).sum()) < settings.similarity:
+            continue
+        apart = one.split != two.split
+        text = f"{'is' if same else 'looks like'} the same field as {two.name} (splits {one.split!r}, {two.split!r})."
+        remedy = "Keep one of them." if not apart else "Keep one of them, or put both into one split."
+        found.append(Finding(one.name, "error" if apart else "warning", "duplicate", text, remedy))
+    return found
+
+
+def _strangers(reports: Sequence[PairReport], settings: CheckSettings) -> list[Finding]:
+    """Pairs unlike the others in voxel size or focus."""
+    usable = [report for report in reports if "shape" in report.figures]
+    found = []
+    sizes = [report.figures["voxel_size"] for report in usable]
+    common = max(set(sizes), key=sizes.count) if sizes else ""
+    for report in usable:
+        name, size = report.figures["pair"], report.figures["voxel_size"]
+        if size != common:
+            text = f"has voxels of {size or 'unknown'} µm, most others of {common or 'unknown'} µm."
+            found.append(
+                Finding(name, "warning", "voxel size", text, "Check that it is right; train on one magnification.")
+            )
+    offsets = {r.figures["pair"]: r.figures["focus_offset_um"] for r in usable if "focus_offset_um" in r.figures}
+    middle = float(np.median(list(offsets.values()))) if len(offsets) >= 3 else None
+    for name, offset in offsets.items():
+        if middle is not None and abs(offset - middle) > settings.focus_um:
+            text = f"input and target are {offset - middle:+.1f} µm further apart in focus than in the other pairs."
+            found.append(Finding(name, "warning", "focus", text, "Check the Z offset between the channels."))
+    return found

@@ -1,0 +1,97 @@
+"""`write_check_page`: one self-contained HTML page of what `spotlight.check` found."""
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from spotlight.files import write_text
+from spotlight.pairs.checking import Check
+from spotlight.report.pictures import TRUTH_COLOR, gray_slice, outline_slice
+from spotlight.version import __version__
+
+CHECK_PAGE = "check.html"
+
+COLUMNS = {
+    "split": "split",
+    "group": "group",
+    "shape": "size",
+    "voxel_size": "voxels in µm",
+    "foreground_fraction": "foreground",
+    "shift_y_px": "shift Y (px)",
+    "shift_x_px": "shift X (px)",
+    "shift_confidence": "shift confidence",
+    "focus_offset_um": "focus offset (µm)",
+    "input_mean": "mean of input",
+    "target_mean": "mean of target",
+    "target_saturated": "saturated",
+}
+"""Figures that the page shows; the table on disk has them all."""
+
+
+def write_check_page(result: Check, folder: str | Path, title: str = "Check of pairs") -> Path:
+    """Write ``check.html`` into a folder: findings, a row of figures and pictures per pair.
+
+    Parameters
+    ----------
+    result : Check
+        From `spotlight.check`.
+    folder : path
+        Where to write.
+    title : str
+        Heading of the page.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("spotlight", "report"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    table = result.pairs
+    columns = {name: head for name, head in COLUMNS.items() if name in table and _says_something(table[name])}
+    worst: dict[str, str] = {}
+    for finding in result.findings.to_dict("records"):
+        worst.setdefault(finding["pair"], finding["severity"])
+    rows = [
+        {
+            "pair": row["pair"],
+            "severity": worst.get(row["pair"], "fine"),
+            "cells": [_cell(name, row[name]) for name in columns],
+            "pictures": _pictures(result.pictures.get(row["pair"], {})),
+        }
+        for row in table.to_dict("records")
+    ]
+    counts = result.findings["severity"].value_counts()
+    page = environment.get_template("check.html.j2").render(
+        title=title,
+        findings=result.findings.to_dict("records"),
+        counts={kind: int(counts.get(kind, 0)) for kind in ("error", "warning", "note")},
+        heads=list(columns.values()),
+        rows=rows,
+        version=__version__,
+    )
+    path = Path(folder) / CHECK_PAGE
+    write_text(path, page)
+    return path
+
+
+def _says_something(column: "pd.Series[Any]") -> bool:
+    return bool((column.notna() & (column != "")).any())
+
+
+def _cell(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if not np.isfinite(value):
+        return ""
+    if name in ("foreground_fraction", "target_saturated"):
+        return f"{100 * value:.3g} %"
+    return f"{value:+.1f}" if name.startswith(("shift_y", "shift_x", "focus")) else f"{value:.4g}"
+
+
+def _pictures(arrays: dict[str, Any]) -> list[dict[str, str]]:
+    if not arrays:
+        return []
+    outline = outline_slice(arrays["mask"], TRUTH_COLOR)
+    return [
+        {"name": name, "image": gray_slice(arrays[name], 0, 255), "outline": outline} for name in ("input", "target")
+    ]

@@ -1,0 +1,167 @@
+"""`check` finds what spoils training, and is silent about good pairs."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from conftest import real_data
+from spotlight.images import Stack, read
+from spotlight.pairs import Check, CheckSettings, Pair, check
+from spotlight.pairs.registration import find_shift
+from spotlight.report import write_check_page
+from spotlight.simulation import SimulationSettings, simulate_field
+from spotlight.simulation.optics import BrightfieldSettings
+
+
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four simulated fields, large enough for a registration."""
+    folder = tmp_path_factory.mktemp("fields")
+    settings = SimulationSettings(shape=(32, 160, 160), brightfield=BrightfieldSettings(source_points=5))
+    for number in range(4):
+        field = simulate_field(settings, seed=number)
+        data = np.stack([field.input.data, field.target.data])
+        Stack(data, "CZYX", (0.29,) * 3, ("BF", "DNA")).save(folder / f"f{number}.ome.tif")
+    return folder
+
+
+def pairs_of(folder: Path) -> list[Pair]:
+    splits = ("train", "train", "val", "test")
+    return [
+        Pair(f"f{n}", folder / f"f{n}.ome.tif", folder / f"f{n}.ome.tif", None, None, split, "BF", "DNA")
+        for n, split in enumerate(splits)
+    ]
+
+
+def spoil(
+    fields: Path, to: Path, change: Callable[[NDArray[np.uint16]], NDArray[np.generic] | None], number: int = 1
+) -> Check:
+    """Check the fields after one of them was changed."""
+    shutil.copytree(fields, to, dirs_exist_ok=True)
+    stack = read(to / f"f{number}.ome.tif")
+    data = stack.data.copy()
+    changed = change(data)
+    replace(stack, array=data if changed is None else changed).save(to / f"f{number}.ome.tif")
+    return check(pairs_of(to))
+
+
+def said(result: Check) -> list[tuple[str, str, str]]:
+    return list(result.findings[["pair", "severity", "subject"]].itertuples(index=False, name=None))
+
+
+def test_good_pairs_pass(fields: Path, tmp_path: Path) -> None:
+    counted: list[int] = []
+    result = check(pairs_of(fields), tmp_path, workers=2, progress=lambda work, done, total, _: counted.append(done))
+    assert said(result) == []
+    assert not result.failed
+    assert counted == [1, 2, 3, 4]
+    assert (result.pairs["shift_confidence"] > 1.3).all()
+    assert result.pairs["foreground_fraction"].between(0.1, 0.4).all()
+    assert {p.name for p in tmp_path.iterdir()} == {"pairs.csv", "findings.csv"}
+    page = write_check_page(result, tmp_path).read_text()
+    assert "Nothing stands in the way of training" in page
+    assert page.count("<figure>") == 4
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (5.5, -8.25), (-12.0, 3.0)])
+def test_a_shift_is_measured(fields: Path, shift: tuple[float, float]) -> None:
+    found = []
+    for number in range(4):
+        data = read(fields / f"f{number}.ome.tif").data
+        moved = ndimage.shift(data[1].astype(np.float32), (0, *shift), mode="reflect")
+        (y, x), confidence = find_shift(data[0], moved)
+        if confidence > 1.85:
+            found.append((y, x))
+    assert len(found) >= 2
+    np.testing.assert_allclose(found, [shift] * len(found), atol=2)
+
+
+def test_strangers_have_no_confident_shift(fields: Path) -> None:
+    stacks = [read(fields / f"f{number}.ome.tif").data for number in range(4)]
+    for number in range(4):
+        assert find_shift(stacks[number][0], stacks[number - 1][1])[1] < 1.85
+
+
+def test_real_pairs_are_registered() -> None:
+    data = read(real_data("phase_nuclei_2d/s11.ome.tif")).data
+    (y, x), confidence = find_shift(data[0], data[1])
+    assert confidence > 1.85
+    assert abs(y) < 3
+    assert abs(x) < 3
+    other = read(real_data("phase_nuclei_2d/s10.ome.tif"), channel="Nuclei").data
+    assert find_shift(data[0], other)[1] < 1.85
+
+
+def test_a_shifted_target(fields: Path, tmp_path: Path) -> None:
+    def shift(data: NDArray[np.uint16]) -> None:
+        data[1] = np.roll(data[1], 30, axis=2)
+
+    results = [spoil(fields, tmp_path / str(number), shift, number) for number in (1, 3)]
+    assert any(
+        ("f1", "error", "registration") in said(r) or ("f3", "error", "registration") in said(r) for r in results
+    )
+
+
+def test_a_focus_apart(fields: Path, tmp_path: Path) -> None:
+    def lift(data: NDArray[np.uint16]) -> None:
+        data[1] = np.roll(data[1], 12, axis=0)
+
+    assert ("f1", "warning", "focus") in said(spoil(fields, tmp_path, lift))
+
+
+def test_saturation_dead_planes_and_illumination(fields: Path, tmp_path: Path) -> None:
+    def spoilt(data: NDArray[np.uint16]) -> None:
+        data[1] = np.where(data[1] > 260, 4095, data[1])
+        data[0] = (data[0] * np.linspace(0.2, 1, 160)).astype(np.uint16)
+        data[0, 5:7] = 1000
+
+    subjects = {subject for _, _, subject in said(spoil(fields, tmp_path, spoilt))}
+    assert {"saturation", "illumination", "dead planes"} <= subjects
+
+
+def test_files_that_cannot_be_used_do_not_stop_the_check(fields: Path, tmp_path: Path) -> None:
+    shutil.copytree(fields, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "f0.ome.tif").write_bytes((tmp_path / "f0.ome.tif").read_bytes()[:9999])
+    constant = read(tmp_path / "f2.ome.tif")
+    constant.data[1] = 7
+    constant.save(tmp_path / "f2.ome.tif")
+    result = check(pairs_of(tmp_path), tmp_path / "out")
+    assert said(result)[:2] == [("f0", "error", "unusable"), ("f2", "error", "unusable")]
+    assert result.failed
+    assert "f0.ome.tif" in result.findings["found"][0]
+    page = write_check_page(result, tmp_path / "out").read_text()
+    assert "2 errors" in page
+    assert page.count("<figure>") == 2
+
+
+def test_the_same_field_in_two_splits(fields: Path, tmp_path: Path) -> None:
+    def noise(data: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        first = read(fields / "f0.ome.tif").data
+        return first + np.random.default_rng(0).integers(0, 9, data.shape).astype(np.uint16)
+
+    assert said(spoil(fields, tmp_path / "a", noise, 3)) == [("f0", "error", "duplicate")]
+    assert said(spoil(fields, tmp_path / "b", noise, 1)) == [("f0", "warning", "duplicate")]
+    twice = [*pairs_of(fields), replace(pairs_of(fields)[0], name="again", split="test")]
+    assert ("f0", "error", "duplicate") in said(check(twice))
+
+
+def test_a_group_on_both_sides(fields: Path) -> None:
+    pairs = [replace(pair, group="plate 1" if n % 2 else "plate 2") for n, pair in enumerate(pairs_of(fields))]
+    assert said(check(pairs)) == [("plate 1", "error", "leak")]
+
+
+def test_other_voxels_than_the_rest(fields: Path, tmp_path: Path) -> None:
+    shutil.copytree(fields, tmp_path, dirs_exist_ok=True)
+    replace(read(fields / "f1.ome.tif"), voxel_size=(0.29, 0.2, 0.2)).save(tmp_path / "f1.ome.tif")
+    assert ("f1", "warning", "voxel size") in said(check(pairs_of(tmp_path)))
+
+
+def test_limits_are_settings(fields: Path) -> None:
+    result = check(pairs_of(fields), settings=CheckSettings(shift_px=0.01, shift_confidence=0.1))
+    assert {subject for _, _, subject in said(result)} == {"registration"}
