@@ -24,7 +24,7 @@ ROAD = [
     ["segmentation", "profiles", "metrics"],
     ["evaluation"],
     ["report"],
-    ["demo"],
+    ["demo", "plan"],
     ["cli"],
 ]
 STATION = {room: number for number, rooms in enumerate(ROAD) for room in rooms}

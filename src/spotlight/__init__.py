@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spotlight.evaluation import evaluate
     from spotlight.images import Stack, read
     from spotlight.pairs import check
+    from spotlight.plan import init
     from spotlight.prediction import Model, load_model
     from spotlight.profiles import measure
     from spotlight.report import write_report
@@ -31,6 +32,7 @@ _HOMES = {
     "check": "pairs",
     "demo": "demo",
     "evaluate": "evaluation",
+    "init": "plan",
     "load_model": "prediction",
     "measure": "profiles",
     "read": "images",
@@ -49,6 +51,7 @@ __all__ = [
     "check",
     "demo",
     "evaluate",
+    "init",
     "load_model",
     "measure",
     "read",

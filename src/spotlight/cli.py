@@ -201,6 +201,39 @@ def simulate(
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder with the images, in subfolders or not.")],
+    to: Annotated[Path | None, typer.Option("--to", "-o", help="Where to write; else into the folder.")] = None,
+    input_pattern: Annotated[str | None, typer.Option("--input", help="Inputs, e.g. 'bf/*.tif': * is shared.")] = None,
+    target_pattern: Annotated[str | None, typer.Option("--target", help="Targets, e.g. 'dna/*.tif'.")] = None,
+    labels_pattern: Annotated[str | None, typer.Option("--labels", help="Instance labels, likewise.")] = None,
+    input_channel: Annotated[str | None, typer.Option(help="For files with both: the transmitted light.")] = None,
+    target_channel: Annotated[str | None, typer.Option(help="For files with both: the fluorescence.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a manifest and an experiment that are there.")] = False,
+) -> None:
+    """Look at a folder of images: propose pairs and splits, and plan the training, with reasons."""
+    from spotlight.plan import init as run
+
+    with Reporter() as report:
+        plan = run(
+            folder,
+            to,
+            overwrite=overwrite,
+            progress=report,
+            input_pattern=input_pattern,
+            target_pattern=target_pattern,
+            labels_pattern=labels_pattern,
+            input_channel=input_channel,
+            target_channel=target_channel,
+        )
+    for reason in plan.reasons:
+        typer.echo(reason)
+    typer.echo(f"\nLook at {plan.manifest} and {plan.experiment}. Then:")
+    typer.echo(f"  spotlight check {plan.manifest}")
+    typer.echo(f"  spotlight train {plan.manifest} --settings {plan.experiment} --to model")
+
+
+@app.command()
 def check(
     pairs: Pairs,
     to: To = Path("check"),

@@ -1,0 +1,195 @@
+"""`init`: from a folder of images to a manifest and a training plan that says why."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from pydantic import BaseModel
+
+from spotlight.errors import SpotlightError
+from spotlight.files import write_text
+from spotlight.foreground import find_foreground
+from spotlight.images import Stack
+from spotlight.pairs import Pair
+from spotlight.pairs.proposal import propose_pairs, write_manifest
+from spotlight.training.settings import Experiment, protocol
+
+MANIFEST = "manifest.csv"
+EXPERIMENT = "experiment.yaml"
+MOST_LOOKED_AT = 8
+"""Pairs whose values are read for the fingerprint."""
+
+PUBLISHED_GRID = 0.29
+BYTES_PER_VOXEL = 110
+"""Memory that a training step takes per voxel of a patch and channel of the first level, measured for F-net."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `init` wrote.
+
+    Attributes
+    ----------
+    manifest, experiment : Path
+        For ``spotlight train manifest.csv --settings experiment.yaml``.
+    reasons : list of str
+        Sentences that say what was found and decided.
+    """
+
+    manifest: Path
+    experiment: Path
+    reasons: list[str]
+
+
+def init(
+    folder: str | Path,
+    to: str | Path | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
+    **facts: Any,
+) -> Plan:
+    """Look at a folder of images, and write a manifest and an experiment from which a model can be trained.
+
+    Parameters
+    ----------
+    folder : path
+        With the images, in subfolders or not.
+    to : path, optional
+        Where to write ``manifest.csv`` and ``experiment.yaml``; left out: into the folder itself.
+    overwrite : bool
+        Replace files of these names.
+    progress : callable, optional
+        Called with what is being done, how far it is, and current figures.
+    **facts
+        Patterns and channels; see `spotlight.pairs.proposal.propose_pairs`.
+
+    Raises
+    ------
+    SpotlightError
+        If no pairs can be told without guessing, or the files are there already.
+    """
+    to = Path(folder if to is None else to)
+    for name in (MANIFEST, EXPERIMENT):
+        if (to / name).exists() and not overwrite:
+            raise SpotlightError(f"{to / name}: is there already. Choose another folder with --to, or say --overwrite.")
+    proposal = propose_pairs(folder, **facts)
+    prints = _look_at(proposal.pairs, progress)
+    experiment, choices = plan_experiment(prints)
+    manifest = write_manifest(proposal.pairs, to / MANIFEST)
+    reasons = [*proposal.reasons, *_described(prints), *choices.values()]
+    head = "".join(f"# {line}\n" for line in ("Planned by `spotlight init`; edit what you know better.", *reasons))
+    write_text(to / EXPERIMENT, f"{head}\n{commented_yaml(experiment)}")
+    return Plan(manifest, to / EXPERIMENT, reasons)
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a pair is like: shape, voxel size in µm, least and greatest target value, share of foreground."""
+
+    shape: tuple[int, ...]
+    voxel_size: tuple[float, ...] | None
+    target_range: tuple[float, float]
+    foreground: float
+
+
+def _look_at(
+    pairs: Sequence[Pair], progress: Callable[[str, int, int, dict[str, float]], None] | None
+) -> list[Fingerprint]:
+    spread = np.linspace(0, len(pairs) - 1, min(len(pairs), MOST_LOOKED_AT)).round().astype(int)
+    chosen = [pairs[number] for number in np.unique(spread)]
+    prints = []
+    for number, pair in enumerate(chosen, start=1):
+        _, target = pair.read_both()
+        prints.append(_fingerprint(target))
+        if progress is not None:
+            progress("looking", number, len(chosen), {})
+    return prints
+
+
+def _fingerprint(target: Stack) -> Fingerprint:
+    settings = protocol("spotlight").preparation.foreground
+    fraction = find_foreground(target.data, settings, name=target.source).fraction
+    return Fingerprint(target.shape, target.voxel_size, (float(target.data.min()), float(target.data.max())), fraction)
+
+
+def _described(prints: Sequence[Fingerprint]) -> list[str]:
+    shapes = sorted({" x ".join(map(str, p.shape)) for p in prints})
+    sizes = sorted({" x ".join(f"{v:.4g}" for v in p.voxel_size) if p.voxel_size else "unknown" for p in prints})
+    low, high = min(p.foreground for p in prints), max(p.foreground for p in prints)
+    bottom, top = min(p.target_range[0] for p in prints), max(p.target_range[1] for p in prints)
+    return [
+        f"Of {len(prints)} pairs that were read: sizes {', '.join(shapes)}; voxels of {', '.join(sizes)} µm; targets "
+        f"from {bottom:g} to {top:g}; foreground {100 * low:.1f} to {100 * high:.1f} %."
+    ]
+
+
+def plan_experiment(prints: Sequence[Fingerprint], memory: int | None = None) -> tuple[Experiment, dict[str, str]]:
+    """Choose the settings of a training run for stacks like these.
+
+    Parameters
+    ----------
+    prints : sequence of Fingerprint
+        What the stacks are like.
+    memory : int, optional
+        Bytes that a training step may take; left out: half of the machine's memory.
+
+    Returns
+    -------
+    (Experiment, dict)
+        The settings, and a sentence for each that was chosen.
+    """
+    values = protocol("spotlight").model_dump()
+    reasons = {}
+    lateral = [p.voxel_size[-1] for p in prints if p.voxel_size]
+    if len(lateral) < len(prints):
+        values["preparation"]["grid"] = "native"
+        reasons["grid"] = "Grid: native, since not all files state a voxel size; the model suits only this one."
+    elif min(lateral) > PUBLISHED_GRID:
+        values["preparation"]["grid"] = round(min(lateral), 4)
+        reasons["grid"] = f"Grid: {min(lateral):.4g} µm, the finest pixel here; a finer grid would hold nothing more."
+    else:
+        reasons["grid"] = f"Grid: {PUBLISHED_GRID} µm, as published; pixels here are finer or as fine."
+    dims = len(prints[0].shape)
+    patch = (32, 64, 64) if dims == 3 else (128, 128)
+    reasons["patch"] = f"Patches: {'x'.join(map(str, patch))} voxels, shrunk if a stack is smaller."
+    width = values["network"]["mult_chan"]
+    per_patch = int(np.prod(patch)) * width * BYTES_PER_VOXEL
+    memory = memory or _half_of_memory()
+    batch = int(np.clip(memory // per_patch, 1, values["training"]["batch_size"]))
+    values["training"]["batch_size"] = batch
+    reasons["batch"] = (
+        f"Batch: {batch} patches, about {batch * per_patch / 2**30:.1f} GiB of memory; half of this "
+        f"machine's, {memory / 2**30:.0f} GiB, may be used."
+    )
+    steps = values["training"]["steps"]
+    reasons["steps"] = f"Steps: {steps}, for a first model; the published run has 50,000 steps of 24 patches."
+    values["protocol"] = "spotlight"
+    return Experiment.parse(values, "plan"), reasons
+
+
+def _half_of_memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, ValueError):  # not a Unix
+        return 4 * 2**30
+
+
+def commented_yaml(settings: BaseModel, indent: str = "") -> str:
+    """Write settings as YAML with every field's description above it."""
+    lines = []
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if field.description:
+            lines.append(f"{indent}# {field.description}\n")
+        if isinstance(value, BaseModel):
+            lines.append(f"{indent}{name}:\n{commented_yaml(value, indent + '  ')}")
+        else:
+            plain = settings.model_dump(mode="json", include={name})
+            text = yaml.safe_dump(plain, allow_unicode=True, width=1000)
+            lines.append("".join(f"{indent}{line}\n" for line in text.splitlines()))
+    return "".join(lines)
