@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from yaozarrs import v05
 from yaozarrs.write.v05 import LabelsBuilder, PlateBuilder, write_bioformats2raw, write_image
 
+from fuzzing import fuzz
 from spotlight.errors import SpotlightError
 from spotlight.images import parts, read, scenes
 from spotlight.images.lazy import LazyArray
@@ -323,3 +324,25 @@ def test_a_missing_package_is_named_with_its_remedy(tmp_path: Path, monkeypatch:
     monkeypatch.delitem(sys.modules, "spotlight.images.czi", raising=False)
     with pytest.raises(SpotlightError, match=r"pip install 'spotlight-stain\[czi\]'"):
         scenes(tmp_path / "a.czi")
+
+
+# --- damaged files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("form", "count"), [("tiff", 200), ("imagej", 200), ("npy", 200), ("zarr", 100), ("czi", 100)])
+def test_damaged_files_are_refused_or_read(form: str, count: int) -> None:
+    if form == "czi":
+        pytest.importorskip("pylibCZIrw.czi")
+    found = fuzz(form, count, seed=1)
+    assert found.total() == count
+    assert found["refused"] > count / 10
+
+
+def test_links_that_lead_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "a.zarr").symlink_to(tmp_path / "b.zarr")
+    (tmp_path / "b.zarr").symlink_to(tmp_path / "a.zarr")
+    with pytest.raises(SpotlightError, match=r"a\.zarr: cannot be opened"):
+        read(tmp_path / "a.zarr")
+    write_image(tmp_path / "c.zarr", image_v05("ZYX"), ramp(2, 3, 4), writer="zarr")
+    (tmp_path / "c.zarr" / "more").symlink_to(tmp_path / "c.zarr")
+    assert read(tmp_path / "c.zarr").data.shape == (2, 3, 4)

@@ -108,6 +108,7 @@ def scenes(path: Path) -> list[Scene]:
     """List the images of a TIFF file; see `spotlight.images.scenes`."""
     with explained_reading(path, "TIFF"), _no_problems(path):
         file = OpenFile(path)
+        _require_chain(file)
         series = file.tif.series
         described: list[ElementTree.Element | None] = []
         if file.tif.is_ome and file.tif.ome_metadata:
@@ -118,6 +119,28 @@ def scenes(path: Path) -> list[Scene]:
             Scene(image.name or str(number), partial(_facts, file, number, pixels))
             for number, (image, pixels) in enumerate(zip(series, described, strict=True))
         ]
+
+
+def _require_chain(file: OpenFile) -> None:
+    """Follow the pages once: in a damaged file they may run in a circle, and tifffile with them."""
+    handle, form = file.tif.filehandle, file.tif.tiff
+    order = "little" if file.tif.byteorder == "<" else "big"
+
+    def number(place: int, size: int) -> int:
+        handle.seek(place)
+        return int.from_bytes(handle.read(size), order)  # type: ignore[arg-type]
+
+    seen: set[int] = set()
+    place = number(8 if file.tif.is_bigtiff else 4, form.offsetsize)
+    while place:
+        if place in seen or place >= handle.size:
+            raise SpotlightError(
+                f"{file.path}: is truncated or damaged: page {len(seen)} is said to be at byte {place} of "
+                f"{handle.size}. Copy it again from its source."
+            )
+        seen.add(place)
+        tags = number(place, form.tagnosize)
+        place = number(place + form.tagnosize + tags * form.tagsize, form.offsetsize)
 
 
 def _facts(file: OpenFile, number: int, described: ElementTree.Element | None) -> Facts:

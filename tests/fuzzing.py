@@ -1,0 +1,195 @@
+"""Damaged files by the thousand: each gives an image or one `SpotlightError`, in bounded time and memory.
+
+    python tests/fuzzing.py [--format tiff] [--count 10000] [--seed 0]
+
+prints how often each outcome occurred. The tests run the same with a few hundred.
+"""
+
+import argparse
+import collections
+import json
+import resource
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from spotlight.errors import SpotlightError
+from spotlight.images import Stack, read, scenes
+
+MEMORY = 6 * 2**30
+SECONDS = 10.0
+DATA = np.random.default_rng(0).integers(0, 4000, (2, 4, 48, 40)).astype(np.uint16)
+STACK = Stack(DATA, "CZYX", (0.29, 0.1, 0.1), ("BF", "DNA"))
+
+
+def write_ome_tiff(folder: Path) -> Path:
+    return STACK.save(folder / "x.ome.tif")
+
+
+def write_imagej(folder: Path) -> Path:
+    options = {"resolution": (10, 10), "metadata": {"axes": "ZCYX", "spacing": 0.3, "unit": "um"}}
+    tifffile.imwrite(folder / "x.tif", DATA.transpose(1, 0, 2, 3), imagej=True, **options)  # type: ignore[arg-type]
+    return folder / "x.tif"
+
+
+def write_zarr(folder: Path) -> Path:
+    return STACK.save(folder / "x.ome.zarr")
+
+
+def write_npy(folder: Path) -> Path:
+    np.save(folder / "x.npy", DATA)
+    return folder / "x.npy"
+
+
+def write_czi(folder: Path) -> Path:
+    from pylibCZIrw import czi
+
+    with czi.create_czi(str(folder / "x.czi"), exist_ok=True) as writer:
+        for c, z in np.ndindex(2, 4):
+            writer.write(DATA[c, z], plane={"C": c, "Z": z, "T": 0})
+        writer.write_metadata("x", channel_names={0: "BF", 1: "DNA"}, scale_x=1e-7, scale_y=1e-7, scale_z=3e-7)
+    return folder / "x.czi"
+
+
+FORMATS: dict[str, Callable[[Path], Path]] = {
+    "tiff": write_ome_tiff,
+    "imagej": write_imagej,
+    "zarr": write_zarr,
+    "npy": write_npy,
+    "czi": write_czi,
+}
+AXES = {"npy": "CZYX"}
+
+
+def damage(content: bytes, rng: np.random.Generator) -> bytes:
+    """Cut bytes off, flip some anywhere or in the header, insert, remove or repeat a piece, or set absurd numbers."""
+    data = bytearray(content)
+    kind = rng.integers(7)
+    if kind == 0:
+        return bytes(data[: rng.integers(0, len(data) + 1)])
+    if kind in (1, 2):
+        reach = len(data) if kind == 1 else min(len(data), 600)
+        for place in rng.integers(0, max(reach, 1), rng.integers(1, 20)):
+            if place < len(data):
+                data[place] ^= 1 << int(rng.integers(8))
+    start, length = int(rng.integers(0, len(data) + 1)), int(rng.integers(1, 64))
+    if kind == 3:
+        data[start:start] = rng.bytes(length)
+    elif kind == 4:
+        del data[start : start + length]
+    elif kind == 5:
+        data[start : start + length] = data[:length]
+    elif kind == 6:
+        absurd = [b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\x00\x00", b"\x00\x00\x00\x80"]
+        for place in rng.integers(0, len(data) + 1, 3):
+            data[place : place + 4] = absurd[rng.integers(len(absurd))]
+    return bytes(data)
+
+
+def damage_json(text: str, rng: np.random.Generator) -> str:
+    """Replace, remove or rename one entry of a JSON document."""
+    document = json.loads(text)
+    node, path = document, []
+    while isinstance(node, (dict, list)) and node:
+        key = list(node)[rng.integers(len(node))] if isinstance(node, dict) else int(rng.integers(len(node)))
+        path.append((node, key))
+        if rng.random() < 0.2:
+            break
+        node = node[key]
+    if not path:
+        return text
+    owner, key = path[-1]
+    absurd = [None, -1, 0, 2**31, 2**63, 1e300, "", "zyx", [], {}, [0], [2**40], True, "../../../etc", {"a": None}]
+    if rng.random() < 0.3:
+        del owner[key]
+    else:
+        owner[key] = absurd[rng.integers(len(absurd))]
+    return json.dumps(document)
+
+
+def damage_folder(folder: Path, rng: np.random.Generator) -> None:
+    """Damage, remove, or replace one file of a Zarr folder."""
+    files = sorted(f for f in folder.rglob("*") if f.is_file())
+    metadata = [f for f in files if f.name == "zarr.json"]
+    among = metadata if rng.random() < 0.7 else files
+    file = among[rng.integers(len(among))]
+    kind = rng.integers(5)
+    if kind == 0:
+        file.unlink()
+    elif kind == 1:
+        file.unlink()
+        file.mkdir()
+    elif kind in (2, 3) and file.name == "zarr.json":
+        file.write_text(damage_json(file.read_text(), rng))
+    else:
+        file.write_bytes(damage(file.read_bytes(), rng))
+
+
+def outcome(path: Path, axes: str | None) -> str:
+    """Read a damaged file; anything but an image or a `SpotlightError` that names it goes through."""
+    try:
+        stacks = [read(path, scene=number, axes=axes) for number in range(len(scenes(path)))]
+        if sum(stack.array.size for stack in stacks) * 8 > MEMORY:
+            return "absurd size stated, nothing read"
+        values = [stack.data for stack in stacks]
+    except SpotlightError as error:
+        if path.name not in str(error):
+            raise AssertionError("the error does not name the file") from error
+        return "refused"
+    if len(values) == 1 and values[0].shape == DATA.shape and np.array_equal(values[0], DATA):
+        return "read as it was"
+    return "read with other values"
+
+
+def fuzz(form: str, count: int, seed: int = 0) -> collections.Counter[str]:
+    """Damage a file of a format `count` times; returns how often each outcome occurred."""
+    found: collections.Counter[str] = collections.Counter()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        whole = FORMATS[form](folder)
+        content = b"" if whole.is_dir() else whole.read_bytes()
+        for number in range(count):
+            rng = np.random.default_rng((seed, number))
+            path = folder / "damaged" / whole.name
+            shutil.rmtree(path.parent, ignore_errors=True)
+            path.parent.mkdir()
+            if whole.is_dir():
+                shutil.copytree(whole, path)
+                damage_folder(path, rng)
+            else:
+                path.write_bytes(damage(content, rng))
+            started = time.monotonic()
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    result = outcome(path, AXES.get(form))
+            except BaseException:
+                print(f"{form}, seed {seed}, file {number}")
+                raise
+            assert time.monotonic() - started < SECONDS, f"{form}, file {number}: took too long"
+            found[result] += 1
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--format", nargs="+", default=list(FORMATS), choices=list(FORMATS))
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    for form in arguments.format:
+        started = time.monotonic()
+        found = fuzz(form, arguments.count, arguments.seed)
+        counts = ", ".join(f"{n} {what}" for what, n in found.most_common())
+        print(f"{form}: {arguments.count} files in {time.monotonic() - started:.0f} s: {counts}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
