@@ -112,12 +112,7 @@ class LazyArray:
         """Read the values."""
         if copy is False:
             raise ValueError("values of a file cannot be had without a copy")
-        try:
-            values = np.asarray(self.source[self.index])
-        except MemoryError as error:
-            gigabytes = self.size * self.dtype.itemsize / 1e9
-            raise SpotlightError(f"a region of {self.shape} ({gigabytes:.3g} GB) does not fit into memory.") from error
-        return values.transpose(self.order).astype(dtype or self.dtype, copy=False)
+        return np.asarray(self.source[self.index]).transpose(self.order).astype(dtype or self.dtype, copy=False)
 
 
 @contextmanager
@@ -125,8 +120,12 @@ def explained_reading(path: Path, kind: str) -> Iterator[None]:
     """Turn whatever a parser says of a damaged file into a `SpotlightError`."""
     try:
         yield
-    except (SpotlightError, MemoryError):
+    except SpotlightError:
         raise
+    except MemoryError as error:
+        raise SpotlightError(
+            f"{path}: needs more memory than there is ({error}). Read a smaller region; a small file is damaged."
+        ) from error
     except Exception as error:  # a parser of damaged bytes fails in more ways than can be listed
         raise SpotlightError(
             f"{path}: cannot be read as {kind} ({type(error).__name__}: {error}). The file is damaged or of another "
