@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,16 @@ def test_validation_stacks_are_held_out_where_none_are_named(manifest: Path, tmp
     record = read_description(tmp_path / "one").training
     assert record["data"]["validation"] == []
     assert record["best"] == {"step": 12}
+
+
+def test_whole_groups_are_held_out(manifest: Path, tmp_path: Path) -> None:
+    pairs = read_manifest(manifest)
+    grouped = [replace(pair, split="train", group=f"plate {n % 2}") for n, pair in enumerate(pairs)]
+    train(grouped, tmp_path / "model", change(TINY, steps=1))
+    data = read_description(tmp_path / "model").training["data"]
+    held = {stack["name"] for stack in data["validation"]}
+    assert held in ({"field-00", "field-02"}, {"field-01", "field-03"})
+    assert len(data["train"]) == 2
 
 
 def test_two_dimensions(tmp_path: Path) -> None:

@@ -195,12 +195,14 @@ def _split(pairs: list[Pair], experiment: Experiment) -> tuple[list[Pair], list[
     if len(training) == 1:
         log.warning("There is one training pair and none for validation: the weights of the last step are kept.")
         return training, []
-    order = np.random.default_rng(experiment.training.seed).permutation(len(training))
-    count = max(1, math.floor(share * len(training)))
-    held = set(order[:count].tolist())
-    validation = [pair for i, pair in enumerate(training) if i in held]
+    # Whole groups, where there are several: fields of one plate are too alike to judge by.
+    grouped = all(pair.group for pair in training) and len({pair.group for pair in training}) > 1
+    units = list(dict.fromkeys(pair.group if grouped else pair.name for pair in training))
+    order = np.random.default_rng(experiment.training.seed).permutation(len(units))
+    held = {units[number] for number in order[: max(1, math.floor(share * len(units)))]}
+    validation = [pair for pair in training if (pair.group if grouped else pair.name) in held]
     log.info("Held out for validation: %s.", ", ".join(pair.name for pair in validation))
-    return [pair for i, pair in enumerate(training) if i not in held], validation
+    return [pair for pair in training if pair not in validation], validation
 
 
 def _prepare(pairs: list[Pair], experiment: Experiment, progress: Progress | None) -> list[PreparedPair]:
