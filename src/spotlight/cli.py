@@ -234,6 +234,36 @@ def init(
 
 
 @app.command()
+def import_pairs(
+    layout: Annotated[
+        Literal["label-free", "integrated-cell", "light-my-cells"], typer.Argument(help="The public data set.")
+    ],
+    source: Annotated[Path, typer.Argument(help="Its table, or for light-my-cells the folder of the studies.")],
+    to: Annotated[Path, typer.Option("--to", "-o", help="Manifest to write.")] = Path("manifest.csv"),
+    root: Annotated[Path | None, typer.Option(help="Where the table's paths start; else its folder.")] = None,
+    first_train: Annotated[
+        int | None, typer.Option(min=1, help="label-free: only so many training rows; the publication used 30.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="light-my-cells: the fluorescence; Nucleus unless said.")] = None,
+) -> None:
+    """Write the manifest of a public data set, from its own table or folders."""
+    from spotlight.pairs.importers import LAYOUTS
+    from spotlight.pairs.proposal import write_manifest
+
+    given = {"root": root, "first_train": first_train, "target": target}
+    facts = {name: value for name, value in given.items() if value is not None}
+    fitting = {"label-free": {"root", "first_train"}, "integrated-cell": {"root"}, "light-my-cells": {"target"}}
+    if not set(facts) <= fitting[layout]:
+        unfit = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(set(facts) - fitting[layout]))
+        raise SpotlightError(f"{unfit} means nothing for {layout}. Leave it out.")
+    pairs = LAYOUTS[layout](source, **facts)
+    absent = sorted({str(f) for pair in pairs for f in (pair.input, pair.target) if not f.exists()})
+    typer.echo(f"{write_manifest(pairs, to)}: {len(pairs)} pairs")
+    if absent:
+        typer.echo(f"{len(absent)} of their files are not there yet, the first: {absent[0]}", err=True)
+
+
+@app.command()
 def check(
     pairs: Pairs,
     to: To = Path("check"),

@@ -188,7 +188,7 @@ def read_manifest(path: str | Path) -> list[Pair]:
         raise SpotlightError(
             f"{path}, line {without[0]}: has no split, but other rows do. Give every row one, or none."
         )
-    return _name_apart(pairs)
+    return name_apart(pairs)
 
 
 def _check_header(path: Path, header: list[str]) -> None:
@@ -297,7 +297,7 @@ def pairs_from_folder(folder: str | Path, input_channel: str | None, target_chan
         for file in files
         for part in parts(file)
     ]
-    return _name_apart(pairs)
+    return name_apart(pairs)
 
 
 def read_pairs(
@@ -316,7 +316,7 @@ def read_pairs(
     return read_manifest(source)
 
 
-def _name_apart(pairs: Iterable[Pair]) -> list[Pair]:
+def name_apart(pairs: Iterable[Pair]) -> list[Pair]:
     """Make the names unique: pairs of one file name (regions, or the same name in several folders) get a number."""
     pairs = list(pairs)
     names = [pair.name for pair in pairs]

@@ -1,0 +1,139 @@
+"""Manifests of public data sets: their own tables and folder layouts as pairs."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spotlight.errors import SpotlightError
+from spotlight.files import require_path
+from spotlight.images import stem
+from spotlight.pairs.manifest import Pair, name_apart
+from spotlight.pairs.proposal import split_by_group
+
+SPLIT_SEED = 42
+TRAIN_SHARE = 0.75
+
+
+def read_label_free(table: str | Path, root: str | Path | None = None, first_train: int | None = None) -> list[Pair]:
+    """Read a table of the Allen label-free data (Ounkomol et al. 2018), split as published.
+
+    The rows are shuffled by pandas with the seed 42; the first 75 % are for training, the others for test. Fields of
+    one plate are on both sides of that split.
+
+    Parameters
+    ----------
+    table : path
+        CSV with ``path_czi``, ``channel_signal``, ``channel_target``, or with ``path_signal``, ``path_target``.
+    root : path, optional
+        Where the table's relative paths start; left out: the table's folder.
+    first_train : int, optional
+        Keep only so many training rows. The published runs never exchanged their buffer of 30 images, so that each
+        model saw the first 30 rows alone.
+
+    Raises
+    ------
+    SpotlightError
+        If columns are missing.
+    """
+    rows = _table(table)
+    base = Path(root) if root is not None else Path(table).parent
+    if {"path_czi", "channel_signal", "channel_target"} <= set(rows):
+        columns = ("path_czi", "path_czi", "channel_signal", "channel_target")
+    elif {"path_signal", "path_target"} <= set(rows):
+        columns = ("path_signal", "path_target", "", "")
+    else:
+        raise SpotlightError(
+            f"{table}: a label-free table has path_czi, channel_signal and channel_target, or path_signal and "
+            f"path_target. Found: {', '.join(map(str, rows))}."
+        )
+    shuffled = rows.sample(frac=1, random_state=np.random.RandomState(SPLIT_SEED)).to_dict("records")
+    count = round(TRAIN_SHARE * len(shuffled))
+    kept = shuffled[: count if first_train is None else min(first_train, count)]
+    return name_apart(
+        _row(row, base, columns, split) for split, part in (("train", kept), ("test", shuffled[count:])) for row in part
+    )
+
+
+def read_integrated_cell(table: str | Path, root: str | Path | None = None) -> list[Pair]:
+    """Read ``metadata.csv`` of the Allen package ``pipeline_integrated_cell``: brightfield, DNA and nuclear masks.
+
+    It has one row per cell; every field becomes one pair, in the order of the table, the first 75 % for training.
+
+    Parameters
+    ----------
+    table : path
+        The CSV.
+    root : path, optional
+        Where its paths start; left out: its folder.
+    """
+    rows = _table(table)
+    files = ("SourceReadPath", "NucleusSegmentationReadPath")
+    channels = ("ChannelNumberBrightfield", "ChannelNumber405")
+    missing = [name for name in ("FOVId", *files, *channels) if name not in rows]
+    if missing:
+        raise SpotlightError(f"{table}: lacks {', '.join(missing)}. Give metadata.csv of pipeline_integrated_cell.")
+    base = Path(root) if root is not None else Path(table).parent
+    fields = rows.drop_duplicates("FOVId").to_dict("records")
+    count = round(TRAIN_SHARE * len(fields))
+    pairs = []
+    for number, row in enumerate(fields):
+        pair = _row(row, base, (files[0], files[0], *channels), "train" if number < count else "test")
+        pairs.append(Pair(**vars(pair) | {"labels": base / row[files[1]]}))
+    return name_apart(pairs)
+
+
+def read_light_my_cells(folder: str | Path, target: str = "Nucleus") -> list[Pair]:
+    """Read study folders of Light My Cells: every plane of transmitted light with the one target of its field.
+
+    Files are named ``Study_N/image_FIELD_BF_zK.ome.tiff`` (or PC, DIC) and ``image_FIELD_Nucleus.ome.tiff``. Studies
+    are the groups: none is in two splits.
+
+    Parameters
+    ----------
+    folder : path
+        Holds the study folders.
+    target : str
+        "Nucleus", "Mitochondria", "Tubulin" or "Actin"; fields without it are left out.
+
+    Raises
+    ------
+    SpotlightError
+        If no field has this target.
+    """
+    folder = require_path(folder, "Give the folder that holds Study_1, Study_2, ...")
+    pairs = []
+    for image in sorted(folder.glob("Study_*/image_*_z*.ome.tiff")):
+        named = re.fullmatch(r"image_(\d+)_(BF|PC|DIC)_z\d+\.ome\.tiff", image.name)
+        if named is None:
+            continue
+        file = image.with_name(f"image_{named[1]}_{target}.ome.tiff")
+        if file.exists():
+            pairs.append(Pair(stem(image), image, file, group=image.parent.name))
+    if not pairs:
+        raise SpotlightError(f"{folder}: no field in Study_*/ has both transmitted light and {target}.")
+    return split_by_group(name_apart(pairs))[0]
+
+
+LAYOUTS: dict[str, Callable[..., list[Pair]]] = {
+    "label-free": read_label_free,
+    "integrated-cell": read_integrated_cell,
+    "light-my-cells": read_light_my_cells,
+}
+"""Importers by the name of the data set."""
+
+
+def _table(path: str | Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(require_path(path, "Give the data set's CSV."))
+    except (OSError, ValueError) as error:
+        raise SpotlightError(f"{path}: cannot be read as CSV ({error}).") from error
+
+
+def _row(row: dict[Any, Any], base: Path, columns: tuple[str, str, str, str], split: str) -> Pair:
+    image, target, *channels = columns
+    which = [str(int(row[name])) if name else None for name in channels]
+    return Pair(stem(row[image]), base / row[image], base / row[target], None, None, split, which[0], which[1])
