@@ -144,7 +144,7 @@ def test_the_plan_follows_the_stacks_and_the_machine() -> None:
     assert plan_experiment([coarse])[0].preparation.grid == 0.65
     unknown = Fingerprint((600, 900), None, (0, 1), 0.1)
     assert plan_experiment([unknown, fine])[0].preparation.grid == "native"
-    small, reasons = plan_experiment([fine], memory=2**30)
+    small, reasons = plan_experiment([fine], memory=2**29)
     assert small.training.batch_size < 8
     assert f"{small.training.batch_size} patches" in reasons["batch"]
 

@@ -310,6 +310,7 @@ def train(
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
     overwrite: Annotated[bool, typer.Option(help="Start over, whatever the folder holds.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="Folder for prepared pairs, for data larger than memory.")] = None,
 ) -> None:
     """Train a model on pairs of stacks. Interrupted, the same command goes on where it was."""
     from spotlight.training import Experiment
@@ -332,9 +333,18 @@ def train(
             input_channel=input_channel,
             target_channel=target_channel,
             overwrite=overwrite,
+            cache=cache,
             progress=report,
         )
     typer.echo(f"model: {folder}")
+
+
+@app.command()
+def clear_cache(folder: Annotated[Path, typer.Argument(help="Cache of prepared pairs.")]) -> None:
+    """Remove what `train --cache` prepared, and nothing else."""
+    from spotlight.pairs import clear_cache as run
+
+    typer.echo(f"{run(folder)} prepared pairs removed from {folder}")
 
 
 @app.command("settings")

@@ -1,9 +1,10 @@
 """Pairs: which input belongs to which target, prepared for training and cut into patches."""
 
+from spotlight.pairs.cache import clear_cache, prepare_pairs
 from spotlight.pairs.checking import Check, CheckSettings, check
 from spotlight.pairs.manifest import Pair, pairs_from_folder, read_manifest, read_pairs
 from spotlight.pairs.patches import PatchSampler, patch_starts, window_sums
-from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_pair, prepare_pairs
+from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_pair
 
 __all__ = [
     "Check",
@@ -13,6 +14,7 @@ __all__ = [
     "PreparationSettings",
     "PreparedPair",
     "check",
+    "clear_cache",
     "pairs_from_folder",
     "patch_starts",
     "prepare_pair",

@@ -1,6 +1,5 @@
 """Preparing pairs for training: foreground, normalisation and resampling, in the published order."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -111,15 +110,3 @@ def prepare_pair(pair: Pair, settings: PreparationSettings) -> PreparedPair:
         voxel_size=image.voxel_size,
         channels=((*image.channels, "")[0], (*target.channels, "")[0]),
     )
-
-
-def prepare_pairs(
-    pairs: Sequence[Pair], settings: PreparationSettings, progress: Callable[[int, int], None] | None = None
-) -> list[PreparedPair]:
-    """Prepare several pairs in memory; see `prepare_pair`."""
-    prepared = []
-    for number, pair in enumerate(pairs, start=1):
-        prepared.append(prepare_pair(pair, settings))
-        if progress is not None:
-            progress(number, len(pairs))
-    return prepared

@@ -231,7 +231,7 @@ def predict_array(
     network.to(device, memory_format=memory)  # type: ignore[call-overload]
 
     def run(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        image = torch.from_numpy(values)[None, None].to(device, memory_format=memory)
+        image = torch.tensor(values)[None, None].to(device, memory_format=memory)
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, settings.precision == "bf16"):
             return network(image)[0, 0].float().cpu().numpy()  # type: ignore[no-any-return]
 

@@ -81,7 +81,7 @@ class StainModule(lightning.LightningModule):
             prediction = apply_tiled(
                 self._predict_tile, pair.input, tile, tuple(t // 4 for t in tile), self.network.divisor
             )
-            image, target, mask = (torch.from_numpy(a)[None, None] for a in (pair.input, pair.target, pair.mask))
+            image, target, mask = (torch.tensor(a)[None, None] for a in (pair.input, pair.target, pair.mask))
             batch = Batch(image, target, mask, torch.tensor([pair.threshold]))
             terms = self.loss(torch.from_numpy(prediction)[None, None], batch)
             inside = pair.mask
@@ -93,7 +93,7 @@ class StainModule(lightning.LightningModule):
         return {key: float(np.mean([s[key] for s in scores])) for key in scores[0]}
 
     def _predict_tile(self, tile: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        image = torch.from_numpy(tile)[None, None].to(self.device, memory_format=self.layout)
+        image = torch.tensor(tile)[None, None].to(self.device, memory_format=self.layout)
         with self.trainer.precision_plugin.forward_context():
             stain = self.network(image)
         return stain[0, 0].float().cpu().numpy()  # type: ignore[no-any-return]

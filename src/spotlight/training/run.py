@@ -28,9 +28,10 @@ from spotlight.model import (
     save_model,
 )
 from spotlight.networks import FNet, build_network
+from spotlight.pairs.cache import prepare_pairs
 from spotlight.pairs.manifest import Pair, read_pairs
 from spotlight.pairs.patches import PatchSampler, patch_starts
-from spotlight.pairs.prepare import PreparedPair, prepare_pairs
+from spotlight.pairs.prepare import PreparedPair
 from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, Course, Progress, checkpoint_step, trim_log
 from spotlight.training.engine import PatchBatches, StainModule
 from spotlight.training.settings import Experiment, PatchSettings, protocol
@@ -51,6 +52,7 @@ def train(
     input_channel: str | None = None,
     target_channel: str | None = None,
     overwrite: bool = False,
+    cache: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Train a model on pairs of stacks and write a model folder.
@@ -72,6 +74,9 @@ def train(
         Channel names or indices, for a folder.
     overwrite : bool
         Start over, whatever stands under `to`.
+    cache : path, optional
+        Folder for prepared pairs, which are then memory-mapped: for data larger than memory, and for several runs on
+        the same data. Left out, they are prepared in memory.
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
 
@@ -100,7 +105,7 @@ def train(
         log.info("%s is trained already; nothing to do.", to)
         return to
 
-    prepared = _prepare(training_pairs + validation_pairs, experiment, progress)
+    prepared = _prepare(training_pairs + validation_pairs, experiment, cache, progress)
     train_set, validation_set = prepared[: len(training_pairs)], prepared[len(training_pairs) :]
     validation_set = _with_foreground(validation_set)
     dims = train_set[0].input.ndim
@@ -205,12 +210,14 @@ def _split(pairs: list[Pair], experiment: Experiment) -> tuple[list[Pair], list[
     return [pair for pair in training if pair not in validation], validation
 
 
-def _prepare(pairs: list[Pair], experiment: Experiment, progress: Progress | None) -> list[PreparedPair]:
+def _prepare(
+    pairs: list[Pair], experiment: Experiment, cache: str | Path | None, progress: Progress | None
+) -> list[PreparedPair]:
     def report(done: int, total: int) -> None:
         if progress is not None:
             progress("preparing", done, total, {})
 
-    prepared = prepare_pairs(pairs, experiment.preparation, report)
+    prepared = prepare_pairs(pairs, experiment.preparation, cache, report)
     axes = {pair.input.ndim for pair in prepared}
     if len(axes) > 1:
         raise SpotlightError("the pairs mix two- and three-dimensional stacks. Train a model for each.")

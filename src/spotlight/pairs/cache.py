@@ -1,0 +1,117 @@
+"""The prepared cache: pairs on the network's grid, made once, and memory-mapped from then on."""
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from spotlight.files import explained_writing
+from spotlight.foreground import Foreground
+from spotlight.pairs.manifest import FILES, Pair
+from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_pair
+
+LAYOUT = 1
+ARRAYS = ("input", "target", "mask")
+FACTS = "facts.json"
+
+
+def prepare_pairs(
+    pairs: Sequence[Pair],
+    settings: PreparationSettings,
+    cache: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[PreparedPair]:
+    """Prepare several pairs: in memory, or where a cache is given in its files; see `prepare_pair`."""
+    prepared = []
+    for number, pair in enumerate(pairs, start=1):
+        prepared.append(prepare_pair(pair, settings) if cache is None else prepare_cached(pair, settings, cache))
+        if progress is not None:
+            progress(number, len(pairs))
+    return prepared
+
+
+def prepare_cached(pair: Pair, settings: PreparationSettings, folder: str | Path) -> PreparedPair:
+    """Do what `prepare_pair` does, or take up what an earlier call left.
+
+    Entries are named after the files with their sizes and times of change, the row, and the settings; a change of any
+    makes a new entry. An entry appears whole, so that processes can share a folder.
+
+    Parameters
+    ----------
+    pair : Pair
+        The files.
+    settings : PreparationSettings
+        How they become input and target.
+    folder : path
+        The cache.
+
+    Returns
+    -------
+    PreparedPair
+        With arrays that stay on the disk until they are used.
+    """
+    entry = Path(folder) / f"{_key(pair, settings)}.prepared"
+    if not (entry / FACTS).exists():
+        _write(prepare_pair(pair, settings), entry)
+    facts = json.loads((entry / FACTS).read_text(encoding="utf-8"))
+    arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+    size = facts["voxel_size"]
+    return PreparedPair(
+        name=pair.name,
+        input=arrays["input"],
+        target=arrays["target"],
+        mask=arrays["mask"],
+        threshold=facts["threshold"],
+        foreground=Foreground(**facts["foreground"], warnings=tuple(facts["warnings"])),
+        intensity_range=tuple(facts["intensity_range"]),
+        voxel_size=None if size is None else tuple(size),
+        channels=tuple(facts["channels"]),
+    )
+
+
+def clear_cache(folder: str | Path) -> int:
+    """Remove all entries of a cache, and nothing else; returns how many there were."""
+    entries = [entry for entry in Path(folder).glob("*.prepared") if entry.is_dir()]
+    with explained_writing(folder):
+        for entry in entries:
+            shutil.rmtree(entry)
+    return len(entries)
+
+
+def _key(pair: Pair, settings: PreparationSettings) -> str:
+    stamps = [_stamp(file) for name in FILES if name != "labels" and (file := getattr(pair, name)) is not None]
+    facts = [LAYOUT, pair.digest(), stamps, settings.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _stamp(file: Path) -> list[int]:
+    """Size and time of the last change; of an OME-Zarr those of all its files."""
+    files = [f for f in file.rglob("*") if f.is_file()] if file.is_dir() else [file]
+    stats = [f.stat() for f in files]
+    return [len(stats), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)]
+
+
+def _write(prepared: PreparedPair, entry: Path) -> None:
+    temporary = entry.with_name(f".{entry.name}.{uuid.uuid4().hex[:8]}.part")
+    facts = {
+        "threshold": prepared.threshold,
+        "foreground": {"threshold": prepared.foreground.threshold, "fraction": prepared.foreground.fraction},
+        "warnings": prepared.foreground.warnings,
+        "intensity_range": prepared.intensity_range,
+        "voxel_size": prepared.voxel_size,
+        "channels": prepared.channels,
+    }
+    with explained_writing(entry):
+        try:
+            temporary.mkdir(parents=True)
+            for name in ARRAYS:
+                np.save(temporary / f"{name}.npy", getattr(prepared, name))
+            (temporary / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+            if not entry.exists():  # another process may have been faster
+                temporary.replace(entry)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
