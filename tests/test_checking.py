@@ -63,7 +63,7 @@ def test_good_pairs_pass(fields: Path, tmp_path: Path) -> None:
     assert counted == [1, 2, 3, 4]
     assert (result.pairs["shift_confidence"] > 1.3).all()
     assert result.pairs["foreground_fraction"].between(0.1, 0.4).all()
-    assert {p.name for p in tmp_path.iterdir()} == {"pairs.csv", "findings.csv"}
+    assert {p.name for p in tmp_path.iterdir()} == {"check-pairs.csv", "check-findings.csv"}
     page = write_check_page(result, tmp_path).read_text()
     assert "Nothing stands in the way of training" in page
     assert page.count("<figure>") == 4
@@ -145,10 +145,10 @@ def test_the_same_field_in_two_splits(fields: Path, tmp_path: Path) -> None:
         first = read(fields / "f0.ome.tif").data
         return first + np.random.default_rng(0).integers(0, 9, data.shape).astype(np.uint16)
 
-    assert said(spoil(fields, tmp_path / "a", noise, 3)) == [("f0", "error", "duplicate")]
-    assert said(spoil(fields, tmp_path / "b", noise, 1)) == [("f0", "warning", "duplicate")]
+    assert said(spoil(fields, tmp_path / "a", noise, 3)) == [("f3", "error", "duplicate")]
+    assert said(spoil(fields, tmp_path / "b", noise, 1)) == [("f1", "warning", "duplicate")]
     twice = [*pairs_of(fields), replace(pairs_of(fields)[0], name="again", split="test")]
-    assert ("f0", "error", "duplicate") in said(check(twice))
+    assert ("again", "error", "duplicate") in said(check(twice))
 
 
 def test_a_group_on_both_sides(fields: Path) -> None:
@@ -165,3 +165,30 @@ def test_other_voxels_than_the_rest(fields: Path, tmp_path: Path) -> None:
 def test_limits_are_settings(fields: Path) -> None:
     result = check(pairs_of(fields), settings=CheckSettings(shift_px=0.01, shift_confidence=0.1))
     assert {subject for _, _, subject in said(result)} == {"registration"}
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (3, 5000), (40, 30)])
+def test_small_and_narrow_images(tmp_path: Path, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    data = np.stack([rng.normal(500, 20, shape), rng.normal(100, 10, shape)])
+    data[1, 1:3, 1:3] += 300
+    path = Stack(data.astype(np.float32), "CYX", (1, 1), ("BF", "DNA")).save(tmp_path / "a.ome.tif")
+    result = check([Pair("a", path, path, input_channel="BF", target_channel="DNA")])
+    assert len(result.pairs) == 1
+    write_check_page(result, tmp_path)
+
+
+def test_a_constant_input_is_an_error(tmp_path: Path) -> None:
+    data = np.zeros((2, 40, 40), np.uint16)
+    data[1, 10:20, 10:20] = 100
+    path = Stack(data, "CYX", (1, 1), ("BF", "DNA")).save(tmp_path / "a.ome.tif")
+    result = check([Pair("a", path, path, input_channel="BF", target_channel="DNA")])
+    assert ("a", "error", "unusable") in said(result)
+
+
+def test_one_target_for_planes_of_several_splits(fields: Path) -> None:
+    first = pairs_of(fields)[0]
+    planes = [replace(first, name=f"z{n}", input=fields / f"f{n}.ome.tif") for n in range(3)]
+    assert [f for f in said(check(planes)) if f[2] == "duplicate"] == []
+    planes[2] = replace(planes[2], split="test")
+    assert [f for f in said(check(planes)) if f[2] == "duplicate"] == [("z2", "error", "duplicate")]

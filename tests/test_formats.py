@@ -346,3 +346,37 @@ def test_links_that_lead_in_a_circle(tmp_path: Path) -> None:
     write_image(tmp_path / "c.zarr", image_v05("ZYX"), ramp(2, 3, 4), writer="zarr")
     (tmp_path / "c.zarr" / "more").symlink_to(tmp_path / "c.zarr")
     assert read(tmp_path / "c.zarr").data.shape == (2, 3, 4)
+
+
+def test_positions_in_separate_files_of_a_set(tmp_path: Path) -> None:
+    """Two images, each in a file of its own, both described in both files."""
+    names, data = ("fa.ome.tif", "fb.ome.tif"), ramp(2, 20, 24)
+    images = "".join(
+        f'<Image ID="Image:{n}" Name="pos {n}"><Pixels ID="Pixels:{n}" DimensionOrder="XYZCT" Type="uint16" SizeX="24" '
+        f'SizeY="20" SizeZ="1" SizeC="1" SizeT="1"><Channel ID="Channel:{n}:0"/><TiffData IFD="0" PlaneCount="1">'
+        f'<UUID FileName="{name}">urn:uuid:{n:032x}</UUID></TiffData></Pixels></Image>'
+        for n, name in enumerate(names)
+    )
+    for n, name in enumerate(names):
+        xml = (
+            '<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="urn:uuid:{n:032x}">{images}</OME>'
+        )
+        tifffile.imwrite(tmp_path / name, data[n], description=xml, metadata=None, photometric="minisblack")
+    for name in names:
+        for n in range(2):
+            np.testing.assert_array_equal(read(tmp_path / name, scene=f"pos {n}").data, data[n])
+    # Each position once, in the file where it starts.
+    assert [[part.scene for part in parts(tmp_path / name)] for name in names] == [["pos 0"], ["pos 1"]]
+
+
+def test_plates_with_wells_that_were_not_acquired(tmp_path: Path) -> None:
+    wells = [v05.PlateWell(path=f"A/{n}", rowIndex=0, columnIndex=n - 1) for n in (1, 2)]
+    plate = v05.PlateDef(columns=[v05.Column(name=str(n)) for n in (1, 2)], rows=[v05.Row(name="A")], wells=wells)
+    builder = PlateBuilder(tmp_path / "p.zarr", plate=v05.Plate(plate=plate), writer="zarr")
+    builder.write_well(row="A", col="2", images={"0": (image_v05("ZYX"), [ramp(2, 3, 4)])})
+    assert [scene.name for scene in scenes(tmp_path / "p.zarr")] == ["A/2/0"]
+    np.testing.assert_array_equal(read(tmp_path / "p.zarr", scene="A/2/0").data, ramp(2, 3, 4))
+    group = zarr.open_group(tmp_path / "p.zarr" / "A" / "2" / "0", mode="r+")
+    group.attrs["ome"] = dict(group.attrs["ome"]) | {"omero": None}  # type: ignore[arg-type]
+    assert read(tmp_path / "p.zarr", scene="A/2/0").channels == ()

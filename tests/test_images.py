@@ -1,6 +1,7 @@
 """Stacks and TIFF files: what is stated is read, what is missing is asked for, what is broken is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,7 +144,10 @@ def test_several_images_or_timepoints_in_a_file(tmp_path: Path) -> None:
     for scene in (2, "third", -1):
         with pytest.raises(SpotlightError, match="has no image"):
             read(tmp_path / "two.ome.tif", scene=scene)
-    assert [(p.name, p.scene) for p in parts(tmp_path / "two.ome.tif")] == [("two-Image0", 0), ("two-second", 1)]
+    assert [(p.name, p.scene) for p in parts(tmp_path / "two.ome.tif")] == [
+        ("two-Image0", "Image0"),
+        ("two-second", "second"),
+    ]
     tifffile.imwrite(
         tmp_path / "t.ome.tif", ramp(3, 4, 5), ome=True, metadata={"axes": "TYX"}, photometric="minisblack"
     )
@@ -353,3 +357,53 @@ def test_a_damaged_file_gives_an_image_or_one_error(seed: int) -> None:
             assert stack.data.shape == stack.shape
         except SpotlightError as error:
             assert str(path) in str(error)  # noqa: PT017
+
+
+# --- what a reviewer found -------------------------------------------------------------------------------------------
+
+
+def test_each_axis_of_an_imagej_file_has_its_unit_and_may_run_downwards(tmp_path: Path) -> None:
+    metadata = {"axes": "ZYX", "spacing": -500.0, "unit": "um", "zunit": "nm"}
+    tifffile.imwrite(tmp_path / "a.tif", ramp(3, 4, 5), imagej=True, resolution=(5, 4), metadata=metadata)
+    assert read(tmp_path / "a.tif").voxel_size == pytest.approx((0.5, 0.25, 0.2))
+
+
+@pytest.mark.parametrize("length", [0.0, -1.0])
+def test_a_voxel_size_that_cannot_be_is_none_and_can_be_stated(tmp_path: Path, length: float) -> None:
+    metadata = {"axes": "ZYX", "PhysicalSizeX": 1, "PhysicalSizeY": 1, "PhysicalSizeZ": length}
+    tifffile.imwrite(tmp_path / "a.ome.tif", ramp(3, 4, 5), ome=True, metadata=metadata, photometric="minisblack")
+    assert read(tmp_path / "a.ome.tif").voxel_size is None
+    assert read(tmp_path / "a.ome.tif", voxel_size=(1, 2, 3)).voxel_size == (1, 2, 3)
+
+
+@pytest.mark.parametrize("size", [0.5, ("a", "b"), (1, 2), (1, 2, np.nan)])
+def test_voxel_sizes_of_the_wrong_kind(size: Any) -> None:
+    with pytest.raises(SpotlightError, match="must be 3 positive lengths"):
+        Stack(ramp(3, 4, 5), "ZYX", size)
+
+
+def test_numbers_as_names_are_not_taken_for_indices(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as writer:
+        for number in range(3):
+            data = np.full((4, 5), 10 * number, np.uint8)
+            writer.write(data, metadata={"axes": "YX", "Name": str(number + 1)}, photometric="minisblack")
+    listed = parts(tmp_path / "a.ome.tif")
+    assert [read(p.path, scene=p.scene).data[0, 0] for p in listed] == [0, 10, 20]
+    assert read(tmp_path / "a.ome.tif", scene="1").data[0, 0] == 0
+    assert read(tmp_path / "a.ome.tif", scene="#1").data[0, 0] == 10
+    stack = Stack(ramp(3, 4, 5), "CYX", channels=("1", "2", "3"))
+    assert stack.channel("1").data[0, 0] == 0
+    assert stack.channel("#1").data[0, 0] == stack.channel(1).data[0, 0] == 20
+
+
+def test_channel_names_go_when_the_axis_is_said_to_be_another(tmp_path: Path) -> None:
+    Stack(ramp(3, 4, 5), "CYX", channels=("a", "b", "c")).save(tmp_path / "a.ome.tif")
+    assert read(tmp_path / "a.ome.tif", axes="ZYX").channels == ()
+
+
+def test_one_plane_is_a_plane_in_every_format(tmp_path: Path) -> None:
+    stack = Stack(ramp(1, 4, 5), "ZYX", (3, 1, 1))
+    for ending in ("ome.tif", "ome.zarr"):
+        back = read(stack.save(tmp_path / f"a.{ending}"))
+        assert (back.axes, back.voxel_size) == ("YX", (1, 1))
+    assert read(tmp_path / "a.ome.zarr", axes="ZYX").axes == "ZYX"

@@ -26,7 +26,7 @@ def test_the_published_split(tmp_path: Path) -> None:
     order = np.random.RandomState(42).permutation(80)
     assert [pair.name for pair in pairs] == [f"f{n:02d}" for n in order]
     assert pairs[0].input == pairs[0].target == tmp_path / "data" / "x" / f"f{order[0]:02d}.czi"
-    assert (pairs[0].input_channel, pairs[0].target_channel) == ("6", "5")
+    assert (pairs[0].input_channel, pairs[0].target_channel) == ("#6", "#5")
 
 
 def test_the_first_thirty_rows(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_one_pair_per_field_with_its_nuclear_mask(tmp_path: Path) -> None:
     pairs = read_integrated_cell(tmp_path / "metadata.csv")
     assert [(p.name, p.split) for p in pairs] == [("7", "train"), ("3", "train"), ("9", "train"), ("1", "test")]
     assert pairs[0].labels == tmp_path / "dna" / "7.tif"
-    assert (pairs[0].input_channel, pairs[0].target_channel) == ("5", "2")
+    assert (pairs[0].input_channel, pairs[0].target_channel) == ("#5", "#2")
 
 
 def test_studies_of_light_my_cells(tmp_path: Path) -> None:
@@ -82,3 +82,35 @@ def test_studies_of_light_my_cells(tmp_path: Path) -> None:
     back = read_manifest(write_manifest(pairs, tmp_path / "manifest.csv"))
     assert back == pairs
     assert back[0].read_both()[0].voxel_size == (0.1, 0.1)
+
+
+def test_planes_of_a_field_stay_together_in_few_studies(tmp_path: Path) -> None:
+    plane = Stack(np.zeros((8, 8), np.uint16), "YX", (0.1, 0.1))
+    for field in range(6):
+        folder = tmp_path / f"Study_{field % 2}"
+        for z in range(3):
+            plane.save(folder / f"image_{field}_PC_z{z}.ome.tiff")
+        plane.save(folder / f"image_{field}_Nucleus.ome.tiff")
+    pairs = read_light_my_cells(tmp_path)
+    assert all(len({p.split for p in pairs if p.target == target}) == 1 for target in {p.target for p in pairs})
+    assert {p.split for p in pairs} == {"train", "val", "test"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path_czi,channel_signal,channel_target\n", "has no rows"),
+        ("path_czi,channel_signal,channel_target\na.czi,,5\n", "no channel_signal"),
+        ("path_signal,path_target\na.tif,\n", "no path_target"),
+    ],
+)
+def test_tables_with_holes(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(SpotlightError, match=message):
+        read_label_free(tmp_path / "t.csv")
+
+
+def test_channels_may_have_names(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path_czi,channel_signal,channel_target\na.czi,BF,5.0\n")
+    (pair,) = read_label_free(tmp_path / "t.csv")
+    assert (pair.input_channel, pair.target_channel) == ("BF", "#5")

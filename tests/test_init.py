@@ -154,3 +154,62 @@ def test_comments_do_not_change_settings(tmp_path: Path, name: str) -> None:
     (tmp_path / "e.yaml").write_text(commented_yaml(protocol(name)))
     assert Experiment.from_yaml(tmp_path / "e.yaml") == protocol(name)
     assert "# Optimiser steps." in (tmp_path / "e.yaml").read_text()
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    for number in range(3):
+        one(number, 0).save(tmp_path / "bf" / f"F{number}.tif")
+        one(number, 1).save(tmp_path / "dna" / f"f{number}.ome.tiff")  # case and ending differ
+    one(0, 0).save(tmp_path / "bf" / "f7.tif")
+    one(0, 0).save(tmp_path / "overview.tif")
+    (tmp_path / "bf" / "empty.tif").touch()
+    found = propose_pairs(tmp_path)
+    assert len(found.pairs) == 3
+    assert "2 files belong to no pair: bf/f7.tif, overview.tif." in found.reasons
+    assert any("left out" in reason and "empty.tif" in reason for reason in found.reasons)
+
+
+def test_the_name_of_a_file_outweighs_its_folders(tmp_path: Path) -> None:
+    for number in range(3):
+        one(number, 0).save(tmp_path / "mito" / f"f{number}_bf.tif")
+        one(number, 1).save(tmp_path / "mito" / f"f{number}_mito.tif")
+    assert names(propose_pairs(tmp_path).pairs) == [(f"f{n}_bf.tif", f"f{n}_mito.tif") for n in range(3)]
+
+
+def test_files_that_state_nothing(tmp_path: Path) -> None:
+    for number in range(3):
+        for role, channel in (("bf", 0), ("dna", 1)):
+            (tmp_path / role).mkdir(exist_ok=True)
+            np.save(tmp_path / role / f"{number}.npy", field(number).data[channel])
+    with pytest.raises(SpotlightError, match="--axes"):
+        propose_pairs(tmp_path)
+    plan = init(tmp_path, axes="ZYX", voxel_size=(0.29, 0.29, 0.29))
+    image, _ = read_manifest(plan.manifest)[0].read_both()
+    assert (image.axes, image.voxel_size) == ("ZYX", (0.29,) * 3)
+
+
+def test_links_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for number in range(3):
+        stored = (
+            field(number).save(tmp_path / "store" / f"{number}.ome.tif").rename(tmp_path / "store" / f"sha{number}")
+        )
+        (tmp_path / "data" / f"f{number}.ome.tif").symlink_to(stored)
+    pairs = read_manifest(init(tmp_path / "data").manifest)
+    assert [pair.name for pair in pairs] == ["f0", "f1", "f2"]
+
+
+def test_two_groups_one_group_and_a_movie() -> None:
+    pair = Pair("a", Path("a"), Path("a"))
+    two = [Pair(f"{g}{n}", Path("a"), Path("a"), group=g) for g in "xy" for n in range(4)]
+    done, _ = split_by_group(two)
+    assert {p.group: p.split for p in done} in ({"x": "train", "y": "test"}, {"x": "test", "y": "train"})
+    done, _ = split_by_group(two[:4])
+    assert {p.split for p in done} == {"train", "val", "test"}
+    assert {p.group for p in done} == {""}
+    movie = [Pair(f"t{n}", Path("a"), Path("a"), time=n, group="a.tif") for n in range(9)]
+    done, reason = split_by_group(movie)
+    assert {p.split for p in done} == {"train"}
+    assert "cannot be split" in reason
+    same_names = [pair] * 20
+    assert {p.split for p in split_by_group(same_names)[0]} == {"train", "val", "test"}

@@ -225,3 +225,20 @@ def test_nan_in_a_target(folder: Path) -> None:
     (pair,) = read_manifest(write(folder, input=["a.ome.tif"], target=["nan.ome.tif"], input_channel=["BF"]))
     with pytest.raises(SpotlightError, match=r"nan\.ome\.tif: 1 values are NaN"):
         prepare_pair(pair, PreparationSettings())
+
+
+def test_one_mask_does_not_serve_several_scenes(folder: Path) -> None:
+    import tifffile
+
+    with tifffile.TiffWriter(folder / "two.ome.tif", ome=True) as writer:
+        for name in ("A", "B"):
+            data = np.random.default_rng(0).integers(0, 9, (2, 18, 20, 20)).astype(np.uint16)
+            writer.write(data, metadata={"axes": "CZYX", "Name": name}, photometric="minisblack")
+    Stack(np.ones((18, 20, 20), np.uint8), "ZYX").save(folder / "m.ome.tif")
+    two, channels = ["two.ome.tif"] * 2, {"input_channel": ["0"] * 2, "target_channel": ["1"] * 2}
+    with pytest.raises(SpotlightError, match="holds one image, but rows of 2 scenes"):
+        read_manifest(write(folder, input=two, target=two, scene=["A", "B"], labels=["m.ome.tif"] * 2, **channels))
+    Stack(np.ones((18, 20, 20), np.uint8), "ZYX").save(folder / "m2.ome.tif")
+    masks = ["m.ome.tif", "m2.ome.tif"]
+    pairs = read_manifest(write(folder, input=two, target=two, scene=["A", "B"], labels=masks, **channels))
+    assert pairs[1].read_labels(pairs[1].read_target()) is not None

@@ -183,3 +183,49 @@ def test_names_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(SpotlightError, match="is not an OME-Zarr"):
         stack.save(tmp_path / "a.zarr")
     assert (tmp_path / "a.zarr" / "thesis.txt").exists()
+
+
+def test_only_an_image_alone_is_overwritten(tmp_path: Path) -> None:
+    image = Stack(noise(3, 8, 9), "ZYX")
+    labels = Stack(noise(3, 8, 9), "ZYX", labels=True)
+    image.save(tmp_path / "a.ome.zarr")
+    labels.save(tmp_path / "a.ome.zarr" / "labels" / "mine")
+    with pytest.raises(SpotlightError, match="not an OME-Zarr of one image alone"):
+        image.save(tmp_path / "a.ome.zarr")
+    np.testing.assert_array_equal(read(tmp_path / "a.ome.zarr" / "labels" / "mine").data, labels.data)
+    with pytest.raises(SpotlightError, match="do not fit the image"):
+        Stack(noise(3, 8, 8), "ZYX", labels=True).save(tmp_path / "a.ome.zarr" / "labels" / "other")
+
+
+def test_a_folder_named_labels_is_a_folder(tmp_path: Path) -> None:
+    labels = Stack(noise(3, 8, 9), "ZYX", labels=True)
+    assert read(labels.save(tmp_path / "labels" / "a.ome.zarr")).labels
+
+
+def test_an_old_folder_comes_back_if_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Stack(noise(4, 5), "YX").save(tmp_path / "a.ome.zarr")
+    rename = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if self.name.endswith(".part"):
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(SpotlightError, match="cannot be written"):
+        Stack(noise(6, 7), "YX").save(path)
+    np.testing.assert_array_equal(read(path).data, noise(4, 5))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
+def test_values_that_are_no_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stack = Stack(np.array([[np.nan, 1.0, np.inf, 3.0]], np.float32), "YX", channels=("DNA",))
+    path = stack.save(tmp_path / "a.ome.zarr")
+    window = zarr.open_group(path).attrs["ome"]["omero"]["channels"][0]["window"]  # type: ignore[index,call-overload]
+    assert (window["min"], window["max"]) == (1, 3)
+    with caplog.at_level(logging.WARNING):
+        assert read(stack.save(tmp_path / "a.ome.tif", "uint16")).data.tolist() == [[0, 1, 65535, 3]]
+    assert "50 %" in caplog.text

@@ -137,19 +137,19 @@ def _fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def _parts(images: list[Path], scene: str | None, time: int | None, axes: str | None) -> "dict[str, tuple[Path, Part]]":
+def _parts(images: list[Path], scene: str | None, time: int | None, axes: str | None) -> "dict[str, Part]":
     """Every scene and timepoint that is asked for, by the name of its results; an error if two have one name."""
     from spotlight.images import parts
 
-    listed: dict[str, tuple[Path, Part]] = {}
+    listed: dict[str, Part] = {}
     for image in images:
         for part in parts(image, scene, time, axes):
             if part.name in listed:
                 raise SpotlightError(
-                    f"{image}: its result would overwrite that of {listed[part.name][0]}, since both are named "
+                    f"{image}: its result would overwrite that of {listed[part.name].path}, since both are named "
                     f"{part.name}. Rename one."
                 )
-            listed[part.name] = (image, part)
+            listed[part.name] = part
     return listed
 
 
@@ -209,9 +209,12 @@ def init(
     labels_pattern: Annotated[str | None, typer.Option("--labels", help="Instance labels, likewise.")] = None,
     input_channel: Annotated[str | None, typer.Option(help="For files with both: the transmitted light.")] = None,
     target_channel: Annotated[str | None, typer.Option(help="For files with both: the fluorescence.")] = None,
+    axes: Axes = None,
+    voxel_size: VoxelSize = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a manifest and an experiment that are there.")] = False,
 ) -> None:
     """Look at a folder of images: propose pairs and splits, and plan the training, with reasons."""
+    from spotlight.pairs.manifest import parse_voxel_size
     from spotlight.plan import init as run
 
     with Reporter() as report:
@@ -223,6 +226,8 @@ def init(
             input_pattern=input_pattern,
             target_pattern=target_pattern,
             labels_pattern=labels_pattern,
+            axes=axes,
+            voxel_size=parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None,
             input_channel=input_channel,
             target_channel=target_channel,
         )
@@ -245,11 +250,14 @@ def import_pairs(
         int | None, typer.Option(min=1, help="label-free: only so many training rows; the publication used 30.")
     ] = None,
     target: Annotated[str | None, typer.Option(help="light-my-cells: the fluorescence; Nucleus unless said.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a manifest that is there.")] = False,
 ) -> None:
     """Write the manifest of a public data set, from its own table or folders."""
     from spotlight.pairs.importers import LAYOUTS
     from spotlight.pairs.proposal import write_manifest
 
+    if to.exists() and (not overwrite or to.resolve() == source.resolve()):
+        raise SpotlightError(f"{to}: is there already. Choose another name with --to, or say --overwrite.")
     given = {"root": root, "first_train": first_train, "target": target}
     facts = {name: value for name, value in given.items() if value is not None}
     fitting = {"label-free": {"root", "first_train"}, "integrated-cell": {"root"}, "light-my-cells": {"target"}}
@@ -268,6 +276,7 @@ def check(
     pairs: Pairs,
     to: To = Path("check"),
     settings: Annotated[Path | None, typer.Option(help="YAML file of the limits.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; else one per core.")] = None,
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
 ) -> None:
@@ -277,7 +286,6 @@ def check(
     from spotlight.report import write_check_page
 
     chosen = CheckSettings.from_yaml(settings) if settings else CheckSettings()
-    workers = os.cpu_count() or 1
     with Reporter() as report:
         result = run(
             pairs,
@@ -285,7 +293,7 @@ def check(
             chosen,
             input_channel=input_channel,
             target_channel=target_channel,
-            workers=workers,
+            workers=workers or os.cpu_count() or 1,
             progress=report,
         )
     for finding in result.findings.to_dict("records"):
@@ -386,9 +394,9 @@ def predict(
     size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
     listed = _parts(images, scene, time, axes)
     with Reporter() as report:
-        for name, (image, part) in listed.items():
+        for name, part in listed.items():
             stain = loaded.predict(
-                read(image, scene=part.scene, time=part.time, axes=axes, voxel_size=size),
+                read(part.path, scene=part.scene, time=part.time, axes=axes, voxel_size=size),
                 channel=channel,
                 normalised=normalised,
                 flatten=flatten,
@@ -420,8 +428,8 @@ def segment(
 
     chosen = SegmentationSettings.from_yaml(settings) if settings else SegmentationSettings()
     size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
-    for name, (image, part) in _parts(images, scene, time, axes).items():
-        stack = read(image, scene=part.scene, time=part.time, axes=axes, voxel_size=size).channel(channel)
+    for name, part in _parts(images, scene, time, axes).items():
+        stack = read(part.path, scene=part.scene, time=part.time, axes=axes, voxel_size=size).channel(channel)
         labels = run(stack, chosen)
         typer.echo(labels.save(to / f"{name}-labels.{form}"))
         table = to / f"{name}-nuclei.csv"
@@ -434,13 +442,14 @@ def segment(
 def info(images: Annotated[list[Path], typer.Argument(help="Image files.")]) -> None:
     """Say what files state: images, axes as stored, sizes, channels and voxel sizes. Reads no pixel values."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from spotlight.images import scenes
 
     titles = ("image", "axes", "size", "type", "voxel size in µm", "channels")
     for image in images:
-        table = Table(*titles, title=str(image), title_justify="left")
+        table = Table(*titles, title=escape(str(image)), title_justify="left")
         for number, scene in enumerate(scenes(image)):
             facts = scene.load()
             size = ", ".join(f"{axis} {length:.4g}" for axis, length in facts.voxel_size.items()) or "not stated"
@@ -448,7 +457,8 @@ def info(images: Annotated[list[Path], typer.Argument(help="Image files.")]) -> 
             channels = ", ".join(f"{n}: {name}" for n, name in enumerate(facts.channels)) or "not named"
             axes = facts.axes if set(facts.axes) <= set("TCZYX") else f"not stated ({facts.axes})"
             shape = " x ".join(map(str, facts.array.shape))
-            table.add_row(f"{number}: {scene.name}", axes, shape, str(facts.array.dtype), size + unit, channels)
+            kind = str(facts.array.dtype)
+            table.add_row(escape(f"{number}: {scene.name}"), axes, shape, kind, size + unit, escape(channels))
         Console(soft_wrap=True).print(table)
 
 

@@ -41,28 +41,31 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Do the same as `whole_file` for a folder that is one thing, such as an OME-Zarr.
+    """Do the same as `whole_file` for a folder that is one thing, such as an OME-Zarr; an old one is replaced.
 
     Raises
     ------
     SpotlightError
-        If the folder cannot be made or written to, or something of another kind has its name.
+        If the folder cannot be made or written to.
     """
     path = Path(path)
     mark = uuid.uuid4().hex[:8]
     temporary, old = (path.with_name(f".{path.name}.{mark}.{ending}") for ending in ("part", "old"))
-    if path.exists() and not (path / "zarr.json").exists() and not (path / ".zattrs").exists():
-        raise SpotlightError(f"{path}: is there already and is not an OME-Zarr. Choose another name.")
     with explained_writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             if path.exists():
                 path.replace(old)
-            temporary.replace(path)
+            try:
+                temporary.replace(path)
+            except OSError:
+                if old.exists():
+                    old.replace(path)
+                raise
+            shutil.rmtree(old, ignore_errors=True)
         finally:
-            for rest in (temporary, old):
-                shutil.rmtree(rest, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Arrays that stay in their file until a region of them is asked for."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from spotlight.errors import SpotlightError
+
+NOT_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
+"""System errors that say nothing of a file's contents."""
 
 Index = int | slice | EllipsisType
 
@@ -127,6 +131,8 @@ def explained_reading(path: Path, kind: str) -> Iterator[None]:
             f"{path}: needs more memory than there is ({error}). Read a smaller region; a small file is damaged."
         ) from error
     except Exception as error:  # a parser of damaged bytes fails in more ways than can be listed
+        if isinstance(error, OSError) and error.errno in NOT_THE_FILE:
+            raise SpotlightError(f"{path}: cannot be opened ({error.strerror}).") from error
         raise SpotlightError(
             f"{path}: cannot be read as {kind} ({type(error).__name__}: {error}). The file is damaged or of another "
             "kind; copy it again from its source."

@@ -1,6 +1,7 @@
 """Reading Nikon ND2 files by nd2 (extra ``nd2``)."""
 
 import itertools
+import weakref
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from spotlight.images.reading import Facts, Scene
 class Position:
     """The pixel values of one stage position."""
 
-    def __init__(self, path: Path, file: nd2.ND2File, number: int) -> None:
-        self.path, self.file, self.number = path, file, number
+    def __init__(self, path: Path, opened: "OpenFile", number: int) -> None:
+        file = opened.file
+        self.path, self.opened, self.file, self.number = path, opened, file, number
         self.loops = [axis for axis in file.sizes if axis not in "CYXS"]
         self.axes = "".join(axis for axis in file.sizes if axis != "P")
         self.shape = tuple(n for axis, n in file.sizes.items() if axis != "P")
@@ -42,17 +44,29 @@ class Position:
         return np.stack(planes).reshape(*kept, *planes[0].shape)
 
 
+class OpenFile:
+    """An ND2 file that is closed when nothing refers to it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = nd2.ND2File(path)
+        weakref.finalize(self, self.file.close)
+
+
 def scenes(path: Path) -> list[Scene]:
     """List the stage positions of an ND2 file; see `spotlight.images.scenes`."""
     with explained_reading(path, "ND2"):
-        file = nd2.ND2File(path)
-        return [Scene(str(i), partial(_facts, path, file, i)) for i in range(file.sizes.get("P", 1))]
+        opened = OpenFile(path)
+        return [Scene(str(i), partial(_facts, path, opened, i)) for i in range(opened.file.sizes.get("P", 1))]
 
 
-def _facts(path: Path, file: nd2.ND2File, number: int) -> Facts:
+def _facts(path: Path, opened: OpenFile, number: int) -> Facts:
     with explained_reading(path, "ND2"):
-        size = file.voxel_size()
-        voxel_size = {axis: float(getattr(size, axis.lower())) for axis in "ZYX" if getattr(size, axis.lower()) > 0}
-        channels = getattr(file.metadata, "channels", None) or []
-        position = Position(path, file, number)
+        channels = getattr(opened.file.metadata, "channels", None) or []
+        voxel_size = {}
+        if channels:
+            # `ND2File.voxel_size` says 1 where the file says nothing.
+            volume = channels[0].volume
+            stated = zip("XYZ", volume.axesCalibrated, volume.axesCalibration, strict=True)
+            voxel_size = {axis: float(length) for axis, known, length in stated if known}
+        position = Position(path, opened, number)
         return Facts(position, position.axes, tuple(c.channel.name for c in channels), voxel_size, "µm")

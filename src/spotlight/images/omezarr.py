@@ -55,6 +55,8 @@ def _images(group: zarr.Group) -> Iterator[tuple[str, zarr.Group]]:
         yield "", group
     elif "plate" in ome:
         for well in ome["plate"]["wells"]:
+            if well["path"] not in group:  # listed, but not acquired
+                continue
             for field, image in _images(_child(group, well["path"])):
                 yield f"{well['path']}/{field}", image
     elif "well" in ome:
@@ -103,7 +105,7 @@ def _facts(path: Path, group: zarr.Group) -> Facts:
             if stated and letter in "ZYX" and unit in UNITS_UM:
                 voxel_size[letter] = length * UNITS_UM[unit]
                 units.append(unit)
-        names = [channel.get("label") for channel in ome.get("omero", {}).get("channels", [])]
+        names = [channel.get("label") for channel in (ome.get("omero") or {}).get("channels") or []]
         channels = tuple(map(str, names)) if all(names) else ()
         unit = ", ".join(dict.fromkeys(units))
         return Facts(Level(path, array), letters, channels, voxel_size, unit, "image-label" in ome)

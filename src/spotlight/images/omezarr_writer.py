@@ -11,6 +11,7 @@ from yaozarrs.write.v05 import prepare_image
 from spotlight.errors import SpotlightError
 from spotlight.files import whole_folder
 from spotlight.images.lazy import explained_reading
+from spotlight.images.reading import is_zarr, read
 from spotlight.images.stack import Stack
 from spotlight.images.writing import Kind, halved, pyramid_depth, slabs, storable
 
@@ -27,11 +28,29 @@ def write_omezarr(stack: Stack, path: str | Path, kind: Kind | None = None) -> P
     Memory is that of a slab of 16 planes and its smaller levels.
     """
     path = Path(path)
-    if path.parent.name == "labels":
+    if is_labels_of_an_image(path):
         return _write_labels(stack, path, kind)
+    _require_replaceable(path)
     with whole_folder(path) as temporary:
         _write(stack, temporary, path, kind)
     return path
+
+
+def is_labels_of_an_image(path: Path) -> bool:
+    """Whether a path is that of labels inside of an OME-Zarr: ``image.ome.zarr/labels/name``."""
+    return path.parent.name == "labels" and is_zarr(path.parent.parent)
+
+
+def _require_replaceable(path: Path) -> None:
+    """What is overwritten must be one image without anything else in it."""
+    if not path.exists():
+        return
+    with explained_reading(path, "OME-Zarr"):
+        group = zarr.open_group(str(path), mode="r") if is_zarr(path) else None
+    if group is None or "multiscales" not in str(group.attrs.asdict()) or "labels" in group:
+        raise SpotlightError(
+            f"{path}: is there already and is not an OME-Zarr of one image alone. Choose another name."
+        )
 
 
 def _write(stack: Stack, to: Path, name: Path, kind: Kind | None) -> None:
@@ -52,11 +71,14 @@ def _write(stack: Stack, to: Path, name: Path, kind: Kind | None) -> None:
     )
     low, high = np.inf, -np.inf
     for index, block in slabs(stack, stored, CHUNK[0]):
-        low, high = min(low, float(block.min())), max(high, float(block.max()))
+        finite = block[np.isfinite(block)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
         for level in range(count):
             arrays[str(level)][index] = block
             block = halved(block, stack.labels) if level + 1 < count else block
-    _set_window(to, low, high)
+    if low <= high:
+        _set_window(to, low, high)
 
 
 def _block(stack: Stack, size: tuple[int, int, int]) -> tuple[int, ...]:
@@ -120,6 +142,11 @@ def _write_labels(stack: Stack, path: Path, kind: Kind | None) -> Path:
             raise SpotlightError(f"{image}: is not an OME-Zarr 0.5 image, so that labels cannot be added to it.")
     if not stack.labels:
         raise SpotlightError(f"{path}: only instance labels belong there. Give a stack of labels.")
+    field = read(image)
+    if field.shape[-len(stack.axes) :] != stack.shape:
+        raise SpotlightError(
+            f"{path}: labels of {stack.axes} {stack.shape} do not fit the image's {field.axes} {field.shape}."
+        )
     with whole_folder(path) as temporary:
         _write(stack, temporary, path, kind)
     listing = zarr.open_group(str(path.parent), mode="a", zarr_format=3)

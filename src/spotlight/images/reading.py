@@ -2,9 +2,11 @@
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
@@ -57,10 +59,13 @@ class Scene:
         As the file calls it; the well and field of a plate.
     load : callable
         Gives its `Facts`, without pixel values.
+    starts_here : bool
+        Whether its first plane lies in this file; each image of a set of files starts in one of them.
     """
 
     name: str
     load: Callable[[], Facts]
+    starts_here: bool = True
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,15 @@ def is_image(path: Path) -> bool:
     """Whether a path looks like an image file or an OME-Zarr folder; hidden files do not."""
     if path.name.startswith("."):
         return False
-    return path.suffix.lower() in SUFFIXES or any((path / mark).exists() for mark in ZARR_MARKS)
+    return path.suffix.lower() in SUFFIXES or is_zarr(path)
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder holds a Zarr group or array."""
+    try:
+        return any((path / mark).exists() for mark in ZARR_MARKS)
+    except OSError:  # a folder that may not be looked into
+        return False
 
 
 def stem(path: str | Path) -> str:
@@ -126,7 +139,7 @@ def scenes(path: str | Path) -> list[Scene]:
 def _format_of(path: Path) -> Format:
     by_suffix = {suffix: form for form in FORMATS for suffix in form.suffixes}
     form = by_suffix.get(path.suffix.lower())
-    if form is None and path.is_dir() and any((path / mark).exists() for mark in ZARR_MARKS):
+    if form is None and path.is_dir() and is_zarr(path):
         form = by_suffix[".zarr"]
     if form is not None:
         return form
@@ -157,7 +170,8 @@ def read(
     channel : str or int, optional
         Take only this channel, by name or zero-based index.
     scene : str or int, optional
-        Which image of the file, by name or zero-based index; needed where there are several.
+        Which image of the file; needed where there are several. A text is its name or, if none has it, its zero-based
+        index; ``"#2"`` is the index 2 whatever the names are.
     time : int, optional
         Take only this timepoint, by zero-based index.
     axes : str, optional
@@ -178,13 +192,14 @@ def read(
         If the file is missing, damaged, or lacks what was asked for.
     """
     path = Path(path)
-    chosen = _choose(path, scenes(path), scene)
+    if isinstance(scene, str) and is_zarr(path / scene):  # a field of a plate, without listing them all
+        chosen = scenes(path / scene)[0]
+    else:
+        chosen = _choose(path, scenes(path), scene)
     facts = chosen.load()
     if axes is None and not set(facts.axes) <= set(AXES):
         axes = axes_if_unstated
-    stack = _in_order(path, facts, axes)
-    if voxel_size is not None:
-        stack = replace(stack, voxel_size=tuple(voxel_size))
+    stack = _in_order(path, facts, axes, voxel_size)
     if time is not None:
         stack = stack.timepoint(time)
     return stack if channel is None else stack.channel(channel)
@@ -198,35 +213,50 @@ class Part:
     ----------
     name : str
         The file's `stem`, with the scene's name and ``tN`` where there are several.
-    scene, time : int or None
+    path : Path
+        The file.
+    scene : str or None
+        What to give to `read`: the image's name or, where several have it, ``#`` and its index; None if there is one.
+    time : int or None
         What to give to `read`; None where there is just one.
+    channels : tuple of str or None
+        Names of the channels, empty if they have none; None if there is only one channel.
     """
 
     name: str
-    scene: int | None
+    path: Path
+    scene: str | None
     time: int | None
+    channels: tuple[str, ...] | None
 
 
 def parts(
-    path: str | Path, scene: str | int | None = None, time: int | None = None, axes: str | None = None
+    path: str | Path,
+    scene: str | int | None = None,
+    time: int | None = None,
+    axes: str | None = None,
 ) -> list[Part]:
-    """List every image of a file at every timepoint, or those of one scene or time; for the errors see `read`."""
+    """List every image that starts in a file at every timepoint, or those of one scene or time.
+
+    For the arguments and errors see `read`.
+    """
     path = Path(path)
     found = scenes(path)
-    names = [item.name.replace("/", "-") for item in found]
-    if len(set(names)) < len(names):
-        names = [str(number) for number in range(len(names))]
-    chosen = range(len(found)) if scene is None else [found.index(_choose(path, found, scene))]
+    chosen = [item for item in found if item.starts_here] if scene is None else [_choose(path, found, scene)]
+    names = [item.name for item in found]
     listed = []
-    for number in chosen:
-        name = f"{stem(path)}-{names[number]}" if len(found) > 1 else stem(path)
-        stack = read(path, scene=number, axes=axes)
-        which = number if len(found) > 1 else None
+    for item in chosen:
+        number = found.index(item)
+        unique = names.count(item.name) == 1
+        which = None if len(found) == 1 else item.name if unique else f"#{number}"
+        called = f"-{item.name if unique else number}".replace("/", "-") if which is not None else ""
+        stack = _in_order(path, item.load(), axes)
+        channels = stack.channels if "C" in stack.axes else None
         if "T" in stack.axes:
             times = range(stack.shape[0]) if time is None else [time]
-            listed += [Part(f"{name}-t{t}", which, t) for t in times]
+            listed += [Part(f"{stem(path)}{called}-t{t}", path, which, t, channels) for t in times]
         else:
-            listed.append(Part(name, which, time))
+            listed.append(Part(f"{stem(path)}{called}", path, which, time, channels))
     return listed
 
 
@@ -242,15 +272,16 @@ def _choose(path: Path, found: list[Scene], which: str | int | None) -> Scene:
         return found[0]
     if isinstance(which, str) and names.count(which) == 1:
         return found[names.index(which)]
-    if str(which).isascii() and str(which).isdecimal() and int(which) < len(found):
-        return found[int(which)]
+    index = str(which).removeprefix("#")
+    if index.isascii() and index.isdecimal() and int(index) < len(found):
+        return found[int(index)]
     raise SpotlightError(f"{path}: has no image {which!r}, or not just one; images here: {listed}.")
 
 
-def _in_order(path: Path, facts: Facts, stated: str | None) -> Stack:
-    """Bring the axes into the order TCZYX, and drop T and C of length 1."""
+def _in_order(path: Path, facts: Facts, stated_axes: str | None, stated_size: tuple[float, ...] | None = None) -> Stack:
+    """Bring the axes into the order TCZYX, and drop T, C and, unless it was asked for, Z of length 1."""
     array: Any = facts.array
-    axes = (stated or facts.axes).upper()
+    axes = (stated_axes or facts.axes).upper()
     shape, kind = tuple(array.shape), array.dtype
     if len(axes) != len(shape):
         raise SpotlightError(f"{path}: axes {axes!r} have {len(axes)} letters, but the file's array is {shape}.")
@@ -261,18 +292,22 @@ def _in_order(path: Path, facts: Facts, stated: str | None) -> Stack:
     if not set(axes) <= set(AXES) or len(set(axes)) != len(axes) or not {"Y", "X"} <= set(axes):
         raise SpotlightError(
             f"{path}: the file does not state its axes (found {facts.axes!r} for shape {shape}). State them with "
-            f"axes= or an axes column, one letter of {AXES} per dimension, for example 'ZYX'."
+            f"axes=, --axes or an axes column, one letter of {AXES} per dimension, for example 'ZYX'."
         )
     view = LazyArray.of(array).transpose(tuple(axes.index(a) for a in AXES if a in axes))
     axes = "".join(a for a in AXES if a in axes)
     channels = facts.channels
-    if "C" in axes and len(channels) != view.shape[axes.index("C")]:
+    if len(channels) != (view.shape[axes.index("C")] if "C" in axes else 1):
         channels = ()
-    for axis in "TC":
+    # OME files cannot tell a plane from a stack of one plane.
+    for axis in "TC" if "Z" in (stated_axes or "").upper() else "TCZ":
         if axis in axes and view.shape[axes.index(axis)] == 1:
             view = view[(slice(None),) * axes.index(axis) + (0,)]
             axes = axes.replace(axis, "")
     spatial = axes.replace("T", "").replace("C", "")
-    stated_size = facts.voxel_size
-    known = tuple(stated_size[a] for a in spatial) if all(a in stated_size for a in spatial) else None
-    return Stack(view, axes, known, channels, source=str(path), unit=facts.unit if known else "", labels=facts.labels)
+    size = {a: v for a, v in facts.voxel_size.items() if np.isfinite(v) and v > 0}
+    known = tuple(size[a] for a in spatial) if all(a in size for a in spatial) else None
+    if stated_size is not None:
+        known = tuple(stated_size)
+    unit = facts.unit if known and stated_size is None else ""
+    return Stack(view, axes, known, channels, source=str(path), unit=unit, labels=facts.labels)

@@ -1,5 +1,6 @@
 """The `Stack`: an image with its axes, voxel size and channel names."""
 
+import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -67,8 +68,9 @@ class Stack:
                 f"{self.array.shape}. Give axes= with one letter per dimension."
             )
         if self.voxel_size is not None:
-            good = len(self.voxel_size) == len(self.spatial_axes)
-            if not good or not all(np.isfinite(v) and v > 0 for v in self.voxel_size):
+            lengths = [v for v in np.atleast_1d(self.voxel_size) if isinstance(v, (int, float, np.number))]
+            good = len(lengths) == np.size(self.voxel_size) == len(self.spatial_axes)
+            if not good or not all(np.isfinite(v) and v > 0 for v in lengths):
                 raise SpotlightError(
                     f"{self.source}: the voxel size must be {len(self.spatial_axes)} positive lengths in µm for axes "
                     f"{self.spatial_axes}. Received: {self.voxel_size}."
@@ -111,7 +113,8 @@ class Stack:
         Parameters
         ----------
         which : str, int or None
-            Name or zero-based index. None is allowed where there is just one channel.
+            Name or zero-based index; a text is a name or, if none has it, an index, and ``"#1"`` is always the index 1.
+            None is allowed where there is just one channel.
 
         Raises
         ------
@@ -119,7 +122,7 @@ class Stack:
             If there is no such channel, or if several are there and none was named.
         """
         if "C" not in self.axes:
-            if which is None or str(which) == "0" or (self.channels and which in self.channels):
+            if which is None or str(which) in ("0", "#0") or (self.channels and which in self.channels):
                 return self
             raise SpotlightError(
                 f"{self.source}: no channel {which!r}; the file has one channel"
@@ -134,10 +137,10 @@ class Stack:
             which = 0
         if isinstance(which, str) and self.channels.count(which) == 1:
             index = self.channels.index(which)
-        elif isinstance(which, str) and not (which.isascii() and which.isdecimal()):
+        elif isinstance(which, str) and not re.fullmatch(r"#?[0-9]+", which):
             raise SpotlightError(f"{self.source}: no channel {which!r}, or not just one; channels here: {known}.")
         else:
-            index = int(which)
+            index = int(str(which).removeprefix("#"))
         if not 0 <= index < count:
             raise SpotlightError(f"{self.source}: no channel {which!r}; channels here: {known}.")
         return replace(

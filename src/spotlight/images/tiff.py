@@ -1,6 +1,7 @@
 """Reading OME-TIFF, ImageJ and plain TIFF files, with every fact that they state."""
 
 import logging
+import re
 import weakref
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ class OpenFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.tif = tifffile.TiffFile(path)
+        named = re.findall(r'FileName="([^"]*)"', self.tif.ome_metadata or "") if self.tif.is_ome else []
+        self.others = bool(set(named) - {path.name})
+        """Whether planes of its images may lie in other files."""
         weakref.finalize(self, self.tif.close)
 
 
@@ -39,7 +43,7 @@ class Series:
     def __getitem__(self, index: tuple[int | slice, ...]) -> Any:
         path = self.file.path
         with explained_reading(path, "TIFF"), _no_problems(path):
-            if self.series.dataoffset is not None:
+            if self.series.dataoffset is not None and not self.file.others:
                 order = self.file.tif.byteorder
                 stored = self.dtype.newbyteorder(order)
                 _require_size(path, self.series.dataoffset + stored.itemsize * int(np.prod(self.shape, dtype=np.int64)))
@@ -116,9 +120,15 @@ def scenes(path: Path) -> list[Scene]:
         if len(described) != len(series):
             described = [None] * len(series)
         return [
-            Scene(image.name or str(number), partial(_facts, file, number, pixels))
+            Scene(image.name or str(number), partial(_facts, file, number, pixels), _starts_here(file, image))
             for number, (image, pixels) in enumerate(zip(series, described, strict=True))
         ]
+
+
+def _starts_here(file: OpenFile, series: tifffile.TiffPageSeries) -> bool:
+    """Whether the first plane of an image lies in this file of a set."""
+    first = series.pages[0] if file.others else None
+    return first is None or first.parent is file.tif
 
 
 def _require_chain(file: OpenFile) -> None:
@@ -180,15 +190,11 @@ def _ome_facts(path: Path, pixels: ElementTree.Element) -> tuple[tuple[str, ...]
 
 def _imagej_voxel_size(tif: tifffile.TiffFile) -> tuple[dict[str, float], str]:
     metadata = tif.imagej_metadata or {}
-    unit = str(metadata.get("unit", ""))
-    scale = UNITS_UM.get(unit)
-    if scale is None:
-        return {}, ""
-    voxel_size = {}
-    if "spacing" in metadata:
-        voxel_size["Z"] = float(metadata["spacing"]) * scale
+    lengths = {"Z": abs(float(metadata["spacing"]))} if "spacing" in metadata else {}  # negative: downwards
     for axis in "YX":
         tag = tif.pages.first.tags.get(f"{axis}Resolution")
         if tag is not None and tag.value[0]:
-            voxel_size[axis] = tag.value[1] / tag.value[0] * scale
-    return voxel_size, unit
+            lengths[axis] = tag.value[1] / tag.value[0]
+    units = {axis: str(metadata.get(f"{axis.lower()}unit", metadata.get("unit", ""))) for axis in lengths}
+    known = {axis: length * UNITS_UM[units[axis]] for axis, length in lengths.items() if units[axis] in UNITS_UM}
+    return known, ", ".join(dict.fromkeys(units[axis] for axis in known))

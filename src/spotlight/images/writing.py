@@ -50,9 +50,9 @@ def write(stack: Stack, path: str | Path, kind: Kind | None = None) -> Path:
         from spotlight.images.tiff_writer import write_tiff
 
         return write_tiff(stack, path, kind)
-    if path.suffix.lower() == ".zarr" or path.parent.name == "labels":
-        from spotlight.images.omezarr_writer import write_omezarr
+    from spotlight.images.omezarr_writer import is_labels_of_an_image, write_omezarr
 
+    if path.suffix.lower() == ".zarr" or is_labels_of_an_image(path):
         return write_omezarr(stack, path, kind)
     raise SpotlightError(f"{path}: cannot be written; end the name in .ome.tif or .ome.zarr.")
 
@@ -123,8 +123,8 @@ def _converted(block: NDArray[Any], kind: np.dtype[Any]) -> tuple[NDArray[Any], 
         return block.astype(kind, copy=False), 0
     limits = np.iinfo(kind)
     whole = np.rint(block) if block.dtype.kind == "f" else block
-    lost = int(np.count_nonzero((whole < limits.min) | (whole > limits.max)))
-    return np.clip(whole, limits.min, limits.max).astype(kind), lost
+    lost = int(np.count_nonzero(~((whole >= limits.min) & (whole <= limits.max))))
+    return np.nan_to_num(np.clip(whole, limits.min, limits.max)).astype(kind), lost
 
 
 def pyramid_depth(shape: tuple[int, ...]) -> int:

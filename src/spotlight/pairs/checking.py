@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import combinations, repeat
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from spotlight.errors import SpotlightError
 from spotlight.files import whole_file
 from spotlight.foreground import ForegroundSettings, find_foreground
 from spotlight.images import Stack
+from spotlight.images.normalise import mean_and_std
 from spotlight.pairs.manifest import Pair, read_pairs
 from spotlight.pairs.registration import find_shift
 from spotlight.settings import Settings
@@ -76,7 +78,7 @@ class PairReport:
     digest : str
         What identifies the data.
     likeness : ndarray or None
-        A small picture by which near-duplicates are known.
+        Small pictures of input and target by which near-duplicates are known.
     pictures : dict of str to uint8 ndarray
         Input, target and mask in one plane; empty if the pair could not be read.
     """
@@ -129,7 +131,7 @@ def check(
     pairs : path or sequence of Pair
         A manifest, a folder of stacks with both channels, or pairs.
     to : path, optional
-        Folder for ``pairs.csv`` and ``findings.csv``.
+        Folder for ``check-pairs.csv`` and ``check-findings.csv``.
     settings : CheckSettings
         Limits.
     input_channel, target_channel : str, optional
@@ -146,10 +148,16 @@ def check(
         run: Any = map
         if workers > 1:
             run = resources.enter_context(ProcessPoolExecutor(min(workers, len(listed)))).map
-        for report in run(check_pair, listed, repeat(settings)):
-            reports.append(report)
-            if progress is not None:
-                progress("checking", len(reports), len(listed), {})
+        try:
+            for report in run(check_pair, listed, repeat(settings)):
+                reports.append(report)
+                if progress is not None:
+                    progress("checking", len(reports), len(listed), {})
+        except BrokenProcessPool as error:
+            raise SpotlightError(
+                f"a checking process died after {len(reports)} pairs, probably for lack of memory. Use fewer workers "
+                "(--workers 1)."
+            ) from error
     findings = [finding for report in reports for finding in report.findings]
     findings += [*_leaks(listed), *_duplicates(listed, reports, settings), *_strangers(reports, settings)]
     order = {"error": 0, "warning": 1, "note": 2}
@@ -164,7 +172,7 @@ def check(
     )
     if to is not None:
         for name, rows in (("pairs", result.pairs), ("findings", result.findings)):
-            with whole_file(Path(to) / f"{name}.csv") as temporary:
+            with whole_file(Path(to) / f"check-{name}.csv") as temporary:
                 rows.to_csv(temporary, index=False, float_format="%.6g")
     return result
 
@@ -178,6 +186,7 @@ def check_pair(pair: Pair, settings: CheckSettings) -> PairReport:
         pair.read_labels(target)
         mask = None if own is None else own.data > 0
         foreground = find_foreground(target.data, settings.foreground, mask, name=target.source)
+        mean_and_std(image.data, name=image.source)
         digest = pair.digest()
     except SpotlightError as error:
         finding = Finding(pair.name, "error", "unusable", str(error), "Correct it, or leave the pair out.")
@@ -206,7 +215,7 @@ def check_pair(pair: Pair, settings: CheckSettings) -> PairReport:
     if target.axes == "ZYX":
         figures["focus_offset_um"] = _focus_offset(image, target, inside)
     findings = [*_of_foreground(pair, foreground.fraction, foreground.warnings), *_of_figures(pair, figures, settings)]
-    return PairReport(figures, findings, digest, _likeness(target), _pictures(image, target, inside))
+    return PairReport(figures, findings, digest, _likeness(image, target), _pictures(image, target, inside))
 
 
 def _of_foreground(pair: Pair, fraction: float, warnings: tuple[str, ...]) -> list[Finding]:
@@ -281,15 +290,17 @@ def _center(profile: NDArray[Any]) -> float:
     return float((profile * np.arange(len(profile))).sum() / max(float(profile.sum()), 1e-12))
 
 
-def _likeness(target: Stack) -> NDArray[np.float32]:
-    """A picture of 32 x 32 values without what varies slowly, of mean 0 and norm 1."""
-    mean = target.data.reshape(-1, *target.shape[-2:]).mean(0, dtype=np.float64)
-    small = ndimage.zoom(
-        ndimage.gaussian_filter(mean, [n / 64 for n in mean.shape]), [32 / n for n in mean.shape], order=1
-    )
-    flat = small - ndimage.gaussian_filter(small, 4)
-    flat -= flat.mean()
-    return np.asarray(flat / max(float(np.linalg.norm(flat)), 1e-12), np.float32)
+def _likeness(image: Stack, target: Stack) -> NDArray[np.float32]:
+    """Pictures of input and target of 32 x 32 values without what varies slowly, each of mean 0 and norm 1."""
+    pictures = []
+    for stack in (image, target):
+        mean = stack.data.reshape(-1, *stack.shape[-2:]).mean(0, dtype=np.float64)
+        smooth = ndimage.gaussian_filter(mean, [n / 64 for n in mean.shape])
+        small = ndimage.zoom(smooth, [32 / n for n in mean.shape], order=1)
+        flat = small - ndimage.gaussian_filter(small, 4)
+        flat -= flat.mean()
+        pictures.append((flat / max(float(np.linalg.norm(flat)), 1e-12)).ravel())
+    return np.asarray(pictures, np.float32)
 
 
 def _pictures(image: Stack, target: Stack, inside: NDArray[np.bool_]) -> dict[str, NDArray[np.uint8]]:
@@ -324,19 +335,29 @@ def _leaks(pairs: Sequence[Pair]) -> list[Finding]:
 
 
 def _duplicates(pairs: Sequence[Pair], reports: Sequence[PairReport], settings: CheckSettings) -> list[Finding]:
-    """Pairs that show the same, by their files or by their looks."""
+    """Pairs that show the same: the same files, one target for several splits, or both images alike."""
+    usable = [(pair, report) for pair, report in zip(pairs, reports, strict=True) if report.likeness is not None]
+    if not usable:
+        return []
+    likeness = np.stack([report.likeness for _, report in usable if report.likeness is not None])
+    alike = np.min([likeness[:, part] @ likeness[:, part].T for part in range(2)], axis=0) >= settings.similarity
     found = []
-    for (one, first), (two, second) in combinations(zip(pairs, reports, strict=True), 2):
-        if first.likeness is None or second.likeness is None:
-            continue
-        same = first.digest == second.digest
-        if not same and float((first.likeness * second.likeness).sum()) < settings.similarity:
-            continue
-        apart = one.split != two.split
-        text = f"{'is' if same else 'looks like'} the same field as {two.name} (splits {one.split!r}, {two.split!r})."
-        remedy = "Keep one of them." if not apart else "Keep one of them, or put both into one split."
-        found.append(Finding(one.name, "error" if apart else "warning", "duplicate", text, remedy))
+    for number, (pair, report) in enumerate(usable):
+        for other, (second, twin) in enumerate(usable[:number]):
+            same = report.digest == twin.digest
+            one_target = _shown(pair) == _shown(second)
+            apart = pair.split != second.split
+            if same or alike[number, other] or (one_target and apart):
+                text = "is" if same else "has the target of" if one_target else "looks like"
+                text = f"{text} {second.name} (splits {pair.split!r} and {second.split!r})."
+                remedy = "Put both into one split." if apart else "Keep one of them."
+                found.append(Finding(pair.name, "error" if apart else "warning", "duplicate", text, remedy))
+                break
     return found
+
+
+def _shown(pair: Pair) -> tuple[Any, ...]:
+    return (pair.target.absolute(), pair.target_channel, pair.scene, pair.time, pair.region)
 
 
 def _strangers(reports: Sequence[PairReport], settings: CheckSettings) -> list[Finding]:

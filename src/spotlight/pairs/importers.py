@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def read_label_free(table: str | Path, root: str | Path | None = None, first_tra
         )
     shuffled = rows.sample(frac=1, random_state=np.random.RandomState(SPLIT_SEED)).to_dict("records")
     count = round(TRAIN_SHARE * len(shuffled))
-    kept = shuffled[: count if first_train is None else min(first_train, count)]
+    kept = shuffled[: count if first_train is None else max(0, min(first_train, count))]
     return name_apart(
         _row(row, base, columns, split) for split, part in (("train", kept), ("test", shuffled[count:])) for row in part
     )
@@ -90,7 +91,7 @@ def read_light_my_cells(folder: str | Path, target: str = "Nucleus") -> list[Pai
     """Read study folders of Light My Cells: every plane of transmitted light with the one target of its field.
 
     Files are named ``Study_N/image_FIELD_BF_zK.ome.tiff`` (or PC, DIC) and ``image_FIELD_Nucleus.ome.tiff``. Studies
-    are the groups: none is in two splits.
+    are the groups, or fields where there are fewer than three studies: none is in two splits.
 
     Parameters
     ----------
@@ -113,6 +114,8 @@ def read_light_my_cells(folder: str | Path, target: str = "Nucleus") -> list[Pai
         file = image.with_name(f"image_{named[1]}_{target}.ome.tiff")
         if file.exists():
             pairs.append(Pair(stem(image), image, file, group=image.parent.name))
+    if len({pair.group for pair in pairs}) < 3:  # too few studies to split by: planes of a field stay together
+        pairs = [replace(pair, group=f"{pair.group}/{pair.target.name}") for pair in pairs]
     if not pairs:
         raise SpotlightError(f"{folder}: no field in Study_*/ has both transmitted light and {target}.")
     return split_by_group(name_apart(pairs))[0]
@@ -128,12 +131,23 @@ LAYOUTS: dict[str, Callable[..., list[Pair]]] = {
 
 def _table(path: str | Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(require_path(path, "Give the data set's CSV."))
+        rows = pd.read_csv(require_path(path, "Give the data set's CSV."), dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise SpotlightError(f"{path}: cannot be read as CSV ({error}).") from error
+    if rows.empty:
+        raise SpotlightError(f"{path}: has no rows. Give the data set's table.")
+    return rows
 
 
 def _row(row: dict[Any, Any], base: Path, columns: tuple[str, str, str, str], split: str) -> Pair:
+    for name in filter(None, columns):
+        if not row[name].strip():
+            raise SpotlightError(f"a row of the table has no {name}: {row}. Fill it in, or remove the row.")
     image, target, *channels = columns
-    which = [str(int(row[name])) if name else None for name in channels]
+    which = [_channel(row[name]) if name else None for name in channels]
     return Pair(stem(row[image]), base / row[image], base / row[target], None, None, split, which[0], which[1])
+
+
+def _channel(cell: str) -> str:
+    """A channel's index, which these tables give as a number, or its name."""
+    return f"#{int(float(cell))}" if re.fullmatch(r"[0-9]+(\.0+)?", cell.strip()) else cell.strip()

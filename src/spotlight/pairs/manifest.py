@@ -188,7 +188,24 @@ def read_manifest(path: str | Path) -> list[Pair]:
         raise SpotlightError(
             f"{path}, line {without[0]}: has no split, but other rows do. Give every row one, or none."
         )
+    _require_own_masks(path, pairs)
     return name_apart(pairs)
+
+
+def _require_own_masks(path: Path, pairs: Sequence[Pair]) -> None:
+    """One mask cannot serve several scenes or timepoints."""
+    for column in ("labels", "foreground"):
+        users: dict[Path, set[tuple[str | None, int | None]]] = {}
+        for pair in pairs:
+            mask = getattr(pair, column)
+            if mask is not None:
+                users.setdefault(mask, set()).add((pair.scene, pair.time))
+        for mask, uses in users.items():
+            if len(uses) > 1 and len(parts(mask)) == 1:
+                raise SpotlightError(
+                    f"{path}: {column}: {mask} holds one image, but rows of {len(uses)} scenes or timepoints name it. "
+                    "Give each its own."
+                )
 
 
 def _check_header(path: Path, header: list[str]) -> None:
@@ -291,7 +308,7 @@ def pairs_from_folder(folder: str | Path, input_channel: str | None, target_chan
             file,
             input_channel=input_channel,
             target_channel=target_channel,
-            scene=None if part.scene is None else str(part.scene),
+            scene=part.scene,
             time=part.time,
         )
         for file in files

@@ -1,6 +1,5 @@
 """`propose_pairs`: from a folder of files, which inputs and targets seem to belong together, and how to split them."""
 
-import fnmatch
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +10,8 @@ import pandas as pd
 
 from spotlight.errors import SpotlightError
 from spotlight.files import whole_file
-from spotlight.images import Part, is_image, parts, read
-from spotlight.pairs.manifest import COLUMNS, Pair
+from spotlight.images import Part, is_image, parts, stem
+from spotlight.pairs.manifest import COLUMNS, Pair, name_apart
 
 WORDS = {
     "input": "bf brightfield bright phase ph ph1 ph2 ph3 phc dic nomarski trans transmitted transmission tl tpmt esid "
@@ -23,7 +22,6 @@ WORDS = {
 }
 """Words in names of files, folders and channels, by what they mean."""
 ROLES = {word: role for role, words in WORDS.items() for word in words.split()}
-SHARES = {"test": 0.15, "val": 0.15}
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,8 @@ def propose_pairs(
     labels_pattern: str | None = None,
     input_channel: str | None = None,
     target_channel: str | None = None,
+    axes: str | None = None,
+    voxel_size: tuple[float, ...] | None = None,
 ) -> Proposal:
     """Look at a folder of images and propose pairs, groups and splits.
 
@@ -63,7 +63,9 @@ def propose_pairs(
     input_pattern, target_pattern, labels_pattern : str, optional
         For separate files: paths from the folder with one ``*`` each, for example ``"bf/*.tif"`` and ``"dna/*.tif"``.
     input_channel, target_channel : str, optional
-        For files with both channels: names or zero-based indices.
+        Names or zero-based indices, for files with several channels.
+    axes, voxel_size : optional
+        For files that do not state them; they become columns of the manifest.
 
     Raises
     ------
@@ -71,21 +73,30 @@ def propose_pairs(
         If no pairs can be told without guessing; says what was found and how to state it.
     """
     folder = Path(folder)
-    files = _images(folder)
-    if not files:
+    found = _images(folder)
+    if not found:
         raise SpotlightError(f"{folder}: holds no image files. Give the folder with your stacks.")
-    reasons = [f"{len(files)} image files were found."]
+    opened, unreadable = _opened(found, axes)
+    reasons = [f"{len(found)} image files were found."]
     patterns = {"input": input_pattern, "target": target_pattern, "labels": labels_pattern}
-    if input_pattern or target_pattern:
-        pairs = _by_pattern(folder, files, patterns)
-    elif _has_channels(files):
-        pairs, reason = _by_channel(folder, files, input_channel, target_channel)
+    if any(patterns.values()):
+        pairs = _by_pattern(folder, opened, patterns)
+        pairs = [replace(pair, input_channel=input_channel, target_channel=target_channel) for pair in pairs]
+    elif sum(parts[0].channels is not None for parts in opened.values()) > len(opened) / 2:
+        pairs, reason = _by_channel(opened, input_channel, target_channel)
         reasons.append(reason)
     else:
-        pairs, reason = _by_word(folder, files)
+        pairs, reason = _by_word(folder, opened)
+        pairs = [replace(pair, input_channel=input_channel, target_channel=target_channel) for pair in pairs]
         reasons.append(reason)
-    pairs = [replace(pair, group=_group(folder, pair)) for pair in pairs]
-    pairs, reason = split_by_group(pairs)
+    used = {file for pair in pairs for file in (pair.input, pair.target, pair.labels)}
+    left = [file for file in opened if file not in used]
+    if left:
+        names = ", ".join(file.relative_to(folder).as_posix() for file in left[:5])
+        reasons.append(f"{len(left)} files belong to no pair: {names}{', ...' if len(left) > 5 else ''}.")
+    reasons += [f"Cannot be read, and left out: {message}" for message in unreadable]
+    pairs = [replace(pair, group=_group(folder, pair), axes=axes, voxel_size=voxel_size) for pair in pairs]
+    pairs, reason = split_by_group(name_apart(pairs))
     return Proposal(pairs, [*reasons, f"{len(pairs)} pairs are proposed.", reason])
 
 
@@ -104,33 +115,43 @@ def _images(folder: Path) -> list[Path]:
     return found
 
 
-def _has_channels(files: Sequence[Path]) -> bool:
-    first = parts(files[0])[0]
-    return "C" in read(files[0], scene=first.scene).axes
+def _opened(files: Sequence[Path], axes: str | None) -> tuple[dict[Path, list[Part]], list[str]]:
+    """The images of every file that can be read, and what is wrong with the others."""
+    opened: dict[Path, list[Part]] = {}
+    wrong: list[str] = []
+    for file in files:
+        try:
+            listed = parts(file, axes=axes)
+        except SpotlightError as error:
+            wrong.append(str(error))
+        else:
+            opened |= {file: listed} if listed else {}
+    if not opened:
+        raise SpotlightError(wrong[0] if wrong else f"{files[0]}: holds no image that starts in it.")
+    return opened, wrong
 
 
 def _by_channel(
-    folder: Path, files: Sequence[Path], input_channel: str | None, target_channel: str | None
+    opened: dict[Path, list[Part]], input_channel: str | None, target_channel: str | None
 ) -> tuple[list[Pair], str]:
     """Pairs of two channels of one file."""
     pairs = []
     chosen: set[tuple[str, str]] = set()
-    for file in files:
-        for part in parts(file):
-            names = read(file, scene=part.scene).channels
-            channels = _channels(file, names, input_channel, target_channel)
-            chosen.add(channels)
-            pairs.append(_pair(part, file, file, channels))
-    listed = " or ".join(f"{a!r} and {b!r}" for a, b in sorted(chosen))
-    return pairs, f"Both channels are in one file: input and target are {listed}."
+    for file, listed in opened.items():
+        for part in listed:
+            if part.channels is not None:
+                channels = _channels(file, part.channels, input_channel, target_channel)
+                chosen.add(channels)
+                pairs.append(_pair(part, file, channels))
+    listed_channels = " or ".join(f"{a!r} and {b!r}" for a, b in sorted(chosen))
+    return pairs, f"Both channels are in one file: input and target are {listed_channels}."
 
 
 def _channels(
     file: Path, names: tuple[str, ...], input_channel: str | None, target_channel: str | None
 ) -> tuple[str, str]:
-    roles = [_roles(name) for name in names]
-    light = [name for name, role in zip(names, roles, strict=True) if "input" in role]
-    fluorescent = [name for name, role in zip(names, roles, strict=True) if "input" not in role]
+    light = [name for name in names if "input" in _roles(name)]
+    fluorescent = [name for name in names if "input" not in _roles(name)]
     if input_channel is None and len(light) == 1:
         input_channel = light[0]
     if target_channel is None and len(fluorescent) == 1 and light:
@@ -147,21 +168,28 @@ def _roles(text: str) -> set[str]:
     return {ROLES[word] for word in re.split(r"[^a-z0-9]+", text.lower()) if word in ROLES}
 
 
-def _by_word(folder: Path, files: Sequence[Path]) -> tuple[list[Pair], str]:
-    """Pairs of files whose paths differ in one word that tells the role."""
+def _role(path: str) -> tuple[str, str]:
+    """The role that words in a path tell, and the path without these words; the file's name outweighs folders."""
+    folders, _, name = path.lower().rpartition("/")
+    place = name if _roles(name) else folders
+    told = _roles(place)
+    # "nuclei_labels" is a file of labels: the most special word counts.
+    role = "labels" if "labels" in told else told.pop() if len(told) == 1 else ""
+    bare = re.sub(r"[a-z0-9]+", lambda word: "" if word[0] in ROLES else word[0], place)
+    bare = re.sub(r"[^a-z0-9/]+", " ", bare).strip()
+    return role, f"{folders}/{bare}" if place is name else f"{bare}/{name}"
+
+
+def _by_word(folder: Path, opened: dict[Path, list[Part]]) -> tuple[list[Pair], str]:
+    """Pairs of files whose paths differ in the words that tell the role."""
     rows: dict[str, dict[str, Path]] = {}
-    words: dict[str, set[str]] = {}
-    for file in files:
-        pieces = re.split(r"([^A-Za-z0-9]+)", file.relative_to(folder).as_posix())
-        places = [i for i, piece in enumerate(pieces) if piece.lower() in ROLES]
-        # "nuclei_labels" is a file of labels: the most special word counts.
-        found = {ROLES[pieces[i].lower()] for i in places}
-        role = "labels" if "labels" in found else found.pop() if len(found) == 1 else ""
+    words: set[str] = set()
+    for file in opened:
+        path = file.relative_to(folder).with_name(stem(file)).as_posix()
+        role, key = _role(path)
         if not role:
             continue
-        key = "".join("*" if i in places else piece for i, piece in enumerate(pieces))
-        key = re.sub(r"\*([^A-Za-z0-9/]*\*)+", "*", key)
-        words.setdefault(role, set()).update(pieces[i] for i in places)
+        words |= {word for word in re.split(r"[^a-z0-9]+", path.lower()) if ROLES.get(word) == role}
         row = rows.setdefault(key, {})
         if role in row:
             raise SpotlightError(
@@ -171,47 +199,55 @@ def _by_word(folder: Path, files: Sequence[Path]) -> tuple[list[Pair], str]:
         row[role] = file
     whole = [row for row in rows.values() if {"input", "target"} <= set(row)]
     if not whole:
-        names = ", ".join(file.relative_to(folder).as_posix() for file in files[:6])
+        names = ", ".join(file.relative_to(folder).as_posix() for file in list(opened)[:6])
         raise SpotlightError(
             f"{folder}: no pairs can be told from the names of the files ({names}...). State them with --input and "
             "--target, patterns such as 'bf/*.tif' in which * stands for what the names share."
         )
-    told = "; ".join(f"{role}: {', '.join(sorted(found))}" for role, found in sorted(words.items()))
-    pairs = [pair for row in whole for pair in _pairs_of_row(row)]
-    return pairs, f"Input and target are in separate files, told apart by words in their names ({told})."
+    pairs = [pair for row in whole for pair in _pairs_of_row(row, opened)]
+    return (
+        pairs,
+        f"Input and target are in separate files, told apart by words in their paths ({', '.join(sorted(words))}).",
+    )
 
 
-def _by_pattern(folder: Path, files: Sequence[Path], patterns: dict[str, str | None]) -> list[Pair]:
+def _by_pattern(folder: Path, opened: dict[Path, list[Part]], patterns: dict[str, str | None]) -> list[Pair]:
+    if patterns["input"] is None or patterns["target"] is None:
+        raise SpotlightError("--input and --target patterns go together; give both.")
     rows: dict[str, dict[str, Path]] = {}
     for role, pattern in patterns.items():
-        if pattern is None and role != "labels":
-            raise SpotlightError("--input and --target patterns go together; give both.")
         if pattern is None:
             continue
-        if pattern.count("*") != 1:
-            raise SpotlightError(f"a pattern needs one * for what the names share. Received: {pattern!r}.")
-        before, after = pattern.split("*")
-        for file in files:
-            name = file.relative_to(folder).as_posix()
-            if fnmatch.fnmatchcase(name, pattern):
-                rows.setdefault(name[len(before) : len(name) - len(after)], {})[role] = file
+        if pattern.count("*") != 1 or set("?[") & set(pattern):
+            raise SpotlightError(
+                f"a pattern needs one * for what the names share, and no ? or [. Received: {pattern!r}."
+            )
+        shape = re.compile("(.+)".join(re.escape(piece) for piece in pattern.split("*")))
+        for file in opened:
+            fit = shape.fullmatch(file.relative_to(folder).as_posix())
+            if fit:
+                rows.setdefault(fit[1], {})[role] = file
     whole = [row for row in rows.values() if {"input", "target"} <= set(row)]
     if not whole:
         raise SpotlightError(f"{folder}: no two files fit {patterns['input']!r} and {patterns['target']!r}.")
-    return [pair for row in whole for pair in _pairs_of_row(row)]
+    return [pair for row in whole for pair in _pairs_of_row(row, opened)]
 
 
-def _pairs_of_row(row: dict[str, Path]) -> list[Pair]:
+def _pairs_of_row(row: dict[str, Path], opened: dict[Path, list[Part]]) -> list[Pair]:
     return [
-        replace(_pair(part, row["input"], row["target"], (None, None)), labels=row.get("labels"))
-        for part in parts(row["input"])
+        replace(_pair(part, row["target"], (None, None)), labels=row.get("labels")) for part in opened[row["input"]]
     ]
 
 
-def _pair(part: Part, image: Path, target: Path, channels: tuple[str | None, str | None]) -> Pair:
-    scene = None if part.scene is None else str(part.scene)
+def _pair(part: Part, target: Path, channels: tuple[str | None, str | None]) -> Pair:
     return Pair(
-        part.name, image, target, input_channel=channels[0], target_channel=channels[1], scene=scene, time=part.time
+        part.name,
+        part.path,
+        target,
+        input_channel=channels[0],
+        target_channel=channels[1],
+        scene=part.scene,
+        time=part.time,
     )
 
 
@@ -225,31 +261,34 @@ def _group(folder: Path, pair: Pair) -> str:
 def split_by_group(pairs: Sequence[Pair], seed: int = 0) -> tuple[list[Pair], str]:
     """Put about 70 % of the groups into training and 15 % each into validation and test.
 
-    Pairs without a group, or of the only group, are split one by one. The same seed gives the same splits.
+    A pair without a group is a group of its own. Two groups become training and test. If there is just one, its pairs
+    are split, and the group is dropped, unless they are timepoints, which are too alike: these are all for training.
+    The same seed gives the same splits.
 
     Returns
     -------
     (list of Pair, str)
         The pairs with splits, and a sentence that says how.
     """
-    groups = sorted({pair.group for pair in pairs})
-    grouped = len(groups) >= 3 and all(groups)
-    units = groups if grouped else [pair.name for pair in pairs]
-    order = np.random.default_rng(seed).permutation(len(units))
-    split = dict.fromkeys(units, "train")
-    if len(units) >= 3:
-        counts = {name: max(1, round(share * len(units))) for name, share in SHARES.items()}
-        for place, number in enumerate(order):
-            if place < counts["test"]:
-                split[units[number]] = "test"
-            elif place < counts["test"] + counts["val"]:
-                split[units[number]] = "val"
-    done = [replace(pair, split=split[pair.group if grouped else pair.name]) for pair in pairs]
+    groups = {pair.group for pair in pairs if pair.group}
+    single = len(groups) == 1 and all(pair.group for pair in pairs)
+    if single and not any(pair.time is not None for pair in pairs):
+        pairs = [replace(pair, group="") for pair in pairs]
+        groups = set()
+    units = [pair.group or f"{number}" for number, pair in enumerate(pairs)]
+    names = sorted(set(units))
+    split = dict.fromkeys(names, "train")
+    order = [names[number] for number in np.random.default_rng(seed).permutation(len(names))]
+    count = max(1, round(0.15 * len(names))) if len(names) > 1 else 0
+    split |= dict.fromkeys(order[:count], "test")
+    if len(names) > 2:
+        split |= dict.fromkeys(order[count : 2 * count], "val")
+    done = [replace(pair, split=split[unit]) for pair, unit in zip(pairs, units, strict=True)]
     counted = ", ".join(f"{sum(p.split == name for p in done)} {name}" for name in ("train", "val", "test"))
-    if len(units) < 3:
-        return done, f"Fewer than three pairs: all are for training ({counted}). Split one by the region column."
-    by = f"by {len(groups)} groups, none of which is in two splits" if grouped else "pair by pair"
-    return done, f"They are split {by}: {counted}."
+    if len(names) == 1:
+        return done, f"All are for training ({counted}): they cannot be split without showing the test to the training."
+    how = f"by {len(groups)} groups, none of which is in two splits" if groups else "pair by pair"
+    return done, f"They are split {how}: {counted}."
 
 
 def write_manifest(pairs: Sequence[Pair], path: str | Path) -> Path:
@@ -259,11 +298,10 @@ def write_manifest(pairs: Sequence[Pair], path: str | Path) -> Path:
     for pair in pairs:
         row = {name: getattr(pair, name) for name in COLUMNS}
         for name in ("input", "target", "labels", "foreground"):
-            file = row[name]
-            if file is not None:
-                here = path.parent.resolve()
-                inside = file.resolve().is_relative_to(here)
-                row[name] = (file.resolve().relative_to(here) if inside else file.resolve()).as_posix()
+            if row[name] is not None:
+                # Links are kept: what they lead to may have a name without meaning.
+                file, here = row[name].absolute(), path.parent.absolute()
+                row[name] = (file.relative_to(here) if file.is_relative_to(here) else file).as_posix()
         if pair.voxel_size is not None:
             row["voxel_size"] = " ".join(map(str, pair.voxel_size))
         rows.append({name: "" if value is None else value for name, value in row.items()})

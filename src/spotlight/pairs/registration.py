@@ -36,7 +36,7 @@ def find_shift(image: NDArray[Any], target: NDArray[Any]) -> tuple[tuple[float, 
     ----------
     C. D. Kuglin, D. C. Hines, Proc. Int. Conf. on Cybernetics and Society, 163 (1975).
     """
-    step = -(-max(image.shape[-2:]) // MOST_PIXELS)
+    step = min(-(-max(image.shape[-2:]) // MOST_PIXELS), *image.shape[-2:])
     first, second = _windowed(_binned(_contrast(image), step)), _windowed(_binned(_glow(target), step))
     spectrum = fft.rfft2(second) * np.conj(fft.rfft2(first))
     spectrum /= np.abs(spectrum) ** WHITENING + 1e-9
