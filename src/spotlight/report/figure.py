@@ -10,11 +10,13 @@ from skimage.segmentation import find_boundaries
 
 from spotlight.files import whole_file
 from spotlight.images import read
-from spotlight.report.pictures import TARGET, TRUTH_COLOR, display_range, method_colors
+from spotlight.report.pictures import TARGET, TRUTH_COLOR, WIDEST, display_range, method_colors
 
 
 def write_figure(folder: Path, name: str, methods: list[str], scores: pd.DataFrame) -> Path:
     """Draw input, target and stains of one stack with the outlines of their nuclei, in the plane and in depth.
+
+    Of a larger stack the middle is shown.
 
     Parameters
     ----------
@@ -33,13 +35,14 @@ def write_figure(folder: Path, name: str, methods: list[str], scores: pd.DataFra
     views = {"input": image, TARGET: target, **stains}
     volume = target.axes == "ZYX"
     plane, row = (int(np.argmax(target.data.mean((1, 2)))), target.shape[1] // 2) if volume else (0, 0)
-    depth = target.shape[0] / target.shape[1] if volume else 0.0
-    if volume and target.voxel_size is not None:
-        depth *= target.voxel_size[0] / target.voxel_size[1]
-    canvas = Figure(figsize=(3.1 * len(views), 3.1 * (1 + depth) + 0.5), layout="constrained")
-    panels = canvas.subplots(
-        2 if volume else 1, len(views), squeeze=False, height_ratios=[1, depth] if volume else None
-    )
+    middle = tuple(slice((n - min(n, WIDEST)) // 2, (n + min(n, WIDEST)) // 2) for n in target.shape[-2:])
+    height, width = (s.stop - s.start for s in middle)
+    size = target.voxel_size or (1.0,) * len(target.axes)
+    ratios = [height * size[-2] / (width * size[-1])]
+    if volume:
+        ratios.append(target.shape[0] * size[0] / (width * size[-1]))
+    canvas = Figure(figsize=(3.1 * len(views), 3.1 * sum(ratios) + 0.5), layout="constrained")
+    panels = canvas.subplots(len(ratios), len(views), squeeze=False, height_ratios=ratios)
     window = display_range(target.data)
     means = scores.groupby("method").mean(numeric_only=True)
     for column, (view, stack) in enumerate(views.items()):
@@ -47,7 +50,7 @@ def write_figure(folder: Path, name: str, methods: list[str], scores: pd.DataFra
         labels = None
         if view != "input":
             labels = read(folder / "labels" / ("truth" if view == TARGET else view) / f"{name}.ome.tif").data
-        cuts: list[tuple[int | slice, ...]] = [(plane,), (slice(None), row)] if volume else [(slice(None),)]
+        cuts: list[tuple[int | slice, ...]] = [(plane, *middle), (slice(None), row, middle[1])] if volume else [middle]
         for panel, cut in zip(panels[:, column], cuts, strict=True):
             panel.imshow(stack.data[cut], cmap="gray", vmin=low, vmax=high, aspect="auto", interpolation="nearest")
             if labels is not None:
