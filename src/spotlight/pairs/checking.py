@@ -31,10 +31,12 @@ class CheckSettings(Settings):
     """From when on a finding is reported."""
 
     foreground: ForegroundSettings = Field(ForegroundSettings(median_px=3, gaussian_px=0), description="Its threshold.")
-    shift_px: float = Field(3.0, gt=0, description="Lateral shift between input and target; warning.")
+    shift_px: float = Field(
+        3.0, gt=0, description="Lateral shift between input and target, beyond its uncertainty; warning."
+    )
     large_shift_px: float = Field(20.0, gt=0, description="The same; error.")
     shift_confidence: float = Field(
-        1.85, gt=0, description="Peak of the correlation over that of noise from which a shift is believed."
+        1.7, gt=0, description="Peak of the correlation over that of noise from which a shift is believed."
     )
     focus_um: float = Field(1.5, gt=0, description="Deviation of the focus in Z from that of the other pairs.")
     saturated: float = Field(0.005, gt=0, description="Share of voxels at the greatest value that the type can hold.")
@@ -191,7 +193,7 @@ def check_pair(pair: Pair, settings: CheckSettings) -> PairReport:
     except SpotlightError as error:
         finding = Finding(pair.name, "error", "unusable", str(error), "Correct it, or leave the pair out.")
         return PairReport(figures, [finding], "", None, {})
-    shift, confidence = find_shift(image.data, target.data)
+    shift = find_shift(image.data, target.data)
     inside = target.data >= foreground.threshold if mask is None else mask
     figures |= {
         "axes": target.axes,
@@ -199,9 +201,10 @@ def check_pair(pair: Pair, settings: CheckSettings) -> PairReport:
         "voxel_size": " x ".join(f"{v:.4g}" for v in target.voxel_size or ()),
         "foreground_fraction": foreground.fraction,
         "threshold": foreground.threshold,
-        "shift_y_px": shift[0],
-        "shift_x_px": shift[1],
-        "shift_confidence": confidence,
+        "shift_y_px": shift.y,
+        "shift_x_px": shift.x,
+        "shift_uncertainty_px": shift.uncertainty,
+        "shift_confidence": shift.confidence,
     }
     for name, stack in (("input", image), ("target", target)):
         figures |= {
@@ -231,9 +234,10 @@ def _of_figures(pair: Pair, figures: dict[str, Any], settings: CheckSettings) ->
         found.append(Finding(pair.name, severity, subject, text, remedy))
 
     y, x = figures["shift_y_px"], figures["shift_x_px"]
-    if figures["shift_confidence"] >= settings.shift_confidence and np.hypot(y, x) > settings.shift_px:
+    beyond = np.hypot(y, x) - figures["shift_uncertainty_px"]
+    if figures["shift_confidence"] >= settings.shift_confidence and beyond > settings.shift_px:
         say(
-            "error" if np.hypot(y, x) > settings.large_shift_px else "warning",
+            "error" if beyond > settings.large_shift_px else "warning",
             "registration",
             f"the target lies {y:+.1f} pixels in Y and {x:+.1f} in X from the input.",
             "Register the channels (chromatic shift, a stage that moved), or check that the files belong together.",

@@ -82,7 +82,7 @@ def propose_pairs(
     if any(patterns.values()):
         pairs = _by_pattern(folder, opened, patterns)
         pairs = [replace(pair, input_channel=input_channel, target_channel=target_channel) for pair in pairs]
-    elif sum(parts[0].channels is not None for parts in opened.values()) > len(opened) / 2:
+    elif sum(parts[0].channels is not None for parts in opened.values()) >= len(opened) / 2:
         pairs, reason = _by_channel(opened, input_channel, target_channel)
         reasons.append(reason)
     else:

@@ -22,6 +22,7 @@ COLUMNS = {
     "foreground_fraction": "foreground",
     "shift_y_px": "shift Y (px)",
     "shift_x_px": "shift X (px)",
+    "shift_uncertainty_px": "uncertainty (px)",
     "shift_confidence": "shift confidence",
     "focus_offset_um": "focus offset (µm)",
     "input_mean": "mean of input",
