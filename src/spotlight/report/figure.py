@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
 from spotlight.files import whole_file
@@ -16,7 +17,7 @@ from spotlight.report.pictures import TARGET, TRUTH_COLOR, WIDEST, display_range
 def write_figure(folder: Path, name: str, methods: list[str], scores: pd.DataFrame) -> Path:
     """Draw input, target and stains of one stack with the outlines of their nuclei, in the plane and in depth.
 
-    Of a larger stack the middle is shown.
+    Of a larger stack the part with most nuclei is shown.
 
     Parameters
     ----------
@@ -34,23 +35,24 @@ def write_figure(folder: Path, name: str, methods: list[str], scores: pd.DataFra
     stains = {m: read(folder / "stains" / m / f"{name}.ome.tif") for m in methods if m != TARGET}
     views = {"input": image, TARGET: target, **stains}
     volume = target.axes == "ZYX"
-    plane, row = (int(np.argmax(target.data.mean((1, 2)))), target.shape[1] // 2) if volume else (0, 0)
-    middle = tuple(slice((n - min(n, WIDEST)) // 2, (n + min(n, WIDEST)) // 2) for n in target.shape[-2:])
-    height, width = (s.stop - s.start for s in middle)
+    plane = int(np.argmax(target.data.mean((1, 2)))) if volume else 0
+    window = _fullest_window(read(folder / "labels" / "truth" / f"{name}.ome.tif").data)
+    height, width = (s.stop - s.start for s in window)
+    row = (window[0].start + window[0].stop) // 2
     size = target.voxel_size or (1.0,) * len(target.axes)
     ratios = [height * size[-2] / (width * size[-1])]
     if volume:
         ratios.append(target.shape[0] * size[0] / (width * size[-1]))
     canvas = Figure(figsize=(3.1 * len(views), 3.1 * sum(ratios) + 0.5), layout="constrained")
     panels = canvas.subplots(len(ratios), len(views), squeeze=False, height_ratios=ratios)
-    window = display_range(target.data)
+    shades = display_range(target.data)
     means = scores.groupby("method").mean(numeric_only=True)
     for column, (view, stack) in enumerate(views.items()):
-        low, high = display_range(stack.data) if view == "input" else window
+        low, high = display_range(stack.data) if view == "input" else shades
         labels = None
         if view != "input":
             labels = read(folder / "labels" / ("truth" if view == TARGET else view) / f"{name}.ome.tif").data
-        cuts: list[tuple[int | slice, ...]] = [(plane, *middle), (slice(None), row, middle[1])] if volume else [middle]
+        cuts: list[tuple[int | slice, ...]] = [(plane, *window), (slice(None), row, window[1])] if volume else [window]
         for panel, cut in zip(panels[:, column], cuts, strict=True):
             panel.imshow(stack.data[cut], cmap="gray", vmin=low, vmax=high, aspect="auto", interpolation="nearest")
             if labels is not None:
@@ -60,6 +62,17 @@ def write_figure(folder: Path, name: str, methods: list[str], scores: pd.DataFra
     with whole_file(folder / "figure.png") as temporary:
         canvas.savefig(temporary, format="png", dpi=100)
     return folder / "figure.png"
+
+
+def _fullest_window(labels: NDArray[np.integer]) -> tuple[slice, slice]:
+    """The window of at most `WIDEST` pixels along Y and X that holds most of the labelled pixels."""
+    flat = (labels.reshape(-1, *labels.shape[-2:]) > 0).any(0)
+    size = tuple(min(n, WIDEST) for n in flat.shape)
+    # The filter gives the window that begins at a pixel.
+    held = ndimage.uniform_filter(flat.astype(np.float32), size, mode="constant", origin=[-(n // 2) for n in size])
+    place = np.unravel_index(int(np.argmax(held)), held.shape)
+    start = [min(int(p), n - s) for p, n, s in zip(place, flat.shape, size, strict=True)]
+    return slice(start[0], start[0] + size[0]), slice(start[1], start[1] + size[1])
 
 
 def _title(view: str, means: pd.DataFrame) -> str:
