@@ -12,7 +12,8 @@ from spotlight import SpotlightError, init, train
 from spotlight.images import Stack
 from spotlight.pairs import Pair, read_manifest
 from spotlight.pairs.proposal import propose_pairs, split_by_group, write_manifest
-from spotlight.plan import Fingerprint, commented_yaml, plan_experiment
+from spotlight.plan import Fingerprint, plan_experiment
+from spotlight.settings import commented_yaml
 from spotlight.training import Experiment, protocol
 
 

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
-from pydantic import BaseModel
 
 from spotlight.errors import SpotlightError
 from spotlight.files import write_text
@@ -16,6 +14,7 @@ from spotlight.foreground import find_foreground
 from spotlight.images import Stack
 from spotlight.pairs import Pair
 from spotlight.pairs.proposal import propose_pairs, write_manifest
+from spotlight.settings import commented_yaml
 from spotlight.training.settings import Experiment, protocol
 
 MANIFEST = "manifest.csv"
@@ -177,19 +176,3 @@ def _half_of_memory() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (AttributeError, ValueError):  # not a Unix
         return 4 * 2**30
-
-
-def commented_yaml(settings: BaseModel, indent: str = "") -> str:
-    """Write settings as YAML with every field's description above it."""
-    lines = []
-    for name, field in type(settings).model_fields.items():
-        value = getattr(settings, name)
-        if field.description:
-            lines.append(f"{indent}# {field.description}\n")
-        if isinstance(value, BaseModel):
-            lines.append(f"{indent}{name}:\n{commented_yaml(value, indent + '  ')}")
-        else:
-            plain = settings.model_dump(mode="json", include={name})
-            text = yaml.safe_dump(plain, allow_unicode=True, width=1000)
-            lines.append("".join(f"{indent}{line}\n" for line in text.splitlines()))
-    return "".join(lines)

@@ -46,6 +46,22 @@ class Settings(BaseModel):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def commented_yaml(settings: BaseModel, indent: str = "") -> str:
+    """Write settings as YAML with every field's description above it."""
+    lines = []
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if field.description:
+            lines.append(f"{indent}# {field.description}\n")
+        if isinstance(value, BaseModel):
+            lines.append(f"{indent}{name}:\n{commented_yaml(value, indent + '  ')}")
+        else:
+            plain = settings.model_dump(mode="json", include={name})
+            text = yaml.safe_dump(plain, allow_unicode=True, width=1000)
+            lines.append("".join(f"{indent}{line}\n" for line in text.splitlines()))
+    return "".join(lines)
+
+
 def load_yaml(path: str | Path) -> Any:
     """Read a YAML file of plain values.
 

@@ -1,0 +1,53 @@
+"""The command line: each command calls one public function. Nothing heavy is imported before a command runs."""
+
+import logging
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from spotlight.cli import data, models
+from spotlight.cli.app import app
+from spotlight.errors import SpotlightError
+from spotlight.version import __version__
+
+__all__ = ["app", "data", "main", "models"]
+
+LESS_MEMORY = "Train with a smaller --batch-size, or predict with smaller tiles."
+
+
+def main() -> None:
+    """Run the command line; errors of ours end with status 2 and no traceback."""
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("spotlight").setLevel(logging.INFO)
+    try:
+        app()
+    except SpotlightError as error:
+        _fail(str(error))
+    except MemoryError as error:
+        _fail(f"the machine's memory does not suffice ({error}). {LESS_MEMORY}")
+    except RuntimeError as error:
+        # torch has no error of its own for a processor's memory, and importing it to name the GPU's takes seconds.
+        if "not enough memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        _fail(f"the memory does not suffice ({str(error).splitlines()[0]}). {LESS_MEMORY}")
+
+
+def _fail(message: str) -> NoReturn:
+    typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
+    sys.exit(2)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Take options that stand before the command."""

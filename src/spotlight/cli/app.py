@@ -1,0 +1,105 @@
+"""The Typer application, the options that several commands share, and progress."""
+
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+app = typer.Typer(
+    name="spotlight",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Virtual staining in 3D: train on pairs of transmitted-light and fluorescence stacks, stain new ones, "
+    "find and measure their nuclei, and judge the result.",
+)
+
+Pairs = Annotated[Path, typer.Argument(help="CSV manifest, or a folder of two-channel stacks.")]
+To = Annotated[Path, typer.Option("--to", "-o", help="Where to write.")]
+InputChannel = Annotated[str | None, typer.Option(help="For a folder: name or index of the transmitted-light channel.")]
+TargetChannel = Annotated[str | None, typer.Option(help="For a folder: name or index of the fluorescence channel.")]
+Channel = Annotated[str | None, typer.Option(help="Name or zero-based index of the channel to use.")]
+Scene = Annotated[
+    str | None, typer.Option(help="Name or index of the image, for files that hold several, e.g. B/03/0; else all.")
+]
+Time = Annotated[int | None, typer.Option(min=0, help="Zero-based timepoint, for files that hold several; else all.")]
+Form = Annotated[Literal["ome.tif", "ome.zarr"], typer.Option("--format", help="File format of the results.")]
+Kind = Literal["float32", "uint16", "uint8"]
+Axes = Annotated[str | None, typer.Option(help="Axes as stored, for files that do not state them, e.g. ZYX.")]
+VoxelSize = Annotated[
+    str | None, typer.Option(help="Voxel edges in µm for files that do not state them, e.g. '0.29 0.108 0.108'.")
+]
+
+SHOWN = ("loss", "masked_mse", "dice", "validation_loss", "validation_foreground_pearson")
+"""Figures that are shown beside the progress."""
+
+
+class Reporter:
+    """Shows progress: a bar on a terminal, a line every few seconds elsewhere.
+
+    Parameters
+    ----------
+    resumable : bool
+        Whether the command goes on where it was when it is given again.
+    """
+
+    def __init__(self, resumable: bool = False) -> None:
+        self.resumable = resumable
+        self.bar: Bar | None = None
+        self.task: TaskID | None = None
+        self.work = ""
+        self.first = 0
+        self.started = self.spoke = 0.0
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[figures]}"),
+                console=Console(stderr=True),
+            )
+
+    def __enter__(self) -> Self:
+        if self.bar is not None:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+        if kind is KeyboardInterrupt:
+            typer.echo("stopped; the same command goes on from here" if self.resumable else "stopped", err=True)
+
+    def __call__(self, work: str, done: int, total: int, figures: dict[str, float]) -> None:
+        """Take note of how far a piece of work is."""
+        now = time.monotonic()
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items() if name in SHOWN)
+        new = work != self.work
+        if new:
+            self.work, self.first, self.started, self.spoke = work, done, now, 0.0
+        if self.bar is not None:
+            if new or self.task is None:
+                self.task = self.bar.add_task(work, total=total, figures="")
+            self.bar.update(self.task, completed=done, total=total, figures=shown)
+        elif new or done == total or now - self.spoke >= 5:
+            self.spoke = now
+            rate = (now - self.started) / (done - self.first) if done > self.first else None
+            left = f"{rate * (total - done):.0f} s left" if rate is not None else ""
+            typer.echo(f"{work}  {done}/{total}  {left}  {shown}".rstrip(), err=True)
+
+    def tiles(self, work: str) -> Any:
+        """Give a callback of (done, total) for a piece of work."""
+        return lambda done, total: self(work, done, total, {})

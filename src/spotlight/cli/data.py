@@ -1,0 +1,177 @@
+"""The demo, and commands before training: simulated and public data, proposals, checks, and what files hold."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from spotlight.cli.app import Axes, InputChannel, Pairs, Reporter, TargetChannel, To, VoxelSize, app
+from spotlight.errors import SpotlightError
+
+
+@app.command()
+def demo(
+    to: To = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the simulated cells and of the training.")] = 0,
+) -> None:
+    """Simulate cells, train F-net and Spotlight on them, compare both with the exact truth, and write a page."""
+    from spotlight.demo import demo as run
+
+    with Reporter(resumable=True) as report:
+        page, table = run(to, seed, report, workers=os.cpu_count() or 1)
+    typer.echo(f"\n{table}\n\nThe page with pictures and curves: {page}")
+
+
+@app.command()
+def simulate(
+    to: To,
+    train: Annotated[int, typer.Option(help="Fields for training.")] = 6,
+    val: Annotated[int, typer.Option(help="Fields for validation.")] = 1,
+    test: Annotated[int, typer.Option(help="Fields for testing.")] = 2,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same fields.")] = 0,
+    settings: Annotated[Path | None, typer.Option(help="YAML file of simulation settings.")] = None,
+) -> None:
+    """Simulate pairs of brightfield and fluorescence stacks with exact labels, as OME-TIFFs with a manifest."""
+    from spotlight.simulation import SimulationSettings, simulate_pairs
+
+    chosen = SimulationSettings.from_yaml(settings) if settings else SimulationSettings()
+    with Reporter(resumable=True) as report:
+        counts = {"train": train, "val": val, "test": test}
+        manifest = simulate_pairs(to, counts, chosen, seed, os.cpu_count() or 1, report.tiles("simulating"))
+    typer.echo(manifest)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder with the images, in subfolders or not.")],
+    to: Annotated[Path | None, typer.Option("--to", "-o", help="Where to write; else into the folder.")] = None,
+    input_pattern: Annotated[str | None, typer.Option("--input", help="Inputs, e.g. 'bf/*.tif': * is shared.")] = None,
+    target_pattern: Annotated[str | None, typer.Option("--target", help="Targets, e.g. 'dna/*.tif'.")] = None,
+    labels_pattern: Annotated[str | None, typer.Option("--labels", help="Instance labels, likewise.")] = None,
+    input_channel: Annotated[str | None, typer.Option(help="For files with both: the transmitted light.")] = None,
+    target_channel: Annotated[str | None, typer.Option(help="For files with both: the fluorescence.")] = None,
+    axes: Axes = None,
+    voxel_size: VoxelSize = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a manifest and an experiment that are there.")] = False,
+) -> None:
+    """Look at a folder of images: propose pairs and splits, and plan the training, with reasons."""
+    from spotlight.pairs.manifest import parse_voxel_size
+    from spotlight.plan import init as run
+
+    with Reporter() as report:
+        plan = run(
+            folder,
+            to,
+            overwrite=overwrite,
+            progress=report,
+            input_pattern=input_pattern,
+            target_pattern=target_pattern,
+            labels_pattern=labels_pattern,
+            axes=axes,
+            voxel_size=parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None,
+            input_channel=input_channel,
+            target_channel=target_channel,
+        )
+    for reason in plan.reasons:
+        typer.echo(reason)
+    typer.echo(f"\nLook at {plan.manifest} and {plan.experiment}. Then:")
+    typer.echo(f"  spotlight check {plan.manifest}")
+    typer.echo(f"  spotlight train {plan.manifest} --settings {plan.experiment} --to model")
+
+
+@app.command()
+def import_pairs(
+    layout: Annotated[
+        Literal["label-free", "integrated-cell", "light-my-cells"], typer.Argument(help="The public data set.")
+    ],
+    source: Annotated[Path, typer.Argument(help="Its table, or for light-my-cells the folder of the studies.")],
+    to: Annotated[Path, typer.Option("--to", "-o", help="Manifest to write.")] = Path("manifest.csv"),
+    root: Annotated[Path | None, typer.Option(help="Where the table's paths start; else its folder.")] = None,
+    first_train: Annotated[
+        int | None, typer.Option(min=1, help="label-free: only so many training rows; the publication used 30.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="light-my-cells: the fluorescence; Nucleus unless said.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a manifest that is there.")] = False,
+) -> None:
+    """Write the manifest of a public data set, from its own table or folders."""
+    from spotlight.pairs.importers import LAYOUTS
+    from spotlight.pairs.proposal import write_manifest
+
+    if to.exists() and (not overwrite or to.resolve() == source.resolve()):
+        raise SpotlightError(f"{to}: is there already. Choose another name with --to, or say --overwrite.")
+    given = {"root": root, "first_train": first_train, "target": target}
+    facts = {name: value for name, value in given.items() if value is not None}
+    fitting = {"label-free": {"root", "first_train"}, "integrated-cell": {"root"}, "light-my-cells": {"target"}}
+    if not set(facts) <= fitting[layout]:
+        unfit = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(set(facts) - fitting[layout]))
+        raise SpotlightError(f"{unfit} means nothing for {layout}. Leave it out.")
+    pairs = LAYOUTS[layout](source, **facts)
+    absent = sorted({str(f) for pair in pairs for f in (pair.input, pair.target) if not f.exists()})
+    typer.echo(f"{write_manifest(pairs, to)}: {len(pairs)} pairs")
+    if absent:
+        typer.echo(f"{len(absent)} of their files are not there yet, the first: {absent[0]}", err=True)
+
+
+@app.command()
+def check(
+    pairs: Pairs,
+    to: To = Path("check"),
+    settings: Annotated[Path | None, typer.Option(help="YAML file of the limits.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; else one per core.")] = None,
+    input_channel: InputChannel = None,
+    target_channel: TargetChannel = None,
+) -> None:
+    """Look for what would spoil training: a table, a page with pictures, and exit status 1 if there is any."""
+    from spotlight.pairs import CheckSettings
+    from spotlight.pairs import check as run
+    from spotlight.report import write_check_page
+
+    chosen = CheckSettings.from_yaml(settings) if settings else CheckSettings()
+    with Reporter() as report:
+        result = run(
+            pairs,
+            to,
+            chosen,
+            input_channel=input_channel,
+            target_channel=target_channel,
+            workers=workers or os.cpu_count() or 1,
+            progress=report,
+        )
+    for finding in result.findings.to_dict("records"):
+        typer.echo(f"{finding['severity']}: {finding['pair']}: {finding['subject']}: {finding['found']}")
+    typer.echo(f"{len(result.pairs)} pairs; the page with pictures: {write_check_page(result, to)}")
+    if result.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def info(images: Annotated[list[Path], typer.Argument(help="Image files.")]) -> None:
+    """Say what files state: images, axes as stored, sizes, channels and voxel sizes. Reads no pixel values."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from spotlight.images import scenes
+
+    titles = ("image", "axes", "size", "type", "voxel size in µm", "channels")
+    for image in images:
+        table = Table(*titles, title=escape(str(image)), title_justify="left")
+        for number, scene in enumerate(scenes(image)):
+            facts = scene.load()
+            size = ", ".join(f"{axis} {length:.4g}" for axis, length in facts.voxel_size.items()) or "not stated"
+            unit = f" (stated in {facts.unit})" if facts.voxel_size and facts.unit != "µm" else ""
+            channels = ", ".join(f"{n}: {name}" for n, name in enumerate(facts.channels)) or "not named"
+            axes = facts.axes if set(facts.axes) <= set("TCZYX") else f"not stated ({facts.axes})"
+            shape = " x ".join(map(str, facts.array.shape))
+            kind = str(facts.array.dtype)
+            table.add_row(escape(f"{number}: {scene.name}"), axes, shape, kind, size + unit, escape(channels))
+        Console(soft_wrap=True).print(table)
+
+
+@app.command()
+def clear_cache(folder: Annotated[Path, typer.Argument(help="Cache of prepared pairs.")]) -> None:
+    """Remove what `train --cache` prepared, and nothing else."""
+    from spotlight.pairs import clear_cache as run
+
+    typer.echo(f"{run(folder)} prepared pairs removed from {folder}")

@@ -1,0 +1,216 @@
+"""Commands of models: train, stain, segment, evaluate."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spotlight.cli.app import (
+    Axes,
+    Channel,
+    Form,
+    InputChannel,
+    Kind,
+    Pairs,
+    Reporter,
+    Scene,
+    TargetChannel,
+    Time,
+    To,
+    VoxelSize,
+    app,
+)
+from spotlight.errors import SpotlightError
+
+if TYPE_CHECKING:
+    from spotlight.images import Part
+
+
+@app.command()
+def train(
+    pairs: Pairs,
+    to: To,
+    protocol: Annotated[str, typer.Option(help="spotlight, fnet, spotlight-2025 or fnet-2018.")] = "spotlight",
+    settings: Annotated[
+        Path | None, typer.Option(help="YAML file of experiment settings, instead of a protocol.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps, instead of the protocol's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Patches per step, instead of the protocol's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of initial weights and patches.")] = None,
+    grid: Annotated[str | None, typer.Option(help="Voxel edge in µm to resample to, or 'native'.")] = None,
+    input_channel: InputChannel = None,
+    target_channel: TargetChannel = None,
+    overwrite: Annotated[bool, typer.Option(help="Start over, whatever the folder holds.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="Folder for prepared pairs, for data larger than memory.")] = None,
+) -> None:
+    """Train a model on pairs of stacks. Interrupted, the same command goes on where it was."""
+    from spotlight.training import Experiment
+    from spotlight.training import protocol as named
+    from spotlight.training import train as run
+
+    values = (Experiment.from_yaml(settings) if settings else named(protocol)).model_dump()
+    if batch_size is not None:
+        values["training"]["batch_size"] = batch_size
+    if grid is not None:
+        values["preparation"]["grid"] = grid
+    experiment = Experiment.parse(values, "command line")
+    with Reporter(resumable=True) as report:
+        folder = run(
+            pairs,
+            to,
+            experiment,
+            steps=steps,
+            seed=seed,
+            input_channel=input_channel,
+            target_channel=target_channel,
+            overwrite=overwrite,
+            cache=cache,
+            progress=report,
+        )
+    typer.echo(f"model: {folder}")
+
+
+@app.command("settings")
+def show_settings(
+    protocol: Annotated[str, typer.Argument(help="spotlight, fnet, spotlight-2025 or fnet-2018.")] = "spotlight",
+) -> None:
+    """Print a protocol's settings as YAML, to edit and give to `spotlight train --settings`."""
+    from spotlight.settings import commented_yaml
+    from spotlight.training import protocol as named
+
+    typer.echo(commented_yaml(named(protocol)))
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    images: Annotated[list[Path], typer.Argument(help="Transmitted-light stacks to stain.")],
+    to: To,
+    channel: Channel = None,
+    scene: Scene = None,
+    time: Time = None,
+    axes: Axes = None,
+    voxel_size: VoxelSize = None,
+    normalised: Annotated[bool, typer.Option(help="Write the network's own units instead of intensities.")] = False,
+    flatten: Annotated[
+        bool | None, typer.Option(help="Make everything below the foreground threshold plain background.")
+    ] = None,
+    any_voxel_size: Annotated[bool, typer.Option(help="Accept voxels unlike those of the training stacks.")] = False,
+    form: Form = "ome.tif",
+    dtype: Annotated[
+        Kind, typer.Option(help="Type of the stain's values; whole numbers are rounded and clipped.")
+    ] = "float32",
+) -> None:
+    """Stain stacks. Each stain is named after its input, in the folder given by --to."""
+    from spotlight.images import read
+    from spotlight.pairs.manifest import parse_voxel_size
+    from spotlight.prediction import load_model
+
+    loaded = load_model(model)
+    size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
+    listed = _parts(images, scene, time, axes)
+    with Reporter() as report:
+        for name, part in listed.items():
+            stain = loaded.predict(
+                read(part.path, scene=part.scene, time=part.time, axes=axes, voxel_size=size),
+                channel=channel,
+                normalised=normalised,
+                flatten=flatten,
+                any_voxel_size=any_voxel_size,
+                progress=report.tiles(f"staining {name}"),
+            )
+            typer.echo(stain.save(to / f"{name}-stain.{form}", dtype))
+
+
+@app.command()
+def segment(
+    images: Annotated[list[Path], typer.Argument(help="Fluorescence stacks or stains.")],
+    to: To,
+    channel: Channel = None,
+    scene: Scene = None,
+    time: Time = None,
+    axes: Axes = None,
+    voxel_size: VoxelSize = None,
+    settings: Annotated[Path | None, typer.Option(help="YAML file of segmentation settings.")] = None,
+    form: Form = "ome.tif",
+) -> None:
+    """Find nuclei. Labels and measurements (CSV, one row a nucleus) go to the folder given by --to."""
+    from spotlight.files import whole_file
+    from spotlight.images import read
+    from spotlight.pairs.manifest import parse_voxel_size
+    from spotlight.profiles import measure
+    from spotlight.segmentation import SegmentationSettings
+    from spotlight.segmentation import segment as run
+
+    chosen = SegmentationSettings.from_yaml(settings) if settings else SegmentationSettings()
+    size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
+    for name, part in _parts(images, scene, time, axes).items():
+        stack = read(part.path, scene=part.scene, time=part.time, axes=axes, voxel_size=size).channel(channel)
+        labels = run(stack, chosen)
+        typer.echo(labels.save(to / f"{name}-labels.{form}"))
+        table = to / f"{name}-nuclei.csv"
+        with whole_file(table) as temporary:
+            measure(labels, stack).to_csv(temporary, index=False, float_format="%.6g")
+        typer.echo(table)
+
+
+def _parts(images: list[Path], scene: str | None, time: int | None, axes: str | None) -> "dict[str, Part]":
+    """Every scene and timepoint that is asked for, by the name of its results; an error if two have one name."""
+    from spotlight.images import parts
+
+    listed: dict[str, Part] = {}
+    for image in images:
+        for part in parts(image, scene, time, axes):
+            if part.name in listed:
+                raise SpotlightError(
+                    f"{image}: its result would overwrite that of {listed[part.name].path}, since both are named "
+                    f"{part.name}. Rename one."
+                )
+            listed[part.name] = part
+    return listed
+
+
+@app.command()
+def evaluate(
+    pairs: Pairs,
+    model: Annotated[list[Path], typer.Option("--model", "-m", help="Model folder; repeat for several.")],
+    to: To,
+    split: Annotated[str | None, typer.Option(help="Rows of the manifest to evaluate: test unless said.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="YAML file of evaluation settings.")] = None,
+    input_channel: InputChannel = None,
+    target_channel: TargetChannel = None,
+) -> None:
+    """Judge models on pairs they have not seen: tables, stains, labels and a page with pictures."""
+    from spotlight.evaluation import EvaluationSettings
+    from spotlight.evaluation import evaluate as run
+    from spotlight.report import write_report
+    from spotlight.report.text import score_text
+
+    chosen = EvaluationSettings.from_yaml(settings) if settings else EvaluationSettings()
+    values = chosen.model_dump() | ({} if split is None else {"split": split})
+    named = {folder.resolve().name: folder for folder in model}
+    if len(named) < len(model):
+        raise SpotlightError("the model folders must have different names; rename one.")
+    with Reporter() as report:
+        evaluation = run(
+            named,
+            pairs,
+            to,
+            EvaluationSettings.parse(values, "command line"),
+            input_channel=input_channel,
+            target_channel=target_channel,
+            progress=report,
+        )
+        page = write_report(to)
+    typer.echo(f"\n{score_text(evaluation.scores)}\n\nThe page with pictures and curves: {page}")
+
+
+@app.command("import-fnet")
+def import_fnet(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of the original F-net code (model.p).")],
+    to: To,
+) -> None:
+    """Turn a checkpoint of the original F-net implementation into a model folder."""
+    from spotlight.import_fnet import import_fnet as run
+
+    typer.echo(run(checkpoint, to))
