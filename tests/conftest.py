@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from spotlight.foreground import ForegroundSettings
@@ -10,6 +11,12 @@ from spotlight.pairs import PreparationSettings
 from spotlight.simulation import SimulationSettings, simulate_pairs
 from spotlight.simulation.optics import BrightfieldSettings
 from spotlight.training import Experiment, TrainingSettings, train
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile(
+    "spotlight", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("spotlight")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
