@@ -103,16 +103,17 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(manifest: Path, tmp_
 
 def test_control_c_leaves_a_run_that_goes_on(manifest: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from spotlight.cli import main; main()", "train", str(manifest), "--to", "m"]
-    (tmp_path / "e.yaml").write_text(change(TINY, steps=2000, checkpoint_every=1, validate_every=2000).to_yaml())
+    (tmp_path / "e.yaml").write_text(change(TINY, steps=2000, checkpoint_every=2000, validate_every=2000).to_yaml())
     process = subprocess.Popen([*command, "--settings", "e.yaml"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not (tmp_path / "m" / "training" / "last.ckpt").exists():
+    while process.poll() is None and not (tmp_path / "m" / "training" / "log.csv").exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, complaint = process.communicate(timeout=60)
+    _, complaint = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "the same command goes on from here" in complaint
     assert "Traceback" not in complaint
     assert not (tmp_path / "m" / "model.yaml").exists()
+    assert (tmp_path / "m" / "training" / "last.ckpt").exists()  # nothing was lost
 
 
 def test_tensorboard_logs_beside_the_csv(manifest: Path, tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ class Course(lightning.Callback):
         self.tile = tile
         self.progress = progress
         self.best: dict[str, float] = {}
+        self.stop_asked = False
         self.board = _open_board(folder) if settings.tensorboard else None
 
     def on_train_batch_end(
@@ -55,7 +56,7 @@ class Course(lightning.Callback):
         assert module.last_terms is not None
         step, last = trainer.global_step, trainer.global_step == self.settings.steps
         validates = bool(self.validation) and (step % self.settings.validate_every == 0 or last)
-        saves = validates or last or step % self.settings.checkpoint_every == 0
+        saves = validates or last or self.stop_asked or step % self.settings.checkpoint_every == 0
         if saves or step % 10 == 0:
             self._require_finite(step, module)
         if validates or step % 10 == 0 or last:
@@ -63,6 +64,8 @@ class Course(lightning.Callback):
         if saves:
             with whole_file(self.folder / CHECKPOINT) as temporary:
                 trainer.save_checkpoint(temporary)
+        if self.stop_asked and not last:
+            raise KeyboardInterrupt
 
     def _require_finite(self, step: int, module: StainModule) -> None:
         assert module.last_terms is not None

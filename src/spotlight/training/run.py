@@ -6,8 +6,10 @@ import json
 import logging
 import math
 import signal
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -301,18 +303,38 @@ def _fit(module: StainModule, batches: PatchBatches, course: Course, experiment:
         )
         if batches.first_step < settings.steps:
             loader: Any = DataLoader(batches, batch_size=None)
-            interrupt = signal.getsignal(signal.SIGINT)
-            try:
+            with _stopping_between_steps(course):
                 trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
-            except SystemExit as stop:
-                # Lightning turns Ctrl-C into an exit and leaves it ignored, which would end a notebook.
-                signal.signal(signal.SIGINT, interrupt)
-                raise KeyboardInterrupt from stop
         elif resume is not None:
             state = torch.load(resume, map_location="cpu", weights_only=True)
             module.load_state_dict(state["state_dict"])
             course.load_state_dict(state["callbacks"][course.state_key])
     return precision
+
+
+@contextmanager
+def _stopping_between_steps(course: Course) -> Iterator[None]:
+    """Let Ctrl-C end a run after its current step, with a checkpoint; a second one ends it at once.
+
+    An exception raised at any moment may be lost in code that cannot pass it on.
+    """
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(number: int, frame: Any) -> None:
+        if course.stop_asked:
+            raise KeyboardInterrupt
+        course.stop_asked = True
+
+    own = threading.current_thread() is threading.main_thread() and before is not signal.SIG_IGN
+    if own:
+        signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    except SystemExit as stop:  # what Lightning makes of it, which would end a notebook
+        raise KeyboardInterrupt from stop
+    finally:
+        if own:
+            signal.signal(signal.SIGINT, before)
 
 
 def require_device(device: str) -> None:
