@@ -104,7 +104,14 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(manifest: Path, tmp_
 def test_control_c_leaves_a_run_that_goes_on(manifest: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from spotlight.cli import main; main()", "train", str(manifest), "--to", "m"]
     (tmp_path / "e.yaml").write_text(change(TINY, steps=2000, checkpoint_every=2000, validate_every=2000).to_yaml())
-    process = subprocess.Popen([*command, "--settings", "e.yaml"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    # A shell lets what it runs in the background ignore Ctrl-C, and what that starts inherits it.
+    process = subprocess.Popen(
+        [*command, "--settings", "e.yaml"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while process.poll() is None and not (tmp_path / "m" / "training" / "log.csv").exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
