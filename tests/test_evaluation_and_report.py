@@ -95,7 +95,7 @@ def test_two_dimensional_stacks_are_evaluated_too(tmp_path: Path) -> None:
     pixels = SegmentationSettings(voxel_um=None, min_size=50, max_size=5000, seed_distance_um=5, clahe_clip=0)
     result = evaluate(folder, tmp_path / "d", tmp_path / "out", EvaluationSettings(segmentation=pixels), **channels)
     assert result.scores["true_nuclei"].tolist() == [3]
-    assert {"area_error", "psnr"} <= set(result.scores.columns) | {"area_error"}
+    assert "psnr" in result.scores
     assert write_report(tmp_path / "out").exists()
 
 

@@ -46,7 +46,7 @@ def test_fixed_value() -> None:
             ForegroundSettings.parse(wrong, "test")
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.floats(0.01, 50), st.floats(-500, 500))
 def test_the_mask_does_not_depend_on_units(scale: float, offset: float) -> None:
     image = blobs().astype(np.float64)

@@ -42,7 +42,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, axes: str, shape: tuple[in
     assert list(tmp_path.iterdir()) == [path]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.permutations("TCZYX"), st.integers(1, 3), st.integers(1, 3))
 def test_any_stored_order_comes_out_as_tczyx(order: list[str], channels: int, planes: int) -> None:
     import tempfile
@@ -338,7 +338,7 @@ def test_text_that_xml_cannot_hold_is_cleaned(tmp_path: Path) -> None:
     assert back.channels == ("DNA <&>",)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1))
 def test_a_damaged_file_gives_an_image_or_one_error(seed: int) -> None:
     import io

@@ -148,6 +148,7 @@ def test_the_plan_follows_the_stacks_and_the_machine() -> None:
     small, reasons = plan_experiment([fine], memory=2**29)
     assert small.training.batch_size < 8
     assert f"{small.training.batch_size} patches" in reasons["batch"]
+    assert "half of this machine's" in plan_experiment([fine])[1]["batch"]
 
 
 @pytest.mark.parametrize("name", ["spotlight", "fnet-2018"])

@@ -122,6 +122,8 @@ def test_inputs_that_the_model_was_not_made_for(model: Model, image: Stack) -> N
         model.predict(image, channel="GFP")
     with pytest.raises(SpotlightError, match="tile must be 3 numbers"):
         model.predict(image, settings=PredictionSettings(tile=(64, 64)))
+    with pytest.raises(SpotlightError, match="scene='A' chooses an image of a file"):
+        model.predict(image, scene="A")
     with pytest.raises(SpotlightError, match="device 'tpu'"):
         model.predict(image, settings=PredictionSettings(device="tpu"))
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -11,7 +11,6 @@ from spotlight.foreground import least_foreground_voxels
 from spotlight.pairs.patches import PatchSampler, orient, patch_starts, window_sums
 
 
-@settings(deadline=None)
 @given(npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=3, min_side=1, max_side=7)), st.data())
 def test_window_sums_count_as_a_loop_does(mask: np.ndarray, data: st.DataObject) -> None:
     window = tuple(data.draw(st.integers(1, n)) for n in mask.shape)

@@ -21,7 +21,7 @@ def tilings(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], tuple[in
     return shape, tile, overlap, multiple
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(tilings())
 def test_an_identity_returns_its_input(tiling: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]) -> None:
     shape, tile, overlap, multiple = tiling

@@ -24,7 +24,7 @@ MOST_LOOKED_AT = 8
 
 PUBLISHED_GRID = 0.29
 BYTES_PER_VOXEL = 60
-"""Memory of a training step per voxel of a patch and channel of the first level: 41 to 47 were measured in float32."""
+"""Memory of a training step per voxel of a patch and channel of the first level, rounded up from benchmarks/memory.py."""
 
 
 @dataclass(frozen=True)
@@ -158,21 +158,22 @@ def plan_experiment(prints: Sequence[Fingerprint], memory: int | None = None) ->
     reasons["patch"] = f"Patches: {'x'.join(map(str, patch))} voxels, shrunk if a stack is smaller."
     width = values["network"]["mult_chan"]
     per_patch = int(np.prod(patch)) * width * BYTES_PER_VOXEL
-    memory = memory or _half_of_memory()
+    if memory is None:
+        memory, limit = _memory_to_use()
+    else:
+        limit = f"{memory / 2**30:.2g} GiB may be used"
     batch = int(np.clip(memory // per_patch, 1, values["training"]["batch_size"]))
     values["training"]["batch_size"] = batch
-    reasons["batch"] = (
-        f"Batch: {batch} patches, about {batch * per_patch / 2**30:.1f} GiB of memory; half of this "
-        f"machine's, {memory / 2**30:.0f} GiB, may be used."
-    )
+    reasons["batch"] = f"Batch: {batch} patches, about {batch * per_patch / 2**30:.1f} GiB of memory; {limit}."
     steps = values["training"]["steps"]
     reasons["steps"] = f"Steps: {steps}, for a first model; the published run has 50,000 steps of 24 patches."
-    values["protocol"] = "spotlight"
     return Experiment.parse(values, "plan"), reasons
 
 
-def _half_of_memory() -> int:
+def _memory_to_use() -> tuple[int, str]:
+    """Bytes that a training step may take, and why."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (AttributeError, ValueError):  # not a Unix
-        return 4 * 2**30
+        return 4 * 2**30, "4 GiB are taken to be free, since this system does not tell how much memory it has"
+    return half, f"half of this machine's, {half / 2**30:.0f} GiB, may be used"

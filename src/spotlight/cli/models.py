@@ -160,13 +160,18 @@ def _parts(images: list[Path], scene: str | None, time: int | None, axes: str | 
 
     listed: dict[str, Part] = {}
     for image in images:
-        for part in parts(image, scene, time, axes):
+        found = parts(image, scene, time, axes)
+        if not found:
+            typer.echo(f"{image}: belongs to a set of files, and no image of it starts here", err=True)
+        for part in found:
             if part.name in listed:
                 raise SpotlightError(
                     f"{image}: its result would overwrite that of {listed[part.name].path}, since both are named "
                     f"{part.name}. Rename one."
                 )
             listed[part.name] = part
+    if not listed:
+        raise SpotlightError("no image starts in the files that were given. Give all files of the set.")
     return listed
 
 

@@ -24,12 +24,18 @@ class CziScene:
         self.first = {axis: sizes.get(axis, (0, 1))[0] for axis in "TCZ"}
         counts = [sizes[axis][1] - sizes[axis][0] if axis in sizes else 1 for axis in "TCZ"]
         self.shape = (*counts, box.h, box.w)
-        blocks: list[int] = []
-        reader.enumerate_subblocks(lambda number, _: not blocks.append(number))  # type: ignore[func-returns-value]
-        if np.prod(counts, dtype=np.float64) > len(blocks):
+        pieces = 0
+
+        def count(number: int, piece: Any) -> bool:
+            nonlocal pieces
+            pieces += 1
+            return True
+
+        reader.enumerate_subblocks(count)
+        if np.prod(counts, dtype=np.float64) > pieces:
             raise SpotlightError(
                 f"{path}: is damaged or incomplete: {dict(zip('TCZ', counts, strict=True))} planes are stated, but "
-                f"only {len(blocks)} pieces of planes are there. Copy it again from its source."
+                f"only {pieces} pieces of planes are there. Copy it again from its source."
             )
         kinds = set(reader.pixel_types.values())
         if len(kinds) != 1 or not kinds <= set(KINDS):

@@ -41,7 +41,7 @@ def scenes(path: Path) -> list[Scene]:
         return found
 
 
-def _ome(group: zarr.Group) -> dict[str, Any]:
+def ome_attributes(group: zarr.Group) -> dict[str, Any]:
     """The group's OME metadata, which version 0.5 keeps under a key of its own."""
     attributes = dict(group.attrs)
     ome = attributes.get("ome", attributes)
@@ -50,7 +50,7 @@ def _ome(group: zarr.Group) -> dict[str, Any]:
 
 def _images(group: zarr.Group) -> Iterator[tuple[str, zarr.Group]]:
     """Every image at or below a group, with its path from there."""
-    ome = _ome(group)
+    ome = ome_attributes(group)
     if "multiscales" in ome:
         yield "", group
     elif "plate" in ome:
@@ -66,7 +66,7 @@ def _images(group: zarr.Group) -> Iterator[tuple[str, zarr.Group]]:
         for name in ome["labels"]:
             yield name, _child(group, name)
     elif "bioformats2raw.layout" in ome:
-        listed = _ome(_child(group, "OME")).get("series") if "OME" in group else None
+        listed = ome_attributes(_child(group, "OME")).get("series") if "OME" in group else None
         for name in listed or sorted((key for key in group.group_keys() if key.isdecimal()), key=int):
             yield name, _child(group, name)
 
@@ -79,12 +79,12 @@ def _child(group: zarr.Group, name: str) -> zarr.Group:
 
 
 def _own_name(path: Path, group: zarr.Group) -> str:
-    return str(_ome(group)["multiscales"][0].get("name") or path.name)
+    return str(ome_attributes(group)["multiscales"][0].get("name") or path.name)
 
 
 def _facts(path: Path, group: zarr.Group) -> Facts:
     with explained_reading(path, "OME-Zarr"):
-        ome = _ome(group)
+        ome = ome_attributes(group)
         image = ome["multiscales"][0]
         level = image["datasets"][0]
         array = group[level["path"]]

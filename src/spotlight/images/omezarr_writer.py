@@ -11,6 +11,7 @@ from yaozarrs.write.v05 import prepare_image
 from spotlight.errors import SpotlightError
 from spotlight.files import whole_folder
 from spotlight.images.lazy import explained_reading
+from spotlight.images.omezarr import ome_attributes
 from spotlight.images.reading import is_zarr, read
 from spotlight.images.stack import Stack
 from spotlight.images.writing import Kind, halved, pyramid_depth, slabs, storable
@@ -47,7 +48,7 @@ def _require_replaceable(path: Path) -> None:
         return
     with explained_reading(path, "OME-Zarr"):
         group = zarr.open_group(str(path), mode="r") if is_zarr(path) else None
-    if group is None or "multiscales" not in str(group.attrs.asdict()) or "labels" in group:
+    if group is None or "multiscales" not in ome_attributes(group) or "labels" in group:
         raise SpotlightError(
             f"{path}: is there already and is not an OME-Zarr of one image alone. Choose another name."
         )
@@ -138,7 +139,7 @@ def _write_labels(stack: Stack, path: Path, kind: Kind | None) -> Path:
     image = path.parent.parent
     with explained_reading(image, "OME-Zarr"):
         group = zarr.open_group(str(image), mode="r")
-        if "multiscales" not in group.attrs.get("ome", {}):  # type: ignore[operator]
+        if "multiscales" not in ome_attributes(group) or group.metadata.zarr_format != 3:
             raise SpotlightError(f"{image}: is not an OME-Zarr 0.5 image, so that labels cannot be added to it.")
     if not stack.labels:
         raise SpotlightError(f"{path}: only instance labels belong there. Give a stack of labels.")

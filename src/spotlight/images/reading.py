@@ -1,6 +1,7 @@
 """`read` and `scenes`: one door for all file formats."""
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,7 +185,7 @@ def read(
     Returns
     -------
     Stack
-        With axes in the order TCZYX; T and C of length 1 are dropped.
+        With axes in the order TCZYX; T, C and, unless `axes` names it, Z of length 1 are dropped.
 
     Raises
     ------

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal
@@ -41,7 +41,13 @@ class CheckSettings(Settings):
     focus_um: float = Field(1.5, gt=0, description="Deviation of the focus in Z from that of the other pairs.")
     saturated: float = Field(0.005, gt=0, description="Share of voxels at the greatest value that the type can hold.")
     illumination: float = Field(0.5, gt=0, description="Darkest over brightest region of the blurred input.")
-    similarity: float = Field(0.95, gt=0, lt=1, description="Correlation of two targets that may show the same field.")
+    similarity: float = Field(
+        0.95, gt=0, lt=1, description="Correlation of two pairs, in input and target, that are one field."
+    )
+
+
+MOST_PICTURED = 100
+"""Pairs with pictures; beyond them only those with findings of their own have some, so that the page can be opened."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,8 @@ def check(
             run = resources.enter_context(ProcessPoolExecutor(min(workers, len(listed)))).map
         try:
             for report in run(check_pair, listed, repeat(settings)):
-                reports.append(report)
+                kept = len(reports) < MOST_PICTURED or report.findings
+                reports.append(report if kept else replace(report, pictures={}))
                 if progress is not None:
                     progress("checking", len(reports), len(listed), {})
         except BrokenProcessPool as error:
@@ -339,24 +346,32 @@ def _leaks(pairs: Sequence[Pair]) -> list[Finding]:
 
 
 def _duplicates(pairs: Sequence[Pair], reports: Sequence[PairReport], settings: CheckSettings) -> list[Finding]:
-    """Pairs that show the same: the same files, one target for several splits, or both images alike."""
+    """Pairs that show the same as an earlier one: the same files, its target in another split, or both images alike."""
     usable = [(pair, report) for pair, report in zip(pairs, reports, strict=True) if report.likeness is not None]
     if not usable:
         return []
-    likeness = np.stack([report.likeness for _, report in usable if report.likeness is not None])
-    alike = np.min([likeness[:, part] @ likeness[:, part].T for part in range(2)], axis=0) >= settings.similarity
+    inputs, targets = (np.stack([r.likeness[n] for _, r in usable if r.likeness is not None]) for n in range(2))
+    by_digest: dict[str, int] = {}
+    by_target: dict[tuple[Any, ...], dict[str, int]] = {}
     found = []
     for number, (pair, report) in enumerate(usable):
-        for other, (second, twin) in enumerate(usable[:number]):
-            same = report.digest == twin.digest
-            one_target = _shown(pair) == _shown(second)
+        splits = by_target.setdefault(_shown(pair), {})
+        elsewhere = [other for split, other in splits.items() if split != pair.split]
+        alike = np.minimum(inputs[:number] @ inputs[number], targets[:number] @ targets[number]) >= settings.similarity
+        twins = {
+            "is": [by_digest[report.digest]] if report.digest in by_digest else [],
+            "has the target of": elsewhere,
+            "looks like": np.flatnonzero(alike).tolist(),
+        }
+        text = next((text for text, others in twins.items() if others), None)
+        if text is not None:
+            second = usable[twins[text][0]][0]
             apart = pair.split != second.split
-            if same or alike[number, other] or (one_target and apart):
-                text = "is" if same else "has the target of" if one_target else "looks like"
-                text = f"{text} {second.name} (splits {pair.split!r} and {second.split!r})."
-                remedy = "Put both into one split." if apart else "Keep one of them."
-                found.append(Finding(pair.name, "error" if apart else "warning", "duplicate", text, remedy))
-                break
+            text = f"{text} {second.name} (splits {pair.split!r} and {second.split!r})."
+            remedy = "Put both into one split." if apart else "Keep one of them."
+            found.append(Finding(pair.name, "error" if apart else "warning", "duplicate", text, remedy))
+        by_digest.setdefault(report.digest, number)
+        splits.setdefault(pair.split, number)
     return found
 
 

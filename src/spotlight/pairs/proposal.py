@@ -11,7 +11,7 @@ import pandas as pd
 from spotlight.errors import SpotlightError
 from spotlight.files import whole_file
 from spotlight.images import Part, is_image, parts, stem
-from spotlight.pairs.manifest import COLUMNS, Pair, name_apart
+from spotlight.pairs.manifest import COLUMNS, FILES, Pair, name_apart
 
 WORDS = {
     "input": "bf brightfield bright phase ph ph1 ph2 ph3 phc dic nomarski trans transmitted transmission tl tpmt esid "
@@ -82,7 +82,7 @@ def propose_pairs(
     if any(patterns.values()):
         pairs = _by_pattern(folder, opened, patterns)
         pairs = [replace(pair, input_channel=input_channel, target_channel=target_channel) for pair in pairs]
-    elif sum(parts[0].channels is not None for parts in opened.values()) >= len(opened) / 2:
+    elif sum(listed[0].channels is not None for listed in opened.values()) >= len(opened) / 2:
         pairs, reason = _by_channel(opened, input_channel, target_channel)
         reasons.append(reason)
     else:
@@ -297,7 +297,7 @@ def write_manifest(pairs: Sequence[Pair], path: str | Path) -> Path:
     rows = []
     for pair in pairs:
         row = {name: getattr(pair, name) for name in COLUMNS}
-        for name in ("input", "target", "labels", "foreground"):
+        for name in FILES:
             if row[name] is not None:
                 # Links are kept: what they lead to may have a name without meaning.
                 file, here = row[name].absolute(), path.parent.absolute()

@@ -106,6 +106,8 @@ class Model:
             If the input is not what the model was trained for.
         """
         settings = settings or PredictionSettings()
+        if scene is not None and not isinstance(image, (str, Path)):
+            raise SpotlightError(f"scene={scene!r} chooses an image of a file, but an array or stack was given.")
         if isinstance(image, (str, Path)):
             image = read(image, scene=scene, axes=axes, voxel_size=voxel_size)
         stack = self._accept(image, channel, time, axes, voxel_size, any_voxel_size)

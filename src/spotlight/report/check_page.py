@@ -68,6 +68,7 @@ def write_check_page(result: Check, folder: str | Path, title: str = "Check of p
         counts={kind: int(counts.get(kind, 0)) for kind in ("error", "warning", "note")},
         heads=list(columns.values()),
         rows=rows,
+        pictured=sum(bool(row["pictures"]) for row in rows),
         version=__version__,
     )
     path = Path(folder) / CHECK_PAGE
