@@ -1,4 +1,4 @@
-"""Memory of a training step of F-net per voxel of a patch and channel of its first level; `spotlight init` plans by it.
+"""Memory of a training step of F-net per voxel of a patch and channel of the first level, for `spotlight init`.
 
     python benchmarks/memory.py
 

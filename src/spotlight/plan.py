@@ -24,7 +24,7 @@ MOST_LOOKED_AT = 8
 
 PUBLISHED_GRID = 0.29
 BYTES_PER_VOXEL = 60
-"""Memory of a training step per voxel of a patch and channel of the first level, rounded up from benchmarks/memory.py."""
+"""Memory of a training step per voxel of a patch and channel of the first level; see benchmarks/memory.py."""
 
 
 @dataclass(frozen=True)
