@@ -10,7 +10,7 @@ from spotlight import SpotlightError
 from spotlight.images import Stack
 from spotlight.pairs import read_manifest
 from spotlight.pairs.importers import read_integrated_cell, read_label_free, read_light_my_cells
-from spotlight.pairs.proposal import write_manifest
+from spotlight.pairs.manifest import write_manifest
 
 
 def label_free(folder: Path, rows: int = 80) -> Path:
@@ -72,16 +72,22 @@ def test_studies_of_light_my_cells(tmp_path: Path) -> None:
                 plane.save(tmp_path / f"Study_{study}" / f"image_{field}_BF_z{z}.ome.tiff")
             plane.save(tmp_path / f"Study_{study}" / f"image_{field}_Mitochondria.ome.tiff")
         plane.save(tmp_path / f"Study_{study}" / f"image_{10 * study}_Nucleus.ome.tiff")
-    pairs = read_light_my_cells(tmp_path)
+    pairs = read_light_my_cells(tmp_path, "Nucleus")
     assert len(pairs) == 8
     assert {p.target.name for p in pairs} == {f"image_{10 * n}_Nucleus.ome.tiff" for n in range(4)}
     assert all(len({p.split for p in pairs if p.group == f"Study_{n}"}) == 1 for n in range(4))
     assert len(read_light_my_cells(tmp_path, "Mitochondria")) == 16
+    assert len(read_light_my_cells(tmp_path)) == 24
     with pytest.raises(SpotlightError, match="no field .* Actin"):
         read_light_my_cells(tmp_path, "Actin")
+    with pytest.raises(SpotlightError, match="has the targets Nucleus, .* Received: 'DNA'"):
+        read_light_my_cells(tmp_path, "DNA")
     back = read_manifest(write_manifest(pairs, tmp_path / "manifest.csv"))
     assert back == pairs
     assert back[0].read_both()[0].voxel_size == (0.1, 0.1)
+    every = write_manifest(read_light_my_cells(tmp_path), tmp_path / "every.parquet")
+    assert len(pd.read_parquet(every)) == 16
+    assert len(read_manifest(every, "Nucleus")) == 8
 
 
 def test_planes_of_a_field_stay_together_in_few_studies(tmp_path: Path) -> None:

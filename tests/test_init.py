@@ -11,7 +11,8 @@ from conftest import TINY
 from spotlight import SpotlightError, init, train
 from spotlight.images import Stack
 from spotlight.pairs import Pair, read_manifest
-from spotlight.pairs.proposal import propose_pairs, split_by_group, write_manifest
+from spotlight.pairs.manifest import write_manifest
+from spotlight.pairs.proposal import propose_pairs, split_by_group
 from spotlight.plan import Fingerprint, plan_experiment
 from spotlight.settings import commented_yaml
 from spotlight.training import Experiment, protocol

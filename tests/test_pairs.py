@@ -11,8 +11,9 @@ from skimage.filters import threshold_otsu
 
 from spotlight.errors import SpotlightError
 from spotlight.foreground import ForegroundSettings
-from spotlight.images import Stack
+from spotlight.images import Stack, stem
 from spotlight.pairs import PreparationSettings, prepare_pair, read_manifest, read_pairs
+from spotlight.pairs.manifest import name_apart, write_manifest
 
 PLAIN = ForegroundSettings(median_px=1, gaussian_px=0)
 
@@ -242,3 +243,75 @@ def test_one_mask_does_not_serve_several_scenes(folder: Path) -> None:
     masks = ["m.ome.tif", "m2.ome.tif"]
     pairs = read_manifest(write(folder, input=two, target=two, scene=["A", "B"], labels=masks, **channels))
     assert pairs[1].read_labels(pairs[1].read_target()) is not None
+
+
+def targets(folder: Path, **columns: list[str]) -> Path:
+    both = ["a.ome.tif", "b c.ome.tif"]
+    rows = {"input": both, "input_channel": ["BF"] * 2, "target:DNA": both, "target_channel:DNA": ["DNA"] * 2} | columns
+    return write(folder, **rows)
+
+
+def test_several_targets_of_which_one_may_be_absent(folder: Path) -> None:
+    path = targets(folder, **{"target:light": ["absent", "b c.ome.tif"], "target_channel:light": ["", "BF"]})
+    with pytest.raises(SpotlightError, match="has the targets DNA, light; say which"):
+        read_manifest(path)
+    assert [(p.name, p.target_channel) for p in read_manifest(path, "DNA")] == [("a", "DNA"), ("b c", "DNA")]
+    (light,) = read_manifest(path, "light")
+    assert (light.name, light.target_channel, light.target_name) == ("b c", "BF", "light")
+    assert light.read_target().channels == ("BF",)
+    assert prepare_pair(light, PreparationSettings(foreground=PLAIN)).channels == ("BF", "light")
+    every = read_manifest(path, every_target=True)
+    assert [p.name for p in every] == ["a-DNA", "b c-DNA", "b c-light"]
+    with pytest.raises(SpotlightError, match="no target 'RNA'; it has DNA, light"):
+        read_manifest(path, "RNA")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_what_is_written_is_read_again(folder: Path, suffix: str) -> None:
+    names = {"target:light": ["absent", "b c.ome.tif"], "target_channel:light": ["", "BF"]}
+    more = {
+        "split": ["train", "val"],
+        "group": ["1", "2"],
+        "region": [":, 0:20, :", ""],
+        "foreground:DNA": ["a.ome.tif", ""],
+    }
+    every = read_manifest(targets(folder, **names, **more), every_target=True)
+    path = write_manifest(every, folder / f"again.{suffix}")
+    assert read_manifest(path, every_target=True) == every
+    plain = [replace(pair, target_name="") for pair in every]
+    assert read_manifest(write_manifest(plain, folder / f"plain.{suffix}")) == name_apart(
+        [replace(pair, name=stem(pair.input)) for pair in plain]
+    )
+
+
+def test_numbers_of_a_parquet_table(folder: Path) -> None:
+    rows = {"input": ["a.ome.tif", "b c.ome.tif"], "target": ["a.ome.tif", "b c.ome.tif"], "time": [0, None]}
+    more = {
+        "input_channel": [0, 0],
+        "target_channel": [1, 1],
+        "voxel_size": [[0.3, 0.1, 0.1], None],
+        "group": [1.0, 2.0],
+    }
+    pd.DataFrame(rows | more).to_parquet(folder / "m.parquet")
+    a, b = read_manifest(folder / "m.parquet")
+    assert (a.time, a.input_channel, a.target_channel, a.voxel_size, a.group) == (0, "0", "1", (0.3, 0.1, 0.1), "1")
+    assert (b.time, b.voxel_size) == (None, None)
+    (folder / "bad.parquet").write_bytes((folder / "m.parquet").read_bytes()[:-100])
+    with pytest.raises(SpotlightError, match="cannot be read as a Parquet manifest"):
+        read_manifest(folder / "bad.parquet")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"target:RNA": ["a.ome.tif", ""]}, "line 3: target:RNA is empty. Name a file, or write absent"),
+        ({"target:": ["a.ome.tif"] * 2}, "needs a target's name"),
+        ({"target": ["a.ome.tif"] * 2}, "has target besides target:DNA"),
+        ({"target_channel:RNA": ["1"] * 2}, "has target_channel:RNA but no target:RNA"),
+        ({"targett:RNA": ["1"] * 2}, "did you mean 'target:RNA'"),
+        ({"target:RNA": ["absent"] * 2}, "target 'RNA' is absent in every row"),
+    ],
+)
+def test_tables_of_targets_that_cannot_be_used(folder: Path, columns: dict[str, list[str]], message: str) -> None:
+    with pytest.raises(SpotlightError, match=message):
+        read_manifest(targets(folder, **columns), "RNA" if "absent" in message and "every" in message else "DNA")

@@ -11,7 +11,8 @@ from scipy import ndimage
 from skimage import filters
 
 from spotlight.errors import SpotlightError
-from spotlight.images.normalise import valid_voxels
+from spotlight.images.normalise import sample_nonzero, zeros_are_padding
+from spotlight.images.slabs import Allocate, Array, Slab, in_memory, slabs, values_of
 from spotlight.settings import Settings
 
 Method = Literal["otsu", "li", "triangle", "yen", "fixed"]
@@ -25,7 +26,10 @@ class ForegroundSettings(Settings):
     to the unsmoothed target. ``median_px=1, gaussian_px=0`` gives plain Otsu.
     """
 
-    method: Method = Field("otsu", description="Histogram rule, or 'fixed' with a value.")
+    method: Method = Field(
+        "otsu",
+        description="Histogram rule, or 'fixed' with a value. Li and triangle need the whole target in memory.",
+    )
     value: float | None = Field(None, description="The threshold in the target's own intensity units, for 'fixed'.")
     median_px: int = Field(5, ge=1, description="Edge of the median window in voxels; 1 is none.")
     gaussian_px: float = Field(5.0, ge=0, description="Sigma of the Gaussian in voxels; 0 is none.")
@@ -58,24 +62,27 @@ class Foreground:
 
 
 def find_foreground(
-    target: NDArray[Any],
+    target: Array,
     settings: ForegroundSettings | None = None,
-    mask: NDArray[np.bool_] | None = None,
+    mask: Array | None = None,
     *,
     name: str = "target",
+    allocate: Allocate = in_memory,
 ) -> Foreground:
-    """Choose the threshold of one target and judge its foreground.
+    """Choose the threshold of one target and judge its foreground, slab by slab.
 
     Parameters
     ----------
-    target : (Z, Y, X) or (Y, X) ndarray
+    target : (Z, Y, X) or (Y, X) array
         Intensities at native resolution, finite.
     settings : ForegroundSettings
         The rule; the author's recipe if left out.
-    mask : ndarray of bool, optional
-        The user's own foreground, which is judged instead of the threshold's.
+    mask : array, optional
+        The user's own foreground, not 0, which is judged instead of the threshold's.
     name : str
         What to call the target in messages.
+    allocate : callable
+        Makes the smoothed target, called "_smooth".
 
     Raises
     ------
@@ -87,34 +94,67 @@ def find_foreground(
     N. Otsu, IEEE Trans. Syst. Man Cybern. 9, 62 (1979). A. A. Kalinin et al., arXiv:2507.05383 (2025), section 2.
     """
     settings = settings or ForegroundSettings()
-    valid = valid_voxels(target)
-    values = target if valid is None else target[valid]
-    if values.size == 0 or values.min() == values.max():
+    padded = zeros_are_padding(target)
+    count, low, high = _extent(target, padded)
+    if not low < high:
         raise SpotlightError(
-            f"{name}: is constant ({values.flat[0] if values.size else 'empty'}), so it has no foreground. "
+            f"{name}: is constant ({low if count else 'empty'}), so it has no foreground. "
             "Check the channel, or leave this stack out."
         )
-    if settings.value is not None:
-        threshold = settings.value
-    else:
-        smooth = _smooth(target, valid, settings)
-        chosen = smooth.ravel() if valid is None else smooth[valid]
-        threshold = float(getattr(filters, f"threshold_{settings.method}")(chosen))
-    inside = values >= threshold if mask is None else mask if valid is None else mask[valid]
-    fraction = float(np.count_nonzero(inside) / values.size)
+    threshold = settings.value if settings.value is not None else _threshold(target, padded, settings, allocate)
+    inside = 0
+    for slab in slabs(target.shape):
+        values = np.asarray(target[slab.inner])
+        chosen = values >= threshold if mask is None else np.asarray(mask[slab.inner]) > 0
+        inside += int(np.count_nonzero(chosen & (values != 0) if padded else chosen))
+    fraction = inside / count
     return Foreground(threshold, fraction, tuple(_doubts(fraction, settings)))
 
 
-def _smooth(target: NDArray[Any], valid: NDArray[np.bool_] | None, settings: ForegroundSettings) -> NDArray[np.float32]:
+def _extent(target: Array, padded: bool) -> tuple[int, float, float]:
+    """Number of valid voxels, and their least and greatest value."""
+    count, low, high = 0, math.inf, -math.inf
+    for part in values_of(target):
+        values = part[part != 0] if padded else part
+        if values.size:
+            count, low, high = count + values.size, min(low, float(values.min())), max(high, float(values.max()))
+    return count, low, high
+
+
+def _threshold(target: Array, padded: bool, settings: ForegroundSettings, allocate: Allocate) -> float:
+    """The histogram rule on the smoothed target's valid voxels."""
+    radius = settings.median_px // 2 + math.ceil(4 * settings.gaussian_px)
+    smooth = allocate("_smooth", target.shape, np.float32)
+    # Padding must not pull down the smoothed values beside it.
+    fill = float(np.median(sample_nonzero(target))) if padded else None
+    for slab in slabs(target.shape, radius + 1):
+        smooth[slab.inner] = _smooth(np.asarray(target[slab.outer]), fill, settings)[slab.crop]
+    parts = list(slabs(target.shape))
+
+    def valid(slab: Slab) -> NDArray[np.float32]:
+        part = smooth[slab.inner]
+        return part[np.asarray(target[slab.inner]) != 0] if padded else part.ravel()
+
+    rule = getattr(filters, f"threshold_{settings.method}")
+    if settings.method not in ("otsu", "yen"):
+        return float(rule(np.concatenate([valid(slab) for slab in parts])))
+    extent = [(values.min(), values.max()) for slab in parts if (values := valid(slab)).size]
+    limits = (min(low for low, _ in extent), max(high for _, high in extent))
+    counts, edges = zip(*(np.histogram(valid(slab), 256, limits) for slab in parts), strict=True)
+    return float(rule(hist=(np.sum(counts, axis=0), (edges[0][:-1] + edges[0][1:]) / 2)))
+
+
+def _smooth(target: NDArray[Any], fill: float | None, settings: ForegroundSettings) -> NDArray[np.float32]:
+    """Median, then Gaussian; zeros are replaced by `fill` and do not count if one is given."""
     smooth = target.astype(np.float32)
-    if valid is not None:
-        # Padding must not pull down the smoothed values beside it.
-        smooth[~valid] = np.median(target[valid])
+    valid = target != 0
+    if fill is not None:
+        smooth[~valid] = fill
     if settings.median_px > 1:
         smooth = ndimage.median_filter(smooth, settings.median_px)
     if settings.gaussian_px == 0:
         return smooth
-    if valid is None:
+    if fill is None:
         smooth = ndimage.gaussian_filter(smooth, settings.gaussian_px)
     else:
         weight = ndimage.gaussian_filter(valid.astype(np.float32), settings.gaussian_px)

@@ -13,7 +13,8 @@ from spotlight.files import write_text
 from spotlight.foreground import find_foreground
 from spotlight.images import Stack
 from spotlight.pairs import Pair
-from spotlight.pairs.proposal import propose_pairs, write_manifest
+from spotlight.pairs.manifest import write_manifest
+from spotlight.pairs.proposal import propose_pairs
 from spotlight.settings import commented_yaml
 from spotlight.training.settings import Experiment, protocol
 

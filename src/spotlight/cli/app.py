@@ -21,10 +21,11 @@ app = typer.Typer(
     "find and measure their nuclei, and judge the result.",
 )
 
-Pairs = Annotated[Path, typer.Argument(help="CSV manifest, or a folder of two-channel stacks.")]
+Pairs = Annotated[Path, typer.Argument(help="Manifest (CSV or Parquet), or a folder of two-channel stacks.")]
 To = Annotated[Path, typer.Option("--to", "-o", help="Where to write.")]
 InputChannel = Annotated[str | None, typer.Option(help="For a folder: name or index of the transmitted-light channel.")]
 TargetChannel = Annotated[str | None, typer.Option(help="For a folder: name or index of the fluorescence channel.")]
+Target = Annotated[str | None, typer.Option(help="For a manifest of several targets: which one.")]
 Channel = Annotated[str | None, typer.Option(help="Name or zero-based index of the channel to use.")]
 Scene = Annotated[
     str | None, typer.Option(help="Name or index of the image, for files that hold several, e.g. B/03/0; else all.")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from spotlight.cli.app import Axes, InputChannel, Pairs, Reporter, TargetChannel, To, VoxelSize, app
+from spotlight.cli.app import Axes, InputChannel, Pairs, Reporter, Target, TargetChannel, To, VoxelSize, app
 from spotlight.errors import SpotlightError
 
 
@@ -91,12 +91,12 @@ def import_pairs(
     first_train: Annotated[
         int | None, typer.Option(min=1, help="label-free: only so many training rows; the publication used 30.")
     ] = None,
-    target: Annotated[str | None, typer.Option(help="light-my-cells: the fluorescence; Nucleus unless said.")] = None,
+    target: Annotated[str | None, typer.Option(help="light-my-cells: only this fluorescence, such as Nucleus.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a manifest that is there.")] = False,
 ) -> None:
     """Write the manifest of a public data set, from its own table or folders."""
     from spotlight.pairs.importers import LAYOUTS
-    from spotlight.pairs.proposal import write_manifest
+    from spotlight.pairs.manifest import write_manifest
 
     if to.exists() and (not overwrite or to.resolve() == source.resolve()):
         raise SpotlightError(f"{to}: is there already. Choose another name with --to, or say --overwrite.")
@@ -121,6 +121,7 @@ def check(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; else one per core.")] = None,
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
+    target: Target = None,
 ) -> None:
     """Look for what would spoil training: a table, a page with pictures, and exit status 1 if there is any."""
     from spotlight.pairs import CheckSettings
@@ -135,6 +136,7 @@ def check(
             chosen,
             input_channel=input_channel,
             target_channel=target_channel,
+            target=target,
             workers=workers or os.cpu_count() or 1,
             progress=report,
         )

@@ -14,6 +14,7 @@ from spotlight.cli.app import (
     Pairs,
     Reporter,
     Scene,
+    Target,
     TargetChannel,
     Time,
     To,
@@ -40,6 +41,7 @@ def train(
     grid: Annotated[str | None, typer.Option(help="Voxel edge in µm to resample to, or 'native'.")] = None,
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
+    target: Target = None,
     overwrite: Annotated[bool, typer.Option(help="Start over, whatever the folder holds.")] = False,
     cache: Annotated[Path | None, typer.Option(help="Folder for prepared pairs, for data larger than memory.")] = None,
 ) -> None:
@@ -63,6 +65,7 @@ def train(
             seed=seed,
             input_channel=input_channel,
             target_channel=target_channel,
+            target=target,
             overwrite=overwrite,
             cache=cache,
             progress=report,
@@ -184,6 +187,7 @@ def evaluate(
     settings: Annotated[Path | None, typer.Option(help="YAML file of evaluation settings.")] = None,
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
+    target: Target = None,
 ) -> None:
     """Judge models on pairs they have not seen: tables, stains, labels and a page with pictures."""
     from spotlight.evaluation import EvaluationSettings
@@ -204,6 +208,7 @@ def evaluate(
             EvaluationSettings.parse(values, "command line"),
             input_channel=input_channel,
             target_channel=target_channel,
+            target=target,
             progress=report,
         )
         page = write_report(to)

@@ -18,7 +18,8 @@ from spotlight.files import whole_file, write_text
 from spotlight.foreground import ForegroundSettings
 from spotlight.images import Stack
 from spotlight.metrics import profile_distance, profile_error
-from spotlight.pairs.manifest import Pair, read_pairs
+from spotlight.pairs.manifest import read_pairs
+from spotlight.pairs.pair import Pair
 from spotlight.prediction import Model, PredictionSettings, load_model
 from spotlight.profiles import FEATURES
 from spotlight.segmentation import SegmentationSettings
@@ -77,6 +78,7 @@ def evaluate(
     *,
     input_channel: str | None = None,
     target_channel: str | None = None,
+    target: str | None = None,
     progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
 ) -> Evaluation:
     """Evaluate one or several models on the same stacks.
@@ -96,6 +98,8 @@ def evaluate(
         Split, foreground, segmentation and prediction.
     input_channel, target_channel : str, optional
         Channel names or indices, for a folder.
+    target : str, optional
+        Which target to compare with, for a manifest of several.
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
 
@@ -107,7 +111,7 @@ def evaluate(
     settings = settings or EvaluationSettings()
     to = Path(to)
     loaded = _load(models)
-    listed = read_pairs(pairs, input_channel, target_channel)
+    listed = read_pairs(pairs, input_channel, target_channel, target)
     chosen = [pair for pair in listed if pair.split in (settings.split, "")]
     if not chosen:
         raise SpotlightError(f"no pair has the split {settings.split!r}. Found: {sorted({p.split for p in listed})}.")
@@ -117,14 +121,14 @@ def evaluate(
     true_nuclei: dict[str, pd.DataFrame] = {}
     target_nuclei: dict[str, pd.DataFrame] = {}
     for number, pair in enumerate(chosen, start=1):
-        image, target = pair.read_both()
-        reference = make_reference(pair, target, settings.foreground, settings.segmentation)
+        image, fluorescence = pair.read_both()
+        reference = make_reference(pair, fluorescence, settings.foreground, settings.segmentation)
         if number <= settings.pictured:
-            for kind, stack in (("input", image), (TARGET, target)):
+            for kind, stack in (("input", image), (TARGET, fluorescence)):
                 stack.save(to / "images" / kind / f"{pair.name}.ome.tif")
         found = _judge_all(image, reference, loaded, to, settings)
         findings += found
-        samples += [(TARGET, sample(target)), *((f.method, f.sample) for f in found if f.method != TARGET)]
+        samples += [(TARGET, sample(fluorescence)), *((f.method, f.sample) for f in found if f.method != TARGET)]
         records.append(_record(pair, reference, loaded))
         true_nuclei[pair.name], target_nuclei[pair.name] = reference.nuclei, reference.target_nuclei
         if progress is not None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from spotlight.foreground import ForegroundSettings, find_foreground
 from spotlight.images import Stack
 from spotlight.metrics import compare_nuclei, score_instances, score_pixels
-from spotlight.pairs.manifest import Pair
+from spotlight.pairs.pair import Pair
 from spotlight.profiles import FEATURES, measure
 from spotlight.segmentation import SegmentationSettings, clean_truth, segment
 

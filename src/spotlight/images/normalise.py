@@ -1,5 +1,6 @@
 """Normalisation of a stack by statistics of its own: (image - centre) / standard deviation."""
 
+import math
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -7,48 +8,76 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from spotlight.errors import SpotlightError
-from spotlight.images.resample import resample, resampled_shape
+from spotlight.images.resample import resample_slabs, resampled_shape
+from spotlight.images.slabs import Allocate, Array, in_memory, values_of
 from spotlight.images.stack import Stack
 
 Grid = Annotated[float, Field(gt=0)] | Literal["native"]
 """Edge of the cubic voxels in µm that a network works on, or the stack's own grid."""
 
 
-def valid_voxels(image: NDArray[Any]) -> NDArray[np.bool_] | None:
-    """Find zero padding, such as the corners of a rotated or stitched image.
+SAMPLED = 10_000_000
+"""Voxels that are enough for percentiles."""
 
-    Exact zeros count as padding when they are at least one voxel in a thousand (fewer are dead pixels) and stand apart
-    from the data, as they do with a camera offset: when the 0.1st percentile of the other values is above a quarter of
-    their 25th percentile and above three grey levels. In a background-subtracted image zeros are the background, the
-    other values begin next to them, and all voxels are valid.
 
-    Returns
-    -------
-    ndarray of bool or None
-        True where the image holds data; None if all of it does.
+def zeros_are_padding(image: Array) -> bool:
+    """Tell whether exact zeros are padding, such as the corners of a rotated or stitched image.
+
+    They are when they are at least one voxel in a thousand (fewer are dead pixels) and stand apart from the data, as
+    they do with a camera offset: when the 0.1st percentile of the other values is above a quarter of their 25th
+    percentile and above three grey levels. In a background-subtracted image zeros are the background, the other values
+    begin next to them, and all voxels are valid.
     """
-    nonzero = image != 0
-    values = image[nonzero]
-    if values.size > 0.999 * image.size or not values.size:
-        return None
-    low, quarter = np.percentile(values, [0.1, 25])
-    darkest = np.unique(np.partition(values, min(1000, values.size - 1))[:1000]).astype(np.float64)
-    level = np.diff(darkest).min() if darkest.size > 1 else 0.0
-    return nonzero if low > quarter / 4 and low > 3 * level else None
+    count, darkest = 0, np.empty(0, image.dtype)
+    for part in values_of(image):
+        values = part[part != 0]
+        count += values.size
+        values = np.concatenate([darkest, values])
+        darkest = np.partition(values, min(1000, values.size - 1))[:1000] if values.size else values
+    if not 0 < count <= 0.999 * image.size:
+        return False
+    low, quarter = np.percentile(sample_nonzero(image), [0.1, 25])
+    levels = np.unique(darkest).astype(np.float64)
+    level = np.diff(levels).min() if levels.size > 1 else 0.0
+    return bool(low > quarter / 4 and low > 3 * level)
 
 
-def mean_and_std(
-    image: NDArray[Any], valid: NDArray[np.bool_] | None = None, *, name: str = "image"
-) -> tuple[float, float]:
-    """Mean and standard deviation over the valid voxels, in float64.
+def sample_nonzero(image: Array) -> NDArray[Any]:
+    """Values other than 0: all of them, or of a larger image evenly spaced ones, about `SAMPLED` of them."""
+    step = max(1, image.size // SAMPLED)
+    return np.concatenate([part[part != 0][::step] for part in values_of(image)])
+
+
+def mean_and_std(image: Array, padded: bool = False, *, name: str = "image") -> tuple[float, float]:
+    """Mean and standard deviation in float64, in one pass over the slabs of an image.
+
+    Slabs are combined by the pairwise formula of Chan, Golub and LeVeque (1979), which loses no digits.
+
+    Parameters
+    ----------
+    image : array
+        Of any shape.
+    padded : bool
+        Leave out exact zeros.
+    name : str
+        What to call the image in messages.
 
     Raises
     ------
     SpotlightError
         If the image is constant.
     """
-    values = image if valid is None else image[valid]
-    mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+    count, mean, squares = 0, 0.0, 0.0
+    for part in values_of(image):
+        values = part[part != 0] if padded else part
+        if not values.size:
+            continue
+        own = float(values.mean(dtype=np.float64))
+        apart, total = own - mean, count + values.size
+        squares += float(values.var(dtype=np.float64)) * values.size + apart**2 * count * values.size / total
+        mean += apart * values.size / total
+        count = total
+    std = math.sqrt(squares / count) if count else 0.0
     if not std > 1e-12 * max(1.0, abs(mean)):
         raise SpotlightError(f"{name}: is constant ({mean:g}), so it holds no image. Check the file and the channel.")
     return mean, std
@@ -83,7 +112,9 @@ def grid_shape(stack: Stack, grid: Grid) -> tuple[int, ...]:
     return shape
 
 
-def prepare_input(stack: Stack, grid: Grid, shape: tuple[int, ...] | None = None) -> NDArray[np.float32]:
+def prepare_input(
+    stack: Stack, grid: Grid, shape: tuple[int, ...] | None = None, allocate: Allocate = in_memory
+) -> NDArray[np.float32]:
     """Normalise a transmitted-light stack by its own mean and standard deviation, then resample it.
 
     The order is that of Ounkomol et al. (2018): statistics of the whole stack at native resolution first.
@@ -96,6 +127,10 @@ def prepare_input(stack: Stack, grid: Grid, shape: tuple[int, ...] | None = None
         Edge of the cubic voxels in µm.
     shape : tuple of int, optional
         Shape on that grid, where it is known already.
+    allocate : callable
+        Makes the result, called "input".
     """
-    mean, std = mean_and_std(stack.data, valid_voxels(stack.data), name=stack.source)
-    return resample(normalise(stack.data, mean, std), shape or grid_shape(stack, grid))
+    mean, std = mean_and_std(stack.values, zeros_are_padding(stack.values), name=stack.source)
+    return resample_slabs(
+        stack.values, shape or grid_shape(stack, grid), "input", lambda part: normalise(part, mean, std), allocate
+    )

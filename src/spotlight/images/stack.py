@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.images.lazy import LazyArray
+from spotlight.images.slabs import is_slab, slabs
 
 if TYPE_CHECKING:
     from spotlight.images.writing import Kind
@@ -196,15 +197,26 @@ class Stack:
         return self.voxel_size
 
     def require_finite(self) -> None:
-        """Raise a `SpotlightError` if a value is NaN or infinite."""
-        if np.issubdtype(self.data.dtype, np.floating):
-            bad = int(self.data.size - np.count_nonzero(np.isfinite(self.data)))
-            if bad:
-                first = tuple(int(i[0]) for i in np.nonzero(~np.isfinite(self.data)))
-                raise SpotlightError(
-                    f"{self.source}: {bad} values are NaN or infinite, the first at {self.axes} index {first}. "
-                    "Replace them, or leave this stack out."
-                )
+        """Raise a `SpotlightError` if a value is NaN or infinite; reads slab by slab."""
+        if not np.issubdtype(self.dtype, np.floating):
+            return
+        bad, first = 0, ()
+        for slab in slabs(self.shape):
+            wrong = ~np.isfinite(np.asarray(self.values[slab.inner]))
+            if wrong.any():
+                place = np.argwhere(wrong)[0]
+                first = first or (int(place[0]) + slab.inner.start, *map(int, place[1:]))
+                bad += int(np.count_nonzero(wrong))
+        if bad:
+            raise SpotlightError(
+                f"{self.source}: {bad} values are NaN or infinite, the first at {self.axes} index {first}. "
+                "Replace them, or leave this stack out."
+            )
+
+    def load_if_small(self) -> None:
+        """Read the values now if they are a slab or less, so that they are read once."""
+        if is_slab(self.array):
+            self.data  # noqa: B018
 
     def save(self, path: str | Path, kind: "Kind | None" = None) -> Path:
         """Write the stack as OME-TIFF or OME-Zarr; see `spotlight.images.write`."""

@@ -2,16 +2,19 @@
 
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from spotlight.files import explained_writing
 from spotlight.foreground import Foreground
-from spotlight.pairs.manifest import FILES, Pair
+from spotlight.pairs.pair import FILES, Pair
 from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_pair
 
 LAYOUT = 1
@@ -56,7 +59,7 @@ def prepare_cached(pair: Pair, settings: PreparationSettings, folder: str | Path
     """
     entry = Path(folder) / f"{_key(pair, settings)}.prepared"
     if not (entry / FACTS).exists():
-        _write(prepare_pair(pair, settings), entry)
+        _make(pair, settings, entry)
     facts = json.loads((entry / FACTS).read_text(encoding="utf-8"))
     arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
     size = facts["voxel_size"]
@@ -95,21 +98,37 @@ def _stamp(file: Path) -> list[int]:
     return [len(stats), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)]
 
 
-def _write(prepared: PreparedPair, entry: Path) -> None:
+def _make(pair: Pair, settings: PreparationSettings, entry: Path) -> None:
+    """Prepare a pair straight into files, so that it need not fit into memory."""
     temporary = entry.with_name(f".{entry.name}.{uuid.uuid4().hex[:8]}.part")
-    facts = {
-        "threshold": prepared.threshold,
-        "foreground": {"threshold": prepared.foreground.threshold, "fraction": prepared.foreground.fraction},
-        "warnings": prepared.foreground.warnings,
-        "intensity_range": prepared.intensity_range,
-        "voxel_size": prepared.voxel_size,
-        "channels": prepared.channels,
-    }
+
+    made: list[np.memmap[Any, Any]] = []
+
+    def allocate(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        path = temporary / f"{name}.npy"
+        made.append(np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape))
+        if hasattr(os, "posix_fallocate"):
+            # Writing to a mapped file kills the process if the disk is full; this says so before.
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        return made[-1]
+
     with explained_writing(entry):
         try:
             temporary.mkdir(parents=True)
-            for name in ARRAYS:
-                np.save(temporary / f"{name}.npy", getattr(prepared, name))
+            prepared = prepare_pair(pair, settings, allocate)
+            facts = {
+                "threshold": prepared.threshold,
+                "foreground": {"threshold": prepared.foreground.threshold, "fraction": prepared.foreground.fraction},
+                "warnings": prepared.foreground.warnings,
+                "intensity_range": prepared.intensity_range,
+                "voxel_size": prepared.voxel_size,
+                "channels": prepared.channels,
+            }
+            for array in made:
+                array.flush()
+            for scratch in temporary.glob("_*.npy"):
+                scratch.unlink()
             (temporary / FACTS).write_text(json.dumps(facts), encoding="utf-8")
             if not entry.exists():  # another process may have been faster
                 temporary.replace(entry)

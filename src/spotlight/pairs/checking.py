@@ -20,7 +20,8 @@ from spotlight.files import whole_file
 from spotlight.foreground import ForegroundSettings, find_foreground
 from spotlight.images import Stack
 from spotlight.images.normalise import mean_and_std
-from spotlight.pairs.manifest import Pair, read_pairs
+from spotlight.pairs.manifest import read_pairs
+from spotlight.pairs.pair import Pair
 from spotlight.pairs.registration import find_shift
 from spotlight.settings import Settings
 
@@ -129,6 +130,7 @@ def check(
     *,
     input_channel: str | None = None,
     target_channel: str | None = None,
+    target: str | None = None,
     workers: int = 1,
     progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
 ) -> Check:
@@ -144,13 +146,15 @@ def check(
         Limits.
     input_channel, target_channel : str, optional
         Channel names or indices, for a folder.
+    target : str, optional
+        Which target to check, for a manifest of several; left out: all of them.
     workers : int
         Processes. More than one need a script to guard its main part, as `multiprocessing` documents.
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
     """
     settings = settings or CheckSettings()
-    listed = read_pairs(pairs, input_channel, target_channel)
+    listed = read_pairs(pairs, input_channel, target_channel, target, every_target=True)
     reports: list[PairReport] = []
     with ExitStack() as resources:
         run: Any = map

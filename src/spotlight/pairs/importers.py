@@ -12,11 +12,14 @@ import pandas as pd
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.images import stem
-from spotlight.pairs.manifest import Pair, name_apart
+from spotlight.pairs.manifest import name_apart
+from spotlight.pairs.pair import Pair
 from spotlight.pairs.proposal import split_by_group
 
 SPLIT_SEED = 42
 TRAIN_SHARE = 0.75
+STAINS = ("Nucleus", "Mitochondria", "Tubulin", "Actin")
+"""Targets of Light My Cells."""
 
 
 def read_label_free(table: str | Path, root: str | Path | None = None, first_train: int | None = None) -> list[Pair]:
@@ -87,8 +90,8 @@ def read_integrated_cell(table: str | Path, root: str | Path | None = None) -> l
     return name_apart(pairs)
 
 
-def read_light_my_cells(folder: str | Path, target: str = "Nucleus") -> list[Pair]:
-    """Read study folders of Light My Cells: every plane of transmitted light with the one target of its field.
+def read_light_my_cells(folder: str | Path, target: str | None = None) -> list[Pair]:
+    """Read study folders of Light My Cells: every plane of transmitted light with the targets of its field.
 
     Files are named ``Study_N/image_FIELD_BF_zK.ome.tiff`` (or PC, DIC) and ``image_FIELD_Nucleus.ome.tiff``. Studies
     are the groups, or fields where there are fewer than three studies: none is in two splits.
@@ -97,27 +100,38 @@ def read_light_my_cells(folder: str | Path, target: str = "Nucleus") -> list[Pai
     ----------
     folder : path
         Holds the study folders.
-    target : str
-        "Nucleus", "Mitochondria", "Tubulin" or "Actin"; fields without it are left out.
+    target : str, optional
+        "Nucleus", "Mitochondria", "Tubulin" or "Actin"; fields without it are left out. Left out: all of them, one
+        pair for each that a field has.
 
     Raises
     ------
     SpotlightError
-        If no field has this target.
+        If no field has such a target.
     """
     folder = require_path(folder, "Give the folder that holds Study_1, Study_2, ...")
+    if target is not None and target not in STAINS:
+        raise SpotlightError(f"Light My Cells has the targets {', '.join(STAINS)}. Received: {target!r}.")
     pairs = []
     for image in sorted(folder.glob("Study_*/image_*_z*.ome.tiff")):
         named = re.fullmatch(r"image_(\d+)_(BF|PC|DIC)_z\d+\.ome\.tiff", image.name)
         if named is None:
             continue
-        file = image.with_name(f"image_{named[1]}_{target}.ome.tiff")
-        if file.exists():
-            pairs.append(Pair(stem(image), image, file, group=image.parent.name))
-    if len({pair.group for pair in pairs}) < 3:  # too few studies to split by: planes of a field stay together
-        pairs = [replace(pair, group=f"{pair.group}/{pair.target.name}") for pair in pairs]
+        files = {name: image.with_name(f"image_{named[1]}_{name}.ome.tiff") for name in (target and [target]) or STAINS}
+        # Planes of a field stay together; by studies where there are enough of them to be split.
+        field = f"{image.parent.name}/{named[1]}"
+        pairs += [
+            Pair(f"{stem(image)}-{name}", image, file, group=field, target_name=name)
+            for name, file in files.items()
+            if file.exists()
+        ]
+    studies = {pair.input.parent.name for pair in pairs}
+    if len(studies) > 2:
+        pairs = [replace(pair, group=pair.input.parent.name) for pair in pairs]
     if not pairs:
-        raise SpotlightError(f"{folder}: no field in Study_*/ has both transmitted light and {target}.")
+        raise SpotlightError(
+            f"{folder}: no field in Study_*/ has both transmitted light and {target or ' or '.join(STAINS)}."
+        )
     return split_by_group(name_apart(pairs))[0]
 
 

@@ -1,21 +1,21 @@
-"""The manifest: which input belongs to which target, and to which part of the experiment."""
+"""The manifest: a table that says which input belongs to which target, and to which part of the experiment."""
 
-import csv
 import difflib
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
-from spotlight.images import SUFFIXES, Stack, is_image, parse_region, parts, read, scenes, stem
+from spotlight.images import SUFFIXES, is_image, parts, stem
+from spotlight.pairs.pair import FILES, SPLITS, Pair
+from spotlight.pairs.table import read_table, write_table
 
 COLUMNS = {
     "input": "file of the transmitted-light stack (required)",
-    "target": "file of the fluorescence stack (required)",
+    "target": "file of the fluorescence stack (required); of several, one column target:NAME each",
     "labels": "file of instance labels",
     "foreground": "file of a foreground mask that replaces the threshold's",
     "split": "train, val or test",
@@ -28,122 +28,10 @@ COLUMNS = {
     "axes": "axes as stored, for files that do not state them, for example ZYX",
     "voxel_size": "edge lengths in µm per spatial axis, for files that do not state them, for example 0.29 0.108 0.108",
 }
-FILES = ("input", "target", "labels", "foreground")
-USES = ("name", "split", "group", "labels")
-"""What says how a pair is used, not what it shows."""
-SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One row of a manifest: files that show the same field.
-
-    Attributes
-    ----------
-    name : str
-        Unique among the pairs of a call; outputs are named after it.
-    input, target, labels, foreground : Path or None
-        The files.
-    split : str
-        "train", "val" or "test"; empty where none is stated.
-    input_channel, target_channel : str or None
-        Channel names or indices.
-    group : str
-        What belongs together, such as a plate; empty where none is stated.
-    region, axes, voxel_size, scene, time
-        See `COLUMNS`.
-    """
-
-    name: str
-    input: Path
-    target: Path
-    labels: Path | None = None
-    foreground: Path | None = None
-    split: str = ""
-    input_channel: str | None = None
-    target_channel: str | None = None
-    region: str | None = None
-    axes: str | None = None
-    voxel_size: tuple[float, ...] | None = None
-    group: str = ""
-    scene: str | None = None
-    time: int | None = None
-
-    def read_input(self) -> Stack:
-        """Read the input's channel and region; finite or an error."""
-        return self._part(self._read(self.input), self.input_channel)
-
-    def read_target(self) -> Stack:
-        """Read the target's channel and region; finite or an error."""
-        return self._part(self._read(self.target), self.target_channel)
-
-    def read_both(self) -> tuple[Stack, Stack]:
-        """Read input and target and make sure that they match in axes, shape and voxel size."""
-        if self.input == self.target:
-            both = self._read(self.input)
-            image, target = self._part(both, self.input_channel), self._part(both, self.target_channel)
-        else:
-            image, target = self.read_input(), self.read_target()
-        require_match(image, target)
-        return image, target
-
-    def read_labels(self, like: Stack) -> Stack | None:
-        """Read the instance labels on the grid of `like`, or None if the row has none."""
-        return self._read_mask(self.labels, like)
-
-    def read_foreground(self, like: Stack) -> Stack | None:
-        """Read the foreground mask on the grid of `like`, or None if the row has none."""
-        return self._read_mask(self.foreground, like)
-
-    def digest(self) -> str:
-        """Fingerprint of what the pair shows: its files with their sizes, channels and region."""
-        facts = {name: str(value) for name, value in asdict(self).items() if name not in USES}
-        for name in FILES:
-            file = getattr(self, name)
-            if file is not None and name in facts:
-                facts[name] = f"{file.resolve()} {require_path(file, 'Correct the path.').stat().st_size}"
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-    def _read_mask(self, path: Path | None, like: Stack) -> Stack | None:
-        if path is None:
-            return None
-        # The columns axes and voxel_size describe the images; a mask that states nothing itself is on their grid.
-        several = len(scenes(path)) > 1
-        mask = read(path, scene=self.scene if several else None, axes_if_unstated=like.axes)
-        mask = self._part(mask.timepoint(self.time) if "T" in mask.axes else mask, None)
-        if mask.voxel_size is None or like.voxel_size is None:
-            mask = replace(mask, voxel_size=like.voxel_size)
-        require_match(like, mask)
-        return mask
-
-    def _read(self, path: Path) -> Stack:
-        stack = read(path, scene=self.scene, axes=self.axes, voxel_size=self.voxel_size)
-        return stack.timepoint(self.time)
-
-    def _part(self, stack: Stack, channel: str | None) -> Stack:
-        stack = stack.channel(channel)
-        if self.region is not None:
-            stack = stack.crop(parse_region(self.region, stack.spatial_axes, f"{stack.source} (row {self.name!r})"))
-        stack.require_finite()
-        return stack
-
-
-def require_match(first: Stack, second: Stack) -> None:
-    """Raise a `SpotlightError` unless two stacks have the same axes, shape and, within 1 %, voxel size."""
-    if first.axes != second.axes or first.shape != second.shape:
-        raise SpotlightError(
-            f"{first.source} and {second.source} must show the same field on the same grid, but have axes "
-            f"{first.axes} {first.shape} and {second.axes} {second.shape}. Register and crop them to one grid."
-        )
-    if first.voxel_size and second.voxel_size:
-        if any(abs(a / b - 1) > 0.01 for a, b in zip(first.voxel_size, second.voxel_size, strict=True)):
-            raise SpotlightError(
-                f"{first.source} and {second.source} state different voxel sizes: {first.voxel_size} and "
-                f"{second.voxel_size} µm. Correct the files, or state the size in a voxel_size column."
-            )
-    elif first.voxel_size or second.voxel_size:
-        missing = second if first.voxel_size else first
-        missing.require_voxel_size()
+ABSENT = "absent"
+"""What a cell says where there is no such target."""
+OF_TARGET = ("target", "target_channel", "foreground")
+"""Columns that each target has of its own, as column:NAME, where there are several."""
 
 
 def require_distinct(pairs: Sequence[Pair]) -> None:
@@ -154,42 +42,103 @@ def require_distinct(pairs: Sequence[Pair]) -> None:
         raise SpotlightError(f"several pairs are named {', '.join(map(repr, twice))}; give each a name of its own.")
 
 
-def read_manifest(path: str | Path) -> list[Pair]:
-    """Read a CSV manifest.
+def read_manifest(path: str | Path, target: str | None = None, every_target: bool = False) -> list[Pair]:
+    """Read a manifest.
 
     Columns are those of `COLUMNS`; others are ignored unless they look like a misspelt one. Relative paths start at
     the manifest's own folder. Either every row has a split or none has.
 
+    A manifest of several targets has columns ``target:NAME``, and perhaps ``target_channel:NAME``, instead of
+    ``target``. There a row without one of them says so with the word ``absent``.
+
+    Parameters
+    ----------
+    path : path
+        CSV, or Parquet by its suffix.
+    target : str, optional
+        Which target to take, where there are several. Rows in which it is absent are left out.
+    every_target : bool
+        Take all of them: a row becomes one pair per target that it has.
+
     Raises
     ------
     SpotlightError
-        If the file, a required column or a file that it names is missing, or a row does not fit the header.
+        If the file, a required column or a file that it names is missing, a row does not fit the header, or a target
+        has to be named.
     """
-    path = require_path(path, "Give a CSV manifest or a folder of stacks.")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [name.strip().lower() for name in next(reader, [])]
-            rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except (OSError, ValueError, csv.Error) as error:
-        raise SpotlightError(f"{path}: cannot be read as a CSV manifest in UTF-8 ({error}).") from error
-    _check_header(path, header)
+    path = Path(path)
+    header, rows = read_table(path)
+    targets = _check_header(path, header)
     if not rows:
         raise SpotlightError(f"{path}: has no rows. Add one per pair of input and target.")
-    for line, row in rows:
-        if len(row) != len(header):
-            raise SpotlightError(
-                f"{path}, line {line}: has {len(row)} cells, but the header has {len(header)}. Quote cells that hold "
-                "commas, such as regions."
-            )
-    pairs = [_pair(path, line, dict(zip(header, row, strict=True))) for line, row in rows]
-    without = [line for (line, _), pair in zip(rows, pairs, strict=True) if not pair.split]
+    chosen = _choose(path, targets, target, every_target)
+    pairs: list[Pair] = []
+    places: list[str] = []
+    for where, row in rows:
+        cells = dict(zip(header, (cell.strip() for cell in row), strict=True))
+        for name in targets:
+            if not cells[f"target:{name}"]:
+                raise SpotlightError(f"{where}: target:{name} is empty. Name a file, or write {ABSENT}.")
+        there = [name for name in chosen if not name or cells[f"target:{name}"].lower() != ABSENT]
+        pairs += [_pair(path, where, cells, name, len(chosen) > 1) for name in there]
+        places += [where] * len(there)
+    if not pairs:
+        raise SpotlightError(f"{path}: target {target!r} is absent in every row. Choose another one.")
+    without = [where for where, pair in zip(places, pairs, strict=True) if not pair.split]
     if without and len(without) < len(pairs):
-        raise SpotlightError(
-            f"{path}, line {without[0]}: has no split, but other rows do. Give every row one, or none."
-        )
+        raise SpotlightError(f"{without[0]}: has no split, but other rows do. Give every row one, or none.")
     _require_own_masks(path, pairs)
     return name_apart(pairs)
+
+
+def _choose(path: Path, targets: Sequence[str], target: str | None, every: bool) -> Sequence[str]:
+    """Names of the targets to take; one empty name where the manifest has just one target without a name."""
+    if target is not None and target not in targets:
+        known = f"it has {', '.join(targets)}" if targets else "its only target has no name"
+        raise SpotlightError(f"{path}: has no target {target!r}; {known}.")
+    if target is None and len(targets) > 1 and not every:
+        raise SpotlightError(
+            f"{path}: has the targets {', '.join(targets)}; say which one to use with target= (Python) or --target."
+        )
+    return [target] if target is not None else targets or [""]
+
+
+def write_manifest(pairs: Sequence[Pair], path: str | Path) -> Path:
+    """Write a manifest with the columns that are used; paths are relative to its folder where they can be.
+
+    Pairs whose targets have names, and which agree in all else, share a row; what one of them lacks is declared absent.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        The rows.
+    path : path
+        CSV, or Parquet by its suffix.
+    """
+    path = Path(path)
+    targets = list(dict.fromkeys(pair.target_name for pair in pairs if pair.target_name))
+    rows: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+    for number, pair in enumerate(pairs):
+        row = {name: _cell(getattr(pair, name), path.parent) for name in COLUMNS}
+        if pair.target_name:
+            own = {f"{name}:{pair.target_name}": row.pop(name) for name in OF_TARGET}
+            key = tuple(row.items())
+            rows.setdefault(key, row | {f"target:{name}": ABSENT for name in targets}).update(own)
+        else:
+            rows[("row", str(number)),] = row
+    names = [*COLUMNS, *(f"{column}:{name}" for name in targets for column in OF_TARGET)]
+    used = [name for name in names if any(row.get(name) for row in rows.values())]
+    return write_table(used, list(rows.values()), path)
+
+
+def _cell(value: Any, folder: Path) -> str:
+    if isinstance(value, Path):
+        # Links are kept: what they lead to may have a name without meaning.
+        file, here = value.absolute(), folder.absolute()
+        return (file.relative_to(here) if file.is_relative_to(here) else file).as_posix()
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return "" if value is None else str(value)
 
 
 def _require_own_masks(path: Path, pairs: Sequence[Pair]) -> None:
@@ -208,26 +157,43 @@ def _require_own_masks(path: Path, pairs: Sequence[Pair]) -> None:
                 )
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def _check_header(path: Path, header: list[str]) -> list[str]:
+    """Make sure that a header can be understood; returns the names of its targets, none if it has just ``target``."""
     if len(header) == 1 and ";" in header[0]:
         raise SpotlightError(f"{path}: its cells are separated by semicolons. Save it with commas.")
     for name in header:
         if header.count(name) > 1:
             raise SpotlightError(f"{path}: has the column {name!r} twice. Remove one.")
-        near = difflib.get_close_matches(name, COLUMNS, n=1, cutoff=0.75)
-        if name not in COLUMNS and near:
-            raise SpotlightError(f"{path}: unknown column {name!r}; did you mean {near[0]!r}?")
+        kind, colon, own = name.partition(":")
+        if colon and kind in OF_TARGET and (not own or set(own) & set('/\\:*?"<>|')):
+            raise SpotlightError(f"{path}: the column {name!r} needs a target's name, for example {kind}:DNA.")
+        near = difflib.get_close_matches(kind, COLUMNS, n=1, cutoff=0.75)
+        if kind not in COLUMNS and near:
+            raise SpotlightError(f"{path}: unknown column {name!r}; did you mean {near[0] + colon + own!r}?")
+    targets = [name.removeprefix("target:") for name in header if name.startswith("target:")]
+    named = {kind: own for kind, _, own in (name.partition(":") for name in header) if own and kind in OF_TARGET}
+    for kind, own in named.items():
+        if own not in targets:
+            raise SpotlightError(f"{path}: has {kind}:{own} but no target:{own}. Add that column.")
+    both = set(OF_TARGET) & set(header)
+    if targets and both:
+        raise SpotlightError(
+            f"{path}: has {', '.join(sorted(both))} besides target:{targets[0]}. Where targets have names, so have "
+            f"their columns: {', '.join(f'{name}:{targets[0]}' for name in OF_TARGET)}."
+        )
     for column in ("input", "target"):
-        if column not in header:
+        if column not in header and not (column == "target" and targets):
             raise SpotlightError(
                 f"{path}: has no column {column!r}. A manifest needs the columns input and target; "
                 f"found: {', '.join(header) or 'nothing'}."
             )
+    return targets
 
 
-def _pair(manifest: Path, line: int, row: dict[str, str]) -> Pair:
-    cells = {column: row.get(column, "").strip() or None for column in COLUMNS}
-    where = f"{manifest}, line {line}"
+def _pair(manifest: Path, where: str, row: dict[str, str], target_name: str, tell_apart: bool) -> Pair:
+    cells = {column: row.get(column) or None for column in COLUMNS}
+    if target_name:
+        cells |= {column: row.get(f"{column}:{target_name}") or None for column in OF_TARGET}
     files: dict[str, Path | None] = {}
     for column in FILES:
         cell = cells[column]
@@ -245,7 +211,7 @@ def _pair(manifest: Path, line: int, row: dict[str, str]) -> Pair:
     if split and split not in SPLITS:
         raise SpotlightError(f"{where}: split must be train, val or test. Received: {split!r}.")
     return Pair(
-        name=stem(image),
+        name=f"{stem(image)}-{target_name}" if tell_apart else stem(image),
         input=image,
         target=target,
         labels=files["labels"],
@@ -259,6 +225,7 @@ def _pair(manifest: Path, line: int, row: dict[str, str]) -> Pair:
         time=_parse_time(cells["time"], where) if cells["time"] else None,
         axes=cells["axes"],
         voxel_size=parse_voxel_size(cells["voxel_size"], where) if cells["voxel_size"] else None,
+        target_name=target_name,
     )
 
 
@@ -318,19 +285,38 @@ def pairs_from_folder(folder: str | Path, input_channel: str | None, target_chan
 
 
 def read_pairs(
-    source: str | Path | Sequence[Pair], input_channel: str | None = None, target_channel: str | None = None
+    source: str | Path | Sequence[Pair],
+    input_channel: str | None = None,
+    target_channel: str | None = None,
+    target: str | None = None,
+    every_target: bool = False,
 ) -> list[Pair]:
-    """Read pairs from a CSV manifest, or from a folder of stacks whose channels are named; pairs are passed on."""
+    """Read pairs from a manifest, or from a folder of stacks whose channels are named; pairs are passed on.
+
+    Parameters
+    ----------
+    source : path or sequence of Pair
+        CSV or Parquet manifest, folder, or pairs.
+    input_channel, target_channel : str, optional
+        Channels of a folder's files.
+    target, every_target
+        Which target of a manifest of several; see `read_manifest`.
+    """
     if not isinstance(source, (str, Path)):
-        pairs = list(source)
+        pairs = [pair for pair in source if target is None or pair.target_name == target]
+        if source and not pairs:
+            found = sorted({pair.target_name for pair in source})
+            raise SpotlightError(f"no pair has the target {target!r}. Found: {found}.")
         require_distinct(pairs)
         return pairs
-    source = require_path(source, "Give a CSV manifest or a folder of stacks.")
+    source = require_path(source, "Give a CSV or Parquet manifest, or a folder of stacks.")
     if source.is_dir():
+        if target is not None:
+            raise SpotlightError(f"{source}: is a folder, but target={target!r} chooses among a manifest's targets.")
         return pairs_from_folder(source, input_channel, target_channel)
     if input_channel is not None or target_channel is not None:
         raise SpotlightError(f"{source}: a manifest names channels in its columns input_channel and target_channel.")
-    return read_manifest(source)
+    return read_manifest(source, target, every_target)
 
 
 def name_apart(pairs: Iterable[Pair]) -> list[Pair]:

@@ -9,9 +9,10 @@ from pydantic import Field
 from scipy import ndimage
 
 from spotlight.foreground import Foreground, ForegroundSettings, find_foreground
-from spotlight.images import resample
-from spotlight.images.normalise import Grid, grid_shape, mean_and_std, normalise, prepare_input, valid_voxels
-from spotlight.pairs.manifest import Pair
+from spotlight.images.normalise import Grid, grid_shape, mean_and_std, normalise, prepare_input, zeros_are_padding
+from spotlight.images.resample import resample_slabs
+from spotlight.images.slabs import Allocate, in_memory, slabs, values_of
+from spotlight.pairs.pair import Pair
 from spotlight.settings import Settings
 
 
@@ -72,11 +73,20 @@ class PreparedPair:
     channels: tuple[str, str]
 
 
-def prepare_pair(pair: Pair, settings: PreparationSettings) -> PreparedPair:
-    """Read, check, normalise and resample one pair.
+def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate = in_memory) -> PreparedPair:
+    """Read, check, normalise and resample one pair, slab by slab where it is large.
 
     Threshold, mean and standard deviation come from the whole target at native resolution; the mask is where the
     resampled target reaches the threshold, or the pair's own foreground file.
+
+    Parameters
+    ----------
+    pair : Pair
+        The files.
+    settings : PreparationSettings
+        What is done with them.
+    allocate : callable
+        Makes the arrays "input", "target" and "mask", and others, whose names begin with an underscore, on the way.
 
     Raises
     ------
@@ -85,28 +95,33 @@ def prepare_pair(pair: Pair, settings: PreparationSettings) -> PreparedPair:
     """
     image, target = pair.read_both()
     own = pair.read_foreground(target)
+    values = target.values
     foreground = find_foreground(
-        target.data, settings.foreground, None if own is None else own.data > 0, name=target.source
+        values, settings.foreground, None if own is None else own.values, name=target.source, allocate=allocate
     )
-    mean, std = mean_and_std(target.data, valid_voxels(target.data), name=target.source)
+    mean, std = mean_and_std(values, zeros_are_padding(values), name=target.source)
     center = foreground.threshold if settings.target_center == "threshold" else mean
     shape = grid_shape(target, settings.grid)
-    normalised = resample(normalise(target.data, center, std), shape)
+    normalised = resample_slabs(values, shape, "target", lambda part: normalise(part, center, std), allocate)
     threshold = (foreground.threshold - center) / std
     if own is not None:
-        mask = resample((own.data > 0).astype(np.uint8), shape, order=0) > 0
-    elif settings.mask_median_px > 1:
-        mask = ndimage.median_filter(normalised, settings.mask_median_px) >= threshold
+        mask = resample_slabs(own.values, shape, "mask", lambda part: part > 0, allocate, order=0)
     else:
-        mask = normalised >= threshold
+        mask = allocate("mask", shape, np.bool_)
+        window = settings.mask_median_px
+        for slab in slabs(shape, window):
+            part = normalised[slab.outer]
+            smooth = ndimage.median_filter(part, window) if window > 1 else part
+            mask[slab.inner] = smooth[slab.crop] >= threshold
+    extent = [(part.min(), part.max()) for part in values_of(values)]
     return PreparedPair(
         name=pair.name,
-        input=prepare_input(image, settings.grid, shape),
+        input=prepare_input(image, settings.grid, shape, allocate),
         target=normalised,
         mask=mask,
         threshold=threshold,
         foreground=foreground,
-        intensity_range=(float(target.data.min()), float(target.data.max())),
+        intensity_range=(float(min(low for low, _ in extent)), float(max(high for _, high in extent))),
         voxel_size=image.voxel_size,
-        channels=((*image.channels, "")[0], (*target.channels, "")[0]),
+        channels=((*image.channels, "")[0], pair.target_name or (*target.channels, "")[0]),
     )

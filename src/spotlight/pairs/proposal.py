@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from spotlight.errors import SpotlightError
-from spotlight.files import whole_file
 from spotlight.images import Part, is_image, parts, stem
-from spotlight.pairs.manifest import COLUMNS, FILES, Pair, name_apart
+from spotlight.pairs.manifest import name_apart
+from spotlight.pairs.pair import Pair
 
 WORDS = {
     "input": "bf brightfield bright phase ph ph1 ph2 ph3 phc dic nomarski trans transmitted transmission tl tpmt esid "
@@ -289,24 +288,3 @@ def split_by_group(pairs: Sequence[Pair], seed: int = 0) -> tuple[list[Pair], st
         return done, f"All are for training ({counted}): they cannot be split without showing the test to the training."
     how = f"by {len(groups)} groups, none of which is in two splits" if groups else "pair by pair"
     return done, f"They are split {how}: {counted}."
-
-
-def write_manifest(pairs: Sequence[Pair], path: str | Path) -> Path:
-    """Write a CSV manifest with the columns that are used; paths are relative to its folder where they can be."""
-    path = Path(path)
-    rows = []
-    for pair in pairs:
-        row = {name: getattr(pair, name) for name in COLUMNS}
-        for name in FILES:
-            if row[name] is not None:
-                # Links are kept: what they lead to may have a name without meaning.
-                file, here = row[name].absolute(), path.parent.absolute()
-                row[name] = (file.relative_to(here) if file.is_relative_to(here) else file).as_posix()
-        if pair.voxel_size is not None:
-            row["voxel_size"] = " ".join(map(str, pair.voxel_size))
-        rows.append({name: "" if value is None else value for name, value in row.items()})
-    table = pd.DataFrame(rows)
-    used = [name for name in table if (table[name] != "").any()]
-    with whole_file(path) as temporary:
-        table[used].to_csv(temporary, index=False)
-    return path

@@ -162,6 +162,7 @@ class Model:
                 f"{stack.source}: has axes {stack.axes} {stack.shape}, but model {self.name} stains {expected.axes} "
                 "stacks. Give such a stack, or use a model trained on stacks like this one."
             )
+        stack.load_if_small()
         stack.require_finite()
         if not any_voxel_size:
             self._require_voxel_size(stack)

@@ -31,7 +31,8 @@ from spotlight.model import (
 )
 from spotlight.networks import FNet, build_network
 from spotlight.pairs.cache import prepare_pairs
-from spotlight.pairs.manifest import Pair, read_pairs
+from spotlight.pairs.manifest import read_pairs
+from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import PatchSampler, patch_starts
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, Course, Progress, checkpoint_step, trim_log
@@ -53,6 +54,7 @@ def train(
     seed: int | None = None,
     input_channel: str | None = None,
     target_channel: str | None = None,
+    target: str | None = None,
     overwrite: bool = False,
     cache: str | Path | None = None,
     progress: Progress | None = None,
@@ -74,6 +76,8 @@ def train(
         Instead of the experiment's.
     input_channel, target_channel : str, optional
         Channel names or indices, for a folder.
+    target : str, optional
+        Which target to learn, for a manifest of several.
     overwrite : bool
         Start over, whatever stands under `to`.
     cache : path, optional
@@ -98,7 +102,7 @@ def train(
     changes = {name: value for name, value in {"steps": steps, "seed": seed}.items() if value is not None}
     experiment = Experiment.parse(_changed(experiment, changes), "training")
     require_device(experiment.training.device)
-    training_pairs, validation_pairs = _split(read_pairs(pairs, input_channel, target_channel), experiment)
+    training_pairs, validation_pairs = _split(read_pairs(pairs, input_channel, target_channel, target), experiment)
     digests = {pair.name: pair.digest() for pair in training_pairs + validation_pairs}
     digest = hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()[:16]
     run = to / RUN

@@ -1,0 +1,64 @@
+"""Working through a stack slab by slab, so that it need not fit into memory."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from spotlight.images.lazy import LazyArray
+
+Array = NDArray[Any] | LazyArray
+"""Values in memory, in a memory-mapped file, or still in the user's file."""
+
+Allocate = Callable[[str, tuple[int, ...], DTypeLike], NDArray[Any]]
+"""Makes an array of a name, shape and type: in memory, or as a file."""
+
+SLAB_VOXELS = 2**25
+"""Voxels that are worked on at once; a smaller stack is one slab. At least one plane is."""
+
+
+def in_memory(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Make an array in memory; see `Allocate`."""
+    return np.empty(shape, dtype)
+
+
+@dataclass(frozen=True)
+class Slab:
+    """A range of planes.
+
+    Attributes
+    ----------
+    inner : slice
+        The planes that it stands for, along the first axis.
+    outer : slice
+        The same with the planes around that a filter needs.
+    crop : slice
+        Where the inner planes are among the outer ones.
+    """
+
+    inner: slice
+    outer: slice
+    crop: slice
+
+
+def slabs(shape: tuple[int, ...], halo: int = 0) -> Iterator[Slab]:
+    """Cut an array into slabs along its first axis; `halo` planes more belong to each where there are any."""
+    planes = max(1, SLAB_VOXELS // max(1, math.prod(shape[1:])))
+    for start in range(0, shape[0], planes):
+        stop = min(start + planes, shape[0])
+        first, last = max(0, start - halo), min(shape[0], stop + halo)
+        yield Slab(slice(start, stop), slice(first, last), slice(start - first, stop - first))
+
+
+def is_slab(array: Array) -> bool:
+    """Whether an array is small enough to be worked on at once."""
+    return array.size <= SLAB_VOXELS
+
+
+def values_of(array: Array) -> Iterator[NDArray[Any]]:
+    """Read an array slab by slab."""
+    for slab in slabs(array.shape):
+        yield np.asarray(array[slab.inner])

@@ -1,0 +1,131 @@
+"""`Pair`: files that show the same field, and the reading of them."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from spotlight.errors import SpotlightError
+from spotlight.files import require_path
+from spotlight.images import Stack, parse_region, read, scenes
+
+FILES = ("input", "target", "labels", "foreground")
+USES = ("name", "split", "group", "labels", "target_name")
+"""What says how a pair is used, not what it shows."""
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One row of a manifest: files that show the same field.
+
+    Attributes
+    ----------
+    name : str
+        Unique among the pairs of a call; outputs are named after it.
+    input, target, labels, foreground : Path or None
+        The files.
+    split : str
+        "train", "val" or "test"; empty where none is stated.
+    input_channel, target_channel : str or None
+        Channel names or indices.
+    group : str
+        What belongs together, such as a plate; empty where none is stated.
+    region, axes, voxel_size, scene, time
+        See `spotlight.pairs.manifest.COLUMNS`.
+    target_name : str
+        What the manifest calls the target, where it has several; else empty.
+    """
+
+    name: str
+    input: Path
+    target: Path
+    labels: Path | None = None
+    foreground: Path | None = None
+    split: str = ""
+    input_channel: str | None = None
+    target_channel: str | None = None
+    region: str | None = None
+    axes: str | None = None
+    voxel_size: tuple[float, ...] | None = None
+    group: str = ""
+    scene: str | None = None
+    time: int | None = None
+    target_name: str = ""
+
+    def read_input(self) -> Stack:
+        """Read the input's channel and region; finite or an error."""
+        return self._part(self._read(self.input), self.input_channel)
+
+    def read_target(self) -> Stack:
+        """Read the target's channel and region; finite or an error."""
+        return self._part(self._read(self.target), self.target_channel)
+
+    def read_both(self) -> tuple[Stack, Stack]:
+        """Read input and target and make sure that they match in axes, shape and voxel size."""
+        if self.input == self.target:
+            both = self._read(self.input)
+            image, target = self._part(both, self.input_channel), self._part(both, self.target_channel)
+        else:
+            image, target = self.read_input(), self.read_target()
+        require_match(image, target)
+        return image, target
+
+    def read_labels(self, like: Stack) -> Stack | None:
+        """Read the instance labels on the grid of `like`, or None if the row has none."""
+        return self._read_mask(self.labels, like)
+
+    def read_foreground(self, like: Stack) -> Stack | None:
+        """Read the foreground mask on the grid of `like`, or None if the row has none."""
+        return self._read_mask(self.foreground, like)
+
+    def digest(self) -> str:
+        """Fingerprint of what the pair shows: its files with their sizes, channels and region."""
+        facts = {name: str(value) for name, value in asdict(self).items() if name not in USES}
+        for name in FILES:
+            file = getattr(self, name)
+            if file is not None and name in facts:
+                facts[name] = f"{file.resolve()} {require_path(file, 'Correct the path.').stat().st_size}"
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _read_mask(self, path: Path | None, like: Stack) -> Stack | None:
+        if path is None:
+            return None
+        # The columns axes and voxel_size describe the images; a mask that states nothing itself is on their grid.
+        several = len(scenes(path)) > 1
+        mask = read(path, scene=self.scene if several else None, axes_if_unstated=like.axes)
+        mask = self._part(mask.timepoint(self.time) if "T" in mask.axes else mask, None)
+        if mask.voxel_size is None or like.voxel_size is None:
+            mask = replace(mask, voxel_size=like.voxel_size)
+        require_match(like, mask)
+        return mask
+
+    def _read(self, path: Path) -> Stack:
+        stack = read(path, scene=self.scene, axes=self.axes, voxel_size=self.voxel_size)
+        return stack.timepoint(self.time)
+
+    def _part(self, stack: Stack, channel: str | None) -> Stack:
+        stack = stack.channel(channel)
+        if self.region is not None:
+            stack = stack.crop(parse_region(self.region, stack.spatial_axes, f"{stack.source} (row {self.name!r})"))
+        stack.load_if_small()
+        stack.require_finite()
+        return stack
+
+
+def require_match(first: Stack, second: Stack) -> None:
+    """Raise a `SpotlightError` unless two stacks have the same axes, shape and, within 1 %, voxel size."""
+    if first.axes != second.axes or first.shape != second.shape:
+        raise SpotlightError(
+            f"{first.source} and {second.source} must show the same field on the same grid, but have axes "
+            f"{first.axes} {first.shape} and {second.axes} {second.shape}. Register and crop them to one grid."
+        )
+    if first.voxel_size and second.voxel_size:
+        if any(abs(a / b - 1) > 0.01 for a, b in zip(first.voxel_size, second.voxel_size, strict=True)):
+            raise SpotlightError(
+                f"{first.source} and {second.source} state different voxel sizes: {first.voxel_size} and "
+                f"{second.voxel_size} µm. Correct the files, or state the size in a voxel_size column."
+            )
+    elif first.voxel_size or second.voxel_size:
+        missing = second if first.voxel_size else first
+        missing.require_voxel_size()
