@@ -121,7 +121,7 @@ def read_light_my_cells(folder: str | Path, target: str | None = None) -> list[P
         # Planes of a field stay together; by studies where there are enough of them to be split.
         field = f"{image.parent.name}/{named[1]}"
         pairs += [
-            Pair(f"{stem(image)}-{name}", image, file, group=field, target_name=name)
+            Pair(stem(image) if target else f"{stem(image)}-{name}", image, file, group=field, target_name=name)
             for name, file in files.items()
             if file.exists()
         ]
