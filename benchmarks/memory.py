@@ -1,22 +1,33 @@
-"""Memory of a training step of F-net per voxel of a patch and channel of the first level, for `spotlight init`.
+"""Memory of a training step of F-net, for `spotlight init`, and of preparing stacks of growing size into a cache.
 
     python benchmarks/memory.py
 
-Each line is a process of its own; the figure is the growth of the peak from one patch to several.
+Each figure is from processes of their own. For training it is the growth of the peak from one patch to several, per
+voxel of a patch and channel of the first level. For preparation it is the peak of memory that is the process's own:
+pages of mapped files do not count, since the system takes them back when it needs to.
 """
 
 import argparse
 import resource
 import subprocess
 import sys
+import tempfile
+import threading
+from pathlib import Path
 
+import numpy as np
 import torch
+import zarr
+from scipy import ndimage
 
 from spotlight.networks import FNet, channels_last
+from spotlight.pairs import Pair, PreparationSettings, prepare_pairs
 
 PATCH = (32, 64, 64)
 RUNS = ((3, 16, "float32"), (4, 32, "float32"), (3, 16, "bf16"))
 PATCHES = 4
+PLANES = (64, 256, 1024)
+"""Sizes of the stacks that are prepared, in planes of 512 x 512."""
 
 
 def peak(depth: int, width: int, precision: str, patches: int) -> int:
@@ -34,10 +45,45 @@ def peak(depth: int, width: int, precision: str, patches: int) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def prepare(planes: int) -> int:
+    """Bytes at the peak of preparing one pair into a cache, above what the imports take."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rng = np.random.default_rng(0)
+        for kind in ("input", "target"):
+            stack = zarr.create_array(folder / kind, shape=(planes, 512, 512), chunks=(16, 256, 256), dtype="uint16")
+            for start in range(0, planes, 16):
+                noise = ndimage.gaussian_filter(rng.normal(size=(16, 512, 512)), 2)
+                stack[start : start + 16] = 1000 + 5000 * noise.clip(-0.1)
+        pair = Pair("p", folder / "input", folder / "target", axes="ZYX", voxel_size=(0.4, 0.2, 0.2))
+        before, highest, done = own_memory(), [0], threading.Event()
+
+        def watch() -> None:
+            while not done.wait(0.02):
+                highest[0] = max(highest[0], own_memory())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        prepare_pairs([pair], PreparationSettings(), folder / "cache")
+        done.set()
+        watcher.join()
+        return highest[0] - before
+
+
+def own_memory() -> int:
+    """Bytes of this process that no file stands for."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--prepare", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.prepare:
+        print(prepare(arguments.prepare))
+        return
     if arguments.one:
         depth, width, precision, patches = arguments.one
         print(peak(int(depth), int(width), precision, int(patches)))
@@ -49,6 +95,10 @@ def main() -> None:
         )
         voxels = (PATCHES - 1) * PATCH[0] * PATCH[1] * PATCH[2] * run[1]
         print(f"depth {run[0]}, {run[1]} channels, {run[2]}: {(high - low) / voxels:.0f} bytes per voxel and channel")
+    for planes in PLANES:
+        peak_bytes = int(subprocess.check_output([sys.executable, __file__, "--prepare", str(planes)]))
+        size = planes * 512 * 512 * 2 / 2**20
+        print(f"prepare two stacks of {planes}x512x512 ({size:.0f} MiB each): peak {peak_bytes / 2**20:.0f} MiB")
 
 
 if __name__ == "__main__":
