@@ -14,7 +14,7 @@ from spotlight.version import __version__
 
 if TYPE_CHECKING:
     from spotlight.demo import demo
-    from spotlight.evaluation import evaluate
+    from spotlight.evaluation import compare, evaluate
     from spotlight.images import Stack, read
     from spotlight.pairs import check
     from spotlight.plan import init
@@ -30,6 +30,7 @@ _HOMES = {
     "Model": "prediction",
     "Stack": "images",
     "check": "pairs",
+    "compare": "evaluation",
     "demo": "demo",
     "evaluate": "evaluation",
     "init": "plan",
@@ -49,6 +50,7 @@ __all__ = [
     "Stack",
     "__version__",
     "check",
+    "compare",
     "demo",
     "evaluate",
     "init",

@@ -37,6 +37,9 @@ Axes = Annotated[str | None, typer.Option(help="Axes as stored, for files that d
 VoxelSize = Annotated[
     str | None, typer.Option(help="Voxel edges in µm for files that do not state them, e.g. '0.29 0.108 0.108'.")
 ]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes; else one per core. Each needs memory for a stack.")
+]
 
 SHOWN = ("loss", "masked_mse", "dice", "validation_loss", "validation_foreground_pearson")
 """Figures that are shown beside the progress."""

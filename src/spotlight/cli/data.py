@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from spotlight.cli.app import Axes, InputChannel, Pairs, Reporter, Target, TargetChannel, To, VoxelSize, app
+from spotlight.cli.app import Axes, InputChannel, Pairs, Reporter, Target, TargetChannel, To, VoxelSize, Workers, app
 from spotlight.errors import SpotlightError
 
 
@@ -118,7 +118,7 @@ def check(
     pairs: Pairs,
     to: To = Path("check"),
     settings: Annotated[Path | None, typer.Option(help="YAML file of the limits.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; else one per core.")] = None,
+    workers: Workers = None,
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
     target: Target = None,

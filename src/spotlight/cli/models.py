@@ -1,5 +1,6 @@
 """Commands of models: train, stain, segment, evaluate."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ from spotlight.cli.app import (
     Time,
     To,
     VoxelSize,
+    Workers,
     app,
 )
 from spotlight.errors import SpotlightError
@@ -181,13 +183,16 @@ def _parts(images: list[Path], scene: str | None, time: int | None, axes: str | 
 @app.command()
 def evaluate(
     pairs: Pairs,
-    model: Annotated[list[Path], typer.Option("--model", "-m", help="Model folder; repeat for several.")],
+    model: Annotated[
+        list[Path], typer.Option("--model", "-m", help="Model folder, or folder of stains; repeat for several.")
+    ],
     to: To,
     split: Annotated[str | None, typer.Option(help="Rows of the manifest to evaluate: test unless said.")] = None,
     settings: Annotated[Path | None, typer.Option(help="YAML file of evaluation settings.")] = None,
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
     target: Target = None,
+    workers: Workers = None,
 ) -> None:
     """Judge models on pairs they have not seen: tables, stains, labels and a page with pictures."""
     from spotlight.evaluation import EvaluationSettings
@@ -200,7 +205,7 @@ def evaluate(
     named = {folder.resolve().name: folder for folder in model}
     if len(named) < len(model):
         raise SpotlightError("the model folders must have different names; rename one.")
-    with Reporter() as report:
+    with Reporter(resumable=True) as report:
         evaluation = run(
             named,
             pairs,
@@ -209,10 +214,31 @@ def evaluate(
             input_channel=input_channel,
             target_channel=target_channel,
             target=target,
+            workers=workers or os.cpu_count() or 1,
             progress=report,
         )
         page = write_report(to)
     typer.echo(f"\n{score_text(evaluation.scores)}\n\nThe page with pictures and curves: {page}")
+
+
+@app.command()
+def compare(
+    comparison: Annotated[Path, typer.Argument(help="YAML file: pairs, methods, seeds and baseline.")],
+    to: To,
+    workers: Workers = None,
+) -> None:
+    """Train several methods with several seeds, judge them on the same pairs, and say which is better, with tests."""
+    from spotlight.evaluation import compare as run
+    from spotlight.report import write_report
+    from spotlight.report.text import score_text
+
+    with Reporter(resumable=True) as report:
+        compared = run(comparison, to, workers=workers or os.cpu_count() or 1, progress=report)
+        page = write_report(to, "Comparison of methods")
+    typer.echo(f"\n{score_text(compared.evaluation.scores)}\n")
+    for verdict in compared.table["verdict"]:
+        typer.echo(verdict)
+    typer.echo(f"\nThe page with pictures and curves: {page}")
 
 
 @app.command("import-fnet")

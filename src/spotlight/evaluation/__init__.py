@@ -1,5 +1,7 @@
-"""Evaluation: every metric over the predictions of one or several models, written as tables."""
+"""Evaluation: every metric over the stains of one or several methods, written as tables, and their comparison."""
 
-from spotlight.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate, summarise
+from spotlight.evaluation.compare import Compared, Comparison, compare
+from spotlight.evaluation.evaluate import Evaluation, evaluate, summarise
+from spotlight.evaluation.settings import EvaluationSettings
 
-__all__ = ["Evaluation", "EvaluationSettings", "evaluate", "summarise"]
+__all__ = ["Compared", "Comparison", "Evaluation", "EvaluationSettings", "compare", "evaluate", "summarise"]

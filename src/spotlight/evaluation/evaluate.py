@@ -1,48 +1,39 @@
 """`evaluate`: stain, segment, measure and compare with the target and the truth, stack by stack."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import yaml
-from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt
 
 from spotlight.errors import SpotlightError
-from spotlight.evaluation.judge import TARGET, Finding, Reference, judge, make_reference, sample
+from spotlight.evaluation.judge import Finding, judge, sample
+from spotlight.evaluation.methods import REPEAT, TARGET, Method, Source, find_methods
+from spotlight.evaluation.reference import make_reference
+from spotlight.evaluation.sets import FOREGROUND, find_ranges, histograms, score_profiles, score_sets
+from spotlight.evaluation.settings import EvaluationSettings
+from spotlight.evaluation.store import key_of, load, save
 from spotlight.files import whole_file, write_text
-from spotlight.foreground import ForegroundSettings
 from spotlight.images import Stack
-from spotlight.metrics import profile_distance, profile_error
+from spotlight.model import ModelDescription
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
-from spotlight.prediction import Model, PredictionSettings, load_model
-from spotlight.profiles import FEATURES
-from spotlight.segmentation import SegmentationSettings
-from spotlight.settings import Settings
+from spotlight.version import __version__
 
 log = logging.getLogger("spotlight")
 
-RESERVED = (TARGET, "truth", "input")
-"""Names of folders and views that no model may take."""
+TABLES = ("scores", "average_precision", "nuclei", "histograms", "resolution", "sweep")
+"""What an evaluation writes as CSV."""
 
-
-class EvaluationSettings(Settings):
-    """How stains are judged; the same for all methods."""
-
-    split: str = Field("test", description="Rows of the manifest to evaluate; rows without a split always are.")
-    foreground: ForegroundSettings = Field(
-        ForegroundSettings(median_px=3, gaussian_px=0),
-        description="Where foreground scores are taken, unless a pair brings a mask: Otsu after a median against hot "
-        "pixels.",
-    )
-    segmentation: SegmentationSettings = Field(SegmentationSettings(), description="How nuclei are found.")
-    prediction: PredictionSettings = Field(PredictionSettings(), description="How stains are computed.")
-    pictured: NonNegativeInt = Field(2, description="Stacks whose input and target are kept for the page's pictures.")
+Progress = Callable[[str, int, int, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -54,13 +45,17 @@ class Evaluation:
     folder : Path
         With the tables below as CSV, ``evaluation.yaml``, and stains and labels as OME-TIFF.
     scores : DataFrame
-        One row per stack and method.
+        One row per stack, method and seed.
     average_precision : DataFrame
-        One row per stack, method and threshold of the intersection over union.
+        One row per stack, method, seed, pipeline and threshold of the intersection over union.
     nuclei : DataFrame
         One row per matched nucleus, with true and found measurements and relative errors.
     histograms : DataFrame
         Share of voxels per intensity bin and method.
+    resolution : DataFrame
+        Correlation per stack, method, kind, direction and frequency.
+    sweep : DataFrame
+        Scores per method and threshold, means over stacks and seeds; empty unless thresholds were asked for.
     """
 
     folder: Path
@@ -68,10 +63,34 @@ class Evaluation:
     average_precision: pd.DataFrame
     nuclei: pd.DataFrame
     histograms: pd.DataFrame
+    resolution: pd.DataFrame
+    sweep: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is needed of a stack's reference once its stains are judged; see `Reference`."""
+
+    nuclei: pd.DataFrame
+    target_nuclei: pd.DataFrame
+    threshold: float
+    fraction: float
+    labelled: bool
+    sample: "np.ndarray[Any, Any]"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done with every stack."""
+
+    methods: tuple[Method, ...]
+    settings: EvaluationSettings
+    data_range: float
+    folder: Path
 
 
 def evaluate(
-    models: str | Path | Mapping[str, str | Path | Model],
+    models: Source | Mapping[str, Source | Mapping[int, Source]],
     pairs: str | Path | Sequence[Pair],
     to: str | Path,
     settings: EvaluationSettings | None = None,
@@ -79,27 +98,34 @@ def evaluate(
     input_channel: str | None = None,
     target_channel: str | None = None,
     target: str | None = None,
-    progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
 ) -> Evaluation:
-    """Evaluate one or several models on the same stacks.
+    """Evaluate one or several methods on the same stacks.
 
     Each stack is stained by each model; stains and the target are segmented alike and compared with the labels of the
-    manifest or, where there are none, with the segmentation of the target.
+    manifest or, where there are none, with the segmentation of the target. What is in the folder already, from files,
+    models and settings that have not changed, is not done again: an interrupted call goes on, and one more method
+    costs that method alone.
 
     Parameters
     ----------
-    models : path, or mapping of name to path or Model
-        Model folders.
+    models : path, Model, or mapping
+        Model folders, or folders of stains that other tools have made, one image file named after every stack, in
+        the intensities of the targets. A name may have a mapping of seeds to such.
     pairs : path or sequence of Pair
         A manifest, a folder of stacks with both channels, or pairs.
     to : path
         Folder for tables, stains and labels.
     settings : EvaluationSettings
-        Split, foreground, segmentation and prediction.
+        What is measured, and how.
     input_channel, target_channel : str, optional
         Channel names or indices, for a folder.
     target : str, optional
         Which target to compare with, for a manifest of several.
+    workers : int
+        Processes, each with a stack at a time. More than one need a script to guard its main part, as
+        `multiprocessing` documents.
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
 
@@ -110,96 +136,169 @@ def evaluate(
     """
     settings = settings or EvaluationSettings()
     to = Path(to)
-    loaded = _load(models)
     listed = read_pairs(pairs, input_channel, target_channel, target)
     chosen = [pair for pair in listed if pair.split in (settings.split, "")]
     if not chosen:
         raise SpotlightError(f"no pair has the split {settings.split!r}. Found: {sorted({p.split for p in listed})}.")
-    findings: list[Finding] = []
-    records: list[dict[str, Any]] = []
-    samples: list[tuple[str, NDArray[np.float32]]] = []
-    true_nuclei: dict[str, pd.DataFrame] = {}
-    target_nuclei: dict[str, pd.DataFrame] = {}
-    for number, pair in enumerate(chosen, start=1):
-        image, fluorescence = pair.read_both()
-        reference = make_reference(pair, fluorescence, settings.foreground, settings.segmentation)
-        if number <= settings.pictured:
-            for kind, stack in (("input", image), (TARGET, fluorescence)):
-                stack.save(to / "images" / kind / f"{pair.name}.ome.tif")
-        found = _judge_all(image, reference, loaded, to, settings)
-        findings += found
-        samples += [(TARGET, sample(fluorescence)), *((f.method, f.sample) for f in found if f.method != TARGET)]
-        records.append(_record(pair, reference, loaded))
-        true_nuclei[pair.name], target_nuclei[pair.name] = reference.nuclei, reference.target_nuclei
+    methods = tuple(find_methods(models, [pair.name for pair in chosen]))
+    work = Work(methods, settings, _data_range(methods, settings), to)
+    judged: dict[str, tuple[Truth, dict[str, Finding]]] = {}
+    for number, (pair, result) in enumerate(zip(chosen, _judge_all(chosen, work, workers), strict=True), start=1):
+        judged[pair.name] = result
         if progress is not None:
             progress("evaluating", number, len(chosen), {})
-    ranges = {
-        "truth": _feature_ranges(pd.concat(true_nuclei.values())),
-        TARGET: _feature_ranges(pd.concat(target_nuclei.values())),
-    }
-    rows = [
-        {
-            "stack": finding.stack,
-            "method": finding.method,
-            **finding.scores,
-            "profile_error": profile_error(true_nuclei[finding.stack], finding.measured, ranges["truth"]),
-            "profile_distance": profile_distance(true_nuclei[finding.stack], finding.measured, ranges["truth"]),
-            "profile_distance_to_target": np.nan
-            if finding.method == TARGET
-            else profile_distance(target_nuclei[finding.stack], finding.measured, ranges[TARGET]),
-        }
-        for finding in findings
-    ]
+    for pair in chosen[: settings.pictured]:
+        for kind, stack in zip(("input", TARGET), pair.read_both(), strict=True):
+            stack.save(to / "images" / kind / f"{pair.name}.ome.tif")
+    ranges, ranged = find_ranges(listed, {name: truth.nuclei for name, (truth, _) in judged.items()}, settings, to)
+    sets = score_sets(chosen, methods, settings, to)
+    rows, curves, nuclei, resolution, swept = [], [], [], [], []
+    for stack, (truth, findings) in judged.items():
+        for folder, found in findings.items():
+            who = {"stack": stack} | _who(folder, methods)
+            profiles = score_profiles(truth.nuclei, truth.target_nuclei, found.measured, ranges, folder == TARGET)
+            rows.append(who | found.scores | profiles | sets.get((stack, folder), {}))
+            for tables, table in (
+                (curves, found.curve),
+                (nuclei, found.matched),
+                (resolution, found.resolution),
+                (swept, found.sweep),
+            ):
+                tables.append(table.assign(**who))
     evaluation = Evaluation(
         to,
         pd.DataFrame(rows),
-        pd.concat([f.curve for f in findings], ignore_index=True),
-        pd.concat([f.matched for f in findings], ignore_index=True),
-        _histograms(samples),
+        pd.concat(curves, ignore_index=True),
+        pd.concat(nuclei, ignore_index=True),
+        histograms(_samples(judged, methods)),
+        pd.concat(resolution, ignore_index=True),
+        _mean_sweep(swept),
     )
-    for name in ("scores", "average_precision", "nuclei", "histograms"):
+    for name in TABLES:
         with whole_file(to / f"{name}.csv") as temporary:
             getattr(evaluation, name).to_csv(temporary, index=False, float_format="%.6g")
     record = {
-        "models": {name: model.description.model_dump(mode="json") for name, model in loaded.items()},
+        "versions": {"spotlight": __version__},
+        "models": {m.folder: m.model.description.model_dump(mode="json") if m.model else "stains" for m in methods},
         "settings": settings.model_dump(mode="json"),
-        "feature_ranges": {
-            of: {name: list(limits) for name, limits in features.items()} for of, features in ranges.items()
-        },
-        "stacks": records,
+        "data_range": work.data_range,
+        "feature_ranges": {"from": ranged, **{name: list(limits) for name, limits in ranges.items()}},
+        "stacks": [_record(pair, *judged[pair.name], methods) for pair in chosen],
     }
     write_text(to / "evaluation.yaml", yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
     return evaluation
 
 
-def _load(models: str | Path | Mapping[str, str | Path | Model]) -> dict[str, Model]:
-    if isinstance(models, (str, Path)):
-        models = {Path(models).resolve().name: models}
-    for name in models:
-        if name in RESERVED or not name or set(name) & set('/\\:*?"<>|'):
-            raise SpotlightError(f"a model cannot be named {name!r}, which means something else; give it another name.")
-    return {name: model if isinstance(model, Model) else load_model(model) for name, model in models.items()}
+def _data_range(methods: Sequence[Method], settings: EvaluationSettings) -> float:
+    """The range that PSNR and SSIM refer to: one for all methods, since two would not compare."""
+    if settings.data_range is not None:
+        low, high = settings.data_range
+        return high - low
+    ranges = {m.name: m.model.description.target.intensity_range for m in methods if m.model is not None}
+    if not ranges:
+        raise SpotlightError(
+            "stains of other tools do not say which intensities PSNR refers to. State the least and the greatest value "
+            "of the training targets as data_range in the settings."
+        )
+    first, (low, high) = next(iter(ranges.items()))
+    if len(set(ranges.values())) > 1:
+        log.warning("The models were trained on different intensities; PSNR and SSIM refer to those of %s.", first)
+    return high - low
 
 
-def _judge_all(
-    image: Stack, reference: Reference, models: dict[str, Model], to: Path, settings: EvaluationSettings
-) -> list[Finding]:
-    """Judge the target itself, where there are labels to compare it with, and the stain of every model."""
-    findings = []
-    methods: dict[str, Model | None] = {TARGET: None, **models} if reference.labelled else {**models}
-    for name, model in methods.items():
-        if model is None:
-            stain, data_range = reference.target, None
-        else:
-            stain = model.predict(image, settings=settings.prediction)
-            low, high = model.description.target.intensity_range
-            data_range = high - low
-            stain.save(to / "stains" / name / f"{reference.name}.ome.tif")
-        finding, labels = judge(name, stain, reference, settings.segmentation, data_range)
-        _save_labels(labels, to / "labels" / name / f"{reference.name}.ome.tif")
-        findings.append(finding)
-    _save_labels(reference.truth, to / "labels" / "truth" / f"{reference.name}.ome.tif")
-    return findings
+def _judge_all(pairs: list[Pair], work: Work, workers: int) -> Iterator[tuple[Truth, dict[str, Finding]]]:
+    if min(workers, len(pairs)) <= 1:
+        for pair in pairs:
+            yield judge_stack(pair, work)
+        return
+    # A forked process would hang where torch has begun threads.
+    context = multiprocessing.get_context("spawn")
+    count = min(workers, len(pairs))
+    threads = max(1, torch.get_num_threads() // count)
+    try:
+        with ProcessPoolExecutor(count, context, initializer=_begin, initargs=(work, threads)) as pool:
+            yield from pool.map(_judge_in_process, pairs)
+    except BrokenProcessPool as error:
+        raise SpotlightError(
+            "an evaluating process died, for lack of memory or of a guard around the script's main part. Use fewer "
+            "workers; what is done is kept."
+        ) from error
+
+
+_work: Work | None = None
+"""Of a process of its own, so that models travel there once."""
+
+
+def _begin(work: Work, threads: int) -> None:
+    global _work
+    _work = work
+    torch.set_num_threads(threads)
+
+
+def _judge_in_process(pair: Pair) -> tuple[Truth, dict[str, Finding]]:
+    assert _work is not None
+    return judge_stack(pair, _work)
+
+
+def judge_stack(pair: Pair, work: Work) -> tuple[Truth, dict[str, Finding]]:
+    """Judge all methods on one stack, or take up what an earlier call has found; stains and labels are written."""
+    settings, to = work.settings, work.folder
+    key = key_of(pair, settings)
+    keys = {m.folder: key_of(pair, settings, m.digest(pair.name), work.data_range) for m in work.methods}
+    if pair.repeat is not None:
+        keys[REPEAT] = key_of(pair, settings, work.data_range)
+    truth = load(Truth, key, _place(to, "truth", pair))
+    if truth is not None and truth.labelled:
+        keys[TARGET] = key
+    found = {folder: load(Finding, own, _place(to, folder, pair)) for folder, own in keys.items()}
+    if truth is None or not all(found.values()):
+        truth = _judge_anew(pair, work, key, keys, found)
+    # The real fluorescence comes first, the methods in their order.
+    order = [name for name in (TARGET, REPEAT, *(m.folder for m in work.methods)) if name in found]
+    return truth, {name: finding for name in order if (finding := found[name]) is not None}
+
+
+def _place(to: Path, folder: str, pair: Pair) -> Path:
+    return to / "judged" / folder / pair.name
+
+
+def _judge_anew(
+    pair: Pair, work: Work, key: str, keys: dict[str, str], found: dict[str, Finding | None]
+) -> Truth:
+    """Judge what is missing in `found`, and put it there."""
+    settings, to = work.settings, work.folder
+    image, target = pair.read_both()
+    reference = make_reference(pair, target, settings)
+    truth = Truth(
+        reference.nuclei,
+        reference.target_nuclei,
+        reference.threshold,
+        reference.fraction,
+        reference.labelled,
+        sample(target),
+    )
+    _save_labels(reference.truth[""], to / "labels" / "truth" / f"{pair.name}.ome.tif")
+    foreground = replace(target, array=reference.mask.astype(np.uint8), channels=("foreground",), labels=True)
+    foreground.save(to / "labels" / FOREGROUND / f"{pair.name}.ome.tif")
+    if reference.labelled:
+        keys[TARGET] = key
+    methods = {method.folder: method for method in work.methods}
+    for folder, own in keys.items():
+        if found.get(folder) is not None:
+            continue
+        stain: Stack | None = target
+        if folder == REPEAT:
+            stain = pair.read_repeat(target)
+        elif folder != TARGET:
+            stain = methods[folder].stain(pair, image, target, settings.prediction)
+            stain.save(to / "stains" / folder / f"{pair.name}.ome.tif")
+        assert stain is not None
+        finding, labels = judge(stain, reference, settings, work.data_range, is_target=folder == TARGET)
+        _save_labels(labels, to / "labels" / folder / f"{pair.name}.ome.tif")
+        save(finding, own, _place(to, folder, pair))
+        found[folder] = finding
+    save(truth, key, _place(to, "truth", pair))
+    return truth
 
 
 def _save_labels(labels: Stack, path: Path) -> None:
@@ -207,9 +306,36 @@ def _save_labels(labels: Stack, path: Path) -> None:
     replace(labels, array=labels.data.astype(kind)).save(path)
 
 
-def _record(pair: Pair, reference: Reference, models: dict[str, Model]) -> dict[str, Any]:
+def _who(folder: str, methods: Sequence[Method]) -> dict[str, Any]:
+    method = next((m for m in methods if m.folder == folder), None)
+    return {"method": folder, "seed": 0} if method is None else {"method": method.name, "seed": method.seed}
+
+
+def _samples(
+    judged: Mapping[str, tuple[Truth, dict[str, Finding]]], methods: Sequence[Method]
+) -> dict[str, list["np.ndarray[Any, Any]"]]:
+    samples: dict[str, list[np.ndarray[Any, Any]]] = {TARGET: []}
+    for truth, findings in judged.values():
+        samples[TARGET].append(truth.sample)
+        for folder, finding in findings.items():
+            if folder != TARGET:
+                samples.setdefault(_who(folder, methods)["method"], []).append(finding.sample)
+    return samples
+
+
+def _mean_sweep(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    swept = pd.concat(tables, ignore_index=True)
+    if swept.empty:
+        return pd.DataFrame(columns=["method", "position", "threshold"])
+    return swept.drop(columns=["stack", "seed"]).groupby(["method", "position"], sort=False).mean().reset_index()
+
+
+def _record(
+    pair: Pair, truth: Truth, findings: Mapping[str, Finding], methods: Sequence[Method]
+) -> dict[str, Any]:
     digest = pair.digest()
-    seen = [name for name, model in models.items() if digest in _training_digests(model)]
+    models = {m.folder: m.model.description for m in methods if m.model is not None}
+    seen = [name for name, description in models.items() if digest in _training_digests(description)]
     for name in seen:
         log.warning("%s was used to train model %s: its scores are not those of unseen data.", pair.name, name)
     return {
@@ -217,41 +343,19 @@ def _record(pair: Pair, reference: Reference, models: dict[str, Model]) -> dict[
         "input": str(pair.input),
         "target": str(pair.target),
         "seen_in_training": seen,
-        "truth": "labels of the manifest" if reference.labelled else "segmentation of the target",
-        "threshold": reference.threshold,
-        "foreground_fraction": reference.fraction,
+        "truth": "labels of the manifest" if truth.labelled else "segmentation of the target",
+        "threshold": truth.threshold,
+        "foreground_fraction": truth.fraction,
+        "remarks": [f"{m}: {name}: {why}" for m, found in findings.items() for name, why in found.remarks.items()],
     }
 
 
-def _training_digests(model: Model) -> set[str]:
-    data = model.description.training.get("data", {})
+def _training_digests(description: ModelDescription) -> set[str]:
+    data = description.training.get("data", {})
     return {stack["digest"] for part in ("train", "validation") for stack in data.get(part, [])}
-
-
-def _feature_ranges(nuclei: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """1st to 99th percentile of every feature over the reference nuclei of all stacks: one scale for all methods."""
-    features = FEATURES[3 if "volume" in nuclei else 2]
-    if nuclei.empty:
-        return {}
-    limits = nuclei[list(features)].quantile([0.01, 0.99])
-    return {name: (float(limits[name].iloc[0]), float(limits[name].iloc[1])) for name in features}
-
-
-def _histograms(samples: list[tuple[str, NDArray[np.float32]]]) -> pd.DataFrame:
-    """Share of voxels per intensity bin, pooled over stacks; one set of bins for all methods."""
-    methods = list(dict.fromkeys(name for name, _ in samples))
-    pooled = {name: np.concatenate([values for of, values in samples if of == name]) for name in methods}
-    limits = np.array([np.percentile(values, [0.1, 99.8]) for values in pooled.values()])
-    edges = np.linspace(limits[:, 0].min(), limits[:, 1].max(), 101)
-    tables = []
-    for name, values in pooled.items():
-        counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
-        rows = {"method": name, "from": edges[:-1], "to": edges[1:], "share": counts / values.size}
-        tables.append(pd.DataFrame(rows))
-    return pd.concat(tables, ignore_index=True)
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation over stacks: one row per method, two columns per metric."""
-    numbers = scores.drop(columns="stack").groupby("method", sort=False)
+    numbers = scores.drop(columns=["stack", "seed"]).groupby("method", sort=False)
     return numbers.agg(["mean", "std"])

@@ -6,55 +6,26 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spotlight.foreground import ForegroundSettings, find_foreground
+from spotlight.evaluation.reference import Reference, pipelines
+from spotlight.evaluation.settings import EvaluationSettings
+from spotlight.evaluation.sweep import sweep
 from spotlight.images import Stack
-from spotlight.metrics import compare_nuclei, score_instances, score_pixels
-from spotlight.pairs.pair import Pair
-from spotlight.profiles import FEATURES, measure
-from spotlight.segmentation import SegmentationSettings, clean_truth, segment
-
-TARGET = "target"
-"""Name of the real fluorescence among the methods: it is segmented and measured like a stain."""
+from spotlight.metrics import (
+    InstanceScores,
+    ResolutionCurve,
+    compare_nuclei,
+    fourier_ring,
+    fourier_shell,
+    fourier_shell_of_two,
+    score_instances,
+    score_pixels,
+)
+from spotlight.profiles import FEATURES, FULL_FEATURES, ProfileSettings, measure
+from spotlight.segmentation import segment
 
 HISTOGRAM_SAMPLES = 20_000
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What the stains of a stack are compared with.
-
-    Attributes
-    ----------
-    name : str
-        The stack's name.
-    target : Stack
-        The real fluorescence.
-    mask : ndarray of bool
-        Its foreground.
-    target_labels : Stack
-        Instances segmented from it.
-    target_nuclei : DataFrame
-        Their measurements.
-    truth : Stack
-        True instances: the manifest's labels or, where `labelled` is false, `target_labels`.
-    nuclei : DataFrame
-        Measurements of the true instances.
-    labelled : bool
-        Whether the manifest has labels for the stack.
-    threshold, fraction : float
-        Foreground threshold and share.
-    """
-
-    name: str
-    target: Stack
-    mask: NDArray[np.bool_]
-    target_labels: Stack
-    target_nuclei: pd.DataFrame
-    truth: Stack
-    nuclei: pd.DataFrame
-    labelled: bool
-    threshold: float
-    fraction: float
+BIASES = ("volume", "area", "elongation", "height", "width", "sphericity")
+"""Features whose median error over matched nuclei is a score: what training on the foreground is for."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +34,6 @@ class Finding:
 
     Attributes
     ----------
-    stack, method : str
-        What was judged.
     scores : dict
         One number per metric.
     measured : DataFrame
@@ -72,90 +41,126 @@ class Finding:
     matched : DataFrame
         True and found measurements of the matched ones.
     curve : DataFrame
-        Average precision over the intersection over union.
+        Average precision over the intersection over union, per pipeline.
+    resolution : DataFrame
+        Correlation over frequencies.
+    sweep : DataFrame
+        Scores over the intensity below which the stain is made even.
+    remarks : dict
+        Why a metric has no value.
     sample : ndarray
         A subset of the stain's intensities.
     """
 
-    stack: str
-    method: str
     scores: dict[str, float]
     measured: pd.DataFrame
     matched: pd.DataFrame
     curve: pd.DataFrame
+    resolution: pd.DataFrame
+    sweep: pd.DataFrame
+    remarks: dict[str, str]
     sample: NDArray[np.float32]
 
 
-def make_reference(
-    pair: Pair, target: Stack, foreground: ForegroundSettings, segmentation: SegmentationSettings
-) -> Reference:
-    """Find the foreground of a target, or read the pair's own, and the true instances of its stack."""
-    own = pair.read_foreground(target)
-    mask = None if own is None else own.data > 0
-    found = find_foreground(target.data, foreground, mask, name=target.source)
-    given = pair.read_labels(target)
-    target_labels = segment(target, segmentation)
-    truth = target_labels if given is None else clean_truth(given, segmentation)
-    return Reference(
-        pair.name,
-        target,
-        target.data >= found.threshold if mask is None else mask,
-        target_labels,
-        measure(target_labels),
-        truth,
-        measure(truth),
-        given is not None,
-        found.threshold,
-        found.fraction,
-    )
-
-
 def judge(
-    method: str, stain: Stack, reference: Reference, segmentation: SegmentationSettings, data_range: float | None
+    stain: Stack, reference: Reference, settings: EvaluationSettings, data_range: float | None, *, is_target: bool
 ) -> tuple[Finding, Stack]:
     """Compare one stain with the reference; returns what was found and the instance labels.
 
     Parameters
     ----------
-    method : str
-        Name of the method; `TARGET` for the real fluorescence, which has no pixel scores.
     stain : Stack
         On the target's grid, in its intensities.
     reference : Reference
         What to compare with.
-    segmentation : SegmentationSettings
+    settings : EvaluationSettings
         The same for all methods.
     data_range : float, optional
-        The range that PSNR refers to; needed unless the method is `TARGET`.
+        The range that PSNR and SSIM refer to; needed unless `is_target`.
+    is_target : bool
+        Whether this is the target itself, which has no pixel scores.
     """
     scores: dict[str, float] = {}
-    if data_range is not None:
-        scores |= score_pixels(reference.target.data, stain.data, reference.mask, data_range)
-    labels = reference.target_labels if method == TARGET else segment(stain, segmentation)
-    instances = score_instances(reference.truth.data, labels.data)
-    measured = measure(labels)
-    matched = compare_nuclei(reference.nuclei, measured, instances.matches, FEATURES[labels.data.ndim])
-    scores |= {
-        "ap50": instances.average_precision[0.5],
-        "mean_ap": instances.mean_average_precision,
-        "true_nuclei": instances.true_count,
-        "found_nuclei": instances.predicted_count,
-    }
-    for feature in ("volume", "area", "elongation"):
+    if not is_target and data_range is not None:
+        size = stain.voxel_size
+        scores |= score_pixels(reference.target.data, stain.data, reference.mask, data_range, size)
+    resolution, resolutions, remarks = _resolution(stain, None if is_target else reference.target, settings)
+    curves, first, labels = [], None, None
+    for suffix, pipeline in pipelines(settings).items():
+        found = reference.found[suffix] if is_target else segment(stain, pipeline)
+        instances = score_instances(reference.truth[suffix].data, found.data, complete=settings.complete_labels)
+        scores |= {f"{name}{suffix}": value for name, value in instance_scores(instances).items()}
+        curve = pd.DataFrame(instances.average_precision.items(), columns=["iou", "average_precision"])
+        curves.append(curve.assign(recall=instances.recall.values(), pipeline=suffix.removeprefix("_") or "watershed"))
+        if first is None or labels is None:
+            first, labels = instances, found
+    assert first is not None
+    assert labels is not None
+    measured = measure(labels, settings=settings.profiles)
+    matched = compare_nuclei(reference.nuclei, measured, first.matches, profile_features(settings.profiles, len(stain.axes)))
+    for feature in BIASES:
         if f"{feature}_error" in matched:
             scores[f"{feature}_error"] = float(matched[f"{feature}_error"].median())
-    curve = pd.DataFrame(instances.average_precision.items(), columns=["iou", "average_precision"])
-    who = {"stack": reference.name, "method": method}
+    swept = pd.DataFrame() if is_target else sweep(stain, reference, settings, data_range)
     finding = Finding(
-        reference.name,
-        method,
-        scores,
-        measured.assign(**who),
-        matched.assign(**who),
-        curve.assign(**who),
+        scores | resolutions,
+        measured,
+        matched,
+        pd.concat(curves, ignore_index=True),
+        resolution,
+        swept,
+        remarks,
         sample(stain),
     )
     return finding, labels
+
+
+def instance_scores(instances: InstanceScores) -> dict[str, float]:
+    """Put the agreement of instances into one row."""
+    return {
+        "ap50": instances.average_precision[0.5],
+        "mean_ap": instances.mean_average_precision,
+        "precision50": instances.precision[0.5],
+        "recall50": instances.recall[0.5],
+        "panoptic_quality": instances.panoptic_quality,
+        "splits": instances.splits,
+        "merges": instances.merges,
+        "true_nuclei": instances.true_count,
+        "found_nuclei": instances.predicted_count,
+    }
+
+
+def profile_features(settings: ProfileSettings, dims: int) -> tuple[str, ...]:
+    """Columns of a profile in so many dimensions."""
+    return (FULL_FEATURES if settings.features == "full" else FEATURES)[dims]
+
+
+def _resolution(
+    stain: Stack, target: Stack | None, settings: EvaluationSettings
+) -> tuple[pd.DataFrame, dict[str, float], dict[str, str]]:
+    """Curves of correlation, resolutions in µm, and why one is missing."""
+    none = pd.DataFrame(columns=["kind", "direction", "frequency", "correlation"])
+    if not settings.resolution:
+        return none, {}, {}
+    if stain.voxel_size is None:
+        return none, {}, {"resolution": "the voxel size is not known"}
+    found: dict[tuple[str, str], ResolutionCurve] = {}
+    if len(stain.axes) == 3:
+        own = fourier_shell(stain.data, stain.voxel_size, settings.one_image)
+        found |= {("fsc", direction): curve for direction, curve in own.items()}
+        if target is not None:
+            both = fourier_shell_of_two(target.data, stain.data, stain.voxel_size, settings.two_images)
+            found |= {("fsc_of_two", direction): curve for direction, curve in both.items()}
+    found["frc", "xy"] = fourier_ring(stain.data, stain.voxel_size, settings.one_image)
+    tables, scores, remarks = [none], {}, {}
+    for (kind, direction), curve in found.items():
+        name = "frc_um" if kind == "frc" else f"{kind}_{direction}_um"
+        scores[name] = curve.resolution
+        if curve.reason:
+            remarks[name] = curve.reason
+        rows = {"kind": kind, "direction": direction, "frequency": curve.frequency, "correlation": curve.correlation}
+        tables.append(pd.DataFrame(rows))
+    return pd.concat(tables[1:], ignore_index=True), scores, remarks
 
 
 def sample(stack: Stack) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from spotlight.files import explained_writing
 from spotlight.foreground import Foreground
-from spotlight.pairs.pair import FILES, Pair
+from spotlight.pairs.pair import SHOWN, Pair
 from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_pair
 
 LAYOUT = 1
@@ -86,16 +86,8 @@ def clear_cache(folder: str | Path) -> int:
 
 
 def _key(pair: Pair, settings: PreparationSettings) -> str:
-    stamps = [_stamp(file) for name in FILES if name != "labels" and (file := getattr(pair, name)) is not None]
-    facts = [LAYOUT, pair.digest(), stamps, settings.model_dump(mode="json")]
+    facts = [LAYOUT, pair.digest(), pair.stamps(SHOWN), settings.model_dump(mode="json")]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
-
-
-def _stamp(file: Path) -> list[int]:
-    """Size and time of the last change; of an OME-Zarr those of all its files."""
-    files = [f for f in file.rglob("*") if f.is_file()] if file.is_dir() else [file]
-    stats = [f.stat() for f in files]
-    return [len(stats), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)]
 
 
 def _make(pair: Pair, settings: PreparationSettings, entry: Path) -> None:

@@ -18,6 +18,7 @@ COLUMNS = {
     "target": "file of the fluorescence stack (required); of several, one column target:NAME each",
     "labels": "file of instance labels",
     "foreground": "file of a foreground mask that replaces the threshold's",
+    "repeat": "file of a second image of the target, with noise of its own",
     "split": "train, val or test",
     "group": "what belongs together, such as a plate or a day",
     "scene": "name or zero-based index of the image, for files that hold several; a plate's well and field: B/03/0",
@@ -30,7 +31,7 @@ COLUMNS = {
 }
 ABSENT = "absent"
 """What a cell says where there is no such target."""
-OF_TARGET = ("target", "target_channel", "foreground")
+OF_TARGET = ("target", "target_channel", "foreground", "repeat")
 """Columns that each target has of its own, as column:NAME, where there are several."""
 
 
@@ -216,6 +217,7 @@ def _pair(manifest: Path, where: str, row: dict[str, str], target_name: str, tel
         target=target,
         labels=files["labels"],
         foreground=files["foreground"],
+        repeat=files["repeat"],
         split=split,
         input_channel=cells["input_channel"],
         target_channel=cells["target_channel"],

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.images import Stack, parse_region, read, scenes
 
-FILES = ("input", "target", "labels", "foreground")
-USES = ("name", "split", "group", "labels", "target_name")
+SHOWN = ("input", "target", "foreground")
+FILES = (*SHOWN, "labels", "repeat")
+USES = ("name", "split", "group", "labels", "repeat", "target_name")
 """What says how a pair is used, not what it shows."""
 SPLITS = ("train", "val", "test")
 
@@ -23,7 +25,7 @@ class Pair:
     ----------
     name : str
         Unique among the pairs of a call; outputs are named after it.
-    input, target, labels, foreground : Path or None
+    input, target, labels, foreground, repeat : Path or None
         The files.
     split : str
         "train", "val" or "test"; empty where none is stated.
@@ -52,6 +54,7 @@ class Pair:
     scene: str | None = None
     time: int | None = None
     target_name: str = ""
+    repeat: Path | None = None
 
     def read_input(self) -> Stack:
         """Read the input's channel and region; finite or an error."""
@@ -79,6 +82,14 @@ class Pair:
         """Read the foreground mask on the grid of `like`, or None if the row has none."""
         return self._read_mask(self.foreground, like)
 
+    def read_repeat(self, like: Stack) -> Stack | None:
+        """Read the second image of the target on the grid of `like`, or None if the row has none."""
+        if self.repeat is None:
+            return None
+        stack = self._part(self._read(self.repeat), self.target_channel)
+        require_match(like, stack)
+        return stack
+
     def digest(self) -> str:
         """Fingerprint of what the pair shows: its files with their sizes, channels and region."""
         facts = {name: str(value) for name, value in asdict(self).items() if name not in USES}
@@ -87,6 +98,10 @@ class Pair:
             if file is not None and name in facts:
                 facts[name] = f"{file.resolve()} {require_path(file, 'Correct the path.').stat().st_size}"
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def stamps(self, names: Sequence[str]) -> list[list[int]]:
+        """Size and time of the last change of the named files; of an OME-Zarr those of all its files."""
+        return [_stamp(file) for name in names if (file := getattr(self, name)) is not None]
 
     def _read_mask(self, path: Path | None, like: Stack) -> Stack | None:
         if path is None:
@@ -111,6 +126,12 @@ class Pair:
         stack.load_if_small()
         stack.require_finite()
         return stack
+
+
+def _stamp(file: Path) -> list[int]:
+    files = [f for f in file.rglob("*") if f.is_file()] if file.is_dir() else [file]
+    stats = [f.stat() for f in files]
+    return [len(stats), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)]
 
 
 def require_match(first: Stack, second: Stack) -> None:

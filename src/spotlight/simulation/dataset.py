@@ -40,6 +40,9 @@ class SimulationSettings(Settings):
     cells: CellSettings = Field(CellSettings(), description="What the cells are like.")
     brightfield: BrightfieldSettings = Field(BrightfieldSettings(), description="How they are seen in brightfield.")
     fluorescence: FluorescenceSettings = Field(FluorescenceSettings(), description="How the dye is seen.")
+    repeat: bool = Field(
+        False, description="Take a second image of the fluorescence, whose noise is another: the ceiling of any stain."
+    )
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,15 @@ class SimulatedField:
         True nuclear instances, 1 to n.
     dye : Stack of float32
         True dye concentration: the fluorescence of a perfect microscope.
+    repeat : Stack of uint16 or None
+        The fluorescence again, with other noise, if the settings ask for it.
     """
 
     input: Stack
     target: Stack
     labels: Stack
     dye: Stack
+    repeat: Stack | None
 
 
 def simulate_field(settings: SimulationSettings | None = None, seed: int = 0) -> SimulatedField:
@@ -82,7 +88,9 @@ def simulate_field(settings: SimulationSettings | None = None, seed: int = 0) ->
     phantom = make_phantom((nz, ny + 2 * margin, nx + 2 * margin), voxel, settings.coverslip_um, settings.cells, rng)
     light = brightfield(phantom.index, settings.cells.medium_index, voxel, bright, rng) * bright.photons
     image = camera(light, bright.read_noise, bright.gain, bright.offset, rng)
-    target = camera(fluorescence(phantom.dye, voxel, fluor), fluor.read_noise, fluor.gain, fluor.offset, rng)
+    light = fluorescence(phantom.dye, voxel, fluor)
+    target = camera(light, fluor.read_noise, fluor.gain, fluor.offset, rng)
+    again = camera(light, fluor.read_noise, fluor.gain, fluor.offset, rng) if settings.repeat else None
     inside = (slice(None), slice(margin, margin + ny), slice(margin, margin + nx))
 
     def stack(data: NDArray[np.generic], channel: str) -> Stack:
@@ -93,6 +101,7 @@ def simulate_field(settings: SimulationSettings | None = None, seed: int = 0) ->
         stack(target[inside], "DNA"),
         stack(relabel_sequential(phantom.labels[inside])[0].astype(np.uint16), "Nuclei"),
         stack(phantom.dye[inside], "Dye"),
+        None if again is None else stack(again[inside], "DNA"),
     )
 
 
@@ -111,7 +120,8 @@ def simulate_pairs(
     Parameters
     ----------
     folder : path
-        Where to write ``field-NN.ome.tif``, ``field-NN-labels.ome.tif`` and ``pairs.csv``.
+        Where to write ``field-NN.ome.tif``, ``field-NN-labels.ome.tif``, ``pairs.csv`` and, if the settings ask for
+        it, ``field-NN-repeat.ome.tif``.
     counts : dict
         Number of fields per split, for example ``{"train": 6, "val": 1, "test": 2}``.
     settings : SimulationSettings
@@ -162,6 +172,8 @@ def simulate_pairs(
             "split": splits,
         }
     )
+    if settings.repeat:
+        table["repeat"] = [f"{name}-repeat.ome.tif" for name in names]
     with whole_file(folder / MANIFEST) as temporary:
         table.to_csv(temporary, index=False)
     return folder / MANIFEST
@@ -181,9 +193,11 @@ def _claim(folder: Path, settings: SimulationSettings, seed: int) -> None:
 def _write_field(folder: Path, name: str, settings: SimulationSettings, seed: int) -> None:
     image_file, labels_file = folder / f"{name}.ome.tif", folder / f"{name}-labels.ome.tif"
     if image_file.exists() and labels_file.exists():
-        return
+        return  # the image is written last
     field = simulate_field(settings, seed)
     both = np.stack([field.input.data, field.target.data])
     pair = Stack(both, "CZYX", field.input.voxel_size, ("Brightfield", "DNA"), origin=f"simulated, seed {seed}")
     field.labels.save(labels_file)
+    if field.repeat is not None:
+        field.repeat.save(folder / f"{name}-repeat.ome.tif")
     pair.save(image_file)

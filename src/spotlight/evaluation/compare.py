@@ -1,0 +1,220 @@
+"""`compare`: several methods and seeds on the same splits, with statistics and a verdict for every claim."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+from pydantic import Field, model_validator
+
+from spotlight.errors import SpotlightError
+from spotlight.evaluation.evaluate import Evaluation, evaluate
+from spotlight.evaluation.settings import EvaluationSettings
+from spotlight.evaluation.statistics import Direction, compare_methods
+from spotlight.files import whole_file, write_text
+from spotlight.prediction import Model, load_model
+from spotlight.settings import Settings, load_yaml
+from spotlight.training import Experiment, protocol, train
+
+CLAIMS: dict[str, Direction] = {
+    "mean_ap": "high",
+    "volume_error": "zero",
+    "area_error": "zero",
+    "elongation_error": "zero",
+    "profile_error": "low",
+    "profile_distance_to_target": "low",
+    "psnr_foreground": "high",
+    "pearson_foreground": "high",
+    "micro_ms3im_foreground": "high",
+    "psnr": "high",
+    "pearson": "high",
+    "micro_ms3im": "high",
+}
+"""Scores that methods are compared by, and which value is best."""
+
+KINDS = ("kind", "architecture", "method")
+"""What tells groups of settings of one place apart."""
+
+
+class ComparedMethod(Settings):
+    """Where the stains of a method come from: a training, a model, another tool, or the models of another method."""
+
+    protocol: str | None = Field(None, description="Train with this protocol, once per seed.")
+    settings: str | None = Field(None, description="Train with this YAML file of an experiment, once per seed.")
+    change: dict[str, Any] = Field({}, description="Settings of the training to replace, nested as they are.")
+    model: str | None = Field(None, description="A model folder that is there.")
+    stains: str | None = Field(None, description="A folder of stains that another tool has made.")
+    like: str | None = Field(None, description="Take the models of this method.")
+    flatten: bool | None = Field(
+        None, description="Make the background of the stains even below the threshold, or not, whatever the model says."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [n for n in ("protocol", "settings", "model", "stains", "like") if getattr(self, n) is not None]
+        if len(given) != 1:
+            raise ValueError("a method needs one of protocol, settings, model, stains and like")
+        if self.change and given[0] not in ("protocol", "settings"):
+            raise ValueError("change is for methods that are trained")
+        if self.flatten is not None and given[0] == "stains":
+            raise ValueError("stains of another tool cannot be flattened")
+        return self
+
+
+class Comparison(Settings):
+    """What is compared. Paths are relative to the file that this was read from."""
+
+    pairs: str = Field(description="Manifest, or folder of stacks with both channels.")
+    input_channel: str | None = Field(None, description="For a folder: the transmitted light.")
+    target_channel: str | None = Field(None, description="For a folder: the fluorescence.")
+    target: str | None = Field(None, description="For a manifest of several targets: which one.")
+    methods: dict[str, ComparedMethod] = Field(description="Methods by name.")
+    baseline: str = Field(description="The method that the others are compared with.")
+    seeds: tuple[int, ...] = Field((0, 1, 2), description="Each method is trained once with each.", min_length=1)
+    steps: int | None = Field(None, ge=1, description="Training steps of all methods, instead of their own.")
+    evaluation: EvaluationSettings = Field(EvaluationSettings(), description="What is measured, and how.")
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        likes = {name: m.like for name, m in self.methods.items() if m.like is not None}
+        for name, like in likes.items():
+            if like not in self.methods or like in likes or self.methods[like].stains is not None:
+                raise ValueError(f"method {name!r} is like {like!r}, which is no method with models of its own")
+        if self.baseline not in self.methods:
+            raise ValueError(f"the baseline {self.baseline!r} is none of the methods {sorted(self.methods)}")
+        return self
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison found.
+
+    Attributes
+    ----------
+    evaluation : Evaluation
+        All scores.
+    table : DataFrame
+        One row per claim and method, with interval, test, effect and verdict; see `compare_methods`.
+    """
+
+    evaluation: Evaluation
+    table: pd.DataFrame
+
+
+def compare(
+    comparison: Comparison | str | Path,
+    to: str | Path,
+    *,
+    workers: int = 1,
+    progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
+) -> Compared:
+    """Train what has to be trained, evaluate all methods on the same stacks, and compare them with the baseline.
+
+    A call that was interrupted goes on when it is made again; a method more costs that method alone.
+
+    Parameters
+    ----------
+    comparison : Comparison or path
+        Settings, or the YAML file that holds them.
+    to : path
+        Folder for models, stains, tables and ``comparison.csv``.
+    workers : int
+        Processes of the evaluation; see `evaluate`.
+    progress : callable, optional
+        Called with what is being done, how far it is, and current figures.
+
+    Raises
+    ------
+    SpotlightError
+        If a setting or a file is wrong.
+    """
+    to, base = Path(to), Path()
+    if not isinstance(comparison, Comparison):
+        base = Path(comparison).parent
+        comparison = Comparison.from_yaml(comparison)
+    experiments = {name: _experiment(method, comparison, base) for name, method in comparison.methods.items()}
+    write_text(to / "comparison.yaml", comparison.to_yaml())
+    sources: dict[str, dict[int, str | Path | Model]] = {}
+    for name, experiment in experiments.items():
+        sources[name] = {}
+        for seed in comparison.seeds:
+            if experiment is not None:
+                sources[name][seed] = train(
+                    base / comparison.pairs,
+                    to / "models" / name / f"seed-{seed}",
+                    experiment,
+                    seed=seed,
+                    input_channel=comparison.input_channel,
+                    target_channel=comparison.target_channel,
+                    target=comparison.target,
+                    progress=_named(progress, f"{name}, seed {seed}"),
+                )
+    for name, method in comparison.methods.items():
+        if method.like is not None:
+            sources[name] = dict(sources[method.like])
+        elif method.model or method.stains:
+            sources[name] = {0: base / (method.model or method.stains or "")}
+        if method.flatten is not None:
+            sources[name] = {seed: _flattened(model, method.flatten) for seed, model in sources[name].items()}
+    evaluation = evaluate(
+        sources,
+        base / comparison.pairs,
+        to,
+        comparison.evaluation,
+        input_channel=comparison.input_channel,
+        target_channel=comparison.target_channel,
+        target=comparison.target,
+        workers=workers,
+        progress=progress,
+    )
+    others = [name for name in comparison.methods if name != comparison.baseline]
+    claims = {name: best for name, best in CLAIMS.items() if name in evaluation.scores}
+    table = compare_methods(evaluation.scores, comparison.baseline, others, claims)
+    with whole_file(to / "comparison.csv") as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+    return Compared(evaluation, table)
+
+
+def _named(
+    progress: Callable[[str, int, int, dict[str, float]], None] | None, name: str
+) -> Callable[[str, int, int, dict[str, float]], None] | None:
+    if progress is None:
+        return None
+    return lambda work, done, total, figures: progress(f"{name}: {work}", done, total, figures)
+
+
+def _experiment(method: ComparedMethod, comparison: Comparison, base: Path) -> Experiment | None:
+    """Settings of the training of a method; None if it is not trained."""
+    if method.protocol is None and method.settings is None:
+        return None
+    if method.settings is not None:
+        values = Experiment.parse(load_yaml(base / method.settings), str(base / method.settings)).model_dump()
+    else:
+        values = protocol(str(method.protocol)).model_dump()
+    values = _merged(values, method.change)
+    if comparison.steps is not None:
+        values["training"]["steps"] = comparison.steps
+    return Experiment.parse(values, "change")
+
+
+def _merged(values: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """Replace nested values. A group of another kind, such as another loss, is replaced as a whole."""
+    merged = dict(values)
+    for name, value in change.items():
+        old = merged.get(name)
+        nested = isinstance(old, dict) and isinstance(value, dict)
+        if nested and all(value.get(kind, old.get(kind)) == old.get(kind) for kind in KINDS):
+            merged[name] = _merged(old, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def _flattened(source: str | Path | Model, flatten: bool) -> Model:
+    """The model with stains that are flattened below the foreground threshold, or not, whatever its training says."""
+    model = source if isinstance(source, Model) else load_model(source)
+    if flatten and model.description.target.threshold is None:
+        raise SpotlightError(f"model {model.name} knows no foreground threshold, so its stains cannot be flattened.")
+    target = model.description.target.model_copy(update={"flatten": flatten})
+    return Model(model.description.model_copy(update={"target": target}), model.network, model.name)

@@ -1,0 +1,86 @@
+"""What the stains of a stack are compared with: its target, the foreground, and the true instances."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spotlight.evaluation.settings import EvaluationSettings
+from spotlight.foreground import find_foreground
+from spotlight.images import Stack
+from spotlight.pairs.pair import Pair
+from spotlight.profiles import measure
+from spotlight.segmentation import CellposeSettings, SegmentationSettings, clean_truth, segment
+
+SECOND = "_cellpose"
+"""Suffix of the scores of the second pipeline; those of the first have none."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the stains of a stack are compared with.
+
+    Attributes
+    ----------
+    name : str
+        The stack's name.
+    target : Stack
+        The real fluorescence.
+    mask : ndarray of bool
+        Its foreground.
+    threshold, fraction : float
+        Foreground threshold and share.
+    truth : dict of str to Stack
+        True instances per pipeline: the manifest's labels or, where `labelled` is false, those segmented from the
+        target.
+    found : dict of str to Stack
+        Instances segmented from the target, per pipeline.
+    nuclei, target_nuclei : DataFrame
+        Measurements of the true instances, and of those segmented from the target.
+    labelled : bool
+        Whether the manifest has labels for the stack.
+    """
+
+    name: str
+    target: Stack
+    mask: NDArray[np.bool_]
+    threshold: float
+    fraction: float
+    truth: dict[str, Stack]
+    found: dict[str, Stack]
+    nuclei: pd.DataFrame
+    target_nuclei: pd.DataFrame
+    labelled: bool
+
+
+def make_reference(pair: Pair, target: Stack, settings: EvaluationSettings) -> Reference:
+    """Find the foreground of a target, or read the pair's own, and the true instances of its stack."""
+    own = pair.read_foreground(target)
+    mask = None if own is None else own.data > 0
+    foreground = find_foreground(target.data, settings.foreground, mask, name=target.source)
+    given = pair.read_labels(target)
+    found = {suffix: segment(target, pipeline) for suffix, pipeline in pipelines(settings).items()}
+    truth = (
+        found
+        if given is None
+        else {suffix: clean_truth(given, pipeline) for suffix, pipeline in pipelines(settings).items()}
+    )
+    return Reference(
+        name=pair.name,
+        target=target,
+        mask=target.data >= foreground.threshold if mask is None else mask,
+        threshold=foreground.threshold,
+        fraction=foreground.fraction,
+        truth=truth,
+        found=found,
+        nuclei=measure(truth[""], settings=settings.profiles),
+        target_nuclei=measure(found[""], settings=settings.profiles),
+        labelled=given is not None,
+    )
+
+
+def pipelines(settings: EvaluationSettings) -> dict[str, SegmentationSettings | CellposeSettings]:
+    """Ways to find nuclei by the suffix of their scores; the first has none."""
+    first: dict[str, SegmentationSettings | CellposeSettings] = {"": settings.segmentation}
+    return first if settings.cellpose is None else first | {SECOND: settings.cellpose}

@@ -1,0 +1,132 @@
+"""What takes all stacks together: the range of every feature, fits of intensity, histograms."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spotlight.evaluation.judge import profile_features
+from spotlight.evaluation.methods import Method
+from spotlight.evaluation.reference import make_reference
+from spotlight.evaluation.settings import EvaluationSettings
+from spotlight.evaluation.store import key_of, load, save
+from spotlight.images import read
+from spotlight.metrics import fit_micro_ms3im, profile_distance, profile_error, score_micro_ms3im
+from spotlight.pairs.pair import Pair
+
+log = logging.getLogger("spotlight")
+
+Ranges = Mapping[str, tuple[float, float]]
+
+
+FOREGROUND = "foreground"
+"""Folder of the masks among the labels."""
+
+
+@dataclass(frozen=True)
+class TrainingNuclei:
+    """Measurements of the true nuclei of a training stack."""
+
+    nuclei: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """Scores by stack and metric."""
+
+    scores: dict[str, dict[str, float]]
+
+
+def find_ranges(
+    pairs: Sequence[Pair], evaluated: Mapping[str, pd.DataFrame], settings: EvaluationSettings, to: Path
+) -> tuple[dict[str, tuple[float, float]], str]:
+    """1st to 99th percentile of every feature over the true nuclei of training stacks: one scale for all methods.
+
+    Where the manifest has no training rows, the evaluated stacks' own true nuclei serve.
+
+    Returns
+    -------
+    (dict, str)
+        Low and high of every feature, and what they are from.
+    """
+    training = [pair for pair in pairs if pair.split == "train"]
+    step = max(1, -(-len(training) // settings.range_stacks))
+    tables = [_training_nuclei(pair, settings, to) for pair in training[::step]]
+    source = f"{len(tables)} training stacks"
+    if not tables:
+        tables, source = list(evaluated.values()), "the evaluated stacks, as there are no training rows"
+        log.warning("Ranges of features are from %s.", source)
+    nuclei = pd.concat(tables)
+    if nuclei.empty:
+        return {}, source
+    names = [name for name in nuclei if name in profile_features(settings.profiles, 3 if "volume" in nuclei else 2)]
+    limits = nuclei[names].quantile([0.01, 0.99])
+    return {name: (float(limits[name].iloc[0]), float(limits[name].iloc[1])) for name in names}, source
+
+
+def _training_nuclei(pair: Pair, settings: EvaluationSettings, to: Path) -> pd.DataFrame:
+    key, folder = key_of(pair, settings), to / "judged" / "training" / pair.name
+    known = load(TrainingNuclei, key, folder)
+    if known is None:
+        known = TrainingNuclei(make_reference(pair, pair.read_target(), settings).nuclei)
+        save(known, key, folder)
+    return known.nuclei
+
+
+def score_profiles(
+    true: pd.DataFrame, of_target: pd.DataFrame, found: pd.DataFrame, ranges: Ranges, is_target: bool
+) -> dict[str, float]:
+    """Compare the profile of a stain with that of the truth and with that of the segmented target."""
+    return {
+        "profile_error": profile_error(true, found, ranges),
+        "profile_distance": profile_distance(true, found, ranges),
+        "profile_distance_to_target": np.nan if is_target else profile_distance(of_target, found, ranges),
+    }
+
+
+def score_sets(
+    pairs: Sequence[Pair], methods: Sequence[Method], settings: EvaluationSettings, to: Path
+) -> dict[tuple[str, str], dict[str, float]]:
+    """MicroMS3IM, which is fitted once for all stains of a method, by stack and folder of the method."""
+    scores: dict[tuple[str, str], dict[str, float]] = {}
+    for method in methods:
+        key = key_of(pairs[0], settings, *(key_of(pair, settings, method.digest(pair.name)) for pair in pairs))
+        place = to / "judged" / ".sets" / method.folder
+        known = load(SetScores, key, place)
+        if known is None:
+            known = SetScores(_micro_ms3im(pairs, method.folder, to))
+            save(known, key, place)
+        scores |= {(stack, method.folder): found for stack, found in known.scores.items()}
+    return scores
+
+
+def _micro_ms3im(pairs: Sequence[Pair], folder: str, to: Path) -> dict[str, dict[str, float]]:
+    def stored(kind: str, pair: Pair) -> NDArray[Any]:
+        return read(to / kind / f"{pair.name}.ome.tif").data
+
+    def both() -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        return ((pair.read_target().data, stored(f"stains/{folder}", pair)) for pair in pairs)
+
+    fit = fit_micro_ms3im(both())
+    return {
+        pair.name: score_micro_ms3im(fit, target, stain, stored(f"labels/{FOREGROUND}", pair) > 0)
+        for pair, (target, stain) in zip(pairs, both(), strict=True)
+    }
+
+
+def histograms(samples: Mapping[str, Sequence[NDArray[Any]]]) -> pd.DataFrame:
+    """Share of voxels per intensity bin, pooled over stacks; one set of bins for all methods."""
+    pooled = {name: np.concatenate(parts) for name, parts in samples.items()}
+    limits = np.array([np.percentile(values, [0.1, 99.8]) for values in pooled.values()])
+    edges = np.linspace(limits[:, 0].min(), limits[:, 1].max(), 101)
+    tables = []
+    for name, values in pooled.items():
+        counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
+        rows = {"method": name, "from": edges[:-1], "to": edges[1:], "share": counts / values.size}
+        tables.append(pd.DataFrame(rows))
+    return pd.concat(tables, ignore_index=True)

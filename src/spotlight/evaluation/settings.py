@@ -1,0 +1,42 @@
+"""What is evaluated, and how."""
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from spotlight.foreground import ForegroundSettings
+from spotlight.metrics.resolution import ONE_IMAGE, TWO_IMAGES, ResolutionSettings
+from spotlight.prediction import PredictionSettings
+from spotlight.profiles import ProfileSettings
+from spotlight.segmentation import CellposeSettings, MethodSettings, SegmentationSettings
+from spotlight.settings import Settings
+
+
+class EvaluationSettings(Settings):
+    """What is evaluated, and how. The same for the target and for all methods."""
+
+    split: Literal["train", "val", "test"] = Field("test", description="Rows of the manifest to evaluate.")
+    foreground: ForegroundSettings = Field(ForegroundSettings(), description="Mask of the foreground metrics.")
+    segmentation: MethodSettings = Field(SegmentationSettings(), description="How nuclei are found.")
+    cellpose: CellposeSettings | None = Field(
+        None, description="A second way to find nuclei, of which only the agreement of instances is scored."
+    )
+    complete_labels: bool = Field(
+        True,
+        description="Whether the labels name every nucleus. If not, found ones that touch none of them do not count.",
+    )
+    profiles: ProfileSettings = Field(ProfileSettings(), description="What is measured of every nucleus.")
+    prediction: PredictionSettings = Field(PredictionSettings(), description="How stains are computed.")
+    data_range: tuple[float, float] | None = Field(
+        None, description="Intensities that PSNR and SSIM refer to; left out: those of the first model's training set."
+    )
+    resolution: bool = Field(True, description="Measure resolution by Fourier shell and ring correlation.")
+    one_image: ResolutionSettings = Field(ONE_IMAGE, description="Fourier correlation within one image.")
+    two_images: ResolutionSettings = Field(TWO_IMAGES, description="Fourier correlation of target and stain.")
+    thresholds: NonNegativeInt = Field(
+        0, description="Intensities of the threshold sweep, from the background of the target to its foreground."
+    )
+    range_stacks: PositiveInt = Field(
+        8, description="Training stacks whose nuclei give the range of every feature in profiles."
+    )
+    pictured: NonNegativeInt = Field(2, description="Stacks whose input and target are kept for the page's pictures.")

@@ -1,0 +1,61 @@
+"""What was found, on disk: nothing that is there and still true is found again."""
+
+import hashlib
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from spotlight.errors import SpotlightError
+from spotlight.evaluation.settings import EvaluationSettings
+from spotlight.files import whole_folder
+from spotlight.pairs.pair import FILES, Pair
+
+Kind = TypeVar("Kind")
+
+LAYOUT = 1
+FACTS = "facts.json"
+ELSEWHERE = {"split", "pictured", "range_stacks", "data_range"}
+"""Settings that do not change what is found on one stack; the data range is in the key by its value."""
+
+
+def key_of(pair: Pair, settings: EvaluationSettings, *more: object) -> str:
+    """Fingerprint of all that a finding depends on: the stack's files, the settings and what else is given."""
+    labels = None if pair.labels is None else str(pair.labels.resolve())
+    chosen = settings.model_dump(mode="json", exclude=ELSEWHERE)
+    facts = [LAYOUT, pair.digest(), labels, pair.stamps(FILES), chosen, *map(str, more)]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def save(found: Any, key: str, folder: Path) -> None:
+    """Write a dataclass of tables, arrays and plain values, whole or not at all."""
+    with whole_folder(folder) as temporary:
+        temporary.mkdir()
+        facts: dict[str, Any] = {}
+        for part in fields(found):
+            value = getattr(found, part.name)
+            if isinstance(value, pd.DataFrame):
+                value.to_parquet(temporary / f"{part.name}.parquet", index=False)
+            elif isinstance(value, np.ndarray):
+                np.save(temporary / f"{part.name}.npy", value)
+            else:
+                facts[part.name] = value
+        (temporary / FACTS).write_text(json.dumps({"key": key, "facts": facts}), encoding="utf-8")
+
+
+def load(kind: type[Kind], key: str, folder: Path) -> Kind | None:
+    """Read a dataclass that `save` wrote, if it is there and depends on the same."""
+    if not (folder / FACTS).exists():
+        return None
+    try:
+        stored = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        if stored["key"] != key:
+            return None
+        tables = {file.stem: pd.read_parquet(file) for file in folder.glob("*.parquet")}
+        arrays = {file.stem: np.load(file) for file in folder.glob("*.npy")}
+        return kind(**stored["facts"], **tables, **arrays)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SpotlightError(f"{folder}: is damaged ({error}). Remove this folder; it is made again.") from error
