@@ -1,10 +1,11 @@
 """Reading Zeiss CZI files by pylibCZIrw (extra ``czi``)."""
 
 import itertools
+import struct
 import weakref
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from pylibCZIrw.czi import CziReader
@@ -14,6 +15,8 @@ from spotlight.images.lazy import explained_reading
 from spotlight.images.reading import Facts, Scene
 
 KINDS = {"Gray8": np.uint8, "Gray16": np.uint16, "Gray32Float": np.float32}
+MAX_DIMENSIONS = 40
+"""Of a piece of a plane; libCZI has room for so many."""
 
 
 class CziScene:
@@ -60,6 +63,7 @@ class CziScene:
 def scenes(path: Path) -> list[Scene]:
     """List the scenes of a CZI file; see `spotlight.images.scenes`."""
     with explained_reading(path, "CZI"):
+        _require_sane_entries(path)
         reader = CziReader(str(path))
         weakref.finalize(reader, _close, reader._czi_reader)
         boxes = reader.scenes_bounding_rectangle_no_pyramid
@@ -67,6 +71,49 @@ def scenes(path: Path) -> list[Scene]:
             (None, reader.total_bounding_rectangle_no_pyramid)
         ]
         return [Scene(str(number or 0), partial(_facts, path, reader, number, box)) for number, box in found]
+
+
+def _require_sane_entries(path: Path) -> None:
+    """Follow the directory once: libCZI overwrites memory where an entry states an absurd number of dimensions.
+
+    The places are those of the CZI specification: a segment has a head of 32 bytes that begins with its name.
+    """
+    with path.open("rb") as file:
+        file.seek(84)
+        (directory,) = struct.unpack("<q", file.read(8))
+        _require_segment(path, file, directory, b"ZISRAWDIRECTORY")
+        (count,) = struct.unpack("<i", file.read(4))
+        place = directory + 32 + 128
+        for _ in range(count):
+            file.seek(place)
+            schema, piece = struct.unpack("<2s4xq", file.read(14))
+            place += _entry_size(path, file, place, schema)
+            _require_segment(path, file, piece, b"ZISRAWSUBBLOCK")
+            file.seek(piece + 32 + 16)
+            _entry_size(path, file, piece + 32 + 16, file.read(2))
+
+
+def _require_segment(path: Path, file: BinaryIO, place: int, name: bytes) -> None:
+    file.seek(max(place, 0))
+    if place < 0 or file.read(32)[:16].rstrip(b"\0") != name:
+        raise SpotlightError(
+            f"{path}: is damaged or incomplete: {name.decode()} is said to be at byte {place}, and is not there. Copy "
+            "it again from its source."
+        )
+
+
+def _entry_size(path: Path, file: BinaryIO, place: int, schema: bytes) -> int:
+    """Bytes of the entry of a piece of a plane."""
+    if schema == b"DE":
+        return 128
+    file.seek(place + 28)
+    (dimensions,) = struct.unpack("<i", file.read(4))
+    if not 0 < dimensions <= MAX_DIMENSIONS:
+        raise SpotlightError(
+            f"{path}: is damaged: the piece of a plane at byte {place} is said to have {dimensions} dimensions. Copy "
+            "it again from its source."
+        )
+    return 32 + 20 * dimensions
 
 
 def _close(reader: Any) -> None:
