@@ -74,10 +74,11 @@ def scenes(path: Path) -> list[Scene]:
 
 
 def _require_sane_entries(path: Path) -> None:
-    """Follow the directory once: libCZI overwrites memory where an entry states an absurd number of dimensions.
+    """Follow the directory once: libCZI overruns memory where absurd sizes or numbers of dimensions are stated.
 
     The places are those of the CZI specification: a segment has a head of 32 bytes that begins with its name.
     """
+    end = path.stat().st_size
     with path.open("rb") as file:
         file.seek(84)
         (directory,) = struct.unpack("<q", file.read(8))
@@ -89,8 +90,14 @@ def _require_sane_entries(path: Path) -> None:
             schema, piece = struct.unpack("<2s4xq", file.read(14))
             place += _entry_size(path, file, place, schema)
             _require_segment(path, file, piece, b"ZISRAWSUBBLOCK")
-            file.seek(piece + 32 + 16)
-            _entry_size(path, file, piece + 32 + 16, file.read(2))
+            *sizes, schema = struct.unpack("<iiq2s", file.read(18))
+            _entry_size(path, file, piece + 48, schema)
+            if min(sizes) < 0 or piece + 32 + sum(sizes) > end:
+                raise SpotlightError(
+                    f"{path}: is damaged or incomplete: the piece of a plane at byte {piece} is said to have {sizes} "
+                    f"bytes of metadata, attachments and values, but the file ends at byte {end}. Copy it again from "
+                    "its source."
+                )
 
 
 def _require_segment(path: Path, file: BinaryIO, place: int, name: bytes) -> None:
@@ -107,7 +114,7 @@ def _entry_size(path: Path, file: BinaryIO, place: int, schema: bytes) -> int:
     if schema == b"DE":
         return 128
     file.seek(place + 28)
-    (dimensions,) = struct.unpack("<i", file.read(4))
+    dimensions = int.from_bytes(file.read(4), "little", signed=True)
     if not 0 < dimensions <= MAX_DIMENSIONS:
         raise SpotlightError(
             f"{path}: is damaged: the piece of a plane at byte {place} is said to have {dimensions} dimensions. Copy "
