@@ -27,18 +27,19 @@ class CziScene:
         self.first = {axis: sizes.get(axis, (0, 1))[0] for axis in "TCZ"}
         counts = [sizes[axis][1] - sizes[axis][0] if axis in sizes else 1 for axis in "TCZ"]
         self.shape = (*counts, box.h, box.w)
-        pieces = 0
+        there: set[tuple[int, ...]] = set()
 
-        def count(number: int, piece: Any) -> bool:
-            nonlocal pieces
-            pieces += 1
+        def note(number: int, piece: Any) -> bool:
+            place = piece.coordinate.to_dict()
+            if place.get("S", scene) == scene:
+                there.add(tuple(place.get(axis, 0) for axis in "TCZ"))
             return True
 
-        reader.enumerate_subblocks(count)
-        if np.prod(counts, dtype=np.float64) > pieces:
+        reader.enumerate_subblocks(note)
+        if np.prod(counts, dtype=np.float64) != len(there):  # libCZI gives zeros for planes that are not there
             raise SpotlightError(
                 f"{path}: is damaged or incomplete: {dict(zip('TCZ', counts, strict=True))} planes are stated, but "
-                f"only {pieces} pieces of planes are there. Copy it again from its source."
+                f"only {len(there)} are there. Copy it again from its source, or leave it out."
             )
         kinds = set(reader.pixel_types.values())
         if len(kinds) != 1 or not kinds <= set(KINDS):
