@@ -1,5 +1,6 @@
 """Every file format, read lazily: values and facts are those that another library wrote."""
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from yaozarrs import v05
 from yaozarrs.write.v05 import LabelsBuilder, PlateBuilder, write_bioformats2raw, write_image
 
+from conftest import real_data
 from spotlight.errors import SpotlightError
 from spotlight.images import parts, read, scenes
 from spotlight.images.lazy import LazyArray
@@ -304,6 +306,21 @@ def test_scenes_of_a_czi(tmp_path: Path) -> None:
     (tmp_path / "b.czi").write_bytes((tmp_path / "a.czi").read_bytes()[:3000])
     with pytest.raises(SpotlightError, match=r"b\.czi"):
         read(tmp_path / "b.czi", scene=0).data  # noqa: B018
+
+
+def test_a_real_nd2() -> None:
+    """nd2reader 3.3.1, which shares no code with nd2, gives the same values for the file."""
+    pytest.importorskip("nd2")
+    file = real_data("nd2_timelapse/cluster.nd2")
+    stack = read(file)
+    assert (stack.axes, stack.shape) == ("TCZYX", (3, 2, 10, 31, 38))
+    assert stack.voxel_size == pytest.approx((0.5, 0.16780898, 0.16780898))
+    assert stack.channels == ("5-FAM/pH 9.0", "FM 4-64/2% CHAPS")
+    digest = hashlib.sha256(stack.data.astype("<u2").tobytes()).hexdigest()
+    assert digest == "689919135433077f7152ff6e37394fcac71cc02d8708eeddd600528d160ecc65"
+    region = (slice(2, 5), slice(3, 20), slice(1, 9))
+    part = read(file, time=1, channel="FM 4-64/2% CHAPS").crop(region)
+    np.testing.assert_array_equal(part.data, stack.data[1, 1][region])
 
 
 def test_numpy_files(tmp_path: Path) -> None:
