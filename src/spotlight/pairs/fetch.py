@@ -288,7 +288,8 @@ def _fetch_all(server: Server, files: Mapping[Path, RemoteFile], report: Progres
                         job.result()
                     except NotAsStatedError as error:
                         faults.append(error)
-                report("fetching MB", -(-sum(done.values()) // 10**6), -(-total // 10**6), {})
+                so_far, whole = sum(done.values()), -(-total // 10**6)
+                report("fetching MB", whole if so_far == total else so_far // 10**6, whole, {})
         finally:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
