@@ -112,8 +112,10 @@ def scenes(path: Path) -> list[Scene]:
     """List the images of a TIFF file; see `spotlight.images.scenes`."""
     with explained_reading(path, "TIFF"), _no_problems(path):
         file = OpenFile(path)
-        _require_chain(file)
+        pages = _require_chain(file)
         series = file.tif.series
+        if series and series[0].kind == "imagej":
+            _require_planes(file, series[0], pages)
         described: list[ElementTree.Element | None] = []
         if file.tif.is_ome and file.tif.ome_metadata:
             described = list(_ome_images(path, file.tif.ome_metadata))
@@ -131,8 +133,19 @@ def _starts_here(file: OpenFile, series: tifffile.TiffPageSeries) -> bool:
     return first is None or first.parent is file.tif
 
 
-def _require_chain(file: OpenFile) -> None:
-    """Follow the pages once: in a damaged file they may run in a circle, and tifffile with them."""
+def _require_planes(file: OpenFile, series: tifffile.TiffPageSeries, pages: int) -> None:
+    """An ImageJ file states its planes twice, and has a page for each of them or one page for all."""
+    planes = series.size // max(file.tif.pages.first.size, 1)
+    stated = (file.tif.imagej_metadata or {}).get("images", planes)
+    if stated != planes or pages not in (1, planes):
+        raise SpotlightError(
+            f"{file.path}: is damaged: {series.axes} {series.shape} has {planes} planes, but {stated} are stated and "
+            f"the file has {pages} pages. Copy it again from its source."
+        )
+
+
+def _require_chain(file: OpenFile) -> int:
+    """Follow the pages once and count them: in a damaged file they may run in a circle, and tifffile with them."""
     handle, form = file.tif.filehandle, file.tif.tiff
     order = "little" if file.tif.byteorder == "<" else "big"
 
@@ -151,6 +164,7 @@ def _require_chain(file: OpenFile) -> None:
         seen.add(place)
         tags = number(place, form.tagnosize)
         place = number(place + form.tagnosize + tags * form.tagsize, form.offsetsize)
+    return len(seen)
 
 
 def _facts(file: OpenFile, number: int, described: ElementTree.Element | None) -> Facts:
