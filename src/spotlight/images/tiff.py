@@ -1,5 +1,6 @@
 """Reading OME-TIFF, ImageJ and plain TIFF files, with every fact that they state."""
 
+import itertools
 import logging
 import re
 import weakref
@@ -13,10 +14,14 @@ from typing import Any
 import numpy as np
 import tifffile
 import zarr
+from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
-from spotlight.images.lazy import explained_reading
+from spotlight.images.lazy import WORKERS, explained_reading
 from spotlight.images.reading import UNITS_UM, Facts, Scene
+
+READ_BYTES = 2**20
+"""About how much is read at a time from uncompressed files."""
 
 
 class OpenFile:
@@ -47,10 +52,9 @@ class Series:
                 order = self.file.tif.byteorder
                 stored = self.dtype.newbyteorder(order)
                 _require_size(path, self.series.dataoffset + stored.itemsize * int(np.prod(self.shape, dtype=np.int64)))
-                whole = np.memmap(path, stored, "r", self.series.dataoffset, self.shape)
-                return np.array(whole[index])
+                return _contiguous(path, self.series.dataoffset, stored, self.shape, index)
             self._require_whole(index)
-            with self.series.aszarr(level=0) as store:
+            with self.series.aszarr(level=0, maxworkers=WORKERS) as store:
                 return zarr.open_array(store, mode="r")[index]
 
     def _require_whole(self, index: tuple[int | slice, ...]) -> None:
@@ -76,6 +80,30 @@ class Series:
                     f"{self.file.path}: is truncated: plane {number} of {len(pages)} ends at byte {max(ends)}, the "
                     f"file at {size}. Copy it again from its source."
                 )
+
+
+def _contiguous(
+    path: Path, offset: int, kind: np.dtype[Any], shape: tuple[int, ...], index: tuple[int | slice, ...]
+) -> NDArray[Any]:
+    """Read a region of an array that lies in a file as it is.
+
+    Whole rows are read and cut: a memory map would fetch the same pages, slower, and keep them.
+    """
+    ranges = [range(n)[i] if isinstance(i, slice) else range(i, i + 1) for n, i in zip(shape, index, strict=True)]
+    *leading, rows, columns = ranges
+    out = np.empty([len(r) for r in ranges], kind)
+    step = max(1, READ_BYTES // (shape[-1] * kind.itemsize))
+    block = np.empty((step, shape[-1]), kind)
+    with path.open("rb", buffering=0) as file:
+        for place, plane in zip(itertools.product(*leading), out.reshape(-1, len(rows), len(columns)), strict=True):
+            for start in range(0, len(rows), step):
+                part = plane[start : start + step]
+                row = np.ravel_multi_index((*place, rows[start]), shape[:-1])
+                file.seek(offset + int(row) * block[0].nbytes)
+                if file.readinto(block[: len(part)].data) != len(part) * block[0].nbytes:
+                    raise SpotlightError(f"{path}: became shorter while it was read. Copy it again from its source.")
+                part[:] = block[: len(part), columns.start : columns.stop]
+    return out.reshape([len(r) for r, i in zip(ranges, index, strict=True) if isinstance(i, slice)])
 
 
 def _require_size(path: Path, needed: int) -> None:
