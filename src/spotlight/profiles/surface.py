@@ -22,8 +22,8 @@ from scipy.special import ndtri
 from skimage.measure import marching_cubes
 from skimage.transform import downscale_local_mean
 
-STEPS_PER_SMOOTHING = 2
-"""How often the surface is sampled per smoothing length, where voxels are finer: the blur leaves nothing smaller."""
+FEWEST = 8
+"""Voxels across a body that are left when they are put together."""
 VOLUME_TOLERANCE = 0.005
 
 
@@ -75,8 +75,8 @@ def find_surface(body: NDArray[np.bool_], spacing: tuple[float, ...], smoothing:
     edges = np.asarray(spacing, float)
     volume = np.count_nonzero(body) * edges.prod()
     smoothing = min(smoothing, np.cbrt(3 * volume / (4 * np.pi)) / 2)
-    fine = np.maximum(1, np.array(body.shape) // 8)
-    factors = np.clip(np.rint(smoothing / STEPS_PER_SMOOTHING / edges).astype(int), 1, fine)
+    # The blur leaves nothing that voxels of its own length do not show, so finer ones are put together.
+    factors = np.clip((smoothing / edges).astype(int), 1, np.maximum(1, np.array(body.shape) // FEWEST))
     step = edges * factors
     share = downscale_local_mean(body.astype(np.float32), tuple(factors)).astype(np.float32)
     margin = np.ceil(3 * smoothing / step).astype(int) + 2
