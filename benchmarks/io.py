@@ -6,14 +6,14 @@ Peers: tifffile, zarr-python and ome-zarr-py from this environment; bioio with b
 pydantic back and needs an environment of its own: name its Python, or let `--install-bioio` make one in FOLDER.
 
 The image is uint16, CZYX (2, 64, N, N): smooth structures with camera noise, which is not in memory as a whole while it
-is written. The region is 64 x 512 x 512 of the second channel, aligned to no tile. Every figure is the median of processes
-of their own, the readers taking turns. Before the clock starts each has opened, read or written a tiny file of the same
-kind, so that imports do not count, and the file is dropped from the page cache unless `--warm` is said. Memory is the
-growth of the peak of resident memory (Linux: VmHWM after it was reset), in multiples of the region where one is read.
-All readers must return the same values. About four times the size of the image is needed in FOLDER.
+is written. The region is 64 x 512 x 512 of the second channel, aligned to no tile. Every figure is the median of
+processes of their own, the readers taking turns. Before the clock starts each has opened, read or written a tiny file
+of the same kind, so that imports do not count, and the file is dropped from the page cache unless `--warm` is said.
+Memory is the growth of the peak of resident memory (Linux: VmHWM after it was reset), in multiples of the region where
+one is read. All readers must return the same values. About four times the size of the image is needed in FOLDER.
 
-Writing on equal terms: tiles of 256 x 256, zlib of level 6 with predictor and two more levels (OME-TIFF); chunks of
-16 x 256 x 256, Blosc with Zstandard of level 3 and byte shuffle and two more levels (OME-Zarr). What differs is said in
+Writing on equal terms: tiles of 256 x 256, zlib of level 6 with predictor and two more levels (OME-TIFF); chunks of 16
+x 256 x 256, Blosc with Zstandard of level 3 and byte shuffle and two more levels (OME-Zarr). What differs is said in
 the rows: Spotlight takes means for the smaller levels, the others every second pixel, and only Spotlight uses shards.
 """
 

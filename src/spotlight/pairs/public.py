@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from spotlight.errors import SpotlightError
 from spotlight.pairs.fetch import HASHES, Progress, RemoteFile, Server, fetch
 from spotlight.pairs.importers import read_integrated_cell
-from spotlight.pairs.manifest import Pair
-from spotlight.pairs.proposal import write_manifest
+from spotlight.pairs.manifest import write_manifest
+from spotlight.pairs.pair import Pair
 
 log = logging.getLogger("spotlight")
 
