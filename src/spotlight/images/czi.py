@@ -1,10 +1,11 @@
 """Reading Zeiss CZI files by pylibCZIrw (extra ``czi``)."""
 
 import itertools
+import struct
 import weakref
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from pylibCZIrw.czi import CziReader
@@ -14,6 +15,8 @@ from spotlight.images.lazy import explained_reading
 from spotlight.images.reading import Facts, Scene
 
 KINDS = {"Gray8": np.uint8, "Gray16": np.uint16, "Gray32Float": np.float32}
+MAX_DIMENSIONS = 40
+"""Of a piece of a plane; libCZI has room for so many."""
 
 
 class CziScene:
@@ -24,18 +27,19 @@ class CziScene:
         self.first = {axis: sizes.get(axis, (0, 1))[0] for axis in "TCZ"}
         counts = [sizes[axis][1] - sizes[axis][0] if axis in sizes else 1 for axis in "TCZ"]
         self.shape = (*counts, box.h, box.w)
-        pieces = 0
+        there: set[tuple[int, ...]] = set()
 
-        def count(number: int, piece: Any) -> bool:
-            nonlocal pieces
-            pieces += 1
+        def note(number: int, piece: Any) -> bool:
+            place = piece.coordinate.to_dict()
+            if place.get("S", scene) == scene:
+                there.add(tuple(place.get(axis, 0) for axis in "TCZ"))
             return True
 
-        reader.enumerate_subblocks(count)
-        if np.prod(counts, dtype=np.float64) > pieces:
+        reader.enumerate_subblocks(note)
+        if np.prod(counts, dtype=np.float64) != len(there):  # libCZI gives zeros for planes that are not there
             raise SpotlightError(
                 f"{path}: is damaged or incomplete: {dict(zip('TCZ', counts, strict=True))} planes are stated, but "
-                f"only {pieces} pieces of planes are there. Copy it again from its source."
+                f"only {len(there)} are there. Copy it again from its source, or leave it out."
             )
         kinds = set(reader.pixel_types.values())
         if len(kinds) != 1 or not kinds <= set(KINDS):
@@ -60,6 +64,7 @@ class CziScene:
 def scenes(path: Path) -> list[Scene]:
     """List the scenes of a CZI file; see `spotlight.images.scenes`."""
     with explained_reading(path, "CZI"):
+        _require_sane_entries(path)
         reader = CziReader(str(path))
         weakref.finalize(reader, _close, reader._czi_reader)
         boxes = reader.scenes_bounding_rectangle_no_pyramid
@@ -67,6 +72,56 @@ def scenes(path: Path) -> list[Scene]:
             (None, reader.total_bounding_rectangle_no_pyramid)
         ]
         return [Scene(str(number or 0), partial(_facts, path, reader, number, box)) for number, box in found]
+
+
+def _require_sane_entries(path: Path) -> None:
+    """Follow the directory once: libCZI overruns memory where absurd sizes or numbers of dimensions are stated.
+
+    The places are those of the CZI specification: a segment has a head of 32 bytes that begins with its name.
+    """
+    end = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(84)
+        (directory,) = struct.unpack("<q", file.read(8))
+        _require_segment(path, file, directory, b"ZISRAWDIRECTORY")
+        (count,) = struct.unpack("<i", file.read(4))
+        place = directory + 32 + 128
+        for _ in range(count):
+            file.seek(place)
+            schema, piece = struct.unpack("<2s4xq", file.read(14))
+            place += _entry_size(path, file, place, schema)
+            _require_segment(path, file, piece, b"ZISRAWSUBBLOCK")
+            *sizes, schema = struct.unpack("<iiq2s", file.read(18))
+            _entry_size(path, file, piece + 48, schema)
+            if min(sizes) < 0 or piece + 32 + sum(sizes) > end:
+                raise SpotlightError(
+                    f"{path}: is damaged or incomplete: the piece of a plane at byte {piece} is said to have {sizes} "
+                    f"bytes of metadata, attachments and values, but the file ends at byte {end}. Copy it again from "
+                    "its source."
+                )
+
+
+def _require_segment(path: Path, file: BinaryIO, place: int, name: bytes) -> None:
+    file.seek(max(place, 0))
+    if place < 0 or file.read(32)[:16].rstrip(b"\0") != name:
+        raise SpotlightError(
+            f"{path}: is damaged or incomplete: {name.decode()} is said to be at byte {place}, and is not there. Copy "
+            "it again from its source."
+        )
+
+
+def _entry_size(path: Path, file: BinaryIO, place: int, schema: bytes) -> int:
+    """Bytes of the entry of a piece of a plane."""
+    if schema == b"DE":
+        return 128
+    file.seek(place + 28)
+    dimensions = int.from_bytes(file.read(4), "little", signed=True)
+    if not 0 < dimensions <= MAX_DIMENSIONS:
+        raise SpotlightError(
+            f"{path}: is damaged: the piece of a plane at byte {place} is said to have {dimensions} dimensions. Copy "
+            "it again from its source."
+        )
+    return 32 + 20 * dimensions
 
 
 def _close(reader: Any) -> None:

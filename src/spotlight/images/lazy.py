@@ -1,6 +1,7 @@
 """Arrays that stay in their file until a region of them is asked for."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from spotlight.errors import SpotlightError
 
 NOT_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 """System errors that say nothing of a file's contents."""
+
+WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""Threads that compress and decompress."""
 
 Index = int | slice | EllipsisType
 

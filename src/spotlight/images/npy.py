@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from spotlight.errors import SpotlightError
 from spotlight.images.lazy import explained_reading
 from spotlight.images.reading import Facts, Scene
 
@@ -14,6 +15,11 @@ def scenes(path: Path) -> list[Scene]:
     def load() -> Facts:
         with explained_reading(path, "NumPy"):
             array = np.load(path, mmap_mode="r", allow_pickle=False)
+            if isinstance(array, np.memmap) and path.stat().st_size != array.offset + array.nbytes:
+                raise SpotlightError(
+                    f"{path}: is damaged, or holds more than one array: the first ends at byte "
+                    f"{array.offset + array.nbytes}, the file at {path.stat().st_size}. Write one array per file."
+                )
             return Facts(array, "?" * array.ndim)
 
     return [Scene(path.stem, load)]

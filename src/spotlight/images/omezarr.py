@@ -1,15 +1,23 @@
 """Reading OME-Zarr 0.4 and 0.5: images, labels, plates with wells and fields, and bioformats2raw collections."""
 
+import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
+from numpy.typing import NDArray
+from zarr.buffer.cpu import NDBuffer
 
 from spotlight.errors import SpotlightError
-from spotlight.images.lazy import explained_reading
+from spotlight.images.lazy import WORKERS, explained_reading
 from spotlight.images.reading import UNITS_UM, Facts, Scene
+
+PIECE_BYTES = 2**21
+"""Chunks are read together until they have about this size."""
 
 
 class Level:
@@ -23,7 +31,42 @@ class Level:
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> Any:
         with explained_reading(self.path, "OME-Zarr"):
-            return self.array[index]
+            return _region(self.array, index)
+
+
+def _region(array: "zarr.Array[Any]", index: tuple[int | slice, ...]) -> NDArray[Any]:
+    """Read a region piece by piece in threads, so that little beside the result is in memory."""
+    kind = np.dtype(array.dtype)
+    step = list(array.chunks)
+    for axis in reversed(range(len(step))):
+        step[axis] *= max(1, PIECE_BYTES // (int(np.prod(step, dtype=np.int64)) * kind.itemsize))
+    out = np.empty([i.stop - i.start for i in index if isinstance(i, slice)], kind)
+    # Each thread holds its piece compressed, decompressed and cut; all of them about half of what the result needs.
+    threads = out.nbytes // (10 * int(np.prod(step, dtype=np.int64)) * kind.itemsize)
+
+    def put(piece: tuple[Any, Any]) -> None:
+        place, to = piece
+        array.get_basic_selection(place, out=NDBuffer.from_numpy_array(out[(*to, ...)]))
+
+    with ThreadPoolExecutor(max(1, min(threads, WORKERS))) as pool:
+        list(pool.map(put, _pieces(index, step)))
+    return out
+
+
+def _pieces(
+    index: tuple[int | slice, ...], step: list[int]
+) -> Iterator[tuple[tuple[int | slice, ...], tuple[slice, ...]]]:
+    """Cut a region along a grid: every piece's place in the array and in the region."""
+    axes: list[list[tuple[int | slice, slice | None]]] = []
+    for part, size in zip(index, step, strict=True):
+        if isinstance(part, slice):
+            edges = [part.start, *range(part.start // size * size + size, part.stop, size), part.stop]
+            cuts = itertools.pairwise(edges)
+            axes.append([(slice(a, b), slice(a - part.start, b - part.start)) for a, b in cuts])
+        else:
+            axes.append([(part, None)])
+    for places in itertools.product(*axes):
+        yield tuple(p for p, _ in places), tuple(to for _, to in places if to is not None)
 
 
 def scenes(path: Path) -> list[Scene]:

@@ -1,10 +1,12 @@
 """Writing OME-Zarr 0.5: images, and labels of images."""
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 from yaozarrs import v05
 from yaozarrs.write.v05 import prepare_image
 
@@ -17,9 +19,11 @@ from spotlight.images.stack import Stack
 from spotlight.images.writing import Kind, halved, pyramid_depth, slabs, storable
 
 CHUNK = (16, 256, 256)
-SHARD = (16, 1024, 1024)
+SHARD = (16, 256, 1024)
 """Chunks of larger images are kept in shards of this size, so that there are not too many files."""
 SHARDED_BYTES = 2**30
+BAND_BYTES = 16 * 2**20
+"""About how much of a level is written at a time."""
 WHITE = "FFFFFF"
 
 
@@ -70,16 +74,54 @@ def _write(stack: Stack, to: Path, name: Path, kind: Kind | None) -> None:
         shards=shards,
         writer="zarr",
     )
+    across = CHUNK[0] * CHUNK[1] * stack.shape[-1] * stored.itemsize
+    rows = CHUNK[1] * max(1, BAND_BYTES // across)
+    levels = [arrays[str(level)] for level in range(count)]
+    waiting: list[list[NDArray[Any]]] = [[] for _ in levels]
     low, high = np.inf, -np.inf
-    for index, block in slabs(stack, stored, CHUNK[0]):
-        finite = block[np.isfinite(block)]
-        if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-        for level in range(count):
-            arrays[str(level)][index] = block
-            block = halved(block, stack.labels) if level + 1 < count else block
+    with ThreadPoolExecutor(1) as beside:
+        written: Future[None] = Future()
+        written.set_result(None)
+        for index, block in slabs(stack, stored, CHUNK[0], rows):  # the next band is read while one is written
+            lowest, highest = _extent(block)
+            low, high = min(low, lowest), max(high, highest)
+            written.result()
+            written = beside.submit(_put, levels, waiting, 0, index, block, rows, stack.labels)
+        written.result()
     if low <= high:
         _set_window(to, low, high)
+
+
+def _extent(block: NDArray[Any]) -> tuple[float, float]:
+    """Smallest and largest value that is a number; the one above the other if none is."""
+    if block.dtype.kind != "f":
+        return float(block.min()), float(block.max())
+    finite = np.isfinite(block)
+    return float(block.min(initial=np.inf, where=finite)), float(block.max(initial=-np.inf, where=finite))
+
+
+def _put(
+    levels: list[Any],
+    waiting: list[list[NDArray[Any]]],
+    level: int,
+    index: tuple[int | slice, ...],
+    block: NDArray[Any],
+    rows: int,
+    labels: bool,
+) -> None:
+    """Write a band of whole rows, and hand it on to the next level, where it is written when a band is together."""
+    across = block.shape[-1] if levels[level].shards is None else SHARD[-1]
+    for x in range(0, block.shape[-1], across):
+        levels[level][(*index, slice(x, x + across))] = block[..., x : x + across]
+    if level + 1 < len(levels):
+        *place, band = index
+        assert isinstance(band, slice)
+        waiting[level].append(halved(block, labels))
+        stop = -(-band.stop // 2)
+        if stop % rows == 0 or band.stop == levels[level].shape[-2]:
+            together = np.concatenate(waiting[level], axis=-2)
+            waiting[level].clear()
+            _put(levels, waiting, level + 1, (*place, slice(stop - together.shape[-2], stop)), together, rows, labels)
 
 
 def _block(stack: Stack, size: tuple[int, int, int]) -> tuple[int, ...]:

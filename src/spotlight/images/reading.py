@@ -288,7 +288,7 @@ def _in_order(path: Path, facts: Facts, stated_axes: str | None, stated_size: tu
         raise SpotlightError(f"{path}: axes {axes!r} have {len(axes)} letters, but the file's array is {shape}.")
     if kind.kind not in "buif":
         raise SpotlightError(f"{path}: holds {kind} values; images are of whole or real numbers.")
-    if 0 in shape:
+    if min(shape, default=1) < 1:
         raise SpotlightError(f"{path}: the image is empty: {axes} {shape}.")
     if not set(axes) <= set(AXES) or len(set(axes)) != len(axes) or not {"Y", "X"} <= set(axes):
         raise SpotlightError(

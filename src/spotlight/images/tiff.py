@@ -1,5 +1,6 @@
 """Reading OME-TIFF, ImageJ and plain TIFF files, with every fact that they state."""
 
+import itertools
 import logging
 import re
 import weakref
@@ -13,10 +14,14 @@ from typing import Any
 import numpy as np
 import tifffile
 import zarr
+from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
-from spotlight.images.lazy import explained_reading
+from spotlight.images.lazy import WORKERS, explained_reading
 from spotlight.images.reading import UNITS_UM, Facts, Scene
+
+READ_BYTES = 2**20
+"""About how much is read at a time from uncompressed files."""
 
 
 class OpenFile:
@@ -47,10 +52,9 @@ class Series:
                 order = self.file.tif.byteorder
                 stored = self.dtype.newbyteorder(order)
                 _require_size(path, self.series.dataoffset + stored.itemsize * int(np.prod(self.shape, dtype=np.int64)))
-                whole = np.memmap(path, stored, "r", self.series.dataoffset, self.shape)
-                return np.array(whole[index])
+                return _contiguous(path, self.series.dataoffset, stored, self.shape, index)
             self._require_whole(index)
-            with self.series.aszarr(level=0) as store:
+            with self.series.aszarr(level=0, maxworkers=WORKERS) as store:
                 return zarr.open_array(store, mode="r")[index]
 
     def _require_whole(self, index: tuple[int | slice, ...]) -> None:
@@ -76,6 +80,30 @@ class Series:
                     f"{self.file.path}: is truncated: plane {number} of {len(pages)} ends at byte {max(ends)}, the "
                     f"file at {size}. Copy it again from its source."
                 )
+
+
+def _contiguous(
+    path: Path, offset: int, kind: np.dtype[Any], shape: tuple[int, ...], index: tuple[int | slice, ...]
+) -> NDArray[Any]:
+    """Read a region of an array that lies in a file as it is.
+
+    Whole rows are read and cut: a memory map would fetch the same pages, slower, and keep them.
+    """
+    ranges = [range(n)[i] if isinstance(i, slice) else range(i, i + 1) for n, i in zip(shape, index, strict=True)]
+    *leading, rows, columns = ranges
+    out = np.empty([len(r) for r in ranges], kind)
+    step = max(1, READ_BYTES // (shape[-1] * kind.itemsize))
+    block = np.empty((step, shape[-1]), kind)
+    with path.open("rb", buffering=0) as file:
+        for place, plane in zip(itertools.product(*leading), out.reshape(-1, len(rows), len(columns)), strict=True):
+            for start in range(0, len(rows), step):
+                part = plane[start : start + step]
+                row = np.ravel_multi_index((*place, rows[start]), shape[:-1])
+                file.seek(offset + int(row) * block[0].nbytes)
+                if file.readinto(block[: len(part)].data) != len(part) * block[0].nbytes:
+                    raise SpotlightError(f"{path}: became shorter while it was read. Copy it again from its source.")
+                part[:] = block[: len(part), columns.start : columns.stop]
+    return out.reshape([len(r) for r, i in zip(ranges, index, strict=True) if isinstance(i, slice)])
 
 
 def _require_size(path: Path, needed: int) -> None:
@@ -112,8 +140,10 @@ def scenes(path: Path) -> list[Scene]:
     """List the images of a TIFF file; see `spotlight.images.scenes`."""
     with explained_reading(path, "TIFF"), _no_problems(path):
         file = OpenFile(path)
-        _require_chain(file)
+        pages = _require_chain(file)
         series = file.tif.series
+        if series and series[0].kind == "imagej":
+            _require_planes(file, series[0], pages)
         described: list[ElementTree.Element | None] = []
         if file.tif.is_ome and file.tif.ome_metadata:
             described = list(_ome_images(path, file.tif.ome_metadata))
@@ -131,8 +161,19 @@ def _starts_here(file: OpenFile, series: tifffile.TiffPageSeries) -> bool:
     return first is None or first.parent is file.tif
 
 
-def _require_chain(file: OpenFile) -> None:
-    """Follow the pages once: in a damaged file they may run in a circle, and tifffile with them."""
+def _require_planes(file: OpenFile, series: tifffile.TiffPageSeries, pages: int) -> None:
+    """An ImageJ file states its planes twice, and has a page for each of them or one page for all."""
+    planes = series.size // max(file.tif.pages.first.size, 1)
+    stated = (file.tif.imagej_metadata or {}).get("images", planes)
+    if stated != planes or pages not in (1, planes):
+        raise SpotlightError(
+            f"{file.path}: is damaged: {series.axes} {series.shape} has {planes} planes, but {stated} are stated and "
+            f"the file has {pages} pages. Copy it again from its source."
+        )
+
+
+def _require_chain(file: OpenFile) -> int:
+    """Follow the pages once and count them: in a damaged file they may run in a circle, and tifffile with them."""
     handle, form = file.tif.filehandle, file.tif.tiff
     order = "little" if file.tif.byteorder == "<" else "big"
 
@@ -151,6 +192,7 @@ def _require_chain(file: OpenFile) -> None:
         seen.add(place)
         tags = number(place, form.tagnosize)
         place = number(place + form.tagnosize + tags * form.tagsize, form.offsetsize)
+    return len(seen)
 
 
 def _facts(file: OpenFile, number: int, described: ElementTree.Element | None) -> Facts:

@@ -17,11 +17,14 @@ log = logging.getLogger("spotlight")
 Kind = Literal["uint8", "uint16", "float32"]
 """Types to which values can be converted when they are written."""
 
-SLAB_BYTES = 64 * 2**20
+SLAB_BYTES = 32 * 2**20
 """About how much of a stack is in memory at a time."""
 
 SMALLEST_LEVEL = 1024
 """Pyramids are halved in Y and X until both are at most this."""
+
+STRIP = 64
+"""Rows that are halved at a time, few enough for the processor's cache."""
 
 
 def write(stack: Stack, path: str | Path, kind: Kind | None = None) -> Path:
@@ -82,9 +85,9 @@ def _fits(stack: Stack, narrow: np.dtype[Any]) -> bool:
 
 
 def slabs(
-    stack: Stack, kind: np.dtype[Any], planes: int | None = None
+    stack: Stack, kind: np.dtype[Any], planes: int | None = None, rows: int | None = None
 ) -> Iterator[tuple[tuple[int | slice, ...], NDArray[Any]]]:
-    """Go through a stack in blocks of whole planes, in the order of its axes.
+    """Go through a stack in blocks, in the order of its axes.
 
     Parameters
     ----------
@@ -94,6 +97,8 @@ def slabs(
         Values are converted to it, rounded and clipped where it is an integer type; how many were clipped is logged.
     planes : int, optional
         Planes along Z per block; left out: about `SLAB_BYTES`.
+    rows : int, optional
+        Rows along Y per block; left out: all.
 
     Yields
     ------
@@ -104,10 +109,13 @@ def slabs(
     volume = stack.axes.endswith("ZYX")
     depth = shape[-3] if volume else 1
     step = planes or max(1, SLAB_BYTES // max(1, shape[-1] * shape[-2] * kind.itemsize))
-    places = list(itertools.product(np.ndindex(*shape[: -3 if volume else -2]), range(0, depth, step)))
+    tall = rows or shape[-2]
+    leading = np.ndindex(*shape[: -3 if volume else -2])
+    places = list(itertools.product(leading, range(0, depth, step), range(0, shape[-2], tall)))
     clipped = 0
-    for number, (place, start) in enumerate(places, start=1):
-        index: tuple[int | slice, ...] = (*place, slice(start, min(start + step, depth))) if volume else place
+    for number, (place, z, y) in enumerate(places, start=1):
+        cut = (slice(z, min(z + step, depth)),) if volume else ()
+        index = (*place, *cut, slice(y, min(y + tall, shape[-2])))
         block, lost = _converted(np.asarray(stack.values[index]), kind)
         clipped += lost
         if clipped and number == len(places):
@@ -139,7 +147,17 @@ def halved(block: NDArray[Any], labels: bool) -> NDArray[Any]:
     """
     if labels:
         return block[..., ::2, ::2]
-    pad = [(0, 0)] * (block.ndim - 2) + [(0, n % 2) for n in block.shape[-2:]]
-    even = np.pad(block, pad, mode="edge").astype(np.float32)
-    mean = (even[..., ::2, ::2] + even[..., 1::2, ::2] + even[..., ::2, 1::2] + even[..., 1::2, 1::2]) / 4
-    return (np.rint(mean) if block.dtype.kind in "iu" else mean).astype(block.dtype)
+    height, width = block.shape[-2:]
+    kind = block.dtype
+    # Sums of four values of up to 16 bits are whole numbers of 24 bits at most, which float32 holds.
+    wide = np.float64 if kind.kind in "iu" and kind.itemsize > 2 else np.float32
+    small = np.empty((*block.shape[:-2], -(-height // 2), -(-width // 2)), kind)
+    for place in np.ndindex(*block.shape[:-2]):
+        for y in range(0, height, STRIP):
+            strip = block[place][y : y + STRIP]
+            if len(strip) % 2 or width % 2:
+                strip = np.pad(strip, [(0, n % 2) for n in strip.shape], mode="edge")
+            rows = np.add(strip[::2], strip[1::2], dtype=wide)
+            mean = (rows[:, ::2] + rows[:, 1::2]) / 4
+            small[place][y // 2 : (y + STRIP) // 2] = np.rint(mean) if kind.kind in "iu" else mean
+    return small

@@ -62,7 +62,7 @@ def read_label_free(table: str | Path, root: str | Path | None = None, first_tra
     )
 
 
-def read_integrated_cell(table: str | Path, root: str | Path | None = None) -> list[Pair]:
+def read_integrated_cell(table: str | Path, root: str | Path | None = None, fields: int | None = None) -> list[Pair]:
     """Read ``metadata.csv`` of the Allen package ``pipeline_integrated_cell``: brightfield, DNA and nuclear masks.
 
     It has one row per cell; every field becomes one pair, in the order of the table, the first 75 % for training.
@@ -73,6 +73,8 @@ def read_integrated_cell(table: str | Path, root: str | Path | None = None) -> l
         The CSV.
     root : path, optional
         Where its paths start; left out: its folder.
+    fields : int, optional
+        Take only so many, the first ones.
     """
     rows = _table(table)
     files = ("SourceReadPath", "NucleusSegmentationReadPath")
@@ -81,12 +83,12 @@ def read_integrated_cell(table: str | Path, root: str | Path | None = None) -> l
     if missing:
         raise SpotlightError(f"{table}: lacks {', '.join(missing)}. Give metadata.csv of pipeline_integrated_cell.")
     base = Path(root) if root is not None else Path(table).parent
-    fields = rows.drop_duplicates("FOVId").to_dict("records")
-    count = round(TRAIN_SHARE * len(fields))
+    chosen = rows.drop_duplicates("FOVId").head(len(rows) if fields is None else fields).to_dict("records")
+    count = round(TRAIN_SHARE * len(chosen))
     pairs = []
-    for number, row in enumerate(fields):
+    for number, row in enumerate(chosen):
         pair = _row(row, base, (files[0], files[0], *channels), "train" if number < count else "test")
-        pairs.append(Pair(**vars(pair) | {"labels": base / row[files[1]]}))
+        pairs.append(Pair(**vars(pair) | {"labels": base / row[files[1]] if row[files[1]].strip() else None}))
     return name_apart(pairs)
 
 

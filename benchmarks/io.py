@@ -1,0 +1,414 @@
+"""Time and memory of opening, reading and writing large OME-TIFF and OME-Zarr files, beside other Python libraries.
+
+    python benchmarks/io.py --to FOLDER [--gib 4] [--repeats 5] [--warm] [--bioio PYTHON | --install-bioio]
+
+Peers: tifffile, zarr-python and ome-zarr-py from this environment; bioio with bioio-ome-tiff and bioio-ome-zarr holds
+pydantic back and needs an environment of its own: name its Python, or let `--install-bioio` make one in FOLDER.
+
+The image is uint16, CZYX (2, 64, N, N): smooth structures with camera noise, which is not in memory as a whole while it
+is written. The region is 64 x 512 x 512 of the second channel, aligned to no tile. Every figure is the median of
+processes of their own, the readers taking turns. Before the clock starts each has opened, read or written a tiny file
+of the same kind, so that imports do not count, and the file is dropped from the page cache unless `--warm` is said.
+Memory is the growth of the peak of resident memory (Linux: VmHWM after it was reset), in multiples of the region where
+one is read. All readers must return the same values. About four times the size of the image is needed in FOLDER.
+
+Writing on equal terms: tiles of 256 x 256, zlib of level 6 with predictor and two more levels (OME-TIFF); chunks of 16
+x 256 x 256, Blosc with Zstandard of level 3 and byte shuffle and two more levels (OME-Zarr). What differs is said in
+the rows: Spotlight takes means for the smaller levels, the others every second pixel, and only Spotlight uses shards.
+"""
+
+import argparse
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import venv
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+REGION = (64, 512, 512)
+PIXEL = (0.29, 0.108, 0.108)
+CHANNELS = ["brightfield", "DNA"]
+TILE = 256
+CHUNK = (1, 16, 256, 256)
+BIOIO = ("bioio==3.*", "bioio-ome-tiff==1.*", "bioio-ome-zarr==3.*")
+Slices = tuple[slice, slice, slice]
+
+
+def spotlight_open(path: Path) -> Any:
+    from spotlight import read
+
+    stack = read(path)
+    return stack.shape, stack.channels, stack.voxel_size
+
+
+def spotlight_region(path: Path, region: Slices) -> Any:
+    from spotlight import read
+
+    return read(path).channel(1).crop(region).data
+
+
+def spotlight_write(array: Any, path: Path) -> None:
+    from spotlight.images import Stack
+
+    Stack(array, "CZYX", PIXEL, tuple(CHANNELS)).save(path)
+
+
+def tifffile_open(path: Path) -> Any:
+    import tifffile
+
+    with tifffile.TiffFile(path) as tif:
+        return tif.series[0].shape, tif.series[0].axes, tif.ome_metadata
+
+
+def tifffile_region(path: Path, region: Slices) -> Any:
+    import tifffile
+    import zarr
+
+    with tifffile.TiffFile(path) as tif, tif.series[0].aszarr(level=0) as store:
+        return zarr.open_array(store, mode="r")[(1, *region)]
+
+
+def tifffile_memmap(path: Path, region: Slices) -> Any:
+    import numpy as np
+    import tifffile
+
+    return np.array(tifffile.memmap(path, mode="r")[(1, *region)])
+
+
+def tifffile_write(array: Any, path: Path) -> None:
+    import tifffile
+
+    def tiles(step: int) -> Iterator[Any]:
+        for plane in (plane for channel in array for plane in channel):
+            small = plane[::step, ::step]
+            for y in range(0, small.shape[0], TILE):
+                for x in range(0, small.shape[1], TILE):
+                    yield small[y : y + TILE, x : x + TILE]
+
+    levels = levels_of(array.shape)
+    with tifffile.TiffWriter(path, bigtiff=True, ome=True) as writer:
+        for level in range(levels):
+            shape = (*array.shape[:2], *(-(-n // 2**level) for n in array.shape[2:]))
+            own: dict[str, Any] = {"subfiletype": 1}
+            if level == 0:
+                own = {"subifds": levels - 1, "metadata": {"axes": "CZYX", "Channel": {"Name": CHANNELS}}}
+            options = {"tile": (TILE, TILE), "compression": "zlib", "predictor": True, "photometric": "minisblack"}
+            writer.write(tiles(2**level), shape=shape, dtype=array.dtype, **own, **options)
+
+
+def zarr_region(path: Path, region: Slices) -> Any:
+    import zarr
+
+    return zarr.open_group(path, mode="r")["0"][(1, *region)]
+
+
+def ome_zarr_open(path: Path) -> Any:
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Reader
+
+    node = next(iter(Reader(parse_url(str(path)))()))
+    return node.data[0].shape, node.metadata["channel_names"], node.metadata["coordinateTransformations"]
+
+
+def ome_zarr_region(path: Path, region: Slices) -> Any:
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Reader
+
+    return next(iter(Reader(parse_url(str(path)))())).data[0][(1, *region)].compute()
+
+
+def ome_zarr_write(array: Any, path: Path) -> None:
+    import dask.array as da
+    import zarr
+    from ome_zarr.writer import write_multiscale
+    from zarr.codecs import BloscCodec
+
+    whole = da.from_array(array, chunks=CHUNK, name=False)
+    pyramid = [whole[..., :: 2**level, :: 2**level] for level in range(levels_of(array.shape))]
+    storage = {"chunks": CHUNK, "compressor": BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")}
+    write_multiscale(pyramid, zarr.open_group(path, mode="w", zarr_format=3), axes="czyx", storage_options=storage)
+
+
+def bioio_open(path: Path) -> Any:
+    from bioio import BioImage
+
+    image = BioImage(path)
+    return image.shape, image.channel_names, image.physical_pixel_sizes
+
+
+def bioio_region(path: Path, region: Slices) -> Any:
+    from bioio import BioImage
+
+    return BioImage(path).get_image_dask_data("ZYX", C=1)[region].compute()
+
+
+def bioio_write_tiff(array: Any, path: Path) -> None:
+    import dask.array as da
+    from bioio_ome_tiff.writers import OmeTiffWriter
+
+    options = {"tile": (TILE, TILE), "compression": "zlib", "predictor": True}
+    whole = da.from_array(array, chunks=(1, 1, -1, -1), name=False)
+    OmeTiffWriter.save(whole, path, dim_order="CZYX", channel_names=CHANNELS, tifffile_kwargs=options)
+
+
+def bioio_write_zarr(array: Any, path: Path) -> None:
+    import dask.array as da
+    from bioio_ome_zarr.writers import OMEZarrWriter
+    from zarr.codecs import BloscCodec
+
+    shapes = [(*array.shape[:2], *(-(-n // 2**k) for n in array.shape[2:])) for k in range(levels_of(array.shape))]
+    codec = BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")
+    axes = {"axes_names": list("czyx"), "axes_types": ["channel", "space", "space", "space"]}
+    writer = OMEZarrWriter(str(path), shapes, array.dtype, chunk_shape=CHUNK, compressor=codec, zarr_format=3, **axes)
+    writer.write_full_volume(da.from_array(array, chunks=CHUNK, name=False))
+
+
+COMPRESSED, PLAIN, ZARR = "compressed.ome.tif", "plain.ome.tif", "image.ome.zarr"
+READING: dict[tuple[str, str], dict[str, Callable[..., Any]]] = {
+    ("open", COMPRESSED): {"Spotlight": spotlight_open, "tifffile": tifffile_open, "bioio": bioio_open},
+    ("open", PLAIN): {"Spotlight": spotlight_open, "tifffile": tifffile_open, "bioio": bioio_open},
+    ("open", ZARR): {"Spotlight": spotlight_open, "ome-zarr-py": ome_zarr_open, "bioio": bioio_open},
+    ("region", COMPRESSED): {"Spotlight": spotlight_region, "tifffile": tifffile_region, "bioio": bioio_region},
+    ("region", PLAIN): {
+        "Spotlight": spotlight_region,
+        "tifffile": tifffile_region,
+        "tifffile.memmap": tifffile_memmap,
+        "bioio": bioio_region,
+    },
+    ("region", ZARR): {
+        "Spotlight": spotlight_region,
+        "zarr": zarr_region,
+        "ome-zarr-py": ome_zarr_region,
+        "bioio": bioio_region,
+    },
+}
+WRITING: dict[tuple[str, str], dict[str, Callable[..., Any]]] = {
+    ("write", "written.ome.tif"): {
+        "Spotlight": spotlight_write,
+        "tifffile": tifffile_write,
+        "bioio": bioio_write_tiff,
+    },
+    ("write", "written.ome.zarr"): {
+        "Spotlight": spotlight_write,
+        "ome-zarr-py": ome_zarr_write,
+        "bioio": bioio_write_zarr,
+    },
+}
+TASKS = READING | WRITING
+TITLES = {
+    COMPRESSED: "OME-TIFF, tiled and compressed, with pyramid, by Spotlight",
+    PLAIN: "OME-TIFF, uncompressed planes, by tifffile",
+    ZARR: "OME-Zarr 0.5, sharded, with pyramid, by Spotlight",
+    "written.ome.tif": "OME-TIFF",
+    "written.ome.zarr": "OME-Zarr 0.5",
+}
+
+
+def levels_of(shape: tuple[int, ...]) -> int:
+    """As many levels as Spotlight writes."""
+    return 1 + max(0, math.ceil(math.log2(max(shape[-2:]) / 1024)))
+
+
+def image(base: Path, width: int) -> Any:
+    """An array CZYX (2, 64, width, width): windows of one large plane, so that no more than that is in memory."""
+    import numpy as np
+
+    plane = np.load(base)
+    y, x = plane.strides
+    # Planes of a chunk, and its channels, share no pixels, which would compress too well.
+    return np.lib.stride_tricks.as_strided(plane, (2, REGION[0], width, width), (width * x, TILE * y, y, x))
+
+
+def prepare(folder: Path, width: int) -> None:
+    """Make the source, a tiny and a large file of every kind."""
+    import numpy as np
+    import tifffile
+    from scipy import ndimage
+
+    rng = np.random.default_rng(0)
+    for name, size in (("tiny", 64), ("large", width)):
+        place = folder / name
+        place.mkdir(exist_ok=True)
+        plane = np.empty((size + TILE * (REGION[0] - 1), 2 * size), np.uint16)
+        for start in range(0, len(plane), 1024):
+            part = plane[start : start + 1024]
+            cells = ndimage.gaussian_filter(rng.standard_normal(part.shape, np.float32), 8)
+            light = 100 + 300 * np.exp(30 * cells)
+            part[:] = np.clip(light + np.sqrt(light) * rng.standard_normal(part.shape, np.float32), 0, 65535)
+        np.save(place / "base.npy", plane)
+        array = image(place / "base.npy", size)
+        for kind in (COMPRESSED, ZARR):
+            spotlight_write(array, place / kind)
+        with tifffile.TiffWriter(place / PLAIN, bigtiff=True, ome=True) as writer:
+            planes = (plane for channel in array for plane in channel)
+            options: dict[str, Any] = {"photometric": "minisblack", "metadata": {"axes": "CZYX"}}
+            writer.write(planes, shape=array.shape, dtype=array.dtype, **options)
+
+
+def measure(folder: Path, task: tuple[str, str], peer: str, width: int, warm: bool) -> dict[str, Any]:
+    """Run one operation: wall and processor time in s, growth of the peak of memory in bytes, and what came out."""
+    operation = TASKS[task][peer]
+    action, name = task
+    tiny, large = folder / "tiny", folder / "large"
+    region = (slice(0, REGION[0]), *(slice(width // 2 - n // 2 + 5, width // 2 + n // 2 + 5) for n in REGION[1:]))
+    if action == "write":
+        operation(image(tiny / "base.npy", 64), tiny / name)
+        source: tuple[Any, ...] = (image(large / "base.npy", width), large / name)
+    elif action == "region":
+        operation(tiny / name, (slice(0, 4),) * 3)
+        source = (large / name, region)
+    else:
+        operation(tiny / name)
+        source = (large / name,)
+    if not warm and action != "write":
+        forget(large / name)
+    before = reset_peak()
+    cpu, clock = time.process_time(), time.perf_counter()
+    result = operation(*source)
+    wall, cpu = time.perf_counter() - clock, time.process_time() - cpu
+    found = {"wall": wall, "cpu": cpu, "memory": peak() - before}
+    if action == "region":
+        assert result.shape == REGION, result.shape
+        found["values"] = zlib.crc32(result.tobytes())
+    return found
+
+
+def forget(path: Path) -> None:
+    """Drop a file, or all files of a folder, from the page cache."""
+    for file in [path] if path.is_file() else path.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            os.fdatasync(descriptor)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(descriptor)
+
+
+def reset_peak() -> int:
+    """Start a new peak of resident memory, and give what is resident now, in bytes."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak()
+
+
+def peak() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def size_of(path: Path) -> int:
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+def run(arguments: argparse.Namespace, python: Path, *what: str) -> Any:
+    """Do one thing in a process of its own."""
+    command = [python, __file__, "--to", arguments.to, "--width", arguments.width, "--one", *what]
+    command += ["--warm"] if arguments.warm else []
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(what)} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def bioio_python(arguments: argparse.Namespace) -> Path | None:
+    if not arguments.install_bioio:
+        return arguments.bioio
+    home: Path = arguments.to / "bioio"
+    venv.create(home, with_pip=True)
+    python = home / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *BIOIO], check=True)
+    return python
+
+
+def table(task: tuple[str, str], found: dict[str, list[dict[str, Any]]], size: dict[str, int]) -> list[str]:
+    """Rows of a task: medians, and what they are in multiples of the fastest peer and of the region."""
+    middle = {
+        peer: {key: statistics.median(run[key] for run in runs) for key in ("wall", "cpu", "memory")}
+        for peer, runs in found.items()
+    }
+    fastest = min(row["wall"] for peer, row in middle.items() if peer != "Spotlight")
+    region = math.prod(REGION) * 2
+    rows = []
+    for peer, row in middle.items():
+        memory = f"{row['memory'] / 2**20:.0f}"
+        last = f"{row['memory'] / region:.2f}" if task[0] == "region" else ""
+        if peer in size:
+            last = f"{size[peer] / 2**30:.2f} GiB"
+        ratio = row["wall"] / fastest
+        rows.append(f"| {peer} | {row['wall']:.3f} | {ratio:.2f} | {row['cpu']:.3f} | {memory} | {last} |")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--to", type=Path, required=True, help="folder for the files")
+    parser.add_argument("--gib", type=float, default=4, help="size of the image")
+    parser.add_argument("--repeats", type=int, default=5, help="processes per reader; writers have three at most")
+    parser.add_argument("--warm", action="store_true", help="leave the files in the page cache")
+    parser.add_argument("--bioio", type=Path, help="Python that has bioio, bioio-ome-tiff and bioio-ome-zarr")
+    parser.add_argument("--install-bioio", action="store_true", help="make an environment with them in FOLDER")
+    parser.add_argument("--only", choices=("open", "region", "write"), help="leave the others out")
+    parser.add_argument("--keep", action="store_true", help="leave the files, for the next run")
+    parser.add_argument("--width", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        if arguments.one[0] == "prepare":
+            prepare(arguments.to, arguments.width)
+            print("{}")
+        else:
+            action, name, peer = arguments.one
+            print(json.dumps(measure(arguments.to, (action, name), peer, arguments.width, arguments.warm)))
+        return
+
+    arguments.to.mkdir(parents=True, exist_ok=True)
+    arguments.width = round(math.sqrt(arguments.gib * 2**30 / (2 * REGION[0] * 2)) / 64) * 64
+    pythons = {"bioio": bioio_python(arguments)}
+    if pythons["bioio"] is None:
+        print("bioio is left out; name its Python with --bioio, or say --install-bioio.")
+    if not (arguments.to / "large" / ZARR).exists():
+        run(arguments, Path(sys.executable), "prepare")
+    state = "in the page cache" if arguments.warm else "not in the page cache"
+    print(f"\nImage (2, {REGION[0]}, {arguments.width}, {arguments.width}) uint16; files {state}.")
+    for task, peers in TASKS.items():
+        if arguments.only not in (None, task[0]):
+            continue
+        last = {"region": "memory / region", "write": "size"}.get(task[0], "")
+        print(f"\n**{task[0]}: {TITLES[task[1]]}**\n")
+        print(f"| with | s | / fastest peer | CPU s | memory MiB | {last} |\n|---|---|---|---|---|---|")
+        found: dict[str, list[dict[str, Any]]] = {}
+        size = {}
+        for _ in range(min(3, arguments.repeats) if task[0] == "write" else arguments.repeats):
+            for peer in peers:
+                python = pythons.get(peer, Path(sys.executable))
+                if python is None:
+                    continue
+                found.setdefault(peer, []).append(run(arguments, python, *task, peer))
+                written = arguments.to / "large" / task[1]
+                if task[0] == "write":
+                    size[peer] = size_of(written)
+                    remove(written)
+                    remove(arguments.to / "tiny" / task[1])
+                    os.sync()
+        print("\n".join(table(task, found, size)), flush=True)
+        values = {run["values"] for runs in found.values() for run in runs if "values" in run}
+        if len(values) > 1:
+            raise SystemExit("The readers do not return the same values.")
+    if not arguments.keep:
+        for name in ("tiny", "large"):
+            remove(arguments.to / name)
+
+
+if __name__ == "__main__":
+    main()

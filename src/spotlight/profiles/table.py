@@ -1,0 +1,36 @@
+"""Writing a table of nuclei."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from spotlight.files import whole_file
+
+
+def write_table(table: pd.DataFrame, stem: str | Path) -> tuple[Path, Path]:
+    """Write a table as CSV, for people and spreadsheets, and as Parquet, with types and full precision.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `measure`.
+    stem : path
+        Path without an ending; ``.csv`` and ``.parquet`` are added to the name, whatever dots it has.
+
+    Returns
+    -------
+    tuple of Path
+        The two files.
+
+    Raises
+    ------
+    SpotlightError
+        If a file cannot be written.
+    """
+    stem = Path(stem)
+    csv, parquet = (stem.with_name(f"{stem.name}.{ending}") for ending in ("csv", "parquet"))
+    with whole_file(csv) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+    with whole_file(parquet) as temporary:
+        table.to_parquet(temporary, index=False, engine="pyarrow")
+    return csv, parquet

@@ -1,0 +1,99 @@
+"""Damaged files give an image or one `SpotlightError`; what damage by the thousand found is here one by one."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fuzzing import DATA, FORMATS, fuzz
+from spotlight.errors import SpotlightError
+from spotlight.images import read
+
+
+@pytest.mark.parametrize("form", list(FORMATS))
+def test_damaged_files_are_refused_or_read(form: str) -> None:
+    if form.startswith("czi"):
+        pytest.importorskip("pylibCZIrw.czi")
+    count = 100 if form in ("zarr", "czi", "czi-zstd") else 200
+    found = fuzz(form, count, seed=1)
+    assert found.total() == count
+    assert found["refused"] > count / 10
+
+
+@pytest.mark.parametrize("form", list(FORMATS))
+def test_what_is_damaged_was_right_before(form: str, tmp_path: Path) -> None:
+    if form.startswith("czi"):
+        pytest.importorskip("pylibCZIrw.czi")
+    axes = {"npy": "CZYX", "plain": "ZYX"}.get(form)
+    np.testing.assert_array_equal(read(FORMATS[form](tmp_path), axes=axes).data.reshape(DATA.shape), DATA)
+
+
+def pieces(content: bytes) -> list[tuple[int, int]]:
+    """Places of the directory's entries of a CZI, and of the pieces of planes that they lead to."""
+    (directory,) = struct.unpack_from("<q", content, 84)
+    (count,) = struct.unpack_from("<i", content, directory + 32)
+    found, place = [], directory + 160
+    for _ in range(count):
+        found.append((place, struct.unpack_from("<q", content, place + 6)[0]))
+        place += 32 + 20 * struct.unpack_from("<i", content, place + 28)[0]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("in_piece", "offset", "form", "value", "message"),
+    [
+        # These overran memory in libCZI 6.1 and mostly ended the process.
+        (False, 28, "<i", -1, "said to have -1 dimensions"),
+        (False, 28, "<i", 2**31 - 1, "said to have 2147483647 dimensions"),
+        (True, 48 + 28, "<i", -65529, "said to have -65529 dimensions"),
+        (True, 48 + 28, "<i", 41, "said to have 41 dimensions"),
+        (True, 40, "<q", 2**40, "bytes of metadata, attachments and values"),
+        (True, 40, "<q", -1, "bytes of metadata, attachments and values"),
+        (True, 32, "<i", -1, "bytes of metadata, attachments and values"),
+        (True, 0, "<q", 0, "ZISRAWSUBBLOCK is said to be at byte"),
+        (False, 6, "<q", 10**12, "ZISRAWSUBBLOCK is said to be at byte"),
+        (False, 6, "<q", -5, "ZISRAWSUBBLOCK is said to be at byte -5"),
+    ],
+)
+def test_a_czi_whose_statements_cannot_be(
+    tmp_path: Path, in_piece: bool, offset: int, form: str, value: int, message: str
+) -> None:
+    pytest.importorskip("pylibCZIrw.czi")
+    path = FORMATS["czi-zstd"](tmp_path)
+    content = bytearray(path.read_bytes())
+    entry, piece = pieces(content)[2]
+    struct.pack_into(form, content, (piece if in_piece else entry) + offset, value)
+    path.write_bytes(content)
+    with pytest.raises(SpotlightError, match=message):
+        read(path)
+
+
+def test_a_czi_with_one_plane_twice_and_another_not(tmp_path: Path) -> None:
+    """For a plane that is not there libCZI gives zeros."""
+    pytest.importorskip("pylibCZIrw.czi")
+    path = FORMATS["czi"](tmp_path)
+    content = bytearray(path.read_bytes())
+    entry, _ = pieces(content)[2]
+    struct.pack_into("<i", content, content.index(b"Z\0\0\0", entry) + 4, 3)
+    path.write_bytes(content)
+    with pytest.raises(SpotlightError, match="only 7 are there"):
+        read(path)
+
+
+def test_a_numpy_file_with_more_than_its_array(tmp_path: Path) -> None:
+    content = FORMATS["npy"](tmp_path).read_bytes()
+    place = len(content) - 1000
+    (tmp_path / "x.npy").write_bytes(content[:place] + b"12" + content[place:])
+    with pytest.raises(SpotlightError, match=r"x\.npy: is damaged, or holds more than one array"):
+        read(tmp_path / "x.npy", axes="CZYX")
+
+
+@pytest.mark.parametrize(("word", "wrong"), [(b"channels=2", b"chaonels=2"), (b"slices=4", b"slices=2")])
+def test_an_imagej_file_with_fewer_planes_than_pages(tmp_path: Path, word: bytes, wrong: bytes) -> None:
+    path = FORMATS["imagej"](tmp_path)
+    content = path.read_bytes()
+    assert content.count(word) == 1
+    path.write_bytes(content.replace(word, wrong))
+    with pytest.raises(SpotlightError, match="has 4 planes, but 8 are stated and the file has 8 pages"):
+        read(path)
