@@ -2,14 +2,22 @@
 
 from spotlight.metrics.instances import AP_THRESHOLDS, InstanceScores, score_instances
 from spotlight.metrics.pixels import score_pixels
-from spotlight.metrics.profiles import compare_nuclei, profile_distance, profile_error
+from spotlight.metrics.profiles import (
+    compare_nuclei,
+    feature_ranges,
+    profile_distance,
+    profile_error,
+    score_features,
+)
 
 __all__ = [
     "AP_THRESHOLDS",
     "InstanceScores",
     "compare_nuclei",
+    "feature_ranges",
     "profile_distance",
     "profile_error",
+    "score_features",
     "score_instances",
     "score_pixels",
 ]
