@@ -3,7 +3,13 @@
 from spotlight.metrics.instances import AP_THRESHOLDS, InstanceScores, score_instances
 from spotlight.metrics.microssim import MicroMS3IM, fit_micro_ms3im, score_micro_ms3im
 from spotlight.metrics.pixels import PIXEL_SCORES, intensity_scores, score_pixels
-from spotlight.metrics.profiles import compare_nuclei, profile_distance, profile_error
+from spotlight.metrics.profiles import (
+    compare_nuclei,
+    feature_ranges,
+    profile_distance,
+    profile_error,
+    score_features,
+)
 from spotlight.metrics.resolution import (
     ONE_IMAGE,
     TWO_IMAGES,
@@ -27,6 +33,7 @@ __all__ = [
     "ResolutionCurve",
     "ResolutionSettings",
     "compare_nuclei",
+    "feature_ranges",
     "fit_micro_ms3im",
     "fourier_ring",
     "fourier_ring_of_two",
@@ -35,6 +42,7 @@ __all__ = [
     "intensity_scores",
     "profile_distance",
     "profile_error",
+    "score_features",
     "score_instances",
     "score_micro_ms3im",
     "score_pixels",
