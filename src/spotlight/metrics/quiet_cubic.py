@@ -5,6 +5,5 @@ import warnings
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="CuPy or CuCIM is not installed")
     from cubic.metrics import pcc, psnr
-    from cubic.metrics.average_precision import average_precision, compute_matches
 
-__all__ = ["average_precision", "compute_matches", "pcc", "psnr"]
+__all__ = ["pcc", "psnr"]
