@@ -111,8 +111,6 @@ def test_matched_nuclei_side_by_side() -> None:
 def test_profile_distance_agrees_with_cubic() -> None:
     from cubic.metrics.feature import cosine_median
 
-    from spotlight.metrics.quiet_cubic import pcc  # noqa: F401  (imports cubic without its remark on GPUs)
-
     true, found = boxes((8, 9, 10), (10, 8, 12), (9, 9, 9)), boxes((12, 8, 8), (10, 13, 8), (9, 7, 9))
     names = ["area", "extent", "axis_major_length"]
     ranges = {"area": (400.0, 1200.0), "extent": (0.0, 1.0), "axis_major_length": (5.0, 20.0)}

@@ -138,8 +138,6 @@ def test_a_disk_has_the_size_it_was_made_with() -> None:
 def test_surface_agrees_with_cubic(cells: tuple[Stack, Stack]) -> None:
     from cubic.feature.mesh import mask2mesh
 
-    from spotlight.metrics.quiet_cubic import pcc  # noqa: F401  (imports cubic without its remark on GPUs)
-
     body = ellipsoid((24, 24, 24), (11.5, 11.5, 11.5), (7, 8, 9), (1, 1, 1))
     mesh = mask2mesh(ndimage.gaussian_filter(body.astype(float), 0.8), {"level": 0.5})
     (row,) = measure(Stack(body.astype(np.uint8), "ZYX", (1, 1, 1))).to_dict("records")

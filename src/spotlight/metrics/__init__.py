@@ -1,15 +1,51 @@
 """Numbers from two images, two label images, two tables of nuclei."""
 
 from spotlight.metrics.instances import AP_THRESHOLDS, InstanceScores, score_instances
-from spotlight.metrics.pixels import score_pixels
-from spotlight.metrics.profiles import compare_nuclei, profile_distance, profile_error
+from spotlight.metrics.microssim import MicroMS3IM, fit_micro_ms3im, score_micro_ms3im
+from spotlight.metrics.pixels import PIXEL_SCORES, intensity_scores, score_pixels
+from spotlight.metrics.profiles import (
+    compare_nuclei,
+    feature_ranges,
+    profile_distance,
+    profile_error,
+    score_features,
+)
+from spotlight.metrics.resolution import (
+    ONE_IMAGE,
+    TWO_IMAGES,
+    ResolutionCurve,
+    ResolutionSettings,
+    fourier_ring,
+    fourier_ring_of_two,
+    fourier_shell,
+    fourier_shell_of_two,
+)
+from spotlight.metrics.spectral import spectral_pearson
+from spotlight.metrics.structural import structural_similarity
 
 __all__ = [
     "AP_THRESHOLDS",
+    "ONE_IMAGE",
+    "PIXEL_SCORES",
+    "TWO_IMAGES",
     "InstanceScores",
+    "MicroMS3IM",
+    "ResolutionCurve",
+    "ResolutionSettings",
     "compare_nuclei",
+    "feature_ranges",
+    "fit_micro_ms3im",
+    "fourier_ring",
+    "fourier_ring_of_two",
+    "fourier_shell",
+    "fourier_shell_of_two",
+    "intensity_scores",
     "profile_distance",
     "profile_error",
+    "score_features",
     "score_instances",
+    "score_micro_ms3im",
     "score_pixels",
+    "spectral_pearson",
+    "structural_similarity",
 ]

@@ -1,11 +1,18 @@
-"""Agreement of what is measured: matched nuclei, and the profile of a whole stack."""
+"""Agreement of what is measured: matched nuclei feature by feature, and the profile of a whole stack."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from spotlight.errors import SpotlightError
+
+Ranges = Mapping[str, tuple[float, float]]
+"""Low and high of every feature that is compared."""
+
+FEWEST_FOR_CORRELATION = 3
 
 
 def compare_nuclei(
@@ -26,16 +33,103 @@ def compare_nuclei(
     -------
     DataFrame
         One row per match: ``true_label``, ``label`` and for each feature ``<feature>_true``, ``<feature>`` and the
-        relative error ``<feature>_error``, found over true minus 1.
+        relative error ``<feature>_error``, (found - true) / abs(true); NaN where the true value is 0.
+
+    Raises
+    ------
+    SpotlightError
+        If a table lacks a feature.
     """
+    _require_columns(true, features)
+    _require_columns(found, features)
     rows = pd.DataFrame(matches, columns=["true_label", "label"])
     left = true.set_index("label").loc[rows["true_label"], list(features)].reset_index(drop=True)
     right = found.set_index("label").loc[rows["label"], list(features)].reset_index(drop=True)
-    errors = (right / left - 1).add_suffix("_error")
+    errors = ((right - left) / left.abs().where(left != 0)).add_suffix("_error")
     return pd.concat([rows, left.add_suffix("_true"), right, errors], axis=1)
 
 
-def profile_error(true: pd.DataFrame, found: pd.DataFrame, ranges: Mapping[str, tuple[float, float]]) -> float:
+def score_features(matched: pd.DataFrame, ranges: Ranges) -> pd.DataFrame:
+    """Error and correlation of every feature over matched nuclei.
+
+    Parameters
+    ----------
+    matched : DataFrame
+        From `compare_nuclei`, of one stack or of several put together.
+    ranges : mapping
+        Features to score, and what counts as a large difference of each; see `feature_ranges`.
+
+    Returns
+    -------
+    DataFrame
+        One row per feature:
+
+        - ``feature``, and ``nuclei``: matched pairs in which it has a value on both sides;
+        - ``true_median``, ``median``: true and found;
+        - ``bias``: median of the relative errors, which tells too large from too small;
+        - ``relative_error``: median of their sizes. Both mean little for features that change sign or pass through 0,
+          such as curvature, shape index and Euler number; the next one does not divide by the value;
+        - ``scaled_error``: mean of abs(found - true) in units of the feature's range;
+        - ``correlation``: Pearson's r; NaN for fewer than 3 pairs or where one side does not vary.
+    """
+    _require_columns(matched, [column for name in ranges for column in (f"{name}_true", name, f"{name}_error")])
+    rows = []
+    for name, limits in ranges.items():
+        pairs = matched[[f"{name}_true", name, f"{name}_error"]].to_numpy(float)
+        pairs = pairs[np.isfinite(pairs[:, :2]).all(axis=1)]
+        true, found, errors = pairs.T
+        relative = errors[np.isfinite(errors)]
+        width = _width(limits)
+        rows.append(
+            {
+                "feature": name,
+                "nuclei": len(pairs),
+                "true_median": _median(true),
+                "median": _median(found),
+                "bias": _median(relative),
+                "relative_error": _median(np.abs(relative)),
+                "scaled_error": float(np.abs(found - true).mean() / width) if len(pairs) and width > 0 else np.nan,
+                "correlation": _pearson(true, found),
+            }
+        )
+    columns = ["feature", "nuclei", "true_median", "median", "bias", "relative_error", "scaled_error", "correlation"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def feature_ranges(
+    nuclei: pd.DataFrame, features: Iterable[str], low: float = 0.01, high: float = 0.99
+) -> dict[str, tuple[float, float]]:
+    """Low and high of features over a population, the scale on which profiles are compared.
+
+    Take them from the training set, or from the reference nuclei of all stacks, and use the same for all methods.
+
+    Parameters
+    ----------
+    nuclei : DataFrame
+        One row per nucleus.
+    features : iterable of str
+        Columns.
+    low, high : float
+        Quantiles; the outermost nuclei are often two in one, or debris.
+
+    Returns
+    -------
+    dict of str to (float, float)
+        Without the features that have no value or do not vary from one quantile to the other: they have no scale, and
+        any deviation would outweigh all others. An Euler number is often one.
+
+    Raises
+    ------
+    SpotlightError
+        If a column is missing.
+    """
+    features = list(features)
+    _require_columns(nuclei, features)
+    limits = nuclei[features].quantile([low, high]).to_numpy(float)
+    return {name: (float(a), float(b)) for name, (a, b) in zip(features, limits.T, strict=True) if a < b}
+
+
+def profile_error(true: pd.DataFrame, found: pd.DataFrame, ranges: Ranges) -> float:
     """Mean absolute difference of the median profiles of two populations, each feature in units of its given range.
 
     Unlike the cosine distance it sees a profile that is larger in all features alike.
@@ -45,40 +139,70 @@ def profile_error(true: pd.DataFrame, found: pd.DataFrame, ranges: Mapping[str, 
     true, found, ranges
         See `profile_distance`.
     """
-    if true.empty or found.empty:
-        return float("nan")
-    differences = [abs(found[n].median() - true[n].median()) / _width(r) for n, r in ranges.items()]
-    return float(np.mean(differences))
+    a, b = _profile(true, ranges), _profile(found, ranges)
+    return float(np.abs(b - a).mean()) if a.size else float("nan")
 
 
-def _width(limits: tuple[float, float]) -> float:
-    return max(limits[1] - limits[0], float(np.finfo(float).eps))
-
-
-def profile_distance(true: pd.DataFrame, found: pd.DataFrame, ranges: Mapping[str, tuple[float, float]]) -> float:
+def profile_distance(true: pd.DataFrame, found: pd.DataFrame, ranges: Ranges) -> float:
     """Cosine distance between the median profiles of two populations of nuclei.
 
     Each feature is first scaled by its given range, (value - low) / (high - low), so that no feature outweighs the
     others; then the median over nuclei is one profile per stack, and the distance is 1 - cos of the two. This is
     `cosine_median` of the cubic library, which scales only if ranges are given.
 
+    It depends on where the ranges begin: a profile near the low ends of all ranges is near the origin, and has hardly a
+    direction. `profile_error` does not.
+
     Parameters
     ----------
     true, found : DataFrame
         One row per nucleus.
     ranges : mapping
-        Low and high of every feature to use, the same for all methods that are compared.
+        Low and high of every feature to use, the same for all methods that are compared; see `feature_ranges`.
+        Features whose high is not above their low have no scale and do not count.
 
     Returns
     -------
     float
-        0 to 2; NaN if a population is empty.
+        0 to 2, and 1 if one profile is zero; NaN if a population is empty, has no value of some feature, or no feature
+        counts.
+
+    Raises
+    ------
+    SpotlightError
+        If a table lacks a feature.
     """
-    if true.empty or found.empty:
+    a, b = _profile(true, ranges), _profile(found, ranges)
+    if not a.size or np.isnan(a).any() or np.isnan(b).any():
         return float("nan")
-    low = np.array([r[0] for r in ranges.values()])
-    width = np.array([_width(r) for r in ranges.values()])
-    a = np.median((true[list(ranges)].to_numpy(float) - low) / width, axis=0)
-    b = np.median((found[list(ranges)].to_numpy(float) - low) / width, axis=0)
     norms = np.linalg.norm(a) * np.linalg.norm(b)
     return float(1 - a @ b / norms) if norms > 0 else 1.0
+
+
+def _profile(nuclei: pd.DataFrame, ranges: Ranges) -> NDArray[np.float64]:
+    """Median of every scaled feature over the nuclei that have it; NaN where none has."""
+    used = {name: limits for name, limits in ranges.items() if _width(limits) > 0}
+    _require_columns(nuclei, used)
+    return np.array([(_median(nuclei[name].dropna()) - low) / (high - low) for name, (low, high) in used.items()])
+
+
+def _width(limits: tuple[float, float]) -> float:
+    return limits[1] - limits[0]
+
+
+def _median(values: Any) -> float:
+    return float(np.median(values)) if len(values) else float("nan")
+
+
+def _pearson(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    if len(a) < FEWEST_FOR_CORRELATION or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _require_columns(table: pd.DataFrame, names: Iterable[str]) -> None:
+    missing = [name for name in names if name not in table]
+    if missing:
+        raise SpotlightError(
+            f"the table of nuclei has no column {', '.join(missing)}. Measure both sides with the same set of features."
+        )

@@ -1,12 +1,18 @@
 """Segmentation: instance labels from a stain."""
 
-from spotlight.segmentation.watershed import (
-    SegmentationSettings,
-    clean_labels,
-    clean_truth,
-    resize_labels,
-    segment,
-    split_touching,
-)
+from spotlight.segmentation.cellpose import CellposeSettings
+from spotlight.segmentation.cleaning import clean_labels, clean_truth, resize_labels
+from spotlight.segmentation.methods import MethodSettings, read_settings, segment
+from spotlight.segmentation.watershed import SegmentationSettings, split_touching
 
-__all__ = ["SegmentationSettings", "clean_labels", "clean_truth", "resize_labels", "segment", "split_touching"]
+__all__ = [
+    "CellposeSettings",
+    "MethodSettings",
+    "SegmentationSettings",
+    "clean_labels",
+    "clean_truth",
+    "read_settings",
+    "resize_labels",
+    "segment",
+    "split_touching",
+]

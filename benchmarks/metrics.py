@@ -1,0 +1,273 @@
+"""Time and memory of the metrics on a stack of 64x640x928 voxels, beside the libraries one would take otherwise.
+
+    python benchmarks/metrics.py [part of a task's name ...]
+
+Each line is a process of its own: processor time of one core, time on the clock (which other programs lengthen), the
+growth of the peak of memory over the images and the imports, and the value, so that agreement is seen. microssim is
+measured where it is installed: it asks for an older torchmetrics, so give it a folder of its own with
+`pip install --no-deps --target FOLDER microssim`, and PYTHONPATH=FOLDER.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+SHAPE = (64, 640, 928)
+SPACING = (0.29, 0.29, 0.29)
+RANGE = 900.0
+LIMIT_S = 900
+"""When a task is given up."""
+
+Run = Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], Any]
+
+
+def make(folder: Path) -> None:
+    """Nuclei with shot noise, a blurred stain of them, and their foreground."""
+    rng = np.random.default_rng(0)
+    truth = np.zeros(SHAPE, np.float32)
+    truth[tuple((rng.random((150, 3)) * SHAPE).astype(int).T)] = 1
+    truth = ndimage.gaussian_filter(truth, 6)
+    truth *= 800 / truth.max()
+    np.save(folder / "target.npy", rng.poisson(truth + 100).astype(np.float32))
+    np.save(folder / "stain.npy", 0.9 * ndimage.gaussian_filter(truth, 1.5) + 110)
+    np.save(folder / "mask.npy", truth > 100)
+
+
+def intensity() -> Run:
+    from spotlight.metrics import intensity_scores
+
+    return lambda t, s, m: [intensity_scores(t, s, inside, data_range=RANGE)["psnr"] for inside in (None, m)]
+
+
+def intensity_cubic() -> Run:
+    from cubic.metrics import nrmse, pcc, psnr
+
+    def run(t: NDArray[Any], s: NDArray[Any], m: NDArray[Any]) -> list[float]:
+        for inside in (None, m):
+            psnr(t, s, scale_invariant=True, mask=inside)
+            nrmse(t, s, normalization="min-max", mask=inside)
+            pcc(t, s, mask=inside)
+        return [float(psnr(t, s, data_range=RANGE, mask=inside)) for inside in (None, m)]
+
+    return run
+
+
+def similarity() -> Run:
+    from spotlight.metrics import structural_similarity
+
+    return lambda t, s, m: structural_similarity(t, s, m, data_range=RANGE)
+
+
+def similarity_cubic() -> Run:
+    from cubic.metrics import ssim
+
+    return lambda t, s, m: [float(ssim(t, s, data_range=RANGE, mask=inside)) for inside in (None, m)]
+
+
+def similarity_skimage() -> Run:
+    from skimage.metrics import structural_similarity
+
+    return lambda t, s, m: float(structural_similarity(t, s, data_range=RANGE))
+
+
+def spectral() -> Run:
+    from spotlight.metrics import spectral_pearson
+
+    return lambda t, s, m: [spectral_pearson(t, s, inside, spacing=SPACING) for inside in (None, m)]
+
+
+def spectral_cubic() -> Run:
+    from cubic.metrics import spectral_pcc
+
+    return lambda t, s, m: spectral_pcc(s, t, spacing=SPACING)
+
+
+def fit() -> Run:
+    from spotlight.metrics import fit_micro_ms3im
+
+    return lambda t, s, m: fit_micro_ms3im([t], [s]).factor
+
+
+def fit_cubic() -> Run:
+    from cubic.metrics import MicroMS3IM
+
+    return lambda t, s, m: MicroMS3IM().fit(t, s).get_parameters()["ri_factor"]
+
+
+def fit_microssim() -> Run:
+    from microssim import MicroMS3IM
+
+    def run(t: NDArray[Any], s: NDArray[Any], m: NDArray[Any]) -> float:
+        model = MicroMS3IM()
+        model.fit(t, s)
+        return float(model.get_parameters_as_dict()["ri_factor"])
+
+    return run
+
+
+FITTED = {"offset_gt": 82.0, "offset_pred": 110.0, "max_val": 859.0, "ri_factor": 1.9}
+"""Any fit will do for the time of a score."""
+
+
+def score() -> Run:
+    from spotlight.metrics import MicroMS3IM, score_micro_ms3im
+
+    fitted = MicroMS3IM(FITTED["offset_gt"], FITTED["offset_pred"], FITTED["max_val"], FITTED["ri_factor"])
+    return lambda t, s, m: list(score_micro_ms3im(fitted, t, s, m).values())
+
+
+def score_cubic() -> Run:
+    from cubic.metrics import MicroMS3IM
+
+    return lambda t, s, m: float(np.mean([MicroMS3IM(**FITTED).score(*planes) for planes in zip(t, s, strict=True)]))
+
+
+def score_microssim() -> Run:
+    from microssim import MicroMS3IM
+
+    return lambda t, s, m: float(np.mean([MicroMS3IM(**FITTED).score(*planes) for planes in zip(t, s, strict=True)]))
+
+
+def shell() -> Run:
+    from spotlight.metrics import fourier_shell
+
+    return lambda t, s, m: [curve.resolution for curve in fourier_shell(t, SPACING).values()]
+
+
+def shell_cubic() -> Run:
+    from cubic.metrics import fsc_resolution
+
+    # The faster of its two ways, in cones.
+    return lambda t, s, m: list(
+        fsc_resolution(t, spacing=SPACING, bin_delta=5, zero_padding=True, average=False).values()
+    )
+
+
+def shell_of_two() -> Run:
+    from spotlight.metrics import fourier_shell_of_two
+
+    return lambda t, s, m: [curve.resolution for curve in fourier_shell_of_two(t, s, SPACING).values()]
+
+
+def shell_of_two_cubic() -> Run:
+    from cubic.metrics import fsc_resolution
+
+    return lambda t, s, m: list(fsc_resolution(t, s, spacing=SPACING, bin_delta=5).values())
+
+
+def ring() -> Run:
+    from spotlight.metrics import fourier_ring
+
+    return lambda t, s, m: fourier_ring(t, SPACING).resolution
+
+
+def ring_cubic() -> Run:
+    from cubic.metrics import frc_resolution
+
+    return lambda t, s, m: float(np.nanmean([frc_resolution(p, bin_delta=5, spacing=SPACING[1:]) for p in t]))
+
+
+def everything() -> Run:
+    """All scores of one stain, with the resolution of its target."""
+    from spotlight.metrics import (
+        fit_micro_ms3im,
+        fourier_ring,
+        fourier_shell,
+        fourier_shell_of_two,
+        score_micro_ms3im,
+        score_pixels,
+    )
+
+    def run(t: NDArray[Any], s: NDArray[Any], m: NDArray[Any]) -> int:
+        scores = score_pixels(t, s, m, RANGE, SPACING) | score_micro_ms3im(fit_micro_ms3im([t], [s]), t, s, m)
+        curves = [fourier_shell_of_two(t, s, SPACING), *(fourier_shell(image, SPACING) for image in (t, s))]
+        return len(scores) + sum(map(len, curves)) + len([fourier_ring(image, SPACING) for image in (t, s)])
+
+    return run
+
+
+TASKS: dict[str, dict[str, Callable[[], Run]]] = {
+    "PSNR, scale-invariant PSNR, NRMSE, Pearson; whole and foreground": {
+        "spotlight": intensity,
+        "cubic": intensity_cubic,
+    },
+    "SSIM in 3D; whole and foreground": {
+        "spotlight": similarity,
+        "cubic": similarity_cubic,
+        "scikit-image, whole": similarity_skimage,
+    },
+    "spectral Pearson; whole and foreground": {"spotlight": spectral, "cubic, whole": spectral_cubic},
+    "fit of MicroMS3IM": {"spotlight": fit, "cubic": fit_cubic, "microssim": fit_microssim},
+    "MicroMS3IM of every plane; whole and foreground": {
+        "spotlight": score,
+        "cubic, whole": score_cubic,
+        "microssim, whole": score_microssim,
+    },
+    "Fourier shells of one image, padded to a cube": {"spotlight": shell, "cubic": shell_cubic},
+    "Fourier shells of two images": {"spotlight": shell_of_two, "cubic": shell_of_two_cubic},
+    "Fourier rings of every plane": {"spotlight": ring, "cubic": ring_cubic},
+    "all of the above for one stain, and the resolution of its target": {"spotlight": everything},
+}
+"""What is measured: a task, and who does it. An entry imports what it needs and returns what is timed."""
+
+
+def measure(task: str, who: str, folder: Path) -> None:
+    """Run one entry and print its figures as JSON."""
+    warnings.simplefilter("ignore")
+    try:
+        run = TASKS[task][who]()
+    except ImportError:
+        print(json.dumps(None))
+        return
+    images = [np.load(folder / f"{name}.npy") for name in ("target", "stain", "mask")]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    clock, processor = time.perf_counter(), time.process_time()
+    value = run(*images)
+    clock, processor = time.perf_counter() - clock, time.process_time() - processor
+    growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
+    print(json.dumps([processor, clock, growth, str(np.round(value, 5))]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("only", nargs="*", help="measure tasks with one of these words in their names")
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        task, who, folder = arguments.one
+        measure(task, who, Path(folder))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        make(Path(folder))
+        for task, entries in TASKS.items():
+            if arguments.only and not any(word in task for word in arguments.only):
+                continue
+            print(task)
+            for who in entries:
+                command = [sys.executable, __file__, "--one", task, who, folder]
+                try:
+                    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=True)
+                except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
+                    print(f"  {who:20} gave none: {str(error).splitlines()[0][-60:]}", flush=True)
+                    continue
+                found = json.loads(done.stdout.splitlines()[-1])
+                if found is None:
+                    print(f"  {who:20} is not installed")
+                else:
+                    print("  {:20} {:6.1f} s ({:.1f} s on the clock), {:4.1f} GiB: {}".format(who, *found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

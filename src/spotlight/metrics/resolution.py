@@ -1,0 +1,326 @@
+"""Resolution by Fourier shell and ring correlation, of one image or of two, with the curves."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PositiveInt
+
+from spotlight.errors import SpotlightError
+from spotlight.metrics.checks import check_image, check_pair, check_spacing, planes, subtract
+from spotlight.metrics.shells import correlate, halves, make_ring, make_sectors, padded_shape, windowed
+from spotlight.settings import Settings
+
+
+class ResolutionSettings(Settings):
+    """How a correlation over frequencies is made into a resolution.
+
+    The defaults are those of Kalinin et al. 2025 (arXiv:2507.05383, A.3: zero padding, bins of 5) and of the library
+    they name, miplib (Koho et al., Nat. Commun. 10, 3103, 2019), except for `subtract_mean`.
+    """
+
+    bin_px: PositiveInt = Field(5, description="Width of a shell in steps of the frequency axis; 5 in the paper.")
+    angle_deg: float = Field(15.0, gt=0, le=45, description="Width of the XY and of the Z sector in degrees; miplib.")
+    sectors: Literal["wedge", "cone"] = Field(
+        "wedge",
+        description="'wedge' opens to both sides of the Y and of the Z axis in the ZY plane and takes in all of X, "
+        "as miplib; 'cone' is a cone about the Z axis and what is within the same angle of the XY plane, as cubic.",
+    )
+    exclude_deg: float = Field(
+        0.1, ge=0, description="Half-angle about the Z axis that is left out of its sector; the paper's software."
+    )
+    threshold: float = Field(1 / 7, gt=0, lt=1, description="Correlation at which the resolution is read; miplib.")
+    zero_padding: bool = Field(True, description="Pad with zeros to a cube of the longest side in µm; the paper.")
+    subtract_mean: bool = Field(
+        True,
+        description="Subtract the mean first. The paper's software did not: the border of a padded image is then "
+        "an edge that the halves have in common, and correlates at all frequencies.",
+    )
+    calibrate: bool = Field(
+        True,
+        description="Correct the resolution of one image for the shift between its halves, by the curve of Koho et al. "
+        "2019 for the threshold 1/7; otherwise their pixels count as those of the image.",
+    )
+
+
+ONE_IMAGE = ResolutionSettings()
+"""The paper's."""
+
+TWO_IMAGES = ResolutionSettings(sectors="cone", exclude_deg=0, zero_padding=False)
+"""For target and stain: no padding and cones, as cubic."""
+
+FEWEST_SHELLS = 3
+"""Shells without which there is no curve."""
+
+
+@dataclass(frozen=True)
+class ResolutionCurve:
+    """A correlation over frequencies, and the resolution that is read from it.
+
+    Attributes
+    ----------
+    frequency : (n,) ndarray
+        Centres of the shells in cycles/µm; for one image those of its halves, which have voxels of twice the size.
+    correlation : (n,) ndarray
+        -1 to 1; of several planes their mean.
+    threshold : float
+        Correlation at which the resolution is read.
+    resolution : float
+        In µm; of several planes the mean over those that have one. NaN where there is none.
+    reason : str
+        Why there is none, or of how many planes it is missing; empty if it is complete.
+    each : (planes,) ndarray
+        Resolution of every plane; of a shell correlation, the one resolution.
+    """
+
+    frequency: NDArray[np.float64]
+    correlation: NDArray[np.float64]
+    threshold: float
+    resolution: float
+    reason: str
+    each: NDArray[np.float64]
+
+
+def fourier_shell(
+    image: NDArray[Any], spacing: Sequence[float], settings: ResolutionSettings = ONE_IMAGE
+) -> dict[str, ResolutionCurve]:
+    """Resolution of one stack along XY and along Z, by sectioned Fourier shell correlation.
+
+    Planes are summed in pairs, and of every 2x2 pixels one corner goes to the first half image and the opposite one to
+    the second; the halves share the signal but not the noise. Each is faded out by a Hamming window, and
+    FSC = Σ Re(F1 F2*) / √(Σ|F1|² Σ|F2|²) over the shells of a sector. Where it falls to the threshold, at the share r
+    of the halves' Nyquist frequency, lies the resolution: 2 voxels / r, over the calibration
+    0.960 exp(13.9 (r - 0.980)) + 0.551. Frequencies are counted in cycles/µm, so that voxels need not be cubes; with
+    cubes this is what the paper's software computes, except that a shell stands at its centre, not its lower edge.
+
+    Noise is what it needs: in the output of a network, which has none, the halves agree at all frequencies, and what
+    the threshold meets there, if anything, is no resolution. `fourier_shell_of_two` asks instead up to which detail
+    the output agrees with its target. On a foreground alone neither is defined: a mask is an edge that correlates.
+
+    Parameters
+    ----------
+    image : (Z, Y, X) ndarray
+        Intensities.
+    spacing : sequence of float
+        Voxel size along Z, Y and X in µm.
+    settings : ResolutionSettings
+        The paper's, if left out.
+
+    Returns
+    -------
+    dict
+        ``xy`` and ``z``.
+
+    Raises
+    ------
+    SpotlightError
+        If the image is not 3D or has non-finite voxels, or the spacing does not fit it.
+
+    References
+    ----------
+    S. Koho et al., Nat. Commun. 10, 3103 (2019).
+    """
+    check_image(image, "image")
+    _check_volume(image)
+    size = check_spacing(spacing, 3)
+    shape = _shape(image.shape, size, settings)
+    half_shape, half_size = _half(shape, size)
+    sectors = make_sectors(settings.sectors, half_shape, half_size, settings.angle_deg, settings.exclude_deg)
+    first, second = next(halves(_centred(image, settings), shape))
+    curves = correlate(first, second, half_shape, half_size, sectors, settings.bin_px)
+    return {name: _read(*curves[name], settings, sectors[name].limit) for name in curves}
+
+
+def fourier_shell_of_two(
+    target: NDArray[Any], stain: NDArray[Any], spacing: Sequence[float], settings: ResolutionSettings = TWO_IMAGES
+) -> dict[str, ResolutionCurve]:
+    """Finest detail along XY and along Z in which two stacks agree, by sectioned Fourier shell correlation.
+
+    The resolution is 1 / frequency where the correlation falls to the threshold; see `fourier_shell` for the rest.
+
+    Parameters
+    ----------
+    target, stain : (Z, Y, X) ndarray
+        Intensities; neither offset nor scale matters.
+    spacing : sequence of float
+        Voxel size along Z, Y and X in µm.
+    settings : ResolutionSettings
+        Unpadded, in cones, if left out; `calibrate` has no meaning here.
+
+    Returns
+    -------
+    dict
+        ``xy`` and ``z``.
+
+    Raises
+    ------
+    SpotlightError
+        If the images cannot be compared or are not 3D, or the spacing does not fit them.
+    """
+    check_pair(target, stain)
+    _check_volume(target)
+    size = check_spacing(spacing, 3)
+    shape = _shape(target.shape, size, settings)
+    sectors = make_sectors(settings.sectors, shape, size, settings.angle_deg, settings.exclude_deg)
+    first, second = (windowed(_centred(image, settings), shape) for image in (target, stain))
+    curves = correlate(first, second, shape, size, sectors, settings.bin_px)
+    return {name: _read(*curves[name], settings) for name in curves}
+
+
+def fourier_ring(
+    image: NDArray[Any],
+    spacing: Sequence[float],
+    settings: ResolutionSettings = ONE_IMAGE,
+    *,
+    only: Sequence[int] | None = None,
+) -> ResolutionCurve:
+    """Resolution of one plane, or the mean over the planes of a stack, by Fourier ring correlation.
+
+    As `fourier_shell`, but over the rings of a plane, and with the mean of the correlations of both pairs of opposite
+    corners.
+
+    Parameters
+    ----------
+    image : (Y, X) or (Z, Y, X) ndarray
+        Intensities.
+    spacing : sequence of float
+        Voxel size along every axis in µm.
+    settings : ResolutionSettings
+        The paper's, if left out; sectors have no meaning here.
+    only : sequence of int, optional
+        Planes of a stack to measure; all, if left out.
+
+    Raises
+    ------
+    SpotlightError
+        If the image has non-finite voxels, the spacing does not fit it, or it has no such plane.
+    """
+    check_image(image, "image")
+    size = check_spacing(spacing, image.ndim)[-2:]
+    stack = planes(image)
+    shape = _shape(stack.shape[1:], size, settings)
+    half_shape, half_size = _half(shape, size)
+    sectors = make_ring(half_shape, half_size)
+    curves = []
+    for plane in _chosen(stack, only):
+        pairs = halves(_centred(plane, settings), shape)
+        both = [correlate(*pair, half_shape, half_size, sectors, settings.bin_px)["xy"] for pair in pairs]
+        mean = np.mean([correlation for _, correlation in both], axis=0)
+        curves.append(_read(both[0][0], mean, settings, sectors["xy"].limit))
+    return curves[0] if image.ndim == 2 else _mean(curves)
+
+
+def fourier_ring_of_two(
+    target: NDArray[Any],
+    stain: NDArray[Any],
+    spacing: Sequence[float],
+    settings: ResolutionSettings = TWO_IMAGES,
+    *,
+    only: Sequence[int] | None = None,
+) -> ResolutionCurve:
+    """Finest detail in which two planes agree, or the mean over the planes of two stacks.
+
+    See `fourier_ring` for the parameters and `fourier_shell_of_two` for the meaning.
+    """
+    check_pair(target, stain)
+    size = check_spacing(spacing, target.ndim)[-2:]
+    shape = _shape(target.shape[-2:], size, settings)
+    sectors = make_ring(shape, size)
+    curves = []
+    for pair in zip(_chosen(planes(target), only), _chosen(planes(stain), only), strict=True):
+        first, second = (windowed(_centred(plane, settings), shape) for plane in pair)
+        curves.append(_read(*correlate(first, second, shape, size, sectors, settings.bin_px)["xy"], settings))
+    return curves[0] if target.ndim == 2 else _mean(curves)
+
+
+def _check_volume(image: NDArray[Any]) -> None:
+    if image.ndim != 3:
+        raise SpotlightError(
+            f"an image of shape {image.shape} has rings, not shells; use fourier_ring or fourier_ring_of_two."
+        )
+
+
+def _shape(shape: tuple[int, ...], size: tuple[float, ...], settings: ResolutionSettings) -> tuple[int, ...]:
+    return padded_shape(shape, size) if settings.zero_padding else shape
+
+
+def _half(shape: tuple[int, ...], size: tuple[float, ...]) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    return tuple(max(n // 2, 1) for n in shape), tuple(2 * step for step in size)
+
+
+def _chosen(stack: NDArray[Any], only: Sequence[int] | None) -> list[NDArray[Any]]:
+    numbers = range(len(stack)) if only is None else only
+    wrong = [z for z in numbers if not 0 <= z < len(stack)]
+    if wrong or not numbers:
+        raise SpotlightError(f"planes to measure are {list(numbers)}; the image has planes 0 to {len(stack) - 1}.")
+    return [stack[z] for z in numbers]
+
+
+def _centred(image: NDArray[Any], settings: ResolutionSettings) -> NDArray[np.float32]:
+    if image.min() == image.max():
+        return np.zeros(image.shape, np.float32)
+    return subtract(image, image.mean(dtype=np.float64) if settings.subtract_mean else 0.0)
+
+
+def _read(
+    frequency: NDArray[np.float64],
+    correlation: NDArray[np.float64],
+    settings: ResolutionSettings,
+    limit_of_halves: float | None = None,
+) -> ResolutionCurve:
+    """Find where a curve first falls to the threshold, between two shells on a straight line."""
+    known = np.isfinite(correlation)
+    frequency, correlation = frequency[known], correlation[known]
+    crossing, reason = _crossing(frequency, correlation, settings.threshold)
+    resolution = 1 / crossing
+    if limit_of_halves is not None and not reason:
+        # As if the halves had the voxels of the whole, which the calibration puts right.
+        resolution /= 2 * (calibration(crossing / limit_of_halves) if settings.calibrate else 1)
+    return ResolutionCurve(frequency, correlation, settings.threshold, resolution, reason, np.array([resolution]))
+
+
+def _crossing(frequency: NDArray[np.float64], correlation: NDArray[np.float64], threshold: float) -> tuple[float, str]:
+    if len(correlation) == 0:
+        return math.nan, "the image is constant or too small to hold a shell"
+    if len(correlation) < FEWEST_SHELLS:
+        return math.nan, f"the image holds {len(correlation)} shells only, and a curve needs {FEWEST_SHELLS}"
+    below = np.flatnonzero(correlation <= threshold)
+    if len(below) == 0:
+        return math.nan, (
+            f"the correlation stays above {threshold:.3g} up to {frequency[-1]:.3g} cycles/µm, the finest that the "
+            "voxels hold, as it does where there is no noise"
+        )
+    after = below[0]
+    if after == 0:
+        return math.nan, f"the correlation is below {threshold:.3g} from the coarsest detail on"
+    share = (correlation[after - 1] - threshold) / (correlation[after - 1] - correlation[after])
+    return float(frequency[after - 1] + share * (frequency[after] - frequency[after - 1])), ""
+
+
+def calibration(share: float) -> float:
+    """By what the resolution of one image is divided, at a share of the Nyquist frequency of its halves.
+
+    0.95988146 exp(13.90441896 (r - 0.97979108)) + 0.55146136, measured by Koho et al. 2019 (supplementary note 2)
+    against pairs of images at the threshold 1/7.
+    """
+    return 0.95988146 * math.exp(13.90441896 * (share - 0.97979108)) + 0.55146136
+
+
+def _mean(curves: list[ResolutionCurve]) -> ResolutionCurve:
+    """Average the curves of planes; a constant plane has none."""
+    each = np.array([curve.resolution for curve in curves])
+    longest = max(curves, key=lambda curve: len(curve.frequency))
+    full = [curve for curve in curves if len(curve.frequency) == len(longest.frequency)]
+    missing = [curve.reason for curve in curves if curve.reason]
+    reason = f"{len(missing)} of {len(curves)} planes have none: {missing[0]}" if missing else ""
+    return ResolutionCurve(
+        longest.frequency,
+        np.mean([curve.correlation for curve in full], axis=0),
+        longest.threshold,
+        float(np.nanmean(each)) if len(missing) < len(curves) else math.nan,
+        reason,
+        each,
+    )

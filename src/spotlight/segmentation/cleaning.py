@@ -1,0 +1,135 @@
+"""What counts as a nucleus: borders, sizes and holes of instances, the same for all methods and for curated labels."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from spotlight.errors import SpotlightError
+from spotlight.images import Stack
+from spotlight.segmentation.settings import InstanceSettings
+
+
+def clean_labels(
+    labels: NDArray[np.int32], spacing: tuple[float, ...], settings: InstanceSettings
+) -> NDArray[np.int32]:
+    """Remove labels at the Y and X borders and of implausible size, fill their holes, and number them 1 to n.
+
+    Parameters
+    ----------
+    labels : (Z, Y, X) or (Y, X) int32
+        0 for background; numbers may be missing.
+    spacing : tuple of float
+        Voxel edges in µm.
+    settings : InstanceSettings
+        `min_size`, `max_size`, `max_hole` and `clear_border` are used.
+    """
+    voxel = float(np.prod(spacing))
+    sizes = np.bincount(labels.ravel()) * voxel
+    keep = (sizes >= settings.min_size) & (sizes <= settings.max_size) & (sizes > 0)
+    if settings.clear_border:
+        for edge in (labels[..., 0, :], labels[..., -1, :], labels[..., 0], labels[..., -1]):
+            keep[np.unique(edge)] = False
+    keep[0] = False
+    clean = np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
+    hole = int(settings.max_hole / voxel)
+    if hole > 0:
+        for number, box in enumerate(ndimage.find_objects(clean), start=1):
+            if box is not None:
+                _fill_holes(clean[box], number, hole)
+    return clean
+
+
+def _fill_holes(labels: NDArray[np.int32], number: int, largest: int) -> None:
+    """Give a label the background that it encloses, in place; `labels` is cut out around it."""
+    outside, count = ndimage.label(labels != number)
+    sides = [np.take(outside, end, axis) for axis in range(labels.ndim) for end in (0, -1)]
+    enclosed = np.ones(count + 1, bool)
+    enclosed[np.unique(np.concatenate([side.ravel() for side in sides]))] = False
+    enclosed[0] = False
+    if enclosed.any():
+        holes, _ = ndimage.label(enclosed[outside] & (labels == 0))
+        small = np.bincount(holes.ravel()) <= largest
+        small[0] = False
+        labels[small[holes]] = number
+
+
+def resize_labels(labels: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """Bring labels to another grid over the same field with smooth outlines.
+
+    Each label's mask is interpolated linearly, and a voxel takes the label with the greatest value of at least one
+    half; taking the nearest voxel instead would leave steps that distort surface and sphericity.
+
+    Parameters
+    ----------
+    labels : (Z, Y, X) or (Y, X) int32
+    shape : tuple of int
+        Of the result, whose outer voxel edges coincide with those of `labels`.
+    """
+    if labels.shape == tuple(shape):
+        return labels
+    scale = [new / old for new, old in zip(shape, labels.shape, strict=True)]
+    result = np.zeros(shape, np.int32)
+    best = np.full(shape, np.nextafter(np.float32(0.5), np.float32(0)), np.float32)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        target = tuple(
+            slice(max(0, math.floor((b.start - 1) * s)), min(n, math.ceil((b.stop + 1) * s)))
+            for b, s, n in zip(box, scale, shape, strict=True)
+        )
+        source = tuple(slice(max(0, b.start - 2), b.stop + 2) for b in box)
+        value = (labels[source] == number).astype(np.float32)
+        for axis, (t, s, o) in enumerate(zip(target, scale, source, strict=True)):
+            places = (np.arange(t.start, t.stop) + 0.5) / s - 0.5 - o.start
+            value = np.moveaxis(np.tensordot(_hats(places, value.shape[axis]), value, axes=(1, axis)), 0, axis)
+        wins = value > best[target]
+        result[target][wins] = number
+        best[target][wins] = value[wins]
+    return result
+
+
+def _hats(places: NDArray[np.float64], length: int) -> NDArray[np.float32]:
+    """The matrix of linear interpolation at places along an axis; beyond its ends the last value goes on."""
+    distance = np.abs(np.clip(places, 0, length - 1)[:, None] - np.arange(length))
+    return np.maximum(0, 1 - distance).astype(np.float32)
+
+
+def renumber(labels: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+    """Number labels 1 to n in the same order, where numbers may be missing but none is negative."""
+    if labels.max() < labels.size:
+        present = np.bincount(labels.ravel()) > 0
+        present[0] = False
+        return np.cumsum(present, dtype=np.int32)[labels]
+    found, where = np.unique(labels, return_inverse=True)
+    return np.asarray(where + (found[0] > 0), np.int32).reshape(labels.shape)
+
+
+def clean_truth(labels: Stack, settings: InstanceSettings | None = None) -> Stack:
+    """Bring given labels to what a segmentation could find: the same border, size and hole rules on their own grid.
+
+    Parameters
+    ----------
+    labels : Stack
+        Axes ZYX or YX; whole numbers of any type, 0 for background, with gaps or without.
+    settings : InstanceSettings
+        Those of the segmentation.
+
+    Raises
+    ------
+    SpotlightError
+        If a label is a fraction, NaN or negative.
+    """
+    data = labels.data
+    if not np.issubdtype(data.dtype, np.integer):
+        labels.require_finite()
+        if not np.array_equal(np.rint(data), data):
+            raise SpotlightError(f"{labels.source}: labels must be whole numbers; found fractions.")
+        data = data.astype(np.int64)
+    if data.min() < 0:
+        raise SpotlightError(f"{labels.source}: labels must not be negative; found {data.min()}.")
+    spacing = labels.voxel_size or (1.0,) * len(labels.axes)
+    clean = clean_labels(renumber(data), spacing, settings or InstanceSettings())
+    return Stack(clean, labels.axes, labels.voxel_size, ("labels",), labels.source, labels=True)

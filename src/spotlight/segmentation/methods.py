@@ -1,0 +1,81 @@
+"""`segment`: one way in for all methods, chosen by the type of the settings."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Tag
+
+from spotlight.errors import SpotlightError
+from spotlight.images import Stack
+from spotlight.segmentation.cellpose import CellposeSettings, find_cells
+from spotlight.segmentation.cleaning import clean_labels, renumber, resize_labels
+from spotlight.segmentation.preparation import prepare, working_grid
+from spotlight.segmentation.watershed import SegmentationSettings, find_mask, split_touching
+from spotlight.settings import load_yaml
+
+METHODS: dict[str, type[SegmentationSettings] | type[CellposeSettings]] = {
+    "watershed": SegmentationSettings,
+    "cellpose": CellposeSettings,
+}
+
+
+def _method(settings: Any) -> Any:
+    if isinstance(settings, dict):
+        return settings.get("method", "watershed")
+    return getattr(settings, "method", None)
+
+
+MethodSettings = Annotated[
+    Annotated[SegmentationSettings, Tag("watershed")] | Annotated[CellposeSettings, Tag("cellpose")],
+    Discriminator(_method),
+]
+"""Settings of any method, told apart by their `method`, which is 'watershed' where a file does not say."""
+
+
+def read_settings(path: str | Path) -> SegmentationSettings | CellposeSettings:
+    """Read segmentation settings from a YAML file, of the method that its key `method` names.
+
+    Raises
+    ------
+    SpotlightError
+        If the file cannot be read, names an unknown method, or a setting is wrong.
+    """
+    values = load_yaml(path)
+    method = _method(values) if isinstance(values, dict) else "watershed"
+    if method not in METHODS:
+        raise SpotlightError(f"{path}: unknown method {method!r}. Known: {', '.join(METHODS)}.")
+    return METHODS[method].parse(values, str(path))
+
+
+def segment(stack: Stack, settings: SegmentationSettings | CellposeSettings | None = None) -> Stack:
+    """Find instances in a fluorescence stack or a stain.
+
+    Parameters
+    ----------
+    stack : Stack
+        Axes ZYX or YX, one channel. The voxel size must be known unless ``settings.voxel_um`` is None, in which case
+        all lengths are taken in pixels if it is not.
+    settings : SegmentationSettings or CellposeSettings
+        The method and every parameter of it; the watershed's defaults if left out.
+
+    Returns
+    -------
+    Stack
+        int32 labels 1 to n on the grid of `stack`, 0 for background; all 0 if nothing was found.
+
+    Raises
+    ------
+    SpotlightError
+        If a value is NaN or infinite, the voxel size is needed and unknown, or Cellpose or its weights are absent.
+    """
+    settings = settings or SegmentationSettings()
+    stack = stack.timepoint().channel(None)
+    stack.require_finite()
+    shape, spacing = working_grid(stack, settings.voxel_um)
+    if isinstance(settings, CellposeSettings):
+        labels = find_cells(prepare(stack, shape, settings), spacing, settings)
+    else:
+        image = prepare(stack, shape, settings, contrast=settings.value is None)
+        labels = split_touching(find_mask(image, spacing, settings), spacing, settings)
+    labels = renumber(resize_labels(clean_labels(labels, spacing, settings), stack.shape))
+    return Stack(labels, stack.axes, stack.voxel_size, ("labels",), stack.source, labels=True)
