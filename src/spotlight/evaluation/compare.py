@@ -75,6 +75,11 @@ class Comparison(Settings):
     steps: int | None = Field(None, ge=1, description="Training steps of all methods, instead of their own.")
     evaluation: EvaluationSettings = Field(EvaluationSettings(), description="What is measured, and how.")
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The methods that are compared with the baseline."""
+        return tuple(name for name in self.methods if name != self.baseline)
+
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
         likes = {name: m.like for name, m in self.methods.items() if m.like is not None}
@@ -168,9 +173,8 @@ def compare(
         workers=workers,
         progress=progress,
     )
-    others = [name for name in comparison.methods if name != comparison.baseline]
     claims = {name: best for name, best in CLAIMS.items() if name in evaluation.scores}
-    table = compare_methods(evaluation.scores, comparison.baseline, others, claims)
+    table = compare_methods(evaluation.scores, comparison.baseline, claims, list(comparison.others))
     with whole_file(to / "comparison.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
     return Compared(evaluation, table)
@@ -202,13 +206,14 @@ def _merged(values: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     """Replace nested values. A group of another kind, such as another loss, is replaced as a whole."""
     merged = dict(values)
     for name, value in change.items():
-        old = merged.get(name)
-        nested = isinstance(old, dict) and isinstance(value, dict)
-        if nested and all(value.get(kind, old.get(kind)) == old.get(kind) for kind in KINDS):
-            merged[name] = _merged(old, value)
-        else:
-            merged[name] = value
+        old: Any = merged.get(name)
+        merged[name] = _merged(old, value) if _same_kind(old, value) else value
     return merged
+
+
+def _same_kind(old: Any, new: Any) -> bool:
+    both = isinstance(old, dict) and isinstance(new, dict)
+    return both and all(new.get(kind, old.get(kind)) == old.get(kind) for kind in KINDS)
 
 
 def _flattened(source: str | Path | Model, flatten: bool) -> Model:

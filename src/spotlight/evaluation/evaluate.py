@@ -18,7 +18,14 @@ from spotlight.errors import SpotlightError
 from spotlight.evaluation.judge import Finding, judge, sample
 from spotlight.evaluation.methods import REPEAT, TARGET, Method, Source, find_methods
 from spotlight.evaluation.reference import make_reference
-from spotlight.evaluation.sets import FOREGROUND, find_ranges, histograms, score_profiles, score_sets
+from spotlight.evaluation.sets import (
+    FOREGROUND,
+    find_ranges,
+    histograms,
+    score_all_features,
+    score_profiles,
+    score_sets,
+)
 from spotlight.evaluation.settings import EvaluationSettings
 from spotlight.evaluation.store import key_of, load, save
 from spotlight.files import whole_file, write_text
@@ -30,7 +37,7 @@ from spotlight.version import __version__
 
 log = logging.getLogger("spotlight")
 
-TABLES = ("scores", "average_precision", "nuclei", "histograms", "resolution", "sweep")
+TABLES = ("scores", "average_precision", "nuclei", "features", "histograms", "resolution", "sweep")
 """What an evaluation writes as CSV."""
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
@@ -50,6 +57,8 @@ class Evaluation:
         One row per stack, method, seed, pipeline and threshold of the intersection over union.
     nuclei : DataFrame
         One row per matched nucleus, with true and found measurements and relative errors.
+    features : DataFrame
+        Error and correlation of every feature over the matched nuclei of all stacks, per method and seed.
     histograms : DataFrame
         Share of voxels per intensity bin and method.
     resolution : DataFrame
@@ -62,6 +71,7 @@ class Evaluation:
     scores: pd.DataFrame
     average_precision: pd.DataFrame
     nuclei: pd.DataFrame
+    features: pd.DataFrame
     histograms: pd.DataFrame
     resolution: pd.DataFrame
     sweep: pd.DataFrame
@@ -152,27 +162,25 @@ def evaluate(
             stack.save(to / "images" / kind / f"{pair.name}.ome.tif")
     ranges, ranged = find_ranges(listed, {name: truth.nuclei for name, (truth, _) in judged.items()}, settings, to)
     sets = score_sets(chosen, methods, settings, to)
-    rows, curves, nuclei, resolution, swept = [], [], [], [], []
-    for stack, (truth, findings) in judged.items():
+    rows: list[dict[str, Any]] = []
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in ("curve", "matched", "resolution", "sweep")}
+    for name, (truth, findings) in judged.items():
         for folder, found in findings.items():
-            who = {"stack": stack} | _who(folder, methods)
+            who = {"stack": name} | _who(folder, methods)
             profiles = score_profiles(truth.nuclei, truth.target_nuclei, found.measured, ranges, folder == TARGET)
-            rows.append(who | found.scores | profiles | sets.get((stack, folder), {}))
-            for tables, table in (
-                (curves, found.curve),
-                (nuclei, found.matched),
-                (resolution, found.resolution),
-                (swept, found.sweep),
-            ):
-                tables.append(table.assign(**who))
+            rows.append(who | found.scores | profiles | sets.get((name, folder), {}))
+            for kind, parts in tables.items():
+                parts.append(getattr(found, kind).assign(**who))
+    curves, nuclei, resolution, swept = (pd.concat(parts, ignore_index=True) for parts in tables.values())
     evaluation = Evaluation(
-        to,
-        pd.DataFrame(rows),
-        pd.concat(curves, ignore_index=True),
-        pd.concat(nuclei, ignore_index=True),
-        histograms(_samples(judged, methods)),
-        pd.concat(resolution, ignore_index=True),
-        _mean_sweep(swept),
+        folder=to,
+        scores=pd.DataFrame(rows),
+        average_precision=curves,
+        nuclei=nuclei,
+        features=score_all_features(nuclei, ranges),
+        histograms=histograms(_samples(judged, methods)),
+        resolution=resolution,
+        sweep=_mean_sweep(swept),
     )
     for name in TABLES:
         with whole_file(to / f"{name}.csv") as temporary:
@@ -262,9 +270,7 @@ def _place(to: Path, folder: str, pair: Pair) -> Path:
     return to / "judged" / folder / pair.name
 
 
-def _judge_anew(
-    pair: Pair, work: Work, key: str, keys: dict[str, str], found: dict[str, Finding | None]
-) -> Truth:
+def _judge_anew(pair: Pair, work: Work, key: str, keys: dict[str, str], found: dict[str, Finding | None]) -> Truth:
     """Judge what is missing in `found`, and put it there."""
     settings, to = work.settings, work.folder
     image, target = pair.read_both()
@@ -297,7 +303,8 @@ def _judge_anew(
         _save_labels(labels, to / "labels" / folder / f"{pair.name}.ome.tif")
         save(finding, own, _place(to, folder, pair))
         found[folder] = finding
-    save(truth, key, _place(to, "truth", pair))
+    if load(Truth, key, _place(to, "truth", pair)) is None:
+        save(truth, key, _place(to, "truth", pair))
     return truth
 
 
@@ -323,16 +330,13 @@ def _samples(
     return samples
 
 
-def _mean_sweep(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    swept = pd.concat(tables, ignore_index=True)
+def _mean_sweep(swept: pd.DataFrame) -> pd.DataFrame:
     if swept.empty:
         return pd.DataFrame(columns=["method", "position", "threshold"])
     return swept.drop(columns=["stack", "seed"]).groupby(["method", "position"], sort=False).mean().reset_index()
 
 
-def _record(
-    pair: Pair, truth: Truth, findings: Mapping[str, Finding], methods: Sequence[Method]
-) -> dict[str, Any]:
+def _record(pair: Pair, truth: Truth, findings: Mapping[str, Finding], methods: Sequence[Method]) -> dict[str, Any]:
     digest = pair.digest()
     models = {m.folder: m.model.description for m in methods if m.model is not None}
     seen = [name for name, description in models.items() if digest in _training_digests(description)]

@@ -15,6 +15,7 @@ from spotlight.metrics import (
     ResolutionCurve,
     compare_nuclei,
     fourier_ring,
+    fourier_ring_of_two,
     fourier_shell,
     fourier_shell_of_two,
     score_instances,
@@ -90,14 +91,16 @@ def judge(
         found = reference.found[suffix] if is_target else segment(stain, pipeline)
         instances = score_instances(reference.truth[suffix].data, found.data, complete=settings.complete_labels)
         scores |= {f"{name}{suffix}": value for name, value in instance_scores(instances).items()}
-        curve = pd.DataFrame(instances.average_precision.items(), columns=["iou", "average_precision"])
-        curves.append(curve.assign(recall=instances.recall.values(), pipeline=suffix.removeprefix("_") or "watershed"))
+        precisions, recalls = instances.average_precision, instances.recall
+        curve = {"iou": list(precisions), "average_precision": precisions.values(), "recall": recalls.values()}
+        curves.append(pd.DataFrame(curve).assign(pipeline=pipeline.method))
         if first is None or labels is None:
             first, labels = instances, found
     assert first is not None
     assert labels is not None
     measured = measure(labels, settings=settings.profiles)
-    matched = compare_nuclei(reference.nuclei, measured, first.matches, profile_features(settings.profiles, len(stain.axes)))
+    features = profile_features(settings.profiles, len(stain.axes))
+    matched = compare_nuclei(reference.nuclei, measured, first.matches, features)
     for feature in BIASES:
         if f"{feature}_error" in matched:
             scores[f"{feature}_error"] = float(matched[f"{feature}_error"].median())
@@ -151,10 +154,12 @@ def _resolution(
         if target is not None:
             both = fourier_shell_of_two(target.data, stain.data, stain.voxel_size, settings.two_images)
             found |= {("fsc_of_two", direction): curve for direction, curve in both.items()}
+    elif target is not None:
+        found["frc_of_two", "xy"] = fourier_ring_of_two(target.data, stain.data, stain.voxel_size, settings.two_images)
     found["frc", "xy"] = fourier_ring(stain.data, stain.voxel_size, settings.one_image)
     tables, scores, remarks = [none], {}, {}
     for (kind, direction), curve in found.items():
-        name = "frc_um" if kind == "frc" else f"{kind}_{direction}_um"
+        name = f"{kind}_um" if kind.startswith("frc") else f"{kind}_{direction}_um"
         scores[name] = curve.resolution
         if curve.reason:
             remarks[name] = curve.reason

@@ -70,9 +70,7 @@ class Method:
         return seal.hexdigest()
 
 
-def find_methods(
-    sources: Source | Mapping[str, Source | Mapping[int, Source]], stacks: list[str]
-) -> list[Method]:
+def find_methods(sources: Source | Mapping[str, Source | Mapping[int, Source]], stacks: list[str]) -> list[Method]:
     """Open what is to be compared.
 
     Parameters
@@ -115,7 +113,8 @@ def _open(source: Source, stacks: list[str]) -> tuple[Model | None, dict[str, Pa
     for file in sorted(folder.iterdir()):
         if is_image(file) and stem(file) in stacks:
             if stem(file) in found:
-                raise SpotlightError(f"{folder}: has two stains of {stem(file)}: {found[stem(file)].name}, {file.name}.")
+                both = f"{found[stem(file)].name}, {file.name}"
+                raise SpotlightError(f"{folder}: has two stains of {stem(file)}: {both}. Remove one.")
             found[stem(file)] = file
     missing = [stack for stack in stacks if stack not in found]
     if missing:

@@ -16,7 +16,14 @@ from spotlight.evaluation.reference import make_reference
 from spotlight.evaluation.settings import EvaluationSettings
 from spotlight.evaluation.store import key_of, load, save
 from spotlight.images import read
-from spotlight.metrics import fit_micro_ms3im, profile_distance, profile_error, score_micro_ms3im
+from spotlight.metrics import (
+    feature_ranges,
+    fit_micro_ms3im,
+    profile_distance,
+    profile_error,
+    score_features,
+    score_micro_ms3im,
+)
 from spotlight.pairs.pair import Pair
 
 log = logging.getLogger("spotlight")
@@ -64,9 +71,8 @@ def find_ranges(
     nuclei = pd.concat(tables)
     if nuclei.empty:
         return {}, source
-    names = [name for name in nuclei if name in profile_features(settings.profiles, 3 if "volume" in nuclei else 2)]
-    limits = nuclei[names].quantile([0.01, 0.99])
-    return {name: (float(limits[name].iloc[0]), float(limits[name].iloc[1])) for name in names}, source
+    features = profile_features(settings.profiles, 3 if "volume" in nuclei else 2)
+    return feature_ranges(nuclei, features), source
 
 
 def _training_nuclei(pair: Pair, settings: EvaluationSettings, to: Path) -> pd.DataFrame:
@@ -89,6 +95,15 @@ def score_profiles(
     }
 
 
+def score_all_features(matched: pd.DataFrame, ranges: Ranges) -> pd.DataFrame:
+    """Error and correlation of every feature, over the matched nuclei of all stacks, per method and seed."""
+    tables = [
+        score_features(rows, ranges).assign(method=rows["method"].iloc[0], seed=rows["seed"].iloc[0])
+        for _, rows in matched.groupby(["method", "seed"], sort=False)
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["feature", "method", "seed"])
+
+
 def score_sets(
     pairs: Sequence[Pair], methods: Sequence[Method], settings: EvaluationSettings, to: Path
 ) -> dict[tuple[str, str], dict[str, float]]:
@@ -109,13 +124,16 @@ def _micro_ms3im(pairs: Sequence[Pair], folder: str, to: Path) -> dict[str, dict
     def stored(kind: str, pair: Pair) -> NDArray[Any]:
         return read(to / kind / f"{pair.name}.ome.tif").data
 
-    def both() -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        return ((pair.read_target().data, stored(f"stains/{folder}", pair)) for pair in pairs)
+    def targets() -> Iterator[NDArray[Any]]:
+        return (pair.read_target().data for pair in pairs)
 
-    fit = fit_micro_ms3im(both())
+    def stains() -> Iterator[NDArray[Any]]:
+        return (stored(f"stains/{folder}", pair) for pair in pairs)
+
+    fit = fit_micro_ms3im(targets(), stains())
     return {
         pair.name: score_micro_ms3im(fit, target, stain, stored(f"labels/{FOREGROUND}", pair) > 0)
-        for pair, (target, stain) in zip(pairs, both(), strict=True)
+        for pair, target, stain in zip(pairs, targets(), stains(), strict=True)
     }
 
 

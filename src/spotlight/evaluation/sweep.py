@@ -15,9 +15,7 @@ MARGIN = 0.25
 """How far the sweep begins below the background and ends above the foreground, in units of their distance."""
 
 
-def sweep(
-    stain: Stack, reference: Reference, settings: EvaluationSettings, data_range: float | None
-) -> pd.DataFrame:
+def sweep(stain: Stack, reference: Reference, settings: EvaluationSettings, data_range: float | None) -> pd.DataFrame:
     """Score a stain whose values below a threshold are set to it, for thresholds across both modes of the target.
 
     The modes are the medians of the target below and from its foreground threshold on. The paper does not say what
