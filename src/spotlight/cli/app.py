@@ -38,7 +38,7 @@ VoxelSize = Annotated[
     str | None, typer.Option(help="Voxel edges in µm for files that do not state them, e.g. '0.29 0.108 0.108'.")
 ]
 
-SHOWN = ("loss", "masked_mse", "dice", "validation_loss", "validation_foreground_pearson")
+SHOWN = ("loss", "masked_mse", "dice", "validation_loss", "validation_foreground_pearson", "mean_ap")
 """Figures that are shown beside the progress."""
 
 
