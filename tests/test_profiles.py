@@ -216,7 +216,7 @@ def test_features_of_a_nucleus_are_those_of_cubic_without_the_staircase(
         # cubic's mesh ends half a voxel beyond the outermost centres, wherever the body ends.
         assert found[ours] == pytest.approx(expected[CUBIC[ours]], abs=1), ours
     for ours in ("hull_volume", "inertia_1", "inertia_2", "inertia_3", "mesh_solidity"):
-        assert found[ours] == pytest.approx(expected[CUBIC[ours]], rel=0.05), ours
+        assert found[ours] == pytest.approx(expected[CUBIC[ours]], rel=0.08), ours
 
 
 def test_region_features_are_those_of_the_whole_image() -> None:
@@ -346,8 +346,8 @@ def test_a_nucleus_at_the_border_is_closed_there() -> None:
     (row,) = table.to_dict("records")
     assert row["touches_border"]
     assert row["mesh_volume"] == pytest.approx(half.sum() * 0.29**3, rel=0.005)
-    cut = np.pi * 3 * 4
-    assert row["mesh_area"] == pytest.approx(integrate(3, 4, 4)["mesh_area"] / 2 + cut, rel=0.08)
+    # Half of the surface and the cut, which an open mesh would lack; the blur rounds the edge between them.
+    assert row["mesh_area"] == pytest.approx(integrate(3, 4, 4)["mesh_area"] / 2 + np.pi * 3 * 4, rel=0.12)
     free = measure(Stack(np.pad(whole, 1).astype(np.uint8), "ZYX", PAPER), settings=FULL)
     assert not free["touches_border"].any()
 
@@ -394,6 +394,16 @@ def test_thousands_of_nuclei() -> None:
 def test_what_is_no_label_image_is_said(array: NDArray[Any], axes: str, message: str) -> None:
     with pytest.raises(SpotlightError, match=message):
         measure(Stack(array, axes))
+
+
+def test_a_gap_in_the_image_is_a_gap_in_that_nucleus() -> None:
+    labels = odd((1, PLANE), (2, (slice(8, 10),) * 3))
+    image = np.ones(labels.shape)
+    image[9, 9, 9] = np.nan
+    table = measure(labels, Stack(image, "ZYX", CAMERA), FULL)
+    assert (table.loc[0, list(INTENSITIES[:1])] == 1).all()
+    assert table.loc[1, list(INTENSITIES)].isna().all()
+    assert table.loc[1, list(FULL_FEATURES[3])].notna().all()
 
 
 def test_intensity_on_another_grid_is_said() -> None:

@@ -38,7 +38,7 @@ class ProfileSettings(Settings):
     features: Literal["quick", "full"] = Field(
         "quick",
         description="quick: size and shape. full: also scikit-image's region properties and, in three dimensions, the "
-        "features of the mesh with curvature that the paper's profiles are made of; three times as slow.",
+        "features of the mesh with curvature that the paper's profiles are made of; about four times as slow.",
     )
     smoothing_um: PositiveFloat = Field(
         0.6,
