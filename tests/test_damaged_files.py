@@ -49,6 +49,7 @@ def pieces(content: bytes) -> list[tuple[int, int]]:
         (False, 28, "<i", 2**31 - 1, "said to have 2147483647 dimensions"),
         (True, 48 + 28, "<i", -65529, "said to have -65529 dimensions"),
         (True, 48 + 28, "<i", 41, "said to have 41 dimensions"),
+        (False, 0, "<h", 0, "in the layout"),  # libCZI would leave out this piece and all that follow
         (True, 40, "<q", 2**40, "bytes of metadata, attachments and values"),
         (True, 40, "<q", -1, "bytes of metadata, attachments and values"),
         (True, 32, "<i", -1, "bytes of metadata, attachments and values"),

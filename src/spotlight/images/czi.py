@@ -119,10 +119,10 @@ def _entry_size(path: Path, file: BinaryIO, place: int, schema: bytes) -> int:
         return 128
     file.seek(place + 28)
     dimensions = int.from_bytes(file.read(4), "little", signed=True)
-    if not 0 < dimensions <= MAX_DIMENSIONS:
+    if schema != b"DV" or not 0 < dimensions <= MAX_DIMENSIONS:
         raise SpotlightError(
-            f"{path}: is damaged: the piece of a plane at byte {place} is said to have {dimensions} dimensions. Copy "
-            "it again from its source."
+            f"{path}: is damaged: the piece of a plane at byte {place} is said to have {dimensions} dimensions, in the "
+            f"layout {schema!r}. Copy it again from its source."
         )
     return 32 + 20 * dimensions
 
