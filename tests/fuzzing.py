@@ -199,7 +199,7 @@ def fuzz(form: str, count: int, seed: int = 0) -> collections.Counter[str]:
                 files = sorted(path.parent.iterdir())
                 file = files[rng.integers(len(files))]
                 file.write_bytes(damage(file.read_bytes(), rng))
-            started = time.monotonic()
+            started = time.process_time()  # a busy machine is no fault
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
@@ -207,7 +207,7 @@ def fuzz(form: str, count: int, seed: int = 0) -> collections.Counter[str]:
             except BaseException:
                 print(f"{form}, seed {seed}, file {number}")
                 raise
-            assert time.monotonic() - started < SECONDS, f"{form}, file {number}: took too long"
+            assert time.process_time() - started < SECONDS, f"{form}, file {number}: took too long"
             found[result] += 1
     return found
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from fuzzing import DATA, FORMATS, fuzz
 from spotlight.errors import SpotlightError
-from spotlight.images import read
+from spotlight.images import Stack, read
 
 
 @pytest.mark.parametrize("form", list(FORMATS))
@@ -48,9 +49,11 @@ def pieces(content: bytes) -> list[tuple[int, int]]:
         (False, 28, "<i", 2**31 - 1, "said to have 2147483647 dimensions"),
         (True, 48 + 28, "<i", -65529, "said to have -65529 dimensions"),
         (True, 48 + 28, "<i", 41, "said to have 41 dimensions"),
+        (False, 0, "<h", 0, "in the layout"),  # libCZI would leave out this piece and all that follow
         (True, 40, "<q", 2**40, "bytes of metadata, attachments and values"),
         (True, 40, "<q", -1, "bytes of metadata, attachments and values"),
         (True, 32, "<i", -1, "bytes of metadata, attachments and values"),
+        (True, 32, "<i", 500, "bytes of metadata, attachments and values"),
         (True, 0, "<q", 0, "ZISRAWSUBBLOCK is said to be at byte"),
         (False, 6, "<q", 10**12, "ZISRAWSUBBLOCK is said to be at byte"),
         (False, 6, "<q", -5, "ZISRAWSUBBLOCK is said to be at byte -5"),
@@ -96,4 +99,35 @@ def test_an_imagej_file_with_fewer_planes_than_pages(tmp_path: Path, word: bytes
     assert content.count(word) == 1
     path.write_bytes(content.replace(word, wrong))
     with pytest.raises(SpotlightError, match="has 4 planes, but 8 are stated and the file has 8 pages"):
+        read(path)
+
+
+def test_a_tiff_that_does_not_say_that_it_is_compressed(tmp_path: Path) -> None:
+    path = Stack(np.ones((18, 16), np.uint16), "YX").save(tmp_path / "x.ome.tif")
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        place = file.pages.first.tags["Compression"].offset
+    content[place] += 64  # of a tag that nobody knows, so that the compression is none
+    path.write_bytes(content)
+    with pytest.raises(SpotlightError, match=r"plane 0 is said to have \d+ bytes of values, but has 576"):
+        read(path).data  # noqa: B018
+
+
+def test_a_plane_that_is_nowhere(tmp_path: Path) -> None:
+    path = FORMATS["set"](tmp_path)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        place = file.pages.first.tags["StripByteCounts"].valueoffset
+    content[place : place + 4] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(SpotlightError, match="plane 0 is said to have 0 bytes of values, but has 576"):
+        read(path).data  # noqa: B018
+
+
+def test_two_planes_of_a_set_on_one_page(tmp_path: Path) -> None:
+    path = FORMATS["set"](tmp_path)
+    content = path.read_bytes()
+    assert content.count(b'IFD="2"') == 2
+    path.write_bytes(content.replace(b'IFD="2"', b'IGD="2"', 1))
+    with pytest.raises(SpotlightError, match="8 planes are to be found on 7 pages"):
         read(path)

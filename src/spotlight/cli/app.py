@@ -41,7 +41,7 @@ Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; else one per core. Each needs memory for a stack.")
 ]
 
-SHOWN = ("loss", "masked_mse", "dice", "validation_loss", "validation_foreground_pearson")
+SHOWN = ("loss", "masked_mse", "dice", "validation_loss", "validation_foreground_pearson", "mean_ap")
 """Figures that are shown beside the progress."""
 
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -129,25 +129,69 @@ def predict(
 
 @app.command()
 def segment(
-    images: Annotated[list[Path], typer.Argument(help="Fluorescence stacks or stains.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="Fluorescence stacks or stains; with --tune a CSV manifest or a folder.")
+    ],
     to: To,
     channel: Channel = None,
     scene: Scene = None,
     time: Time = None,
     axes: Axes = None,
     voxel_size: VoxelSize = None,
+    method: Annotated[
+        Literal["watershed", "cellpose"] | None, typer.Option(help="With its default settings; watershed unless said.")
+    ] = None,
     settings: Annotated[Path | None, typer.Option(help="YAML file of segmentation settings.")] = None,
     form: Form = "ome.tif",
+    tune: Annotated[
+        bool,
+        typer.Option("--tune", help="Find the settings that suit a manifest's curated labels, and write them."),
+    ] = False,
+    split: Annotated[str, typer.Option(help="Rows of the manifest to tune on.")] = "train",
+    incomplete: Annotated[
+        bool, typer.Option("--incomplete", help="To tune where some nuclei have no curated label.")
+    ] = False,
+    stacks: Annotated[int, typer.Option(min=1, help="Most stacks to tune on.")] = 8,
+    input_channel: InputChannel = None,
+    target_channel: TargetChannel = None,
 ) -> None:
-    """Find nuclei. Labels and measurements (CSV, one row a nucleus) go to the folder given by --to."""
-    from spotlight.files import whole_file
+    """Find nuclei. Labels and measurements (CSV, one row a nucleus) go to the folder given by --to.
+
+    With --tune, the folder gets segmentation.yaml, to be given by --settings here and by evaluation settings, and
+    tuning.csv with all that was tried.
+    """
+    from spotlight.files import whole_file, write_text
     from spotlight.images import read
     from spotlight.pairs.manifest import parse_voxel_size
     from spotlight.profiles import measure
-    from spotlight.segmentation import SegmentationSettings
+    from spotlight.segmentation import METHODS, read_settings
     from spotlight.segmentation import segment as run
 
-    chosen = SegmentationSettings.from_yaml(settings) if settings else SegmentationSettings()
+    if settings is not None and method is not None:
+        raise SpotlightError("--settings names its method itself; leave out --method.")
+    chosen = read_settings(settings) if settings else METHODS[method or "watershed"]()
+    if tune:
+        from spotlight.segmentation.tuning import tune as find
+
+        if len(images) > 1:
+            raise SpotlightError("--tune takes one manifest or folder of stacks.")
+        with Reporter() as report:
+            tuning = find(
+                images[0],
+                chosen,
+                split=split,
+                complete=not incomplete,
+                most_stacks=stacks,
+                input_channel=input_channel,
+                target_channel=target_channel,
+                progress=report,
+            )
+        with whole_file(to / "tuning.csv") as temporary:
+            tuning.tried.to_csv(temporary, index=False, float_format="%.4g")
+        write_text(to / "segmentation.yaml", tuning.to_yaml())
+        typer.echo(f"mean AP {tuning.first_score:.3f} -> {tuning.score:.3f} on {len(tuning.stacks)} stacks")
+        typer.echo(to / "segmentation.yaml")
+        return
     size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
     for name, part in _parts(images, scene, time, axes).items():
         stack = read(part.path, scene=part.scene, time=part.time, axes=axes, voxel_size=size).channel(channel)

@@ -90,24 +90,27 @@ def _require_sane_entries(path: Path) -> None:
             file.seek(place)
             schema, piece = struct.unpack("<2s4xq", file.read(14))
             place += _entry_size(path, file, place, schema)
-            _require_segment(path, file, piece, b"ZISRAWSUBBLOCK")
+            room = _require_segment(path, file, piece, b"ZISRAWSUBBLOCK")
             *sizes, schema = struct.unpack("<iiq2s", file.read(18))
-            _entry_size(path, file, piece + 48, schema)
-            if min(sizes) < 0 or piece + 32 + sum(sizes) > end:
+            needed = max(256, 16 + _entry_size(path, file, piece + 48, schema)) + sum(sizes)
+            if min(sizes) < 0 or needed > room or piece + 32 + needed > end:
                 raise SpotlightError(
                     f"{path}: is damaged or incomplete: the piece of a plane at byte {piece} is said to have {sizes} "
-                    f"bytes of metadata, attachments and values, but the file ends at byte {end}. Copy it again from "
-                    "its source."
+                    f"bytes of metadata, attachments and values, but there is room for {min(room, end - piece - 32)}. "
+                    "Copy it again from its source."
                 )
 
 
-def _require_segment(path: Path, file: BinaryIO, place: int, name: bytes) -> None:
+def _require_segment(path: Path, file: BinaryIO, place: int, name: bytes) -> int:
+    """Go behind a segment's head, and give the bytes that are allocated for what follows."""
     file.seek(max(place, 0))
-    if place < 0 or file.read(32)[:16].rstrip(b"\0") != name:
+    head = file.read(32)
+    if place < 0 or head[:16].rstrip(b"\0") != name:
         raise SpotlightError(
             f"{path}: is damaged or incomplete: {name.decode()} is said to be at byte {place}, and is not there. Copy "
             "it again from its source."
         )
+    return int.from_bytes(head[16:24], "little", signed=True)
 
 
 def _entry_size(path: Path, file: BinaryIO, place: int, schema: bytes) -> int:
@@ -116,10 +119,10 @@ def _entry_size(path: Path, file: BinaryIO, place: int, schema: bytes) -> int:
         return 128
     file.seek(place + 28)
     dimensions = int.from_bytes(file.read(4), "little", signed=True)
-    if not 0 < dimensions <= MAX_DIMENSIONS:
+    if schema != b"DV" or not 0 < dimensions <= MAX_DIMENSIONS:
         raise SpotlightError(
-            f"{path}: is damaged: the piece of a plane at byte {place} is said to have {dimensions} dimensions. Copy "
-            "it again from its source."
+            f"{path}: is damaged: the piece of a plane at byte {place} is said to have {dimensions} dimensions, in the "
+            f"layout {schema!r}. Copy it again from its source."
         )
     return 32 + 20 * dimensions
 

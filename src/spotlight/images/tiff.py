@@ -73,6 +73,7 @@ class Series:
                 raise SpotlightError(
                     f"{self.file.path}: plane {number} of {len(pages)} is missing. Copy the file again."
                 )
+            _require_stated(self.file.path, page, number)
             ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
             size = page.parent.filehandle.size
             if ends and max(ends) > size:
@@ -104,6 +105,18 @@ def _contiguous(
                     raise SpotlightError(f"{path}: became shorter while it was read. Copy it again from its source.")
                 part[:] = block[: len(part), columns.start : columns.stop]
     return out.reshape([len(r) for r, i in zip(ranges, index, strict=True) if isinstance(i, slice)])
+
+
+def _require_stated(path: Path, page: Any, number: int) -> None:
+    """A page states where its values are and how many bytes they have, which must do if they are not compressed."""
+    needed = page.size * page.keyframe.bitspersample // 8 if page.keyframe.compression == 1 else 1
+    stated = sum(page.databytecounts)
+    if stated < needed or not all(page.dataoffsets) or not all(page.databytecounts):
+        raise SpotlightError(
+            f"{path}: is damaged: plane {number} is said to have {stated} bytes of values"
+            + (f", but has {needed}" if stated < needed else ", some of them nowhere")
+            + ". Copy the file again."
+        )
 
 
 def _require_size(path: Path, needed: int) -> None:
@@ -198,12 +211,25 @@ def _require_chain(file: OpenFile) -> int:
 def _facts(file: OpenFile, number: int, described: ElementTree.Element | None) -> Facts:
     with explained_reading(file.path, "TIFF"), _no_problems(file.path):
         series = Series(file, number)
+        if series.series.dataoffset is not None and any(series.series.keyframe.databytecounts):
+            _require_stated(file.path, series.series.keyframe, 0)
         axes = series.series.axes
         if described is not None:
+            _require_each_plane(file.path, series.series)
             return Facts(series, axes, *_ome_facts(file.path, described))
         if file.tif.is_imagej and file.tif.imagej_metadata:
             return Facts(series, axes, (), *_imagej_voxel_size(file.tif))
         return Facts(series, axes)
+
+
+def _require_each_plane(path: Path, series: tifffile.TiffPageSeries) -> None:
+    """No two planes of an OME-TIFF are the same page; where the reference to a page is damaged, they are."""
+    pages = [(id(page.parent), page.offset) for page in series.pages if page is not None]
+    if len(set(pages)) < len(pages):
+        raise SpotlightError(
+            f"{path}: is damaged: {len(pages)} planes are to be found on {len(set(pages))} pages. Copy it again from "
+            "its source."
+        )
 
 
 def _ome_images(path: Path, xml: str) -> list[ElementTree.Element]:

@@ -173,14 +173,15 @@ def find_overlaps(truth: NDArray[Any], labels: NDArray[Any]) -> Overlaps:
     true_labels, true, true_sizes = _count(a[starts], lengths, "true labels")
     predicted_labels, predicted, predicted_sizes = _count(b[starts], lengths, "labels")
     both = (true >= 0) & (predicted >= 0)
-    pairs, where = np.unique(true[both] * max(len(predicted_labels), 1) + predicted[both], return_inverse=True)
+    ends = (true[both], predicted[both])
+    shared = sparse.csr_array((lengths[both], ends), shape=(len(true_labels), len(predicted_labels))).tocoo()
     return Overlaps(
         true_labels,
         predicted_labels,
         true_sizes,
         predicted_sizes,
-        *np.divmod(pairs, max(len(predicted_labels), 1)),
-        np.bincount(where, lengths[both], len(pairs)).astype(np.int64),
+        *(index.astype(np.int64) for index in shared.coords),
+        shared.data,
     )
 
 
@@ -190,6 +191,13 @@ def _count(
     """Labels of runs without background, for each run the index of its label or -1, and the size of each label."""
     if values.dtype.kind not in "buif":
         raise SpotlightError(f"{name} must be whole numbers. Received: {values.dtype}.")
+    if values.dtype.kind in "ui" and values.size and values.min() >= 0 and values.max() <= 2 * values.size:
+        sizes = np.bincount(values, lengths).astype(np.int64)
+        sizes[0] = 0
+        found = np.flatnonzero(sizes)
+        index = np.full(len(sizes), -1)
+        index[found] = np.arange(len(found))
+        return found, index[values], sizes[found]
     found, where = np.unique(values, return_inverse=True)
     bad = found[~np.isfinite(found) | (found != np.rint(found)) | (found < 0) | (found >= 2.0**63)]
     if bad.size:

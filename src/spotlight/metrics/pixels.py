@@ -51,7 +51,7 @@ def score_pixels(
           `spotlight.metrics.structural.structural_similarity`.
         - ``spectral_pearson``: see `spotlight.metrics.spectral.spectral_pearson`.
 
-        All are NaN where the mask is empty.
+        Those of the foreground are NaN where the mask is empty.
 
     Raises
     ------

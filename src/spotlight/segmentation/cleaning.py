@@ -94,7 +94,7 @@ def resize_labels(labels: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[
 def _hats(places: NDArray[np.float64], length: int) -> NDArray[np.float32]:
     """The matrix of linear interpolation at places along an axis; beyond its ends the last value goes on."""
     distance = np.abs(np.clip(places, 0, length - 1)[:, None] - np.arange(length))
-    return np.maximum(0, 1 - distance).astype(np.float32)
+    return np.asarray(np.maximum(0, 1 - distance), np.float32)
 
 
 def renumber(labels: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
@@ -102,7 +102,7 @@ def renumber(labels: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
     if labels.max() < labels.size:
         present = np.bincount(labels.ravel()) > 0
         present[0] = False
-        return np.cumsum(present, dtype=np.int32)[labels]
+        return np.asarray(np.cumsum(present, dtype=np.int32)[labels])
     found, where = np.unique(labels, return_inverse=True)
     return np.asarray(where + (found[0] > 0), np.int32).reshape(labels.shape)
 

@@ -42,7 +42,7 @@ def equalise(image: FloatArray, tile: tuple[int, ...], clip_limit: float) -> Flo
         bins, tile = bins[None], (1, *tile)
     equal = _look_up(bins, _maps(bins, tile, clip_limit), tile).reshape(image.shape)
     low, high = float(equal.min()), float(equal.max())
-    return np.asarray((equal - low) / max(high - low, np.finfo(np.float32).tiny), np.float32)
+    return np.asarray((equal - low) / (high - low), np.float32)
 
 
 def _maps(bins: NDArray[np.uint8], tile: tuple[int, ...], clip_limit: float) -> FloatArray:
@@ -71,7 +71,7 @@ def _clip(histogram: IndexArray, limit: int) -> NDArray[np.float64]:
 
 def _look_up(bins: NDArray[np.uint8], maps: FloatArray, tile: tuple[int, ...]) -> FloatArray:
     """Map every voxel by the interpolation between the maps of the tiles around it."""
-    (z0, z1, wz), (y0, y1, wy), (x0, x1, wx) = map(_between, bins.shape, tile, maps.shape)
+    (z0, z1, wz), (y0, y1, wy), (x0, x1, wx) = map(_between, bins.shape, tile, maps.shape[:3])
     # Where the maps of a row's tiles begin in the flattened maps of a plane's rows.
     rows = np.arange(bins.shape[1])[:, None] * (maps.shape[2] * BINS)
     left, right = rows + x0 * BINS, rows + x1 * BINS

@@ -22,6 +22,9 @@ class SegmentationSettings(InstanceSettings):
 
     method: Literal["watershed"] = "watershed"
     threshold: Literal["otsu", "fixed"] = Field("otsu", description="Otsu of the prepared stack, or a value.")
+    otsu_factor: float = Field(
+        1.0, gt=0, description="Times Otsu's threshold; below 1 nuclei are larger. CellProfiler's correction factor."
+    )
     value: float | None = Field(
         None, description="For 'fixed': in the stack's own intensity; leaves out the equalisation."
     )
@@ -54,7 +57,11 @@ def find_mask(
     settings : SegmentationSettings
         `threshold`, `value` and `max_hole` are used.
     """
-    mask = image > filters.threshold_otsu(image) if settings.value is None else image >= settings.value
+    mask = (
+        image > settings.otsu_factor * filters.threshold_otsu(image)
+        if settings.value is None
+        else image >= settings.value
+    )
     # Before the split: the distance map of a body with a hole has a ring of peaks.
     return np.asarray(morphology.remove_small_holes(mask, max_size=int(settings.max_hole / float(np.prod(spacing)))))
 

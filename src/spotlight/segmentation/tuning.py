@@ -1,0 +1,222 @@
+"""Tuning: settings that segment real fluorescence best, to be used unchanged on target and stains (paper, A.3)."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spotlight.errors import SpotlightError
+from spotlight.images import Stack
+from spotlight.metrics.instances import score_instances
+from spotlight.pairs.manifest import Pair, read_pairs
+from spotlight.segmentation.cellpose import CellposeSettings
+from spotlight.segmentation.cleaning import clean_truth
+from spotlight.segmentation.methods import segment
+from spotlight.segmentation.watershed import SegmentationSettings
+from spotlight.settings import commented_yaml
+
+log = logging.getLogger("spotlight")
+
+AnySettings = SegmentationSettings | CellposeSettings
+
+ROUNDS = 3
+"""Passes over the settings, unless one changes nothing."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What tuning found.
+
+    Attributes
+    ----------
+    settings : SegmentationSettings or CellposeSettings
+        The best that were tried.
+    score, first_score : float
+        Mean over stacks of the mean average precision, with these settings and with those that it began with (but for
+        sizes, which the curated labels give).
+    tried : DataFrame
+        One row per trial: the settings that are tuned, and ``mean_ap``.
+    stacks : tuple of str
+        Names of the stacks that were used.
+    nuclei : int
+        Curated nuclei in them that borders and sizes leave.
+    """
+
+    settings: AnySettings
+    score: float
+    first_score: float
+    tried: pd.DataFrame
+    stacks: tuple[str, ...]
+    nuclei: int
+
+    def to_yaml(self) -> str:
+        """Write the settings as commented YAML, headed by what they were tuned on."""
+        return (
+            f"# Tuned on {self.nuclei} curated nuclei of {', '.join(self.stacks)}:\n"
+            f"# mean average precision {self.score:.3f}, before {self.first_score:.3f}.\n"
+            f"{commented_yaml(self.settings)}"
+        )
+
+
+def tune(
+    pairs: str | Path | Sequence[Pair],
+    settings: AnySettings | None = None,
+    *,
+    split: str = "train",
+    complete: bool = True,
+    most_stacks: int = 8,
+    input_channel: str | None = None,
+    target_channel: str | None = None,
+    progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
+) -> Tuning:
+    """Choose the settings with which the targets of a split are segmented most like their curated labels.
+
+    The greatest mean average precision over an IoU of 0.5 to 0.95 wins. Settings are tried one after the other (see
+    `candidates`), over and over until none gets better.
+
+    Size limits are not chosen by score, which would be best without what is difficult. They follow from the curated
+    sizes: half of the 1st percentile and one and a half times the 99th. So does the diameter that Cellpose is given,
+    that of a ball (a disk) of the median size. The working grid, holes and borders stay as they were given.
+
+    Parameters
+    ----------
+    pairs : path or sequence of Pair
+        A manifest with a column ``labels``, a folder of stacks, or pairs.
+    settings : SegmentationSettings or CellposeSettings
+        The method and where to begin.
+    split : str
+        Rows of the manifest to use; the training rows, since what settings were tuned on says little of them.
+    complete : bool
+        Whether every nucleus is labelled; see `spotlight.metrics.score_instances`.
+    most_stacks : int
+        If there are more, so many are used, evenly chosen over the manifest.
+    input_channel, target_channel : str, optional
+        Channel names or indices, for a folder.
+    progress : callable, optional
+        Called with what is being done, how far it is, and current figures.
+
+    Raises
+    ------
+    SpotlightError
+        If no row of the split has curated labels: there is nothing else to tune against.
+    """
+    start = settings or SegmentationSettings()
+    chosen = _labelled(read_pairs(pairs, input_channel, target_channel), split, most_stacks)
+    targets, labels = zip(*(_read(pair) for pair in chosen), strict=True)
+    start, diameter = _fit_sizes(start, labels)
+    truth = [clean_truth(stack, start).data for stack in labels]
+    trials: dict[AnySettings, float] = {}
+
+    def score(trial: AnySettings) -> float:
+        if trial not in trials:
+            values = [_mean_ap(target, t, trial, complete) for target, t in zip(targets, truth, strict=True)]
+            trials[trial] = float(np.nanmean(values))
+        return trials[trial]
+
+    options = candidates(start, diameter)
+    best, total = start, 1 + ROUNDS * sum(map(len, options.values()))
+    for _ in range(ROUNDS):
+        before = best
+        for name, values in options.items():
+            for value in values:
+                trial = best.model_copy(update={name: value})
+                if score(trial) > score(best):
+                    best = trial
+                if progress is not None:
+                    progress("tuning", len(trials), total, {"mean_ap": score(best)})
+        if best == before:
+            break
+    rows = [{**{name: getattr(trial, name) for name in options}, "mean_ap": ap} for trial, ap in trials.items()]
+    return Tuning(
+        best,
+        score(best),
+        score(start),
+        pd.DataFrame(rows),
+        tuple(pair.name for pair in chosen),
+        sum(len(np.unique(t[t > 0])) for t in truth),
+    )
+
+
+def candidates(settings: AnySettings, diameter: float) -> dict[str, tuple[Any, ...]]:
+    """Values to try for each setting, in the order in which they are tried.
+
+    Parameters
+    ----------
+    settings : SegmentationSettings or CellposeSettings
+        The method; a fixed threshold leaves out what only matters for Otsu's.
+    diameter : float
+        Of a typical nucleus in µm, by which lengths are scaled.
+    """
+    contrast: dict[str, tuple[Any, ...]] = {"clahe_clip": (0.0, 0.005, 0.015, 0.03)}
+    if isinstance(settings, CellposeSettings):
+        return contrast | {"cellprob_threshold": (-2.0, -1.0, 0.0, 1.0, 2.0)}
+    if settings.value is None:
+        contrast |= {"otsu_factor": (0.7, 0.85, 1.0, 1.15, 1.3)}
+    return {
+        **({} if settings.value is not None else contrast),
+        "seed_distance_um": tuple(_rounded(share * diameter) for share in (0.2, 0.3, 0.4, 0.55)),
+        "seed_smoothing_um": tuple(_rounded(share * diameter) for share in (0.03, 0.06, 0.1, 0.15)),
+        "median_px": (1, 3, 5),
+    }
+
+
+def _labelled(pairs: Sequence[Pair], split: str, most: int) -> list[Pair]:
+    """Pairs of a split that have curated labels, so many of them as are wanted."""
+    rows = [pair for pair in pairs if pair.split == split]
+    if not rows:
+        raise SpotlightError(
+            f"no pair has the split {split!r} to tune on. Found: {sorted({p.split or 'no split' for p in pairs})}."
+        )
+    labelled = [pair for pair in rows if pair.labels is not None]
+    if not labelled:
+        raise SpotlightError(
+            f"none of the {len(rows)} pairs of split {split!r} has curated labels, which tuning compares with. Name "
+            "them in the manifest's column labels, or write the settings by hand."
+        )
+    if len(labelled) > most:
+        log.warning("tuning on %d of %d labelled stacks of split %s.", most, len(labelled), split)
+        labelled = [labelled[i] for i in np.linspace(0, len(labelled) - 1, most).round().astype(int)]
+    return labelled
+
+
+def _read(pair: Pair) -> tuple[Stack, Stack]:
+    target = pair.read_target()
+    labels = pair.read_labels(target)
+    assert labels is not None  # `_labelled` saw to it
+    return target, labels
+
+
+def _fit_sizes(settings: AnySettings, labels: Sequence[Stack]) -> tuple[AnySettings, float]:
+    """Settings with the size limits, and the diameter, of curated nuclei; and that diameter."""
+    everything = settings.model_copy(update={"min_size": 0.0, "max_size": np.inf})
+    sizes = np.concatenate([_sizes(clean_truth(stack, everything)) for stack in labels])
+    if not sizes.size:
+        raise SpotlightError(
+            "the curated labels have no nucleus"
+            + (" that does not touch a border. Tune with clear_border: false." if settings.clear_border else ".")
+        )
+    low, middle, high = np.percentile(sizes, [1, 50, 99])
+    diameter = 2 * np.sqrt(middle / np.pi) if labels[0].data.ndim == 2 else 2 * np.cbrt(middle * 3 / (4 * np.pi))
+    update = {"min_size": _rounded(0.5 * low), "max_size": _rounded(1.5 * high)}
+    if isinstance(settings, CellposeSettings):
+        update["diameter_um"] = _rounded(diameter)
+    return settings.model_copy(update=update), float(diameter)
+
+
+def _sizes(labels: Stack) -> NDArray[np.float64]:
+    voxel = float(np.prod(labels.voxel_size or 1.0))
+    return np.asarray(np.bincount(labels.data.ravel())[1:] * voxel)
+
+
+def _mean_ap(target: Stack, truth: NDArray[Any], settings: AnySettings, complete: bool) -> float:
+    return score_instances(truth, segment(target, settings).data, complete=complete).mean_average_precision
+
+
+def _rounded(value: float) -> float:
+    """Three significant digits."""
+    return float(f"{value:.3g}")
