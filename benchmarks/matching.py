@@ -121,7 +121,8 @@ def main() -> None:
         np.save(Path(folder) / "found.npy", found)
         shape = " x ".join(map(str, truth.shape))
         print(
-            f"{truth.max()} and {found.max()} nuclei, {shape} voxels\n\n| library | processor seconds | times Spotlight's | pairs |"
+            f"{truth.max()} and {found.max()} nuclei, {shape} voxels\n\n"
+            "| library | processor seconds | times Spotlight's | pairs |"
         )
         print("|---|---|---|---|")
         ours = 0.0

@@ -75,7 +75,7 @@ def test_from_files_to_a_page(manifest: Path, tmp_path: Path) -> None:
         (["predict", "{model}", "{labels}", "--to", "o", "--voxel-size", "1"], "two or three lengths"),
         (["segment", "{field}", "--to", "o"], "has 2 channels (0: Brightfield, 1: DNA)"),
         (["segment", "{field}", "--channel", "1", "--to", "o", "--settings", "{manifest}"], "pairs.csv"),
-        (["evaluate", "{manifest}", "--model", "{model}", "--split", "x", "--to", "o"], "no pair has the split 'x'"),
+        (["evaluate", "{manifest}", "--model", "{model}", "--split", "x", "--to", "o"], "setting 'split'"),
         (["import-fnet", "{manifest}", "--to", "o"], "cannot be loaded as a checkpoint"),
         (["simulate", "--to", "o", "--settings", "absent.yaml"], "absent.yaml: cannot be read"),
     ],

@@ -74,6 +74,9 @@ class Comparison(Settings):
     seeds: tuple[int, ...] = Field((0, 1, 2), description="Each method is trained once with each.", min_length=1)
     steps: int | None = Field(None, ge=1, description="Training steps of all methods, instead of their own.")
     evaluation: EvaluationSettings = Field(EvaluationSettings(), description="What is measured, and how.")
+    claims: dict[str, Direction] = Field(
+        CLAIMS, description="Scores to compare and which value is best; all pay for each other in Holm's correction."
+    )
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -173,7 +176,8 @@ def compare(
         workers=workers,
         progress=progress,
     )
-    claims = {name: best for name, best in CLAIMS.items() if name in evaluation.scores}
+    # Two- and three-dimensional stacks have different scores.
+    claims = {name: best for name, best in comparison.claims.items() if name in evaluation.scores}
     table = compare_methods(evaluation.scores, comparison.baseline, claims, list(comparison.others))
     with whole_file(to / "comparison.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")

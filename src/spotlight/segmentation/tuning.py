@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
 from spotlight.metrics.instances import score_instances
-from spotlight.pairs.manifest import Pair, read_pairs
+from spotlight.pairs.manifest import read_pairs
+from spotlight.pairs.pair import Pair
 from spotlight.segmentation.cellpose import CellposeSettings
 from spotlight.segmentation.cleaning import clean_truth
 from spotlight.segmentation.methods import segment
