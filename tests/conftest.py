@@ -5,9 +5,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from small_evaluation import write_evaluation
 from spotlight.foreground import ForegroundSettings
 from spotlight.networks import FNetSettings
 from spotlight.pairs import PreparationSettings
+from spotlight.report import write_report
 from spotlight.simulation import SimulationSettings, simulate_pairs
 from spotlight.simulation.optics import BrightfieldSettings
 from spotlight.training import Experiment, TrainingSettings, train
@@ -49,3 +51,12 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model_folder(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained model folder."""
     return train(manifest, tmp_path_factory.mktemp("models") / "tiny", TINY)
+
+
+@pytest.fixture(scope="session")
+def report_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small evaluation with its page."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    write_evaluation(folder)
+    write_report(folder, "A <title>", ["A remark & more."])
+    return folder

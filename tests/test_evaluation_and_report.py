@@ -1,12 +1,8 @@
 """Evaluation writes tables that agree with the metrics, and a page that works in a browser without a network."""
 
-import json
-import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +15,6 @@ from spotlight.images import Stack
 from spotlight.metrics import score_instances, score_pixels
 from spotlight.pairs import read_manifest
 from spotlight.report import write_report
-from spotlight.report.text import score_text
 from spotlight.segmentation import SegmentationSettings, clean_truth
 
 SETTINGS = EvaluationSettings(segmentation=SegmentationSettings(min_size=20, clear_border=False))
@@ -152,92 +147,3 @@ def test_nothing_to_evaluate(manifest: Path, model_folder: Path, tmp_path: Path)
         evaluate({"target": model_folder}, manifest, tmp_path)
     with pytest.raises(SpotlightError, match=r"evaluation\.yaml"):
         write_report(tmp_path)
-
-
-def test_the_table_as_text() -> None:
-    scores = pd.DataFrame(
-        {"stack": ["a", "b"] * 3, "method": ["target"] * 2 + ["f"] * 2 + ["s"] * 2}
-        | {"mean_ap": [0.9, 0.7, 0.2, 0.4, 0.5, 0.5], "volume_error": [0.0, 0.1, 0.5, 0.7, -0.1, 0.0]}
-        | {"psnr": [np.nan, np.nan, 20, 22, 18, 19]}
-    )
-    lines = score_text(scores).splitlines()
-    assert re.split(r"\s{2,}", lines[1]) == ["mean AP", "0.800 ± 0.141", "0.300 ± 0.141", "0.500 ± 0.000 *"]
-    assert re.split(r"\s{2,}", lines[2]) == ["volume error", "+5.0% ± 7.1%", "+60.0% ± 14.1%", "-5.0% ± 7.1% *"]
-    assert lines[3].split()[-7:] == ["21.00", "±", "1.41", "*", "18.50", "±", "0.71"]
-
-
-# --- the page in a browser -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine; the page is not tested in a browser")
-    from playwright.sync_api import sync_playwright
-
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield running
-        running.close()
-
-
-@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
-def test_the_page_works_offline_on_desktop_and_phone(
-    browser: Any, evaluation: Evaluation, width: int, height: int
-) -> None:
-    page = browser.new_page(viewport={"width": width, "height": height})
-    requests: list[str] = []
-    complaints: list[str] = []
-    page.on("request", lambda r: requests.append(r.url))
-    page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
-    page.on("pageerror", lambda e: complaints.append(str(e)))
-    page.goto((evaluation.folder / "report.html").as_uri())
-    assert page.title() == "A <title>"
-
-    shown = page.locator("figure[data-view=first] img.plane")
-    slider = page.locator("section.stack input[type=range]")
-    before = shown.get_attribute("src")
-    assert shown.evaluate("i => i.complete && i.naturalWidth") == 64
-    slider.fill("3")
-    assert page.locator("section.stack output").text_content() == "4"
-    after = shown.get_attribute("src")
-    assert before != after
-    assert shown.evaluate("async i => { await i.decode(); return i.naturalWidth }") == 64
-    slider.focus()
-    page.keyboard.press("ArrowRight")
-    assert page.locator("section.stack output").text_content() == "5"
-
-    outline = page.locator("figure[data-view=first] .frame:not(.cut) img.outline")
-    assert outline.is_visible()
-    page.locator("section.stack input[type=checkbox]").uncheck()
-    assert not outline.is_visible()
-
-    assert page.locator("table#scores thead th").all_text_contents() == ["target", "first", "second"]
-    assert page.locator(".figure svg").count() == 2
-    # Nothing sticks out of the page sideways.
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    assert complaints == []
-    assert [u for u in requests if not u.startswith(("file:", "data:"))] == []
-    page.close()
-
-
-def test_the_figure_shows_all_views(evaluation: Evaluation) -> None:
-    from PIL import Image
-
-    with Image.open(evaluation.folder / "figure.png") as image:
-        assert image.width > 4 * 290
-        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
-    orange = (np.abs(pixels.astype(int) - (0xE6, 0x9F, 0x00)).sum(1) < 30).sum()
-    assert orange > 100  # the true outlines
-
-
-def test_the_page_holds_everything_itself(evaluation: Evaluation) -> None:
-    html = (evaluation.folder / "report.html").read_text()
-    assert not re.search(r'(?:src|href)="(?!data:|#)[^"]', html)
-    assert "http://" not in re.sub(r'xmlns[:\w]*="[^"]*"|"http://www\.w3\.org[^"]*"', "", html)
-    pictures = json.loads(re.search(r'id="pictures">(.*?)</script>', html, re.S)[1])
-    assert len(pictures["field-03"]["views"]["first"]["image"]) == 32
-    assert "&lt;title&gt;" in html
-    assert "A remark &amp; more." in html

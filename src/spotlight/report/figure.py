@@ -1,7 +1,11 @@
-"""`write_figure`: one picture of an evaluation, for a slide or a README."""
+"""`write_figures`: charts and a picture of an evaluation as files, for slides, papers and the README."""
 
+import io
+import warnings
 from pathlib import Path
+from typing import Literal
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,32 +15,90 @@ from skimage.segmentation import find_boundaries
 
 from spotlight.files import whole_file
 from spotlight.images import read
-from spotlight.report.pictures import TARGET, TRUTH_COLOR, WIDEST, display_range, method_colors
+from spotlight.report.contents import TARGET, TRUTH, Contents, read_contents
+from spotlight.report.curves import Chart, draw_charts, literal
+from spotlight.report.pictures import TRUTH_COLOR, WIDEST, display_range, method_colors
+
+FIGURES = "figures"
+PICTURE = "figure.png"
 
 
-def write_figure(folder: Path, name: str, methods: list[str], scores: pd.DataFrame) -> Path:
-    """Draw input, target and stains of one stack with the outlines of their nuclei, in the plane and in depth.
+def write_figures(folder: str | Path) -> list[Path]:
+    """Write every chart and the picture of the first stack as ``figures/<name>.svg`` and ``.png``.
 
-    Of a larger stack the part with most nuclei is shown.
+    The picture is written as ``figure.png`` as well.
 
     Parameters
     ----------
-    folder : Path
-        Written by `spotlight.evaluate`; the picture goes there as ``figure.png``.
-    name : str
-        One of the stacks whose images the evaluation kept.
-    methods : list of str
-        Whose stains to show.
-    scores : DataFrame
-        From the evaluation; mean AP and elongation error stand over the stains.
+    folder : path
+        Written by `spotlight.evaluate`.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    SpotlightError
+        If the folder does not hold an evaluation.
     """
-    colors = method_colors(methods) | {TARGET: TRUTH_COLOR}
-    image, target = (read(folder / "images" / kind / f"{name}.ome.tif") for kind in ("input", TARGET))
-    stains = {m: read(folder / "stains" / m / f"{name}.ome.tif") for m in methods if m != TARGET}
-    views = {"input": image, TARGET: target, **stains}
+    contents = read_contents(folder)
+    return save_figures(contents, draw_charts(contents))
+
+
+def save_figures(contents: Contents, charts: list[Chart]) -> list[Path]:
+    """Do the work of `write_figures` with charts that are drawn already."""
+    figures = {chart.name: chart.figure for chart in charts}
+    if contents.pictured:
+        figures["picture"] = draw_picture(contents, contents.pictured[0])
+        _save(contents.folder / PICTURE, rendered(figures["picture"], "png"))
+    paths = []
+    for name, figure in figures.items():
+        for kind in ("svg", "png"):
+            paths.append(contents.folder / FIGURES / f"{name}.{kind}")
+            _save(paths[-1], rendered(figure, kind))
+    return paths
+
+
+def rendered(figure: Figure, kind: Literal["svg", "png"]) -> bytes:
+    """Bytes of a figure; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    dated = {"svg": ("Creator", "Date", "Format", "Type"), "png": ("Software",)}[kind]
+    with matplotlib.rc_context({"svg.hashsalt": "spotlight", "svg.fonttype": "none"}), warnings.catch_warnings():
+        # Names may be in any script: the reader's fonts draw them in an SVG, boxes stand for them in a PNG.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
+        figure.savefig(
+            buffer, format=kind, dpi=100, bbox_inches="tight", transparent=kind == "svg", metadata=dict.fromkeys(dated)
+        )
+    return buffer.getvalue()
+
+
+def _save(path: Path, content: bytes) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def draw_picture(contents: Contents, name: str) -> Figure:
+    """Draw input, target and stains of one stack with the outlines of their nuclei, in the plane and in depth.
+
+    Of a larger stack the part with most nuclei is shown. Mean AP and elongation error stand over the stains.
+
+    Parameters
+    ----------
+    contents : Contents
+        The evaluation.
+    name : str
+        One of the stacks whose images it kept.
+    """
+    colors = method_colors(contents.methods) | {TARGET: TRUTH_COLOR}
+    views = {kind: read(contents.image("images", kind, name)) for kind in ("input", TARGET)}
+    paths = {m: contents.image("stains", m, name) for m in contents.methods if m != TARGET}
+    views |= {method: read(path) for method, path in paths.items() if path.exists()}
+    target = views[TARGET]
     volume = target.axes == "ZYX"
     plane = int(np.argmax(target.data.mean((1, 2)))) if volume else 0
-    window = _fullest_window(read(folder / "labels" / "truth" / f"{name}.ome.tif").data)
+    window = _fullest_window(read(contents.image("labels", TRUTH, name)).data)
     height, width = (s.stop - s.start for s in window)
     row = (window[0].start + window[0].stop) // 2
     size = target.voxel_size or (1.0,) * len(target.axes)
@@ -46,22 +108,19 @@ def write_figure(folder: Path, name: str, methods: list[str], scores: pd.DataFra
     canvas = Figure(figsize=(3.1 * len(views), 3.1 * sum(ratios) + 0.5), layout="constrained")
     panels = canvas.subplots(len(ratios), len(views), squeeze=False, height_ratios=ratios)
     shades = display_range(target.data)
-    means = scores.groupby("method").mean(numeric_only=True)
+    means = contents.scores.groupby("method").mean(numeric_only=True)
     for column, (view, stack) in enumerate(views.items()):
         low, high = display_range(stack.data) if view == "input" else shades
-        labels = None
-        if view != "input":
-            labels = read(folder / "labels" / ("truth" if view == TARGET else view) / f"{name}.ome.tif").data
+        path = contents.image("labels", TRUTH if view == TARGET else view, name)
+        labels = read(path).data if path.exists() else None
         cuts: list[tuple[int | slice, ...]] = [(plane, *window), (slice(None), row, window[1])] if volume else [window]
         for panel, cut in zip(panels[:, column], cuts, strict=True):
-            panel.imshow(stack.data[cut], cmap="gray", vmin=low, vmax=high, aspect="auto", interpolation="nearest")
+            panel.imshow(stack.data[cut], cmap="gray", vmin=low, vmax=high, aspect="auto", interpolation="none")
             if labels is not None:
-                panel.imshow(_outlines(labels[cut], colors[view]), aspect="auto", interpolation="nearest")
+                panel.imshow(_outlines(labels[cut], colors[view]), aspect="auto", interpolation="none")
             panel.axis("off")
         panels[0, column].set_title(_title(view, means), fontsize=11)
-    with whole_file(folder / "figure.png") as temporary:
-        canvas.savefig(temporary, format="png", dpi=100)
-    return folder / "figure.png"
+    return canvas
 
 
 def _fullest_window(labels: NDArray[np.integer]) -> tuple[slice, slice]:
@@ -76,13 +135,13 @@ def _fullest_window(labels: NDArray[np.integer]) -> tuple[slice, slice]:
 
 
 def _title(view: str, means: pd.DataFrame) -> str:
-    if view == "input":
-        return "input"
     if view == TARGET:
         return "target: fluorescence\noutlines: truth"
-    text = f"{view.replace('$', '')}\nmean AP {float(means['mean_ap'][view]):.2f}"
-    elongation = float(means["elongation_error"][view]) if "elongation_error" in means else np.nan
-    return f"{text}, elongation {elongation:+.0%}" if np.isfinite(elongation) else text
+    said = []
+    for column, form in (("mean_ap", "mean AP {:.2f}"), ("elongation_error", "elongation {:+.0%}")):
+        value = float(means[column].get(view, np.nan)) if column in means else np.nan
+        said += [form.format(value)] if np.isfinite(value) else []
+    return "\n".join([literal(view), *([", ".join(said)] if said else [])])
 
 
 def _outlines(labels: NDArray[np.integer], color: str) -> NDArray[np.float64]:

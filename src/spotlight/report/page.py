@@ -1,70 +1,42 @@
 """`write_report`: one self-contained HTML page from an evaluation's folder."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import matplotlib
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
+import yaml
 
-from spotlight.errors import SpotlightError
 from spotlight.files import write_text
-from spotlight.images import Stack, read
-from spotlight.report.figure import write_figure
-from spotlight.report.pictures import (
-    TARGET,
-    TRUTH_COLOR,
-    display_range,
-    gray_slice,
-    intensity_histograms,
-    method_colors,
-    outline_slice,
-    precision_curves,
+from spotlight.report.contents import Contents, first_of, read_contents
+from spotlight.report.curves import draw_charts
+from spotlight.report.figure import FIGURES, save_figures
+from spotlight.report.pictures import data_uri, method_colors
+from spotlight.report.tables import (
+    SIGNIFICANT,
+    comparison_table,
+    nuclei_table,
+    score_table,
+    stack_tables,
+    verdicts,
 )
-from spotlight.settings import load_yaml
+from spotlight.report.volumes import pictured_stack
 from spotlight.version import __version__
 
 PAGE = "report.html"
-MOST_PLANES = 48
-"""Planes of a stack that the slider steps through; deeper stacks show every second or third."""
-
-METRICS = {
-    "mean_ap": ("mean AP", "average precision, mean over IoU 0.5 to 0.95", "{:.3f}", "high"),
-    "ap50": ("AP at 0.5", "average precision at IoU 0.5", "{:.3f}", "high"),
-    "volume_error": ("volume error", "median relative volume error of matched nuclei", "{:+.1%}", "zero"),
-    "area_error": ("area error", "median relative area error of matched nuclei", "{:+.1%}", "zero"),
-    "elongation_error": ("elongation error", "median error of height over width of matched nuclei", "{:+.1%}", "zero"),
-    "profile_error": (
-        "profile error",
-        "mean absolute difference of median profiles from the truth, in units of each feature's range",
-        "{:.3f}",
-        "low",
-    ),
-    "profile_distance": ("profile distance", "cosine distance of median profiles from the truth", "{:.3f}", "low"),
-    "profile_distance_to_target": (
-        "profile distance to target",
-        "cosine distance of median profiles from those of the segmented target, as in the paper",
-        "{:.3f}",
-        "low",
-    ),
-    "psnr_foreground": ("PSNR, foreground", "dB, on the target's foreground", "{:.2f}", "high"),
-    "pearson_foreground": ("Pearson, foreground", "correlation on the target's foreground", "{:.3f}", "high"),
-    "psnr": ("PSNR, whole", "dB, whole stack", "{:.2f}", "high"),
-    "pearson": ("Pearson, whole", "correlation, whole stack", "{:.3f}", "high"),
-    "found_nuclei": ("nuclei found", "per stack", "{:.1f}", ""),
-    "true_nuclei": ("true nuclei", "per stack, after the same clean-up", "{:.1f}", ""),
-}
-"""Columns of the score table: title, explanation, format, and which value is best."""
+DIVERGING = "RdBu_r"
+"""Colours of the error map, blue where the stain is darker than the target; they differ for colour-blind readers."""
+ERROR_GAIN = 2
+"""The error map's colours are full at this part of the display range, one half, for larger errors are rare."""
 
 
 def write_report(folder: str | Path, title: str = "Virtual staining report", remarks: Sequence[str] = ()) -> Path:
-    """Write ``report.html``, and ``figure.png`` of the first stack, into an evaluation's folder.
+    """Write ``report.html``, ``figure.png`` of the first stack, and ``figures/`` into an evaluation's folder.
 
-    The page holds pictures with a z slider, scores, curves and settings, and needs no other file and no network.
+    The page holds verdicts, pictures that can be cut in three directions, charts, tables and settings, and needs no
+    other file and no network.
 
     Parameters
     ----------
@@ -85,152 +57,68 @@ def write_report(folder: str | Path, title: str = "Virtual staining report", rem
     SpotlightError
         If the folder does not hold an evaluation.
     """
-    folder = Path(folder)
-    record = load_yaml(folder / "evaluation.yaml")
-    entries = record.get("stacks") if isinstance(record, dict) else None
-    if not entries:
-        raise SpotlightError(f"{folder / 'evaluation.yaml'}: names no stacks. Run the evaluation again.")
-    tables = {name: _table(folder / f"{name}.csv") for name in ("scores", "average_precision", "histograms")}
-    scores = tables["scores"]
-    methods = list(dict.fromkeys(scores["method"]))
-    colors = method_colors(methods)
-    pictured = [
-        entry["name"] for entry in entries if (folder / "images" / TARGET / f"{entry['name']}.ome.tif").exists()
-    ]
-    stacks = [_pictures(folder, name, methods, colors) for name in pictured]
+    contents = read_contents(folder)
+    colors = method_colors(contents.methods)
+    charts = draw_charts(contents)
+    save_figures(contents, charts)
+    stacks = [pictured_stack(contents, name, colors, len(contents.pictured)) for name in contents.pictured]
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("spotlight", "report"), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("spotlight", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    drawn = [(c, data_uri((contents.folder / FIGURES / f"{c.name}.svg").read_bytes(), "image/svg+xml")) for c in charts]
     page = environment.get_template("page.html.j2").render(
         title=title,
         remarks=remarks,
         version=__version__,
-        table=score_table(scores),
-        per_stack=_per_stack(scores),
+        scores=score_table(contents.scores),
+        verdicts=verdicts(contents.tables["comparison"]) if "comparison" in contents.tables else None,
+        significant=SIGNIFICANT,
         stacks=stacks,
-        pictures=json.dumps({stack["name"]: stack["slices"] for stack in stacks}).replace("</", "<\\/"),
-        curves=precision_curves(tables["average_precision"], colors),
-        histograms=intensity_histograms(
-            tables["histograms"], colors, float(np.mean([entry["threshold"] for entry in entries]))
-        ),
-        truth=sorted({entry["truth"] for entry in entries}),
-        seen=[entry["name"] for entry in entries if entry["seen_in_training"]],
-        settings=json.dumps({key: record[key] for key in ("settings", "models")}, indent=1, ensure_ascii=False),
+        charts=drawn,
+        tables=_tables(contents, stacks),
+        entries=contents.stacks,
+        truth=sorted({entry["truth"] for entry in contents.stacks}),
+        seen=[entry["name"] for entry in contents.stacks if entry["seen_in_training"]],
+        settings=_settings(contents.record),
         colors=colors,
+        diverging=_diverging(),
+        gain=ERROR_GAIN,
     )
-    write_text(folder / PAGE, page)
-    if pictured:
-        write_figure(folder, pictured[0], methods, scores)
-    return folder / PAGE
+    write_text(contents.folder / PAGE, page)
+    return contents.folder / PAGE
 
 
-def _table(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise SpotlightError(f"{path}: cannot be read ({error}). Run the evaluation again.") from error
+def _tables(contents: Contents, stacks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Tables that can be sorted, with the files that hold them whole."""
+    tables = []
+    if "comparison" in contents.tables:
+        tables.append(comparison_table(contents.tables["comparison"]) | {"file": "comparison.csv"})
+    tables += [table | {"file": "scores.csv"} for table in stack_tables(contents.scores)]
+    if "nuclei" in contents.tables and stacks:
+        places = {(stack["name"], label): at for stack in stacks for label, at in stack["places"].items()}
+        tables.append(nuclei_table(first_of(contents.tables["nuclei"]), places) | {"file": "nuclei.csv"})
+    return [{"at": None} | table for table in tables if table["rows"]]
 
 
-def score_table(scores: pd.DataFrame) -> dict[str, Any]:
-    """Mean ± standard deviation over stacks: one row per metric that was computed, one column per method."""
-    names = [name for name in METRICS if name in scores and scores[name].notna().any()]
-    methods = list(dict.fromkeys(scores["method"]))
-    mean = scores.groupby("method")[names].mean()
-    spread = scores.groupby("method")[names].std()
-    best = {name: _best([m for m in methods if m != TARGET], mean[name], METRICS[name][3]) for name in names}
-    rows = []
-    for name in names:
-        cells = [
-            {
-                "value": _format(METRICS[name][2], mean.loc[method, name]),
-                "spread": _format(METRICS[name][2].replace("+", ""), spread.loc[method, name]),
-                "best": best[name] == method,
-            }
-            for method in methods
-        ]
-        rows.append({"title": METRICS[name][0], "help": METRICS[name][1], "cells": cells})
-    return {"methods": methods, "rows": rows, "stacks": scores["stack"].nunique()}
+def _settings(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """Everything in the record but the stacks, model by model, as YAML."""
+    parts = {f"Model {name}": model for name, model in (record.get("models") or {}).items()}
+    others = {key: value for key, value in record.items() if key not in ("models", "stacks")}
+    titles = {"settings": "Evaluation"}
+    parts = {titles.get(key, key.replace("_", " ").capitalize()): value for key, value in others.items()} | parts
+    return [(title, yaml.safe_dump(part, sort_keys=False, allow_unicode=True)) for title, part in parts.items()]
 
 
-def _best(methods: list[str], mean: "pd.Series[float]", wanted: str) -> str | None:
-    values = mean[methods].dropna()
-    if len(values) < 2 or not wanted:
-        return None
-    order = values.abs() if wanted == "zero" else values
-    return str(order.idxmax() if wanted == "high" else order.idxmin())
-
-
-def _format(form: str, value: float) -> str:
-    return form.format(value) if np.isfinite(value) else ""
-
-
-def _per_stack(scores: pd.DataFrame) -> dict[str, Any]:
-    names = [name for name in METRICS if name in scores and scores[name].notna().any()]
-    rows = [
-        [row["stack"], row["method"], *(_format(METRICS[name][2], row[name]) for name in names)]
-        for row in scores.to_dict("records")
-    ]
-    return {"heads": ["stack", "method", *(METRICS[name][0] for name in names)], "rows": rows}
-
-
-def _pictures(folder: Path, name: str, methods: list[str], colors: dict[str, str]) -> dict[str, Any]:
-    """Slices of input, target, stains and label outlines of one stack."""
-    views = [View("input", read(folder / "images" / "input" / f"{name}.ome.tif"), None, "")]
-    views.append(
-        View(TARGET, read(folder / "images" / TARGET / f"{name}.ome.tif"), _labels(folder, "truth", name), TRUTH_COLOR)
-    )
-    for method in methods:
-        if method != TARGET:
-            stain = read(folder / "stains" / method / f"{name}.ome.tif")
-            views.append(View(method, stain, _labels(folder, method, name), colors[method]))
-    target = views[1].stack
-    depth = target.shape[0] if target.axes == "ZYX" else 1
-    planes = sorted({round(z) for z in np.linspace(0, depth - 1, min(depth, MOST_PLANES))})
-    brightest = int(np.argmax(target.data.reshape(depth, -1).mean(1)))
-    window = display_range(target.data)
-    drawn = [_draw(view, planes, display_range(view.stack.data) if view.name == "input" else window) for view in views]
-    return {
-        "name": name,
-        "depth": depth,
-        "planes": planes,
-        "middle": int(np.argmin([abs(z - brightest) for z in planes])),
-        "aspect": f"{target.shape[-1]} / {target.shape[-2]}",
-        "views": [{key: d[key] for key in ("name", "color", "cut", "cut_outline")} for d in drawn],
-        "slices": {
-            "planes": planes,
-            "depth": depth,
-            "views": {d["name"]: {"image": d["image"], "outline": d["outline"]} for d in drawn},
-        },
-    }
-
-
-@dataclass(frozen=True)
-class View:
-    """One column of pictures: a stack, the labels outlined on it, and their colour."""
-
-    name: str
-    stack: Stack
-    labels: NDArray[Any] | None
-    color: str
-
-
-def _labels(folder: Path, of: str, name: str) -> NDArray[Any]:
-    return read(folder / "labels" / of / f"{name}.ome.tif").data
-
-
-def _draw(view: View, planes: list[int], window: tuple[float, float]) -> dict[str, Any]:
-    """The planes of a view, and its vertical cut through the middle row, with outlines."""
-    volume = view.stack.axes == "ZYX"
-    data = view.stack.data if volume else view.stack.data[None]
-    labels = None if view.labels is None else view.labels.reshape(data.shape)
-    row = data.shape[1] // 2
-    size = view.stack.voxel_size
-    tall = size[0] / size[-1] if volume and size is not None else 1.0
-    return {
-        "name": view.name,
-        "color": view.color,
-        "image": [gray_slice(data[z], *window) for z in planes],
-        "outline": [] if labels is None else [outline_slice(labels[z], view.color) for z in planes],
-        "cut": gray_slice(data[:, row], *window, tall) if volume else "",
-        "cut_outline": outline_slice(labels[:, row], view.color, tall) if volume and labels is not None else "",
-    }
+def _diverging() -> dict[str, Any]:
+    """The error map's colours as a table for an SVG filter, and as stops of a gradient for its legend."""
+    colors = matplotlib.colormaps[DIVERGING]
+    # The filter's input is one half plus half the error, in units of the display range.
+    errors = ERROR_GAIN * (np.linspace(0, 1, 33) - 0.5)
+    table = colors(np.clip(0.5 + errors, 0, 1))[:, :3].T
+    stops = [matplotlib.colors.to_hex(colors(x)) for x in np.linspace(0, 1, 9)]
+    values = {name: " ".join(f"{v:.3f}" for v in channel) for name, channel in zip("RGB", table, strict=True)}
+    return {"table": values, "stops": stops}

@@ -2,17 +2,17 @@
 
 import pandas as pd
 
-from spotlight.report.page import score_table
+from spotlight.report.tables import score_table
 
 
 def score_text(scores: pd.DataFrame) -> str:
-    """Mean ± standard deviation over stacks: one line per metric, one column per method."""
+    """Mean ± standard deviation over stacks and seeds: one line per metric, one column per method."""
     table = score_table(scores)
     lines = [["", *table["methods"]]]
     for row in table["rows"]:
         texts = [f"{c['value']} ± {c['spread']}" if c["spread"] else c["value"] for c in row["cells"]]
-        lines.append([row["title"], *(f"{t} *" if c["best"] else t for t, c in zip(texts, row["cells"], strict=True))])
+        best = [f"{t} *" if c["best"] else t for t, c in zip(texts, row["cells"], strict=True)]
+        lines.append([row["metric"].full_title, *best])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    count = table["stacks"]
-    return "\n".join([*rows, f"mean ± standard deviation over {count} stack{'s' * (count != 1)}; * best of the models"])
+    return "\n".join([*rows, f"mean ± standard deviation over {table['over']}; * best of the models"])

@@ -1,0 +1,186 @@
+"""Tables of the page: scores by method and by stack, comparisons, nuclei, as plain values for the template."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spotlight.report.columns import GROUPS, KEY_METRICS, KEYS, Metric, describe, in_order
+from spotlight.report.contents import REFERENCES
+
+NOTHING = "\N{EN DASH}"
+"""Stands where there is no value."""
+MOST_ROWS = 400
+"""Of longer tables the page shows the beginning and names the file: it is to stay light."""
+SIGNIFICANT = 0.05
+"""Differences whose p after Holm's correction is below are listed as real."""
+
+NUCLEUS_FEATURES = ("volume", "area", "elongation", "height", "width", "sphericity")
+"""Features whose errors the table of nuclei shows, as far as they were measured."""
+
+
+def metric_columns(table: pd.DataFrame) -> list[str]:
+    """Columns of numbers other than those that say whose they are, with at least one value, in the page's order."""
+    numbers = table.select_dtypes("number").columns
+    return in_order([c for c in numbers if c not in KEYS and table[c].notna().any()])
+
+
+def score_table(scores: pd.DataFrame) -> dict[str, Any]:
+    """Mean ± standard deviation over stacks and seeds: one row per metric with values, one column per method."""
+    methods = list(dict.fromkeys(scores["method"]))
+    seeds = scores["seed"].nunique() if "seed" in scores else 1
+    of = "stacks and seeds" if seeds > 1 else "stacks"
+    rows: list[dict[str, Any]] = []
+    for name in metric_columns(scores):
+        metric = describe(name)
+        values = {method: scores.loc[scores["method"] == method, name].astype(float) for method in methods}
+        means = {m: float(values[m].mean()) for m in methods if m not in REFERENCES and values[m].notna().any()}
+        best = _best(means, metric.best)
+        cells = [_cell(metric, values[method], of) | {"best": method in best} for method in methods]
+        rows.append({"name": name, "metric": metric, "cells": cells})
+    return {
+        "methods": methods,
+        "rows": rows,
+        "groups": [(g, found) for g in GROUPS if (found := [row for row in rows if row["metric"].group == g])],
+        "key": [row for row in rows if row["name"] in KEY_METRICS],
+        "missing": any(cell["note"] for row in rows for cell in row["cells"]),
+        "over": _count(scores["stack"].nunique(), "stack") + (f" and {_count(seeds, 'seed')}" if seeds > 1 else ""),
+    }
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _best(means: dict[str, float], wanted: str) -> list[str]:
+    if len(means) < 2 or not wanted:
+        return []
+    rank = {m: abs(value) if wanted == "zero" else value for m, value in means.items()}
+    best = max(rank.values()) if wanted == "high" else min(rank.values())
+    return [method for method, value in rank.items() if value == best]
+
+
+def _cell(metric: Metric, values: "pd.Series[float]", of: str) -> dict[str, str]:
+    """A mean and its spread, and a remark on values that are missing."""
+    there = values.dropna()
+    if there.empty:
+        return {"value": NOTHING, "spread": "", "part": "", "note": f"no value for any of {len(values)} {of}"}
+    spread = float(there.std()) if len(there) > 1 and np.isfinite(there).all() else np.nan
+    missing = len(values) - len(there)
+    return {
+        "value": _show(metric, float(there.mean())),
+        "spread": "" if np.isnan(spread) else metric.show(spread, signed=False),
+        "part": f"{len(there)} of {len(values)}" if missing else "",
+        "note": f"no value for {missing} of {len(values)} {of}" if missing else "",
+    }
+
+
+def _show(metric: Metric, value: float, signed: bool | None = None) -> str:
+    if np.isnan(value):
+        return NOTHING
+    return metric.show(value, signed) if np.isfinite(value) else "∞" if value > 0 else "-∞"
+
+
+def stack_tables(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    """Scores of every stack, method and seed: one table per group of metrics."""
+    names = {name: describe(name) for name in metric_columns(scores)}
+    keys = [key for key in KEYS if key in scores]
+    tables = []
+    for group in GROUPS:
+        columns = [name for name, metric in names.items() if metric.group == group]
+        if columns:
+            shown = scores[[*keys, *columns]].head(MOST_ROWS).to_dict("records")
+            rows = [[*map(_plain, _pick(r, keys)), *(_show(names[c], r[c]) for c in columns)] for r in shown]
+            heads = [*keys, *(names[c].full_title for c in columns)]
+            tables.append(
+                {
+                    "title": f"Every stack: {group.lower()}",
+                    "heads": heads,
+                    "rows": rows,
+                    "of": len(scores),
+                    "texts": len(keys),
+                }
+            )
+    return tables
+
+
+def _pick(row: dict[Any, Any], keys: Iterable[str]) -> list[Any]:
+    return [row[key] for key in keys]
+
+
+def _plain(value: Any) -> str:
+    """A name as it is, a number without needless zeros."""
+    if isinstance(value, str):
+        return value
+    return NOTHING if pd.isna(value) else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def comparison_table(comparison: pd.DataFrame) -> dict[str, Any]:
+    """Paired differences between methods, real ones first."""
+    columns = {"metric": "metric", "method": "method", "baseline": "against", "n": "stacks"}
+    columns |= {"mean_difference": "mean difference", "low": "from", "high": "to", "p": "p", "p_holm": "p (Holm)"}
+    columns |= {"effect": "effect", "wins": "wins"}
+    heads = {name: title for name, title in columns.items() if name in comparison}
+    rows = []
+    for row in _by_reality(comparison).to_dict("records"):
+        metric = describe(row["metric"])
+        units = {name: _show(metric, row[name], True) for name in ("mean_difference", "low", "high") if name in row}
+        names = {"metric": metric.full_title}
+        rows.append([(names | units).get(name) or _plain(row[name]) for name in heads])
+    return {"title": "Comparisons", "heads": list(heads.values()), "rows": rows, "of": len(rows), "texts": 3}
+
+
+def verdicts(comparison: pd.DataFrame) -> dict[str, list[str]]:
+    """Sentences of the comparison: those on real differences, and the others."""
+    if "verdict" not in comparison:
+        return {"real": [], "none": []}
+    rows = _by_reality(comparison)
+    real = _is_real(rows)
+    return {"real": list(rows.loc[real, "verdict"]), "none": list(rows.loc[~real, "verdict"])}
+
+
+def _is_real(comparison: pd.DataFrame) -> "pd.Series[bool]":
+    if "p_holm" not in comparison:
+        return pd.Series(False, comparison.index)
+    return comparison["p_holm"] < SIGNIFICANT
+
+
+def _by_reality(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Real differences first; within both, metrics in the page's order."""
+    place = {name: number for number, name in enumerate(in_order(list(dict.fromkeys(comparison["metric"]))))}
+    order = pd.DataFrame({"real": ~_is_real(comparison), "place": comparison["metric"].map(place)})
+    return comparison.loc[order.sort_values(["real", "place"], kind="stable").index]
+
+
+def nuclei_table(nuclei: pd.DataFrame, places: dict[tuple[str, int], list[int]]) -> dict[str, Any]:
+    """Matched nuclei of the pictured stacks: what they should measure, and the relative errors.
+
+    Parameters
+    ----------
+    nuclei : DataFrame
+        One row per matched nucleus.
+    places : dict
+        Where in its pictures a true nucleus lies, by stack and label; others are left out.
+    """
+    features = [name for name in NUCLEUS_FEATURES if f"{name}_error" in nuclei]
+    keys = ("stack", "method", "true_label", "label")
+    heads = ["stack", "method", "true nucleus", "found nucleus"]
+    heads += [title for name in features for title in (f"true {name}", f"{name} error")]
+    rows, at = [], []
+    for row in nuclei.to_dict("records"):
+        place = places.get((row["stack"], int(row["true_label"])))
+        if place is not None:
+            cells = [f"{row['stack']}", row["method"], *(str(int(row[key])) for key in keys[2:])]
+            for name in features:
+                cells += [_plain(float(row[f"{name}_true"])), f"{row[f'{name}_error']:+.1%}"]
+            rows.append(cells)
+            at.append(place)
+    return {
+        "title": "Matched nuclei of the pictured stacks",
+        "heads": heads,
+        "rows": rows[:MOST_ROWS],
+        "at": at[:MOST_ROWS],
+        "of": len(rows),
+        "texts": 2,
+    }
