@@ -175,12 +175,14 @@ def find_overlaps(truth: NDArray[Any], labels: NDArray[Any]) -> Overlaps:
     both = (true >= 0) & (predicted >= 0)
     ends = (true[both], predicted[both])
     shared = sparse.csr_array((lengths[both], ends), shape=(len(true_labels), len(predicted_labels))).tocoo()
+    rows, columns = (index.astype(np.int64) for index in shared.coords)
     return Overlaps(
         true_labels,
         predicted_labels,
         true_sizes,
         predicted_sizes,
-        *(index.astype(np.int64) for index in shared.coords),
+        rows,
+        columns,
         shared.data,
     )
 
