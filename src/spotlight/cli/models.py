@@ -142,6 +142,9 @@ def segment(
         Literal["watershed", "cellpose"] | None, typer.Option(help="With its default settings; watershed unless said.")
     ] = None,
     settings: Annotated[Path | None, typer.Option(help="YAML file of segmentation settings.")] = None,
+    features: Annotated[
+        Literal["quick", "full"], typer.Option(help="What is measured: size and shape, or all of docs/profiles.md.")
+    ] = "quick",
     form: Form = "ome.tif",
     tune: Annotated[
         bool,
@@ -155,7 +158,7 @@ def segment(
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
 ) -> None:
-    """Find nuclei. Labels and measurements (CSV, one row a nucleus) go to the folder given by --to.
+    """Find nuclei. Labels and measurements (CSV and Parquet, one row a nucleus) go to the folder given by --to.
 
     With --tune, the folder gets segmentation.yaml, to be given by --settings here and by evaluation settings, and
     tuning.csv with all that was tried.
@@ -163,7 +166,7 @@ def segment(
     from spotlight.files import whole_file, write_text
     from spotlight.images import read
     from spotlight.pairs.manifest import parse_voxel_size
-    from spotlight.profiles import measure
+    from spotlight.profiles import ProfileSettings, measure, write_table
     from spotlight.segmentation import METHODS, read_settings
     from spotlight.segmentation import segment as run
 
@@ -193,14 +196,13 @@ def segment(
         typer.echo(to / "segmentation.yaml")
         return
     size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
+    measured = ProfileSettings(features=features)
     for name, part in _parts(images, scene, time, axes).items():
         stack = read(part.path, scene=part.scene, time=part.time, axes=axes, voxel_size=size).channel(channel)
         labels = run(stack, chosen)
         typer.echo(labels.save(to / f"{name}-labels.{form}"))
-        table = to / f"{name}-nuclei.csv"
-        with whole_file(table) as temporary:
-            measure(labels, stack).to_csv(temporary, index=False, float_format="%.6g")
-        typer.echo(table)
+        for table in write_table(measure(labels, stack, measured), to / f"{name}-nuclei"):
+            typer.echo(table)
 
 
 def _parts(images: list[Path], scene: str | None, time: int | None, axes: str | None) -> "dict[str, Part]":
