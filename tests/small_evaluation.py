@@ -39,7 +39,7 @@ MATCHES = {"target": [(1, 1), (2, 2), (3, 3)], ODD: [(1, 2), (2, 1)], "spotlight
 def images() -> dict[str, np.ndarray]:
     """Smooth images, which a JPEG keeps well."""
     z, y, x = np.indices(SHAPE)
-    made = {"input": 100 + 2.0 * x + y + 3 * z, "target": 60 + 3.0 * x - 2 * abs(z - 8)}
+    made = {"input": 100 + 2.0 * x + 6 * y + 3 * z, "target": 60 + 3.0 * x - 2 * abs(z - 8)}
     return made | {ODD: made["target"] + 60, "spotlight": made["target"] - 2.0 * y}
 
 

@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from small_evaluation import CENTERS, ODD, SHAPE, STACKS, images
+from spotlight.images import Stack, read
+from spotlight.report import write_report
 from spotlight.report.pictures import display_range
 
 
@@ -219,14 +221,51 @@ def test_outlines_matches_and_errors(browser: Any, report_folder: Path) -> None:
 
         reader.show("nothing")
         assert not reader.pixels(ODD, "xy", "overlay").any()
-        reader.stack.locator("input[type=checkbox]").uncheck()
+        reader.stack.locator("input[name=cursor]").uncheck()
         assert reader.stack.locator(".line:visible").count() == 0
+
+
+def test_pictures_can_be_enlarged(browser: Any, report_folder: Path) -> None:
+    with Reader(browser, report_folder).ready() as reader:
+        before = reader.pixels("target", "xy", "overlay").shape[1]
+        reader.stack.locator("input[name=large]").check()
+        reader.page.wait_for_function(
+            "before => document.querySelector('.panel canvas.overlay').width > 1.5 * before", arg=before
+        )
+        assert reader.pixels("target", "xz", "overlay").any()
+
+
+def test_planes_without_matches(browser: Any, report_folder: Path, tmp_path: Path) -> None:
+    for path in report_folder.rglob("*.ome.tif"):
+        plane = read(path).data[8]
+        # One method finds nothing at all.
+        Stack(plane * (path.parts[-3:-1] != ("labels", "spotlight")), "YX").save(
+            tmp_path / path.relative_to(report_folder)
+        )
+    for name in ("evaluation.yaml", "scores.csv"):
+        shutil.copy(report_folder / name, tmp_path)
+    (tmp_path / "nuclei.csv").write_text("stack,method,true_label,label\n")
+    write_report(tmp_path)
+    with Reader(browser, tmp_path).ready() as reader:
+        assert reader.stack.locator("input[type=radio]").evaluate_all("all => all.map(i => i.value)") == [
+            *("outlines", "error", "nothing")
+        ]
+        assert reader.stack.locator("input[type=range], .panel.xz").count() == 0
+        reader.view("target").locator(".ortho").focus()
+        reader.page.keyboard.press("ArrowRight")
+        reader.at(0, 12, 13)
+        assert reader.stack.locator(".where").text_content() == "x 13, y 12"
+        expected = shades("input")[8]
+        shown = reader.pixels("input", "xy")[..., 0]
+        assert np.corrcoef(shown.ravel(), expected.ravel())[0, 1] > 0.99
+        assert not reader.pixels("spotlight", "xy", "overlay").any()
+        assert reader.pixels(ODD, "xy", "overlay").any()
 
 
 def test_the_error_map_is_blue_where_the_stain_is_darker(browser: Any, report_folder: Path) -> None:
     with Reader(browser, report_folder).ready() as reader:
         reader.show("error")
-        reader.stack.locator("input[type=checkbox]").uncheck()
+        reader.stack.locator("input[name=cursor]").uncheck()
         for name, redder in ((ODD, True), ("spotlight", False)):
             shot = reader.view(name).locator(".panel.xy").screenshot()
             red, _, blue = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).reshape(-1, 3).mean(0)

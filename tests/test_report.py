@@ -197,6 +197,7 @@ def test_a_small_stack_is_shown_whole_and_a_large_one_evenly() -> None:
     plane = make_grid(Stack(np.zeros((50, 60), np.uint8), "YX", (0.5, 0.4)), 4)
     assert plane.shape == (1, 50, 60)
     assert plane.scale == (0.4, 0.5, 0.4)
+    assert make_grid(Stack(np.zeros((2048, 1024), np.uint8), "YX"), 4).shape == (1, 1024, 512)
 
 
 def test_no_plane_of_a_sheet_leaks_into_its_neighbours() -> None:

@@ -89,7 +89,7 @@ def draw_charts(contents: Contents) -> list[Chart]:
         drawn.append(intensity_histograms(tables["histograms"], styles, threshold))
     if "nuclei" in tables:
         drawn += nuclei_errors(tables["nuclei"], styles)
-    if "sweep" in tables:
+    if "sweep" in tables and sweep_metrics(tables["sweep"]):
         drawn.append(threshold_sweep(tables["sweep"], styles))
     if "resolution" in tables:
         drawn.append(resolution_curves(tables["resolution"], styles))
@@ -185,9 +185,14 @@ def nuclei_errors(nuclei: pd.DataFrame, styles: Styles) -> list[Chart]:
     return [chart]
 
 
+def sweep_metrics(sweep: pd.DataFrame) -> list[str]:
+    """Columns of a sweep that hold scores."""
+    return [name for name in metric_columns(sweep) if name not in ("position", "threshold")]
+
+
 def threshold_sweep(sweep: pd.DataFrame, styles: Styles) -> Chart:
     """Small multiples of every metric over the intensity below which stains are cut, with the best place marked."""
-    names = [name for name in metric_columns(sweep) if name not in ("position", "threshold")]
+    names = sweep_metrics(sweep)
     figure, axes = panels(len(names))
     said = []
     for panel, name in zip(axes, names, strict=True):

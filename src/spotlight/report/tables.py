@@ -45,6 +45,7 @@ def score_table(scores: pd.DataFrame) -> dict[str, Any]:
         "groups": [(g, found) for g in GROUPS if (found := [row for row in rows if row["metric"].group == g])],
         "key": [row for row in rows if row["name"] in KEY_METRICS],
         "missing": any(cell["note"] for row in rows for cell in row["cells"]),
+        "seeds": seeds,
         "over": _count(scores["stack"].nunique(), "stack") + (f" and {_count(seeds, 'seed')}" if seeds > 1 else ""),
     }
 

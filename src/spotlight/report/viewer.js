@@ -207,8 +207,11 @@ const openStack = async (section, stack) => {
   }
   if (slider) slider.addEventListener("input", () => move(0, Number(slider.value)));
   section.addEventListener("show", (event) => event.detail.forEach((voxel, axis) => move(axis, voxel)));
-  section.querySelector("input[type=checkbox]").addEventListener("change", (event) => {
+  section.querySelector("input[name=cursor]").addEventListener("change", (event) => {
     section.classList.toggle("hide-cursor", !event.target.checked);
+  });
+  section.querySelector("input[name=large]").addEventListener("change", (event) => {
+    section.classList.toggle("large", event.target.checked); // the observer draws anew
   });
   section.querySelector("fieldset").addEventListener("change", (event) => {
     section.dataset.mode = event.target.value;

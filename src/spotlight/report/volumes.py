@@ -19,6 +19,8 @@ from spotlight.report.tables import NUCLEUS_FEATURES
 
 MOST_PLANES = 48
 """Planes of a stack on the page; of deeper stacks it shows every second or third."""
+WIDEST_PLANE = 1024
+"""Pixels along a picture that is one plane only, for which there is room."""
 MOST_VOXELS = 16_000_000
 """Voxels on a page, all pictures together: about 7 MB of noisy images, and less of smooth ones."""
 QUALITY = 75
@@ -53,7 +55,8 @@ class Grid:
 def make_grid(stack: Stack, pictures: int) -> Grid:
     """Choose which voxels of a stack to show on a page of so many pictures of stacks like it."""
     full = stack.shape if stack.axes == "ZYX" else (1, *stack.shape)
-    shrink = min(1.0, WIDEST / max(full[1:]))
+    widest = WIDEST if full[0] > 1 else WIDEST_PLANE
+    shrink = min(1.0, widest / max(full[1:]))
     shape = np.array([min(full[0], MOST_PLANES), full[1] * shrink, full[2] * shrink])
     # Too many voxels are made up for by all three axes alike.
     shape *= min(1.0, (MOST_VOXELS / (pictures * shape.prod())) ** (1 / 3))
