@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from spotlight import SpotlightError
+from spotlight import SpotlightError, write_report
 from spotlight.evaluation import Comparison, EvaluationSettings, compare, evaluate
 from spotlight.images import read
 from spotlight.metrics import score_instances, score_pixels
@@ -182,3 +182,26 @@ def test_a_method_needs_a_name_of_its_own(manifest: Path, model_folder: Path, tm
         evaluate({"a": {0: model_folder, 1: model_folder}, "a.seed-1": model_folder}, manifest, tmp_path)
     with pytest.raises(SpotlightError, match="nothing to evaluate"):
         evaluate({}, manifest, tmp_path)
+
+
+def test_where_there_is_nothing_to_score(manifest: Path, tmp_path: Path) -> None:
+    (pair,) = (pair for pair in read_manifest(manifest) if pair.split == "test")
+    _, target = pair.read_both()
+    for name, data in (("even", np.full(target.shape, 7.0, np.float32)), ("seen", target.data.astype(np.float32))):
+        replace(target, array=data).save(tmp_path / name / f"{pair.name}.ome.tif")
+    none = replace(target, array=np.zeros(target.shape, np.uint8), labels=True)
+    none.save(tmp_path / "none.ome.tif")
+    settings = SETTINGS.model_copy(update={"data_range": (0, 1000), "thresholds": 0})
+    sources = {"even": tmp_path / "even", "seen": tmp_path / "seen"}
+    nothing = evaluate(sources, [replace(pair, labels=tmp_path / "none.ome.tif")], tmp_path / "a", settings)
+    rows = nothing.scores.set_index("method")
+    assert rows.loc["even", ["true_nuclei", "found_nuclei"]].tolist() == [0, 0]
+    assert np.isnan(rows.loc["even", ["mean_ap", "panoptic_quality", "volume_error", "profile_error"]].tolist()).all()
+    assert rows.loc["seen", "mean_ap"] == 0
+    assert np.isnan(rows.loc["even", "pearson"])
+    assert np.isfinite(rows.loc["even", "psnr"])
+    rows = evaluate(sources, [pair], tmp_path / "b", settings).scores.set_index("method")
+    assert rows.loc["even", "mean_ap"] == 0
+    assert np.isnan(rows.loc["even", "volume_error"])
+    assert rows.loc["seen", "mean_ap"] == rows.loc["target", "mean_ap"]
+    write_report(tmp_path / "a")
