@@ -1,6 +1,7 @@
 """The experiment of Kalinin et al. (2025) as one command: every claim answered with numbers, every figure redrawn.
 
-    python benchmarks/paper.py --to DIR [--manifest CSV] [--scale small|paper] [--sparse] [--seeds 3] [--workers 2]
+    python benchmarks/paper.py --to DIR [--manifest CSV] [--scale small|paper] [--sparse] [--readings]
+        [--seeds 3] [--workers 2]
 
 Without a manifest, cells are simulated: 6 fields train, 2 validate and 12 are judged, with exact labels and a second
 noisy image of each. A manifest is one of real pairs with labels, such as `spotlight data allen-dna` writes; curated
@@ -81,7 +82,7 @@ COLUMNS = {
 }
 
 
-def methods(scale: str) -> dict[str, dict[str, object]]:
+def methods(scale: str, readings: bool) -> dict[str, dict[str, object]]:
     """What is compared, as the settings of a comparison have it."""
     if scale == "paper":
         trained = {"fnet": protocol("fnet-2018"), PAPER: protocol("spotlight-2025"), "spotlight": protocol("spotlight")}
@@ -97,6 +98,10 @@ def methods(scale: str) -> dict[str, dict[str, object]]:
             "flatten_background": False,
         }
         trained = {"fnet": small("fnet", 0), PAPER: default.model_copy(update=published), "spotlight": default}
+    if readings:
+        for reading in ("affine", "literal"):
+            loss = trained[PAPER].loss.model_copy(update={"reading": reading})
+            trained[f"{PAPER}-{reading}"] = trained[PAPER].model_copy(update={"loss": loss})
     return {name: _trained(experiment) for name, experiment in trained.items()} | {
         "fnet-flat": {"like": "fnet", "flatten": True}
     }
@@ -113,6 +118,7 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path)
     parser.add_argument("--scale", choices=("small", "paper"), default="small")
     parser.add_argument("--sparse", action="store_true", help="few bright nuclei instead of a dense colony")
+    parser.add_argument("--readings", action="store_true", help="the other readings of the published loss, too")
     parser.add_argument("--incomplete", action="store_true", help="the labels miss nuclei")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int)
@@ -133,7 +139,7 @@ def main() -> None:
     )
     values = {
         "pairs": str(manifest.resolve()),
-        "methods": methods(arguments.scale),
+        "methods": methods(arguments.scale, arguments.readings),
         "baseline": "fnet",
         "seeds": tuple(range(arguments.seeds)),
         "steps": arguments.steps,
