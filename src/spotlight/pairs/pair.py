@@ -92,7 +92,8 @@ class Pair:
 
     def digest(self) -> str:
         """Fingerprint of what the pair shows: its files with their sizes, channels and region."""
-        facts = {name: str(value) for name, value in asdict(self).items() if name not in USES}
+        # What is not stated is left out, so that a column more in a later version changes no fingerprint.
+        facts = {name: str(value) for name, value in asdict(self).items() if name not in USES and value is not None}
         for name in FILES:
             file = getattr(self, name)
             if file is not None and name in facts:
