@@ -5,16 +5,17 @@
 Peers: tifffile, zarr-python and ome-zarr-py from this environment; bioio with bioio-ome-tiff and bioio-ome-zarr holds
 pydantic back and needs an environment of its own: name its Python, or let `--install-bioio` make one in FOLDER.
 
-The image is uint16, CZYX (2, 64, N, N): smooth structures with camera noise, which is not in memory as a whole while it
-is written. The region is 64 x 512 x 512 of the second channel, aligned to no tile. Every figure is the median of
-processes of their own, the readers taking turns. Before the clock starts each has opened, read or written a tiny file
-of the same kind, so that imports do not count, and the file is dropped from the page cache unless `--warm` is said.
-Memory is the growth of the peak of resident memory (Linux: VmHWM after it was reset), in multiples of the region where
-one is read. All readers must return the same values. About four times the size of the image is needed in FOLDER.
+The image is uint16, CZYX (2, 64, N, N): smooth structures with camera noise, and not in memory as a whole while it is
+written. The region is 64 x 512 x 512 of the second channel, aligned to no tile. Every figure is the median of processes
+of their own, the libraries taking turns. Before the clock starts each has done the same with a tiny file, so that
+imports do not count, and the file is dropped from the page cache unless `--warm` is said. Memory is the growth of the
+peak of resident memory (VmHWM of Linux, reset before), also in multiples of the region. All must return the same
+values. In FOLDER about four times the size of the image is needed.
 
-Writing on equal terms: tiles of 256 x 256, zlib of level 6 with predictor and two more levels (OME-TIFF); chunks of 16
-x 256 x 256, Blosc with Zstandard of level 3 and byte shuffle and two more levels (OME-Zarr). What differs is said in
-the rows: Spotlight takes means for the smaller levels, the others every second pixel, and only Spotlight uses shards.
+Peers write on equal terms: tiles of 256 x 256, zlib of level 1 with predictor and as many levels as Spotlight
+(OME-TIFF); chunks of 16 x 256 x 256, Blosc with Zstandard of level 3 and byte shuffle and as many levels (OME-Zarr).
+What differs: Spotlight takes means for the smaller levels, tifffile, ome-zarr-py and bioio every second pixel; bioio
+writes OME-TIFF without levels; only Spotlight uses shards.
 """
 
 import argparse
@@ -36,6 +37,7 @@ REGION = (64, 512, 512)
 PIXEL = (0.29, 0.108, 0.108)
 CHANNELS = ["brightfield", "DNA"]
 TILE = 256
+TIFF = {"tile": (TILE, TILE), "compression": "zlib", "compressionargs": {"level": 1}, "predictor": True}
 CHUNK = (1, 16, 256, 256)
 BIOIO = ("bioio==3.*", "bioio-ome-tiff==1.*", "bioio-ome-zarr==3.*")
 Slices = tuple[slice, slice, slice]
@@ -99,8 +101,7 @@ def tifffile_write(array: Any, path: Path) -> None:
             own: dict[str, Any] = {"subfiletype": 1}
             if level == 0:
                 own = {"subifds": levels - 1, "metadata": {"axes": "CZYX", "Channel": {"Name": CHANNELS}}}
-            options = {"tile": (TILE, TILE), "compression": "zlib", "predictor": True, "photometric": "minisblack"}
-            writer.write(tiles(2**level), shape=shape, dtype=array.dtype, **own, **options)
+            writer.write(tiles(2**level), shape=shape, dtype=array.dtype, photometric="minisblack", **own, **TIFF)
 
 
 def zarr_region(path: Path, region: Slices) -> Any:
@@ -153,9 +154,8 @@ def bioio_write_tiff(array: Any, path: Path) -> None:
     import dask.array as da
     from bioio_ome_tiff.writers import OmeTiffWriter
 
-    options = {"tile": (TILE, TILE), "compression": "zlib", "predictor": True}
     whole = da.from_array(array, chunks=(1, 1, -1, -1), name=False)
-    OmeTiffWriter.save(whole, path, dim_order="CZYX", channel_names=CHANNELS, tifffile_kwargs=options)
+    OmeTiffWriter.save(whole, path, dim_order="CZYX", channel_names=CHANNELS, tifffile_kwargs=TIFF)
 
 
 def bioio_write_zarr(array: Any, path: Path) -> None:

@@ -91,6 +91,30 @@ def test_layouts_of_tiff(tmp_path: Path, options: dict[str, Any]) -> None:
     np.testing.assert_array_equal(stack.data, data)
 
 
+@pytest.mark.parametrize("kind", ["uncompressed TIFF", "tiled TIFF", "OME-Zarr", "sharded OME-Zarr"])
+def test_regions_are_put_together_from_parts(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spotlight.images.tiff.MAPPED_BYTES", 900)
+    monkeypatch.setattr("spotlight.images.omezarr.PIECE_BYTES", 700)
+    monkeypatch.setattr("spotlight.images.omezarr.WORKERS", 3)
+    data = ramp(2, 7, 50, 60)
+    path = tmp_path / ("a.ome.tif" if "TIFF" in kind else "a.zarr")
+    if "TIFF" in kind:
+        tile = (16, 16) if "tiled" in kind else None
+        compression = "zlib" if tile else None
+        options: dict[str, Any] = {"tile": tile, "compression": compression, "metadata": {"axes": "CZYX"}}
+        tifffile.imwrite(path, data, ome=True, photometric="minisblack", **options)
+    else:
+        shards = (1, 4, 32, 32) if "sharded" in kind else None
+        zarr.create_array(path, data=data, chunks=(1, 2, 16, 8), shards=shards, dimension_names=list("czyx"))
+    array = read(path).array
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        cuts = [slice(*sorted(rng.integers(0, n + 1, 2).tolist())) for n in data.shape]
+        region = tuple(c.start if c.stop - c.start == 1 else c for c in cuts)
+        np.testing.assert_array_equal(np.asarray(array[region]), data[region])
+    assert np.asarray(array[1, 2, 3, 4]) == data[1, 2, 3, 4]
+
+
 def test_a_set_of_ome_tiffs(tmp_path: Path) -> None:
     """One image whose channels lie in two files, each of which knows the other."""
     data = ramp(2, 3, 20, 24)

@@ -1,5 +1,6 @@
 """Reading OME-Zarr 0.4 and 0.5: images, labels, plates with wells and fields, and bioformats2raw collections."""
 
+import asyncio
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,6 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.buffer.cpu import NDBuffer
 
 from spotlight.errors import SpotlightError
 from spotlight.images.lazy import WORKERS, explained_reading
@@ -35,21 +35,29 @@ class Level:
 
 
 def _region(array: "zarr.Array[Any]", index: tuple[int | slice, ...]) -> NDArray[Any]:
-    """Read a region piece by piece in threads, so that little beside the result is in memory."""
+    """Read a region piece by piece, so that little beside the result is in memory."""
     kind = np.dtype(array.dtype)
     step = list(array.chunks)
     for axis in reversed(range(len(step))):
         step[axis] *= max(1, PIECE_BYTES // (int(np.prod(step, dtype=np.int64)) * kind.itemsize))
     out = np.empty([i.stop - i.start for i in index if isinstance(i, slice)], kind)
+    pieces = _pieces(index, step)
     # Each thread holds its piece compressed, decompressed and cut; all of them about half of what the result needs.
     threads = out.nbytes // (10 * int(np.prod(step, dtype=np.int64)) * kind.itemsize)
+    threads = max(1, min(threads, WORKERS))
 
-    def put(piece: tuple[Any, Any]) -> None:
-        place, to = piece
-        array.get_basic_selection(place, out=NDBuffer.from_numpy_array(out[(*to, ...)]))
+    async def take() -> None:
+        for place, to in pieces:
+            out[to] = await array.async_array.getitem(place)
 
-    with ThreadPoolExecutor(max(1, min(threads, WORKERS))) as pool:
-        list(pool.map(put, _pieces(index, step)))
+    async def take_all() -> None:
+        with ThreadPoolExecutor(threads) as pool:
+            asyncio.get_running_loop().set_default_executor(pool)
+            await asyncio.gather(*(take() for _ in range(threads)))
+
+    # A loop of its own, for zarr's has more threads, which keep what memory they once needed.
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(asyncio.run, take_all()).result()
     return out
 
 

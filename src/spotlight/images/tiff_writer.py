@@ -43,7 +43,8 @@ def write_tiff(stack: Stack, path: str | Path, kind: Kind | None = None) -> Path
         "tile": (TILE, TILE) if tiled else None,
         "compression": "zlib",
         "compressionargs": {"level": LEVEL},
-        "predictor": True,
+        # Bio-Formats knows no predictor for real numbers; ImageJ, which opens what is not tiled, overlooks predictors.
+        "predictor": tiled and stored.kind != "f",
         "maxworkers": WORKERS,
         "photometric": "minisblack",
         "buffersize": BUFFER,

@@ -17,7 +17,7 @@ log = logging.getLogger("spotlight")
 Kind = Literal["uint8", "uint16", "float32"]
 """Types to which values can be converted when they are written."""
 
-SLAB_BYTES = 32 * 2**20
+SLAB_BYTES = 16 * 2**20
 """About how much of a stack is in memory at a time."""
 
 SMALLEST_LEVEL = 1024
