@@ -64,7 +64,7 @@ def test_one_image_agrees_with_cubic(shape: tuple[int, ...]) -> None:
     # cubic's wedges count the line along X to Z; the paper's software counted it to XY, and so do we.
     limit, width = 0.5 / 0.58, math.tan(math.radians(7.5)) ** 2
     sectors = {"90": Sector(limit, lambda z, y, x: z < width * y), "0": Sector(limit, lambda z, y, x: y <= width * z)}
-    first, second = next(halves(image - image.mean(), (96, 96, 96)))
+    first, second = next(halves(image - image.mean(), (96, 96, 96), "hamming"))
     curves = correlate(first, second, (48, 48, 48), (0.58, 0.58, 0.58), sectors, 5)
     wedges = dict(calculate_sectioned_fsc(image, spacing=spacing, bin_delta=5, extract_angle_delta=0))
     for angle, (frequency, correlation) in curves.items():
@@ -111,7 +111,21 @@ def test_two_images_agree_up_to_a_known_frequency(spacing: tuple[float, float, f
     assert 1 / plane.resolution == pytest.approx(limit, abs=0.3)
 
 
-@pytest.mark.parametrize("settings", [CONES, ResolutionSettings()])
+def test_what_the_borders_cut_is_no_detail() -> None:
+    rng = np.random.default_rng(0)
+    sigma, noise, crop = 3.0, 0.02, tuple(slice(15, -15) for _ in range(3))
+    common = ndimage.gaussian_filter(rng.normal(size=(94, 158, 158)), sigma, mode="wrap")[crop]
+    images = [common + noise * rng.normal(size=common.shape) for _ in range(2)]
+    # White noise, blurred, has the power exp(-4 π² σ² f²); with that of the noise, FSC = S / (S + N).
+    known = math.sqrt(math.log(6 / noise**2)) / (2 * math.pi * sigma)
+    found = fourier_shell_of_two(*images, (1, 1, 1))
+    for curve in found.values():
+        assert 1 / curve.resolution == pytest.approx(known, abs=curve.frequency[1] - curve.frequency[0])
+    weak = fourier_shell_of_two(*images, (1, 1, 1), TWO_IMAGES.model_copy(update={"window": "hamming"}))
+    assert weak["xy"].resolution < 0.9 * found["xy"].resolution
+
+
+@pytest.mark.parametrize("settings", [CONES, ResolutionSettings(window="hann")])
 def test_zeros_around_an_image_are_never_made_but_counted(settings: ResolutionSettings) -> None:
     for shape in ((20, 47, 64), (23, 64, 50), (22, 33, 64)):
         image = blurred_noise(*shape)
@@ -145,7 +159,7 @@ def test_published_resolution_of_a_real_prediction() -> None:
     assert fsc_resolution(target, stain, spacing=spacing)["xy"] == pytest.approx(published, rel=1e-6)
     # That is 2 x 0.108 µm over a share of the Nyquist frequency of Z, 1 / (2 x 0.29 µm), as if it were that of XY.
     crossing = 2 * 0.108 / published / (2 * 0.29)
-    fine = TWO_IMAGES.model_copy(update={"bin_px": 1, "threshold": 0.143})
+    fine = TWO_IMAGES.model_copy(update={"bin_px": 1, "threshold": 0.143, "window": "hamming"})
     found = fourier_shell_of_two(target, stain, spacing, fine)["xy"]
     # A smoothing spline there, a straight line between two shells here.
     assert found.resolution == pytest.approx(1 / crossing, rel=0.06)

@@ -12,6 +12,8 @@ from scipy import fft
 Frequencies = NDArray[np.float64]
 """Squares of frequencies along one axis, in a shape that broadcasts with those of the others."""
 
+Window = Literal["hamming", "hann"]
+
 BLOCK = 2**20
 """Frequencies that are held at a time."""
 
@@ -64,25 +66,29 @@ def padded_shape(shape: tuple[int, ...], spacing: tuple[float, ...]) -> tuple[in
     return tuple(max(n, round(side / step)) for n, step in zip(shape, spacing, strict=True))
 
 
-def windowed(image: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Fade an image out by a Hamming window of the given, larger, shape in whose middle it lies.
+def windowed(image: NDArray[np.float32], shape: tuple[int, ...], window: Window) -> NDArray[np.float32]:
+    """Fade an image out by a window of the given, larger, shape in whose middle it lies.
 
-    Every axis has the root of the window, by their number, so that the product falls off as one window does. The zeros
-    around the image are left to the transform: where they lie changes no correlation.
+    Of Hamming's window every axis has the root, by their number, so that the product falls off as one window does. The
+    zeros around the image are left to the transform: where they lie changes no correlation.
     """
     starts = [(whole - part) // 2 for whole, part in zip(shape, image.shape, strict=True)]
-    return _faded(image, shape, starts)
+    return _faded(image, shape, starts, window)
 
 
-def _faded(image: NDArray[np.float32], shape: tuple[int, ...], starts: list[int]) -> NDArray[np.float32]:
+def _faded(
+    image: NDArray[np.float32], shape: tuple[int, ...], starts: list[int], window: Window
+) -> NDArray[np.float32]:
     for axis, (length, start) in enumerate(zip(shape, starts, strict=True)):
-        window = np.hamming(length)[start : start + image.shape[axis]] ** (1 / image.ndim)
-        image = image * window.astype(np.float32).reshape([-1 if a == axis else 1 for a in range(image.ndim)])
+        # Of Hann's, without the zeros at its ends.
+        whole = np.hanning(length + 2)[1:-1] if window == "hann" else np.hamming(length) ** (1 / image.ndim)
+        part = whole[start : start + image.shape[axis]].astype(np.float32)
+        image = image * part.reshape([-1 if a == axis else 1 for a in range(image.ndim)])
     return image
 
 
 def halves(
-    image: NDArray[np.float32], shape: tuple[int, ...]
+    image: NDArray[np.float32], shape: tuple[int, ...], window: Window
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Split an image that lies in the middle of a shape of zeros into two, by opposite corners of 2x2 pixels.
 
@@ -102,8 +108,8 @@ def halves(
     half_shape, half_starts = tuple(max(n // 2, 1) for n in shape), [start // 2 for start in starts]
     for first, second in (((1, 1), (0, 0)), ((1, 0), (0, 1))):
         yield (
-            _faded(even[..., first[0] :: 2, first[1] :: 2], half_shape, half_starts),
-            _faded(even[..., second[0] :: 2, second[1] :: 2], half_shape, half_starts),
+            _faded(even[..., first[0] :: 2, first[1] :: 2], half_shape, half_starts, window),
+            _faded(even[..., second[0] :: 2, second[1] :: 2], half_shape, half_starts, window),
         )
 
 
