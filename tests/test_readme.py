@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
+from spotlight.evaluation import Comparison, EvaluationSettings
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -33,3 +37,10 @@ def test_commands_in_the_readme_exist() -> None:
     )
     for command in set(re.findall(r"spotlight (\w[\w-]*)", README)) - {"import"}:
         assert command in result.stdout
+
+
+def test_the_settings_in_the_documents_are_valid() -> None:
+    text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    evaluation, comparison = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL))
+    assert EvaluationSettings.parse(evaluation, "docs").thresholds == 7
+    assert Comparison.parse(comparison, "docs").methods["no-dice"].change == {"loss": {"weight": 1.0}}
