@@ -254,7 +254,7 @@ def test_planes_without_matches(browser: Any, report_folder: Path, tmp_path: Pat
         reader.view("target").locator(".ortho").focus()
         reader.page.keyboard.press("ArrowRight")
         reader.at(0, 12, 13)
-        assert reader.stack.locator(".where").text_content() == "x 13, y 12"
+        assert reader.stack.locator(".where").text_content() == "x 13 px, y 12 px"
         expected = shades("input")[8]
         shown = reader.pixels("input", "xy")[..., 0]
         assert np.corrcoef(shown.ravel(), expected.ravel())[0, 1] > 0.99
