@@ -29,11 +29,11 @@ def balls(centers: tuple[tuple[int, int, int], ...], radius_um: float) -> np.nda
 
 FOUND = {
     "target": balls(CENTERS, 2.2),
-    # Found 1 matches true 2 and found 2 matches true 1; 3 is missed; found 3 is extra.
-    ODD: balls((CENTERS[1], CENTERS[0], (8, 32, 40)), 2.3),
+    # Found 2 and 3 match true 1 and 2; true 3 is missed; found 1 is extra.
+    ODD: balls(((8, 32, 40), *CENTERS[:2]), 2.3),
     "spotlight": balls(CENTERS, 2.0),
 }
-MATCHES = {"target": [(1, 1), (2, 2), (3, 3)], ODD: [(1, 2), (2, 1)], "spotlight": [(1, 1), (2, 2), (3, 3)]}
+MATCHES = {"target": [(1, 1), (2, 2), (3, 3)], ODD: [(1, 2), (2, 3)], "spotlight": [(1, 1), (2, 2), (3, 3)]}
 
 
 def images() -> dict[str, np.ndarray]:

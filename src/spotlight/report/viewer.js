@@ -90,7 +90,7 @@ const describeNucleus = (view, found, truth) => {
 };
 
 const openStack = async (section, stack) => {
-  const { shape, scale, planes } = stack;
+  const { shape, scale, indices } = stack;
   const labels = {};
   await Promise.all([
     ...stack.views.map(async (view) => { view.image = await loadImage(view.sheet.image); }),
@@ -163,12 +163,13 @@ const openStack = async (section, stack) => {
       said.textContent = view.pairs && labels.truth ? describeNucleus(view, labels[view.labels][place], labels.truth[place]) : "";
     }
     ["z", "y", "x"].forEach((axis, n) => section.style.setProperty(`--${axis}`, (at[n] + 0.5) / shape[n]));
-    const where = ["x", "y", "z"].map((axis, n) => [axis, at[2 - n], scale && scale[2 - n]]).slice(0, slider ? 3 : 2);
-    section.querySelector(".where").textContent = where
-      .map(([axis, voxel, edge]) => (edge ? `${axis} ${((voxel + 0.5) * edge).toFixed(1)} µm` : `${axis} ${voxel}`)).join(", ");
+    section.querySelector(".where").textContent = (slider ? [2, 1, 0] : [2, 1]).map((axis) => {
+      const place = scale ? `${((at[axis] + 0.5) * scale[axis]).toFixed(1)} µm` : `${indices[axis][at[axis]]} px`;
+      return `${"zyx"[axis]} ${place}`;
+    }).join(", ");
     if (slider) {
       slider.value = at[0];
-      section.querySelector("output.plane").textContent = planes[at[0]] + 1;
+      section.querySelector("output.plane").textContent = indices[0][at[0]] + 1;
     }
     section.dataset.at = at.join(",");
   };

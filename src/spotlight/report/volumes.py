@@ -171,7 +171,7 @@ def pictured_stack(contents: Contents, name: str, colors: dict[str, str], stacks
             "name": name,
             "shape": grid.shape,
             "scale": grid.scale,
-            "planes": grid.planes.tolist(),
+            "indices": [axis.tolist() for axis in (grid.planes, grid.rows, grid.columns)],
             "cursor": cursor,
             "views": data,
             "labels": {of: packed(volume) for of, volume in labels.items()},
