@@ -120,11 +120,8 @@ def main() -> None:
         np.save(Path(folder) / "truth.npy", truth)
         np.save(Path(folder) / "found.npy", found)
         shape = " x ".join(map(str, truth.shape))
-        print(
-            f"{truth.max()} and {found.max()} nuclei, {shape} voxels\n\n"
-            "| library | processor seconds | times Spotlight's | pairs |"
-        )
-        print("|---|---|---|---|")
+        print(f"{truth.max()} and {found.max()} nuclei, {shape} voxels\n")
+        print("| library | processor seconds | times Spotlight's | pairs |\n|---|---|---|---|")
         ours = 0.0
         for name in PEERS:
             python = interpreter(name, arguments.python)

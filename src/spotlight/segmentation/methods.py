@@ -19,10 +19,10 @@ METHODS: dict[str, type[SegmentationSettings] | type[CellposeSettings]] = {
 }
 
 
-def _method(settings: Any) -> Any:
+def _method(settings: Any) -> str:
     if isinstance(settings, dict):
-        return settings.get("method", "watershed")
-    return getattr(settings, "method", None)
+        return str(settings.get("method", "watershed"))
+    return str(getattr(settings, "method", "watershed"))
 
 
 MethodSettings = Annotated[
@@ -41,7 +41,7 @@ def read_settings(path: str | Path) -> SegmentationSettings | CellposeSettings:
         If the file cannot be read, names an unknown method, or a setting is wrong.
     """
     values = load_yaml(path)
-    method = _method(values) if isinstance(values, dict) else "watershed"
+    method = _method(values)
     if method not in METHODS:
         raise SpotlightError(f"{path}: unknown method {method!r}. Known: {', '.join(METHODS)}.")
     return METHODS[method].parse(values, str(path))

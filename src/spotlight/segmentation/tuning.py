@@ -109,7 +109,7 @@ def tune(
     start = settings or SegmentationSettings()
     chosen = _labelled(read_pairs(pairs, input_channel, target_channel), split, most_stacks)
     targets, labels = zip(*(_read(pair) for pair in chosen), strict=True)
-    start, diameter = _fit_sizes(start, labels)
+    start, diameter = fit_sizes(start, labels)
     truth = [clean_truth(stack, start).data for stack in labels]
     trials: dict[AnySettings, float] = {}
 
@@ -120,7 +120,7 @@ def tune(
         return trials[trial]
 
     options = candidates(start, diameter)
-    best, total = start, 1 + ROUNDS * sum(map(len, options.values()))
+    first, best, total = score(start), start, 1 + ROUNDS * sum(map(len, options.values()))
     for _ in range(ROUNDS):
         before = best
         for name, values in options.items():
@@ -136,7 +136,7 @@ def tune(
     return Tuning(
         best,
         score(best),
-        score(start),
+        first,
         pd.DataFrame(rows),
         tuple(pair.name for pair in chosen),
         sum(len(np.unique(t[t > 0])) for t in truth),
@@ -192,8 +192,23 @@ def _read(pair: Pair) -> tuple[Stack, Stack]:
     return target, labels
 
 
-def _fit_sizes(settings: AnySettings, labels: Sequence[Stack]) -> tuple[AnySettings, float]:
-    """Settings with the size limits, and the diameter, of curated nuclei; and that diameter."""
+def fit_sizes(settings: AnySettings, labels: Sequence[Stack]) -> tuple[AnySettings, float]:
+    """Give settings the size limits of curated nuclei, and those of Cellpose their diameter.
+
+    Parameters
+    ----------
+    settings : SegmentationSettings or CellposeSettings
+        What else is set stays; `clear_border` says whether cut nuclei count.
+    labels : sequence of Stack
+        Curated labels.
+
+    Returns
+    -------
+    SegmentationSettings or CellposeSettings
+        With the new limits, see `tune`.
+    float
+        Diameter in µm of a ball (a disk) of the median size.
+    """
     everything = settings.model_copy(update={"min_size": 0.0, "max_size": np.inf})
     sizes = np.concatenate([_sizes(clean_truth(stack, everything)) for stack in labels])
     if not sizes.size:

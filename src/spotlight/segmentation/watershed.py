@@ -86,13 +86,13 @@ def split_touching(
     """
     distance = ndimage.distance_transform_edt(mask, sampling=spacing)
     smooth = ndimage.gaussian_filter(distance, [settings.seed_smoothing_um / s for s in spacing])
-    peaks = _peaks(smooth, mask, [max(1, round(settings.seed_distance_um / s)) for s in spacing])
+    peaks = find_peaks(smooth, mask, [max(1, round(settings.seed_distance_um / s)) for s in spacing])
     seeds = np.zeros(mask.shape, np.int32)
     seeds[peaks] = np.arange(1, len(peaks[0]) + 1)
     return np.asarray(segmentation.watershed(-smooth, seeds, mask=mask), np.int32)
 
 
-def _peaks(height: NDArray[np.float64], mask: NDArray[np.bool_], radius: list[int]) -> tuple[NDArray[np.intp], ...]:
+def find_peaks(height: NDArray[np.float64], mask: NDArray[np.bool_], radius: list[int]) -> tuple[NDArray[np.intp], ...]:
     """Voxels of a mask above which nothing rises in an ellipsoid around them that belongs to the same body.
 
     These are the peaks of ``skimage.feature.peak_local_max`` with that footprint and the bodies as its labels, but for
