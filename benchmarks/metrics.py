@@ -112,7 +112,7 @@ def fit_microssim() -> Run:
     def run(t: NDArray[Any], s: NDArray[Any], m: NDArray[Any]) -> float:
         model = MicroMS3IM()
         model.fit(t, s)
-        return float(model.get_parameters_as_dict()["ri_factor"])
+        return float(model.get_parameters()["ri_factor"])
 
     return run
 
