@@ -175,14 +175,8 @@ def find_overlaps(truth: NDArray[Any], labels: NDArray[Any]) -> Overlaps:
     both = (true >= 0) & (predicted >= 0)
     ends = (true[both], predicted[both])
     shared = sparse.csr_array((lengths[both], ends), shape=(len(true_labels), len(predicted_labels))).tocoo()
-    return Overlaps(
-        true_labels,
-        predicted_labels,
-        true_sizes,
-        predicted_sizes,
-        *(index.astype(np.int64) for index in shared.coords),
-        shared.data,
-    )
+    rows, columns = (index.astype(np.int64) for index in shared.coords)
+    return Overlaps(true_labels, predicted_labels, true_sizes, predicted_sizes, rows, columns, shared.data)
 
 
 def _count(
