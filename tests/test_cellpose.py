@@ -13,8 +13,9 @@ from conftest import SHARED, real_data
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack, read
 from spotlight.metrics import score_instances
-from spotlight.segmentation import CellposeSettings, SegmentationSettings, read_settings, segment
+from spotlight.segmentation import CellposeSettings, MethodSettings, SegmentationSettings, read_settings, segment
 from spotlight.segmentation.cellpose import load_network
+from spotlight.settings import Settings
 
 INSTALLED = importlib.util.find_spec("cellpose") is not None
 needs_cellpose = pytest.mark.skipif(not INSTALLED, reason="Cellpose is not installed")
@@ -51,6 +52,19 @@ def test_a_settings_file_names_its_method(tmp_path: Path) -> None:
     assert read_settings(file) == SegmentationSettings(min_size=20)
     file.write_text("")
     assert read_settings(file) == SegmentationSettings()
+
+
+def test_settings_of_any_method_nest_in_others() -> None:
+    class Outer(Settings):
+        segmentation: MethodSettings = SegmentationSettings()
+
+    assert Outer.parse({"segmentation": {"min_size": 3}}, "x").segmentation == SegmentationSettings(min_size=3)
+    cellpose = Outer(segmentation=CellposeSettings(do_3d=False))
+    assert Outer.parse(cellpose.model_dump(mode="json"), "x") == cellpose
+    with pytest.raises(SpotlightError, match="did you mean 'diameter_um'"):
+        Outer.parse({"segmentation": {"method": "cellpose", "diametre_um": 3}}, "x")
+    with pytest.raises(SpotlightError, match="does not match any of the expected tags: 'watershed', 'cellpose'"):
+        Outer.parse({"segmentation": {"method": "stardist"}}, "x")
 
 
 @pytest.mark.parametrize(

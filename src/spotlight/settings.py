@@ -110,6 +110,7 @@ def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
         if field is None:
             return []
         options = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        options = [getattr(option, "__origin__", option) for option in options]  # the type of a tagged one
         nested = [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
         if not nested:
             return []

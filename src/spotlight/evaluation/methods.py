@@ -41,6 +41,8 @@ class Method:
         What makes the stains.
     stains : dict of str to Path
         Where they are already, by the name of the stack.
+    seal : str
+        Fingerprint of the model; empty without one.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Method:
     folder: str
     model: Model | None
     stains: Mapping[str, Path]
+    seal: str
 
     def stain(self, pair: Pair, image: Stack, target: Stack, settings: PredictionSettings) -> Stack:
         """Make or read the stain of a stack."""
@@ -60,14 +63,19 @@ class Method:
 
     def digest(self, stack: str) -> str:
         """Fingerprint of what a stain depends on, besides its input."""
-        if self.model is None:
-            facts = self.stains[stack].stat()
-            return f"{self.stains[stack].resolve()} {facts.st_size} {facts.st_mtime_ns}"
-        seal = hashlib.sha256(json.dumps(self.model.description.model_dump(mode="json"), sort_keys=True).encode())
-        for name, weight in sorted(self.model.network.state_dict().items()):
-            seal.update(name.encode())
-            seal.update(np.ascontiguousarray(weight.cpu().numpy()).tobytes())
-        return seal.hexdigest()
+        if self.model is not None:
+            return self.seal
+        facts = self.stains[stack].stat()
+        return f"{self.stains[stack].resolve()} {facts.st_size} {facts.st_mtime_ns}"
+
+
+def _seal(model: Model) -> str:
+    """Fingerprint of a model's weights and description."""
+    seal = hashlib.sha256(json.dumps(model.description.model_dump(mode="json"), sort_keys=True).encode())
+    for name, weight in sorted(model.network.state_dict().items()):
+        seal.update(name.encode())
+        seal.update(np.ascontiguousarray(weight.cpu().numpy()).tobytes())
+    return seal.hexdigest()
 
 
 def find_methods(sources: Source | Mapping[str, Source | Mapping[int, Source]], stacks: list[str]) -> list[Method]:
@@ -93,7 +101,8 @@ def find_methods(sources: Source | Mapping[str, Source | Mapping[int, Source]], 
         seeds = given if isinstance(given, Mapping) else {0: given}
         for number, (seed, source) in enumerate(seeds.items()):
             model, stains = _open(source, stacks)
-            methods.append(Method(name, seed, name if number == 0 else f"{name}.seed-{seed}", model, stains))
+            folder = name if number == 0 else f"{name}.seed-{seed}"
+            methods.append(Method(name, seed, folder, model, stains, "" if model is None else _seal(model)))
     if not methods:
         raise SpotlightError("there is nothing to evaluate. Name a model folder, or a folder of stains.")
     folders = [method.folder for method in methods]

@@ -35,7 +35,7 @@ class CellposeSettings(InstanceSettings):
         description="Join the flows of all three planes in 3D, as in the paper; or segment planes and stitch them.",
     )
     stitch_threshold: float = Field(
-        0.25, gt=0, le=1, description="Without do_3d: least IoU of a nucleus in two planes. Cellpose recommends none."
+        0.25, gt=0, le=1, description="Without do_3d: IoU from which masks of neighbouring planes are one nucleus."
     )
     flow_threshold: float = Field(0.4, ge=0, description="Greatest flow error of a mask, in planes. Cellpose's own.")
     cellprob_threshold: float = Field(
