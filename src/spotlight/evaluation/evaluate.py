@@ -20,6 +20,8 @@ from spotlight.evaluation.methods import REPEAT, TARGET, Method, Source, find_me
 from spotlight.evaluation.reference import make_reference
 from spotlight.evaluation.sets import (
     FOREGROUND,
+    Population,
+    Ranges,
     find_ranges,
     histograms,
     score_all_features,
@@ -160,14 +162,17 @@ def evaluate(
     for pair in chosen[: settings.pictured]:
         for kind, stack in zip(("input", TARGET), pair.read_both(), strict=True):
             stack.save(to / "images" / kind / f"{pair.name}.ome.tif")
-    ranges, ranged = find_ranges(listed, {name: truth.nuclei for name, (truth, _) in judged.items()}, settings, to)
+    populations = [Population(truth.nuclei, truth.target_nuclei) for truth, _ in judged.values()]
+    ranges, ranges_of_target, ranged = find_ranges(listed, populations, settings, to)
     sets = score_sets(chosen, methods, settings, to)
     rows: list[dict[str, Any]] = []
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in ("curve", "matched", "resolution", "sweep")}
     for name, (truth, findings) in judged.items():
         for folder, found in findings.items():
             who = {"stack": name} | _who(folder, methods)
-            profiles = score_profiles(truth.nuclei, truth.target_nuclei, found.measured, ranges, folder == TARGET)
+            profiles = score_profiles(truth.nuclei, truth.target_nuclei, found.measured, ranges, ranges_of_target)
+            if folder == TARGET:
+                del profiles["profile_distance_to_target"]
             rows.append(who | found.scores | profiles | sets.get((name, folder), {}))
             for kind, parts in tables.items():
                 parts.append(getattr(found, kind).assign(**who))
@@ -190,7 +195,7 @@ def evaluate(
         "models": {m.folder: m.model.description.model_dump(mode="json") if m.model else "stains" for m in methods},
         "settings": settings.model_dump(mode="json"),
         "data_range": work.data_range,
-        "feature_ranges": {"from": ranged, **{name: list(limits) for name, limits in ranges.items()}},
+        "feature_ranges": {"from": ranged, "truth": _plain(ranges), TARGET: _plain(ranges_of_target)},
         "stacks": [_record(pair, *judged[pair.name], methods) for pair in chosen],
     }
     write_text(to / "evaluation.yaml", yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
@@ -328,6 +333,10 @@ def _samples(
             if folder != TARGET:
                 samples.setdefault(_who(folder, methods)["method"], []).append(finding.sample)
     return samples
+
+
+def _plain(ranges: Ranges) -> dict[str, list[float]]:
+    return {name: list(limits) for name, limits in ranges.items()}
 
 
 def _mean_sweep(swept: pd.DataFrame) -> pd.DataFrame:

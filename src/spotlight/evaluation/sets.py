@@ -36,10 +36,11 @@ FOREGROUND = "foreground"
 
 
 @dataclass(frozen=True)
-class TrainingNuclei:
-    """Measurements of the true nuclei of a training stack."""
+class Population:
+    """Measurements of the true nuclei of stacks, and of those segmented from their targets."""
 
     nuclei: pd.DataFrame
+    target_nuclei: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -50,48 +51,53 @@ class SetScores:
 
 
 def find_ranges(
-    pairs: Sequence[Pair], evaluated: Mapping[str, pd.DataFrame], settings: EvaluationSettings, to: Path
-) -> tuple[dict[str, tuple[float, float]], str]:
-    """1st to 99th percentile of every feature over the true nuclei of training stacks: one scale for all methods.
+    pairs: Sequence[Pair], evaluated: Sequence[Population], settings: EvaluationSettings, to: Path
+) -> tuple[Ranges, Ranges, str]:
+    """1st to 99th percentile of every feature over the nuclei of training stacks: one scale for all methods.
 
-    Where the manifest has no training rows, the evaluated stacks' own true nuclei serve.
+    Where the manifest has no training rows, the evaluated stacks' own nuclei serve.
 
     Returns
     -------
-    (dict, str)
-        Low and high of every feature, and what they are from.
+    (dict, dict, str)
+        Low and high of every feature of true nuclei and of nuclei segmented from targets, and what they are from.
     """
     training = [pair for pair in pairs if pair.split == "train"]
     step = max(1, -(-len(training) // settings.range_stacks))
-    tables = [_training_nuclei(pair, settings, to) for pair in training[::step]]
-    source = f"{len(tables)} training stacks"
-    if not tables:
-        tables, source = list(evaluated.values()), "the evaluated stacks, as there are no training rows"
+    populations = [_training_nuclei(pair, settings, to) for pair in training[::step]]
+    source = f"{len(populations)} training stacks"
+    if not populations:
+        populations, source = list(evaluated), "the evaluated stacks, as there are no training rows"
         log.warning("Ranges of features are from %s.", source)
+    true, found = (_ranges([getattr(p, kind) for p in populations], settings) for kind in ("nuclei", "target_nuclei"))
+    return true, found, source
+
+
+def _ranges(tables: Sequence[pd.DataFrame], settings: EvaluationSettings) -> Ranges:
     nuclei = pd.concat(tables)
     if nuclei.empty:
-        return {}, source
-    features = profile_features(settings.profiles, 3 if "volume" in nuclei else 2)
-    return feature_ranges(nuclei, features), source
+        return {}
+    return feature_ranges(nuclei, profile_features(settings.profiles, 3 if "volume" in nuclei else 2))
 
 
-def _training_nuclei(pair: Pair, settings: EvaluationSettings, to: Path) -> pd.DataFrame:
+def _training_nuclei(pair: Pair, settings: EvaluationSettings, to: Path) -> Population:
     key, folder = key_of(pair, settings), to / "judged" / "training" / pair.name
-    known = load(TrainingNuclei, key, folder)
+    known = load(Population, key, folder)
     if known is None:
-        known = TrainingNuclei(make_reference(pair, pair.read_target(), settings).nuclei)
+        reference = make_reference(pair, pair.read_target(), settings)
+        known = Population(reference.nuclei, reference.target_nuclei)
         save(known, key, folder)
-    return known.nuclei
+    return known
 
 
 def score_profiles(
-    true: pd.DataFrame, of_target: pd.DataFrame, found: pd.DataFrame, ranges: Ranges, is_target: bool
+    true: pd.DataFrame, of_target: pd.DataFrame, found: pd.DataFrame, ranges: Ranges, ranges_of_target: Ranges
 ) -> dict[str, float]:
     """Compare the profile of a stain with that of the truth and with that of the segmented target."""
     return {
         "profile_error": profile_error(true, found, ranges),
         "profile_distance": profile_distance(true, found, ranges),
-        "profile_distance_to_target": np.nan if is_target else profile_distance(of_target, found, ranges),
+        "profile_distance_to_target": profile_distance(of_target, found, ranges_of_target),
     }
 
 
