@@ -93,6 +93,12 @@ def test_bad_input(cells: tuple[Stack, Stack]) -> None:
         segment(Stack(np.zeros((20, 20)), "YX"))
     with pytest.raises(SpotlightError, match="whole numbers"):
         clean_truth(Stack(np.full((20, 20), 0.5), "YX", (1, 1)))
+    with pytest.raises(SpotlightError, match="Received: complex128"):
+        clean_truth(Stack(np.full((20, 20), 1j), "YX", (1, 1)))
+    with pytest.raises(SpotlightError, match="NaN or infinite"):
+        clean_truth(Stack(np.full((20, 20), np.nan), "YX", (1, 1)))
+    with pytest.raises(SpotlightError, match="NaN or infinite"):
+        segment(Stack(np.where(np.eye(20) > 0, np.inf, 3.0), "YX", (1, 1)))
     with pytest.raises(SpotlightError, match="negative"):
         clean_truth(Stack(np.full((20, 20), -1), "YX", (1, 1)))
     with pytest.raises(SpotlightError, match="whole numbers"):
@@ -193,6 +199,21 @@ def test_a_stack_narrower_than_the_equalisations_window() -> None:
     for shape in ((3, 64, 64), (30, 9, 64), (1, 40, 40)):
         labels = segment(Stack(rng.normal(100, 5, shape), "ZYX", (0.58,) * 3))
         assert labels.shape == shape
+
+
+def test_a_threshold_below_everything() -> None:
+    settings = SegmentationSettings(threshold="fixed", value=1.0, clear_border=False, max_size=1e9, min_size=0)
+    labels = segment(Stack(np.full((12, 30, 30), 5.0), "ZYX", SPACING), settings)
+    assert labels.data.min() == 1
+
+
+def test_curated_labels_of_any_type_and_with_gaps(cells: tuple[Stack, Stack]) -> None:
+    truth = cells[1]
+    expected = clean_truth(truth).data
+    for data in (truth.data * 7.0, truth.data.astype(np.int64) * 2**40, truth.data.astype(np.uint64)):
+        assert (clean_truth(Stack(data, "ZYX", SPACING)).data == expected).all()
+    only = clean_truth(Stack(truth.data == 3, "ZYX", SPACING)).data
+    assert (only == (expected == 3)).all()
 
 
 def test_labels_that_leave_no_background() -> None:

@@ -86,7 +86,7 @@ def test_sizes_and_diameter_are_those_of_the_curated_nuclei() -> None:
     labels[2:9, 30:40, 40:50] = 99  # touches the border
     fitted, diameter = fit_sizes(CellposeSettings(), [Stack(labels, "ZYX", (2.0, 0.5, 0.5))])
     sizes = np.array([6, 7, 8, 8]) ** 3 / 2
-    assert fitted.min_size == pytest.approx(0.5 * np.percentile(sizes, 1), rel=0.01)
+    assert fitted.min_size == pytest.approx(0.5 * np.percentile(sizes, 5), rel=0.01)
     assert fitted.max_size == pytest.approx(1.5 * np.percentile(sizes, 99), rel=0.01)
     assert np.pi / 6 * diameter**3 == pytest.approx(np.median(sizes))
     assert isinstance(fitted, CellposeSettings)

@@ -124,6 +124,8 @@ def clean_truth(labels: Stack, settings: InstanceSettings | None = None) -> Stac
     """
     data = labels.data
     if not np.issubdtype(data.dtype, np.integer):
+        if data.dtype.kind not in "bf":
+            raise SpotlightError(f"{labels.source}: labels must be whole numbers. Received: {data.dtype}.")
         labels.require_finite()
         if not np.array_equal(np.rint(data), data):
             raise SpotlightError(f"{labels.source}: labels must be whole numbers; found fractions.")

@@ -81,7 +81,7 @@ def tune(
     `candidates`), over and over until none gets better.
 
     Size limits are not chosen by score, which would be best without what is difficult. They follow from the curated
-    sizes: half of the 1st percentile and one and a half times the 99th. So does the diameter that Cellpose is given,
+    sizes: half of the 5th percentile and one and a half times the 99th. So does the diameter that Cellpose is given,
     that of a ball (a disk) of the median size. The working grid, holes and borders stay as they were given.
 
     Parameters
@@ -153,13 +153,11 @@ def candidates(settings: AnySettings, diameter: float) -> dict[str, tuple[Any, .
     diameter : float
         Of a typical nucleus in µm, by which lengths are scaled.
     """
-    contrast: dict[str, tuple[Any, ...]] = {"clahe_clip": (0.0, 0.005, 0.015, 0.03)}
-    if isinstance(settings, CellposeSettings):
-        return contrast | {"cellprob_threshold": (-2.0, -1.0, 0.0, 1.0, 2.0)}
-    if settings.value is None:
-        contrast |= {"otsu_factor": (0.7, 0.85, 1.0, 1.15, 1.3)}
+    if isinstance(settings, CellposeSettings):  # few, since each takes minutes without a GPU
+        return {"clahe_clip": (0.0, 0.015), "cellprob_threshold": (-2.0, 0.0, 2.0)}
+    contrast = {"clahe_clip": (0.0, 0.005, 0.015, 0.03), "otsu_factor": (0.7, 0.85, 1.0, 1.15, 1.3)}
     return {
-        **({} if settings.value is not None else contrast),
+        **(contrast if settings.value is None else {}),
         "seed_distance_um": tuple(_rounded(share * diameter) for share in (0.2, 0.3, 0.4, 0.55)),
         "seed_smoothing_um": tuple(_rounded(share * diameter) for share in (0.03, 0.06, 0.1, 0.15)),
         "median_px": (1, 3, 5),
@@ -216,7 +214,7 @@ def fit_sizes(settings: AnySettings, labels: Sequence[Stack]) -> tuple[AnySettin
             "the curated labels have no nucleus"
             + (" that does not touch a border. Tune with clear_border: false." if settings.clear_border else ".")
         )
-    low, middle, high = np.percentile(sizes, [1, 50, 99])
+    low, middle, high = np.percentile(sizes, [5, 50, 99])
     diameter = 2 * np.sqrt(middle / np.pi) if labels[0].data.ndim == 2 else 2 * np.cbrt(middle * 3 / (4 * np.pi))
     update = {"min_size": _rounded(0.5 * low), "max_size": _rounded(1.5 * high)}
     if isinstance(settings, CellposeSettings):
