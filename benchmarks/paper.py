@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--cellpose", help="weights file of Cellpose, or the name of a model")
     parser.add_argument("--split", default="test", help="val while choosing settings, test to report")
-    parser.add_argument("--thresholds", type=int, default=7, help="of the sweep")
+    parser.add_argument("--thresholds", type=int, default=7, help="of the sweep; 0 leaves it out")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     manifest = arguments.manifest
@@ -185,7 +185,9 @@ def claims_markdown(evaluation: Evaluation, table: pd.DataFrame) -> str:
                     lines.append(
                         f"| {claim} | {method} | {metric} | {held} | {numbers} | {wins} | {row['p_holm']:.2g} |"
                     )
-    return "\n".join([*lines, "", *_background(evaluation.histograms, evaluation.sweep), *_swept(evaluation)])
+    if not evaluation.sweep.empty:
+        lines += ["", *_background(evaluation.histograms, evaluation.sweep), *_swept(evaluation)]
+    return "\n".join(lines)
 
 
 def answer(row: "pd.Series[Any]", wanted: str) -> str:
