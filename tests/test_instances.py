@@ -38,7 +38,6 @@ def blobs(seed: int, count: int = 300) -> tuple[NDArray[np.int32], NDArray[np.in
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_counts_and_pairs_agree_with_cubic(seed: int) -> None:
-    from spotlight.metrics.quiet_cubic import pcc  # noqa: F401, I001  (imports cubic without its remark on GPUs)
     from cubic.metrics.average_precision import average_precision, compute_matches
 
     truth, found = blobs(seed, 512)

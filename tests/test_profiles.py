@@ -185,9 +185,8 @@ CUBIC = {
 @pytest.fixture(scope="module")
 def cubic_nucleus() -> tuple[NDArray[np.bool_], Any, dict[str, float]]:
     """A nucleus away from the border, cubic's mesh of it and its features."""
-    from spotlight.metrics.quiet_cubic import pcc  # noqa: F401  (imports cubic without its remark on GPUs)
 
-    from cubic.feature.mesh import extract_mesh_features, mask2mesh  # isort: skip
+    from cubic.feature.mesh import extract_mesh_features, mask2mesh
 
     body = np.pad(bumpy(2, 0.35), 2)
     mesh = mask2mesh(body)
