@@ -115,7 +115,13 @@ def _contiguous(
 
 def _require_stated(path: Path, page: Any, number: int) -> None:
     """A page states where its values are and how many bytes they have, which must do if they are not compressed."""
-    needed = page.size * page.keyframe.bitspersample // 8 if page.keyframe.compression == 1 else 1
+    plain = page.keyframe.compression == 1
+    if plain and page.keyframe.predictor != 1:
+        raise SpotlightError(
+            f"{path}: is damaged: its values are said to be differences, as in compressed files, but not to be "
+            "compressed. Copy it again from its source, or write it anew."
+        )
+    needed = page.size * page.keyframe.bitspersample // 8 if plain else 1
     stated = sum(page.databytecounts)
     if stated < needed or not all(page.dataoffsets) or not all(page.databytecounts):
         raise SpotlightError(
