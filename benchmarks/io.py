@@ -2,8 +2,9 @@
 
     python benchmarks/io.py --to FOLDER [--gib 4] [--repeats 5] [--warm] [--bioio PYTHON | --install-bioio]
 
-Peers: tifffile, zarr-python and ome-zarr-py from this environment; bioio with bioio-ome-tiff and bioio-ome-zarr holds
-pydantic back and needs an environment of its own: name its Python, or let `--install-bioio` make one in FOLDER.
+Peers: tifffile (its Zarr store for tiles, its memory map for what is not compressed), ome-zarr-py, and bioio with
+bioio-ome-tiff and bioio-ome-zarr, which hold pydantic back and need an environment of their own: name its Python, or
+let `--install-bioio` make one in FOLDER.
 
 The image is uint16, CZYX (2, 64, N, N): smooth structures with camera noise, and not in memory as a whole while it is
 written. The region is 64 x 512 x 512 of the second channel, aligned to no tile. Every figure is the median of processes
@@ -13,8 +14,8 @@ peak of resident memory (VmHWM of Linux, reset before), also in multiples of the
 values. In FOLDER about four times the size of the image is needed.
 
 Peers write on equal terms: tiles of 256 x 256, zlib of level 1 with predictor and as many levels as Spotlight
-(OME-TIFF); chunks of 16 x 256 x 256, Blosc with Zstandard of level 3 and byte shuffle and as many levels (OME-Zarr).
-What differs: Spotlight takes means for the smaller levels, tifffile, ome-zarr-py and bioio every second pixel; bioio
+(OME-TIFF); chunks of 8 x 256 x 256, Blosc with Zstandard of level 3 and byte shuffle and as many levels (OME-Zarr).
+What differs: Spotlight takes means for the smaller levels, the others one pixel of four; bioio
 writes OME-TIFF without levels; only Spotlight uses shards.
 """
 
@@ -38,7 +39,7 @@ PIXEL = (0.29, 0.108, 0.108)
 CHANNELS = ["brightfield", "DNA"]
 TILE = 256
 TIFF = {"tile": (TILE, TILE), "compression": "zlib", "compressionargs": {"level": 1}, "predictor": True}
-CHUNK = (1, 16, 256, 256)
+CHUNK = (1, 8, 256, 256)
 BIOIO = ("bioio==3.*", "bioio-ome-tiff==1.*", "bioio-ome-zarr==3.*")
 Slices = tuple[slice, slice, slice]
 
@@ -104,12 +105,6 @@ def tifffile_write(array: Any, path: Path) -> None:
             writer.write(tiles(2**level), shape=shape, dtype=array.dtype, photometric="minisblack", **own, **TIFF)
 
 
-def zarr_region(path: Path, region: Slices) -> Any:
-    import zarr
-
-    return zarr.open_group(path, mode="r")["0"][(1, *region)]
-
-
 def ome_zarr_open(path: Path) -> Any:
     from ome_zarr.io import parse_url
     from ome_zarr.reader import Reader
@@ -171,37 +166,20 @@ def bioio_write_zarr(array: Any, path: Path) -> None:
 
 
 COMPRESSED, PLAIN, ZARR = "compressed.ome.tif", "plain.ome.tif", "image.ome.zarr"
-READING: dict[tuple[str, str], dict[str, Callable[..., Any]]] = {
+TASKS: dict[tuple[str, str], dict[str, Callable[..., Any]]] = {
     ("open", COMPRESSED): {"Spotlight": spotlight_open, "tifffile": tifffile_open, "bioio": bioio_open},
     ("open", PLAIN): {"Spotlight": spotlight_open, "tifffile": tifffile_open, "bioio": bioio_open},
     ("open", ZARR): {"Spotlight": spotlight_open, "ome-zarr-py": ome_zarr_open, "bioio": bioio_open},
     ("region", COMPRESSED): {"Spotlight": spotlight_region, "tifffile": tifffile_region, "bioio": bioio_region},
-    ("region", PLAIN): {
-        "Spotlight": spotlight_region,
-        "tifffile": tifffile_region,
-        "tifffile.memmap": tifffile_memmap,
-        "bioio": bioio_region,
-    },
-    ("region", ZARR): {
-        "Spotlight": spotlight_region,
-        "zarr": zarr_region,
-        "ome-zarr-py": ome_zarr_region,
-        "bioio": bioio_region,
-    },
-}
-WRITING: dict[tuple[str, str], dict[str, Callable[..., Any]]] = {
-    ("write", "written.ome.tif"): {
-        "Spotlight": spotlight_write,
-        "tifffile": tifffile_write,
-        "bioio": bioio_write_tiff,
-    },
+    ("region", PLAIN): {"Spotlight": spotlight_region, "tifffile": tifffile_memmap, "bioio": bioio_region},
+    ("region", ZARR): {"Spotlight": spotlight_region, "ome-zarr-py": ome_zarr_region, "bioio": bioio_region},
+    ("write", "written.ome.tif"): {"Spotlight": spotlight_write, "tifffile": tifffile_write, "bioio": bioio_write_tiff},
     ("write", "written.ome.zarr"): {
         "Spotlight": spotlight_write,
         "ome-zarr-py": ome_zarr_write,
         "bioio": bioio_write_zarr,
     },
 }
-TASKS = READING | WRITING
 TITLES = {
     COMPRESSED: "OME-TIFF, tiled and compressed, with pyramid, by Spotlight",
     PLAIN: "OME-TIFF, uncompressed planes, by tifffile",
@@ -232,6 +210,8 @@ def prepare(folder: Path, width: int) -> None:
     import tifffile
     from scipy import ndimage
 
+    from spotlight.images import omezarr_writer
+
     rng = np.random.default_rng(0)
     for name, size in (("tiny", 64), ("large", width)):
         place = folder / name
@@ -244,6 +224,7 @@ def prepare(folder: Path, width: int) -> None:
             part[:] = np.clip(light + np.sqrt(light) * rng.standard_normal(part.shape, np.float32), 0, 65535)
         np.save(place / "base.npy", plane)
         array = image(place / "base.npy", size)
+        omezarr_writer.SHARDED_BYTES = 0  # the tiny file too
         for kind in (COMPRESSED, ZARR):
             spotlight_write(array, place / kind)
         with tifffile.TiffWriter(place / PLAIN, bigtiff=True, ome=True) as writer:

@@ -2,8 +2,10 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from spotlight.errors import SpotlightError
 from spotlight.images.lazy import WORKERS, explained_reading
 from spotlight.images.reading import UNITS_UM, Facts, Scene
 
-PIECE_BYTES = 2**21
+PIECE_BYTES = 2**20
 """Chunks are read together until they have about this size."""
 
 
@@ -41,24 +43,37 @@ def _region(array: "zarr.Array[Any]", index: tuple[int | slice, ...]) -> NDArray
     for axis in reversed(range(len(step))):
         step[axis] *= max(1, PIECE_BYTES // (int(np.prod(step, dtype=np.int64)) * kind.itemsize))
     out = np.empty([i.stop - i.start for i in index if isinstance(i, slice)], kind)
-    pieces = _pieces(index, step)
+    pieces = deque(_pieces(index, step))
     # Each thread holds its piece compressed, decompressed and cut; all of them about half of what the result needs.
     threads = out.nbytes // (10 * int(np.prod(step, dtype=np.int64)) * kind.itemsize)
-    threads = max(1, min(threads, WORKERS))
+    threads = max(1, min(threads, WORKERS, len(pieces)))
+
+    def next_piece() -> tuple[Any, Any] | None:
+        with suppress(IndexError):
+            return pieces.popleft()
+        return None
 
     async def take() -> None:
-        for place, to in pieces:
+        asyncio.get_running_loop().set_default_executor(_Here())
+        for place, to in iter(next_piece, None):
             out[to] = await array.async_array.getitem(place)
 
-    async def take_all() -> None:
-        with ThreadPoolExecutor(threads) as pool:
-            asyncio.get_running_loop().set_default_executor(pool)
-            await asyncio.gather(*(take() for _ in range(threads)))
-
-    # A loop of its own, for zarr's has more threads, which keep what memory they once needed.
-    with ThreadPoolExecutor(1) as beside:
-        beside.submit(asyncio.run, take_all()).result()
+    with ThreadPoolExecutor(threads) as pool:
+        for job in [pool.submit(asyncio.run, take()) for _ in range(threads)]:
+            job.result()
     return out
+
+
+class _Here(ThreadPoolExecutor):
+    """Does what it is given at once and in the same thread, which then needs neither others nor their memory."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(function(*args, **kwargs))
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
 
 def _pieces(

@@ -18,7 +18,7 @@ from spotlight.images.reading import is_zarr, read
 from spotlight.images.stack import Stack
 from spotlight.images.writing import Kind, halved, pyramid_depth, slabs, storable
 
-CHUNK = (16, 256, 256)
+CHUNK = (8, 256, 256)
 SHARD = (16, 256, 1024)
 """Chunks of larger images are kept in shards of this size, so that there are not too many files."""
 SHARDED_BYTES = 2**30
@@ -74,15 +74,15 @@ def _write(stack: Stack, to: Path, name: Path, kind: Kind | None) -> None:
         shards=shards,
         writer="zarr",
     )
-    across = CHUNK[0] * CHUNK[1] * stack.shape[-1] * stored.itemsize
-    rows = CHUNK[1] * max(1, BAND_BYTES // across)
+    across = SHARD[0] * SHARD[1] * stack.shape[-1] * stored.itemsize
+    rows = SHARD[1] * max(1, BAND_BYTES // across)
     levels = [arrays[str(level)] for level in range(count)]
     waiting: list[list[NDArray[Any]]] = [[] for _ in levels]
     low, high = np.inf, -np.inf
     with ThreadPoolExecutor(1) as beside:
         written: Future[None] = Future()
         written.set_result(None)
-        for index, block in slabs(stack, stored, CHUNK[0], rows):  # the next band is read while one is written
+        for index, block in slabs(stack, stored, SHARD[0], rows):  # the next band is read while one is written
             lowest, highest = _extent(block)
             low, high = min(low, lowest), max(high, highest)
             written.result()
