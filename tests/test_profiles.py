@@ -185,7 +185,6 @@ CUBIC = {
 @pytest.fixture(scope="module")
 def cubic_nucleus() -> tuple[NDArray[np.bool_], Any, dict[str, float]]:
     """A nucleus away from the border, cubic's mesh of it and its features."""
-
     from cubic.feature.mesh import extract_mesh_features, mask2mesh
 
     body = np.pad(bumpy(2, 0.35), 2)

@@ -32,10 +32,10 @@ class OpenFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.tif = tifffile.TiffFile(path)
+        weakref.finalize(self, self.tif.close)
         named = re.findall(r'FileName="([^"]*)"', self.tif.ome_metadata or "") if self.tif.is_ome else []
         self.others = bool(set(named) - {path.name})
         """Whether planes of its images may lie in other files."""
-        weakref.finalize(self, self.tif.close)
 
 
 class Series:
