@@ -85,7 +85,6 @@ class Series:
                 )
 
 
-<<<<<<< HEAD
 def _contiguous(
     path: Path, offset: int, kind: np.dtype[Any], shape: tuple[int, ...], index: tuple[int | slice, ...]
 ) -> NDArray[Any]:
@@ -114,26 +113,6 @@ def _contiguous(
     return out.reshape([len(r) for r, i in zip(ranges, index, strict=True) if isinstance(i, slice)])
 
 
-def _require_stated(path: Path, page: Any, number: int) -> None:
-    """A page states where its values are and how many bytes they have, which must do if they are not compressed."""
-    plain = page.keyframe.compression == 1
-    if plain and page.keyframe.predictor != 1:
-        raise SpotlightError(
-            f"{path}: is damaged: its values are said to be differences, as in compressed files, but not to be "
-            "compressed. Copy it again from its source, or write it anew."
-        )
-    needed = page.size * page.keyframe.bitspersample // 8 if plain else 1
-    stated = sum(page.databytecounts)
-    if stated < needed or not all(page.dataoffsets) or not all(page.databytecounts):
-        raise SpotlightError(
-            f"{path}: is damaged: plane {number} is said to have {stated} bytes of values"
-            + (f", but has {needed}" if stated < needed else ", some of them nowhere")
-            + ". Copy the file again."
-        )
-
-
-=======
->>>>>>> 4d757b8545ed2e701a049fe3afe4b90f243a6403
 def _require_size(path: Path, needed: int) -> None:
     size = path.stat().st_size
     if needed > size:
