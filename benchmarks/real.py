@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from quality import flattened
 from spotlight.evaluation import EvaluationSettings, evaluate
 from spotlight.pairs import Pair
 from spotlight.prediction import load_model
@@ -81,7 +80,7 @@ def main() -> None:
             for method, experiment in experiments(name, arguments.seed, arguments.steps).items()
         }
         judged = {method: load_model(model) for method, model in models.items()}
-        judged["fnet-flat"] = flattened(models["fnet"])
+        judged["fnet-flat"] = load_model(models["fnet"]).flattened()
         evaluation = evaluate(judged, pairs, folder, EvaluationSettings(segmentation=segmentation))
         page = write_report(folder, f"Real data: {name}")
         with pd.option_context("display.width", 200):

@@ -8,7 +8,6 @@ from typing import Any, Self
 import pandas as pd
 from pydantic import Field, model_validator
 
-from spotlight.errors import SpotlightError
 from spotlight.evaluation.evaluate import Evaluation, evaluate
 from spotlight.evaluation.settings import EvaluationSettings
 from spotlight.evaluation.statistics import Direction, compare_methods
@@ -164,7 +163,8 @@ def compare(
         elif method.model or method.stains:
             sources[name] = {0: base / (method.model or method.stains or "")}
         if method.flatten is not None:
-            sources[name] = {seed: _flattened(model, method.flatten) for seed, model in sources[name].items()}
+            loaded = {seed: m if isinstance(m, Model) else load_model(m) for seed, m in sources[name].items()}
+            sources[name] = {seed: model.flattened(method.flatten) for seed, model in loaded.items()}
     evaluation = evaluate(
         sources,
         base / comparison.pairs,
@@ -218,12 +218,3 @@ def _merged(values: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 def _same_kind(old: Any, new: Any) -> bool:
     both = isinstance(old, dict) and isinstance(new, dict)
     return both and all(new.get(kind, old.get(kind)) == old.get(kind) for kind in KINDS)
-
-
-def _flattened(source: str | Path | Model, flatten: bool) -> Model:
-    """The model with stains that are flattened below the foreground threshold, or not, whatever its training says."""
-    model = source if isinstance(source, Model) else load_model(source)
-    if flatten and model.description.target.threshold is None:
-        raise SpotlightError(f"model {model.name} knows no foreground threshold, so its stains cannot be flattened.")
-    target = model.description.target.model_copy(update={"flatten": flatten})
-    return Model(model.description.model_copy(update={"target": target}), model.network, model.name)

@@ -54,6 +54,19 @@ class Model:
         self.network = network.eval()
         self.name = name
 
+    def flattened(self, flatten: bool = True) -> "Model":
+        """Give the model with stains that are flattened below the foreground threshold, or not, by default.
+
+        Raises
+        ------
+        SpotlightError
+            If the model knows no threshold.
+        """
+        if flatten and self.description.target.threshold is None:
+            raise SpotlightError(f"model {self.name} knows no foreground threshold, so its stains cannot be flattened.")
+        target = self.description.target.model_copy(update={"flatten": flatten})
+        return Model(self.description.model_copy(update={"target": target}), self.network, self.name)
+
     def predict(
         self,
         image: str | Path | Stack | NDArray[Any],
