@@ -1,6 +1,6 @@
 """How well the nuclei of a real mouse blastocyst are segmented, by watershed and by Cellpose, before and after tuning.
 
-    python benchmarks/instances.py DATA [--weights FILE] [--only METHOD] [--tune-cellpose]
+    python benchmarks/instances.py DATA [--weights FILE] [--only METHOD] [--planes] [--tune-cellpose]
 
 DATA holds ``blastocyst_nuclei_3d/dapi.ome.tif`` and ``nuclei_labels.ome.tif`` (IDR, idr0062, image 6001240, CC BY 4.0:
 61 curated nuclei). The left part along X is tuned on, the right part is judged, against all of its curated nuclei.
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--weights", type=Path, help="Weights file of Cellpose.")
     parser.add_argument("--only", choices=["watershed", "cellpose"])
+    parser.add_argument("--planes", action="store_true", help="Cellpose plane by plane, a fifteenth of the work.")
     parser.add_argument("--tune-cellpose", action="store_true", help="Takes half a dozen runs of Cellpose.")
     arguments = parser.parse_args()
     folder = arguments.data / "blastocyst_nuclei_3d"
@@ -54,7 +55,9 @@ def main() -> None:
     train, test = (Pair(split, image, image, labels, split=split, region=part) for split, part in HALVES.items())
     methods: dict[str, AnySettings] = {"watershed": SegmentationSettings(clear_border=False)}
     if arguments.weights:
-        methods["cellpose"] = CellposeSettings(model=str(arguments.weights), clear_border=False)
+        methods["cellpose"] = CellposeSettings(
+            model=str(arguments.weights), clear_border=False, do_3d=not arguments.planes
+        )
     if arguments.only:
         methods = {arguments.only: methods[arguments.only]}
     print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}")
