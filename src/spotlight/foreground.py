@@ -179,3 +179,29 @@ def _doubts(fraction: float, settings: ForegroundSettings) -> list[str]:
 def least_foreground_voxels(patch: tuple[int, ...], fraction: float) -> int:
     """Fewest foreground voxels that make `fraction` of a patch, rounded up: 132 for 0.1 % of 32x64x64."""
     return math.ceil(fraction * math.prod(patch))
+
+
+def nearest_component(mask: NDArray[Any]) -> NDArray[np.int32]:
+    """Number the connected components of a mask, and give every voxel the number of the nearest one.
+
+    Voxels connect through faces; distances are in voxels, whatever their size. Of components equally near, either may
+    be chosen. Component k of n is where the mask is on and the result is k, for k from 1 to n.
+
+    It needs the whole stack, and 21 bytes per voxel beyond the mask in 3D (17 in 2D), the 4 of the result among them.
+
+    Parameters
+    ----------
+    mask : (Z, Y, X) or (Y, X) array
+        Foreground, boolean or not 0.
+
+    Returns
+    -------
+    array of int32
+        Same shape: from 1 to the number of components everywhere, or 0 everywhere if the mask is empty.
+    """
+    inside = np.asarray(mask) != 0
+    labels, count = ndimage.label(inside, output=np.int32)
+    if count == 0:
+        return np.asarray(labels, np.int32)
+    nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    return np.asarray(labels[tuple(nearest)], np.int32)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from spotlight.losses.instances import blob_dice_loss, cc_dice_loss
 from spotlight.losses.settings import LossSettings, MseSettings, SpotlightLossSettings
 from spotlight.losses.spotlight import LossTerms, mse_loss, soft_threshold, spotlight_loss, tunable_sigmoid
 
@@ -14,7 +15,9 @@ __all__ = [
     "LossTerms",
     "MseSettings",
     "SpotlightLossSettings",
+    "blob_dice_loss",
     "build_loss",
+    "cc_dice_loss",
     "mse_loss",
     "soft_threshold",
     "spotlight_loss",
