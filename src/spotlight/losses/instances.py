@@ -52,11 +52,10 @@ def cc_dice_loss(probability: Tensor, mask: Tensor, cells: Tensor, most: int, le
     CC-Metrics: A. Jaus et al., arXiv:2410.18684 (2024). As a loss, CC-DiceCE: arXiv:2511.17146 (2025).
     """
     _check(probability, mask, cells, least_voxels)
-    with torch.autocast(probability.device.type, enabled=False):
-        probability, mask, cells = probability.float(), mask.float(), cells.long()
-        inside = _sums(probability * mask, cells, most)
-        size = _sums(mask, cells, most)
-        return _mean_loss(inside, _sums(probability, cells, most), size, least_voxels)
+    probability, mask, cells = probability.float(), mask.float(), cells.long()
+    inside = _sums(probability * mask, cells, most)
+    size = _sums(mask, cells, most)
+    return _mean_loss(inside, _sums(probability, cells, most), size, least_voxels)
 
 
 def blob_dice_loss(probability: Tensor, mask: Tensor, cells: Tensor, most: int, least_voxels: int = 1) -> Tensor:
@@ -75,12 +74,11 @@ def blob_dice_loss(probability: Tensor, mask: Tensor, cells: Tensor, most: int, 
     F. Kofler et al., IPMI 2023, arXiv:2205.08209.
     """
     _check(probability, mask, cells, least_voxels)
-    with torch.autocast(probability.device.type, enabled=False):
-        probability, mask, cells = probability.float(), mask.float(), cells.long()
-        inside = _sums(probability * mask, cells, most)
-        size = _sums(mask, cells, most)
-        background = (probability * (1 - mask)).flatten(1).sum(1, keepdim=True)
-        return _mean_loss(inside, background + inside, size, least_voxels)
+    probability, mask, cells = probability.float(), mask.float(), cells.long()
+    inside = _sums(probability * mask, cells, most)
+    size = _sums(mask, cells, most)
+    background = (probability * (1 - mask)).flatten(1).sum(1, keepdim=True)
+    return _mean_loss(inside, background + inside, size, least_voxels)
 
 
 def _check(probability: Tensor, mask: Tensor, cells: Tensor, least_voxels: int) -> None:
