@@ -91,7 +91,7 @@ def _check(probability: Tensor, mask: Tensor, cells: Tensor, least_voxels: int) 
 
 def _sums(values: Tensor, cells: Tensor, most: int) -> Tensor:
     """Sum of the values per sample and cell, (B, most); cell 0 is left out."""
-    # Planes (in 2D: lines) are summed apart: one long float32 sum would drift, and few targets stall a GPU's atomics.
+    # Planes (in 2D: lines) are summed apart, as one long sum in float32 would drift: by 15 % over 16 million voxels.
     values, cells = values.flatten(3), cells.flatten(3)
     sums = values.new_zeros((*values.shape[:-1], most + 1))
     return sums.scatter_add(-1, cells, values).sum((1, 2))[:, 1:]
