@@ -21,6 +21,28 @@ def test_window_sums_count_as_a_loop_does(mask: np.ndarray, data: st.DataObject)
         assert sums[start] == mask[box].sum()
 
 
+@given(npst.arrays(bool, (6, 7, 5)), st.integers(0, 9), st.integers(1, 40))
+def test_starts_are_those_of_a_loop_whatever_the_slab(mask: np.ndarray, least: int, slab: int) -> None:
+    patch = (3, 2, 4)
+    with pytest.MonkeyPatch.context() as change:
+        change.setattr("spotlight.images.slabs.SLAB_VOXELS", slab)
+        starts = patch_starts(mask.shape, patch, mask, least)
+    expected = [
+        p
+        for p in np.ndindex(4, 6, 2)
+        if mask[tuple(slice(s, s + n) for s, n in zip(p, patch, strict=True))].sum() >= least
+    ]
+    assert [starts[n] for n in range(len(starts))] == expected
+
+
+def test_starts_take_little_memory() -> None:
+    mask = np.zeros((40, 300, 300), bool)
+    mask[:, 100:200, 50:250] = True
+    starts = patch_starts(mask.shape, (8, 64, 64), mask, 100)
+    assert starts.firsts.nbytes + starts.counts.nbytes < 0.1 * mask.nbytes
+    assert len(starts) > 1_000_000
+
+
 def test_a_thousandth_of_the_published_patch() -> None:
     assert least_foreground_voxels((32, 64, 64), 0.001) == 132
     assert least_foreground_voxels((32, 64, 64), 0.0) == 0

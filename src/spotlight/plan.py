@@ -1,12 +1,12 @@
 """`init`: from a folder of images to a manifest and a training plan that says why."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from spotlight.errors import SpotlightError
 from spotlight.files import write_text
@@ -16,6 +16,7 @@ from spotlight.pairs import Pair
 from spotlight.pairs.manifest import write_manifest
 from spotlight.pairs.proposal import propose_pairs
 from spotlight.settings import commented_yaml
+from spotlight.training.hardware import memory_to_use, step_memory
 from spotlight.training.settings import Experiment, protocol
 
 MANIFEST = "manifest.csv"
@@ -24,8 +25,6 @@ MOST_LOOKED_AT = 8
 """Pairs whose values are read for the fingerprint."""
 
 PUBLISHED_GRID = 0.29
-BYTES_PER_VOXEL = 60
-"""Memory of a training step per voxel of a patch and channel of the first level; see benchmarks/memory.py."""
 
 
 @dataclass(frozen=True)
@@ -158,9 +157,9 @@ def plan_experiment(prints: Sequence[Fingerprint], memory: int | None = None) ->
     patch = (32, 64, 64) if dims == 3 else (128, 128)
     reasons["patch"] = f"Patches: {'x'.join(map(str, patch))} voxels, shrunk if a stack is smaller."
     width = values["network"]["mult_chan"]
-    per_patch = int(np.prod(patch)) * width * BYTES_PER_VOXEL
+    per_patch = step_memory(patch, width)
     if memory is None:
-        memory, limit = _memory_to_use()
+        memory, limit = memory_to_use(torch.device("cpu"))
     else:
         limit = f"{memory / 2**30:.2g} GiB may be used"
     batch = int(np.clip(memory // per_patch, 1, values["training"]["batch_size"]))
@@ -169,12 +168,3 @@ def plan_experiment(prints: Sequence[Fingerprint], memory: int | None = None) ->
     steps = values["training"]["steps"]
     reasons["steps"] = f"Steps: {steps}, for a first model; the published run has 50,000 steps of 24 patches."
     return Experiment.parse(values, "plan"), reasons
-
-
-def _memory_to_use() -> tuple[int, str]:
-    """Bytes that a training step may take, and why."""
-    try:
-        half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (AttributeError, ValueError):  # not a Unix
-        return 4 * 2**30, "4 GiB are taken to be free, since this system does not tell how much memory it has"
-    return half, f"half of this machine's, {half / 2**30:.0f} GiB, may be used"

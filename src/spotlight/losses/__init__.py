@@ -26,16 +26,23 @@ __all__ = [
 
 
 class Batch(NamedTuple):
-    """What a training step sees: (B, 1, [Z,] Y, X) tensors and the (B,) normalised thresholds of their stacks."""
+    """What a training step sees: (B, 1, [Z,] Y, X) tensors and the (B,) normalised thresholds of their stacks.
+
+    `cells` holds the number of the nearest foreground component, at most `components`, for losses per nucleus.
+    """
 
     input: Tensor
     target: Tensor
     mask: Tensor
     threshold: Tensor
+    cells: Tensor | None = None
+    components: int = 0
 
 
-def build_loss(settings: LossSettings) -> Callable[[Tensor, Batch], LossTerms]:
-    """Return the loss that the settings describe, as a function of prediction and batch."""
+def build_loss(settings: LossSettings) -> Callable[[Tensor, Batch, float], LossTerms]:
+    """Return the loss that the settings describe, as a function of prediction, batch and share of the run."""
     if isinstance(settings, MseSettings):
-        return lambda prediction, batch: mse_loss(prediction, batch.target)
-    return lambda prediction, batch: spotlight_loss(prediction, batch.target, batch.mask, batch.threshold, settings)
+        return lambda prediction, batch, _: mse_loss(prediction, batch.target)
+    return lambda prediction, batch, progress: spotlight_loss(
+        prediction, batch.target, batch.mask, batch.threshold, settings, batch.cells, batch.components, progress
+    )

@@ -8,11 +8,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from spotlight.losses.instances import blob_dice_loss, cc_dice_loss
 from spotlight.losses.settings import SpotlightLossSettings
 
 EPS = 1e-6
 POLE_GUARD = 0.5
 """The literal reading's Dice denominator never falls below this share of the foreground's size."""
+
+LEAST_VOXELS = 30
+"""A component of which a patch holds fewer voxels is no nucleus to judge by."""
 
 
 class LossTerms(NamedTuple):
@@ -41,15 +45,27 @@ def soft_threshold(x: Tensor, k: float, reading: str) -> Tensor:
         Prediction minus threshold.
     k : float
         Sharpness, in (-1, 0).
-    reading : "clamp", "affine" or "literal"
+    reading : "clamp", "affine", "smooth" or "literal"
         "clamp": the sigmoid limited to [0, 1]; it has no gradient below 0 and above 1.
         "affine": (sigmoid(clamp(x, -1, 1)) + 1) / 2, a probability with gradients on both sides of the threshold.
+        "smooth": (sigmoid(x) / limit + 1) / 2, with the sigmoid's limit: a probability with gradients everywhere.
         "literal": the sigmoid itself, in (-1.03, 1.03) for the paper's k.
     """
     if reading == "affine":
         return (tunable_sigmoid(x.clamp(-1, 1), k) + 1) / 2
     soft = tunable_sigmoid(x, k)
+    if reading == "smooth":
+        return (soft * (-2 * k / (1 - k)) + 1) / 2
     return soft.clamp(0, 1) if reading == "clamp" else soft
+
+
+def sharpness(settings: SpotlightLossSettings, progress: float) -> float:
+    """K at a share of the run: see `SpotlightLossSettings.k_start`."""
+    if settings.k_start is None:
+        return settings.k
+    first, last = ((1 - k) / (1 + k) for k in (settings.k_start, settings.k))
+    slope = first * (last / first) ** min(1.0, 2 * progress)
+    return float((1 - slope) / (1 + slope))
 
 
 def mse_loss(prediction: Tensor, target: Tensor) -> LossTerms:
@@ -60,7 +76,14 @@ def mse_loss(prediction: Tensor, target: Tensor) -> LossTerms:
 
 
 def spotlight_loss(
-    prediction: Tensor, target: Tensor, mask: Tensor, threshold: Tensor, settings: SpotlightLossSettings
+    prediction: Tensor,
+    target: Tensor,
+    mask: Tensor,
+    threshold: Tensor,
+    settings: SpotlightLossSettings,
+    cells: Tensor | None = None,
+    components: int = 0,
+    progress: float = 1.0,
 ) -> LossTerms:
     """Weigh the masked squared error and the Dice loss of the softly thresholded prediction.
 
@@ -85,16 +108,22 @@ def spotlight_loss(
         The normalised threshold T of each sample, (B,); 0 where the target is centred on its threshold.
     settings : SpotlightLossSettings
         λ, k and the readings.
+    cells : Tensor, optional
+        Number of the nearest foreground component, same shape, needed for ``settings.instances``.
+    components : int
+        The greatest such number in any stack.
+    progress : float
+        Share of the run that is done, for ``settings.k_start``.
 
     Returns
     -------
     LossTerms
-        With the parts "masked_mse", "dice" and, where it has a weight, "background".
+        With the parts "masked_mse", "dice" and, where they have a weight, "background" and "instances".
     """
     with torch.autocast(prediction.device.type, enabled=False):
         prediction, target, mask = prediction.float(), target.float(), mask.float()
         level = threshold.float().view(-1, *[1] * (prediction.ndim - 1))
-        soft = soft_threshold(prediction - level, settings.k, settings.reading)
+        soft = soft_threshold(prediction - level, sharpness(settings, progress), settings.reading)
         over = tuple(range(2, prediction.ndim)) if settings.reduction == "sample" else tuple(range(prediction.ndim))
         squared = (prediction - target).square()
         size = mask.sum(over)
@@ -117,4 +146,11 @@ def spotlight_loss(
             outside = (excess / (1 - mask).sum(over).clamp(min=1)).mean()
             total = total + settings.background * outside
             parts["background"] = outside.detach()
+        if settings.instances != "none":
+            assert cells is not None, "a loss per nucleus needs the batch's cells"
+            per_nucleus = {"cc-dice": cc_dice_loss, "blob": blob_dice_loss}[settings.instances](
+                soft, mask, cells, components, LEAST_VOXELS
+            )
+            total = total + settings.instance_weight * per_nucleus
+            parts["instances"] = per_nucleus.detach()
     return LossTerms(total, parts)

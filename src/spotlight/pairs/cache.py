@@ -17,8 +17,8 @@ from spotlight.foreground import Foreground
 from spotlight.pairs.pair import SHOWN, Pair
 from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_pair
 
-LAYOUT = 1
-ARRAYS = ("input", "target", "mask")
+LAYOUT = 2
+ARRAYS = ("input", "target", "mask", "cells")
 FACTS = "facts.json"
 
 
@@ -61,13 +61,15 @@ def prepare_cached(pair: Pair, settings: PreparationSettings, folder: str | Path
     if not (entry / FACTS).exists():
         _make(pair, settings, entry)
     facts = json.loads((entry / FACTS).read_text(encoding="utf-8"))
-    arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+    names = ARRAYS if settings.cells else ARRAYS[:-1]
+    arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r") for name in names}
     size = facts["voxel_size"]
     return PreparedPair(
         name=pair.name,
         input=arrays["input"],
         target=arrays["target"],
         mask=arrays["mask"],
+        cells=arrays.get("cells"),
         threshold=facts["threshold"],
         foreground=Foreground(**facts["foreground"], warnings=tuple(facts["warnings"])),
         intensity_range=tuple(facts["intensity_range"]),

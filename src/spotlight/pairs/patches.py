@@ -1,15 +1,18 @@
 """Drawing training patches: uniform over stacks and over the positions that hold enough foreground."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
+from spotlight.images.slabs import slabs
 
 
-def window_sums(mask: NDArray[np.bool_], window: tuple[int, ...]) -> NDArray[np.int64]:
+def window_sums(mask: NDArray[np.bool_], window: tuple[int, ...]) -> NDArray[np.integer[Any]]:
     """Number of True voxels in every full window, by one integral image: exact and independent of the window's size.
 
     Parameters
@@ -20,38 +23,51 @@ def window_sums(mask: NDArray[np.bool_], window: tuple[int, ...]) -> NDArray[np.
 
     Returns
     -------
-    ndarray of int64
+    ndarray of int
         Entry p is the count in the window that starts at p; shape ``mask.shape - window + 1``.
     """
-    sums = mask.astype(np.int64)
+    sums: NDArray[np.integer[Any]] = mask.astype(np.int32 if mask.size < 2**31 else np.int64)
     for axis, size in enumerate(window):
-        total = np.cumsum(sums, axis=axis)
-        upper = np.take(total, np.arange(size - 1, total.shape[axis]), axis)
-        lower = np.take(total, np.arange(0, total.shape[axis] - size), axis)
-        first = np.take(upper, [0], axis)
-        sums = np.concatenate([first, np.take(upper, np.arange(1, upper.shape[axis]), axis) - lower], axis)
+        total = np.moveaxis(np.cumsum(sums, axis=axis, dtype=sums.dtype), axis, 0)
+        counts = total[size - 1 :].copy()
+        counts[1:] -= total[:-size]
+        sums = np.moveaxis(counts, 0, axis)
     return sums
 
 
 @dataclass(frozen=True)
 class Starts:
-    """Allowed start positions of a patch in one stack: all of them, or those in a list of flat indices."""
+    """Allowed start positions of a patch in one stack, as runs of neighbours in C order: a few per row of the stack.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Number of positions per axis at which the patch fits.
+    firsts : (N,) int64
+        Flat index at which each run begins.
+    counts : (N,) int64
+        Number of positions up to and with each run.
+    """
 
     shape: tuple[int, ...]
-    allowed: NDArray[np.int64] | None
+    firsts: NDArray[np.int64]
+    counts: NDArray[np.int64]
 
     def __len__(self) -> int:
-        return int(np.prod(self.shape)) if self.allowed is None else len(self.allowed)
+        return int(self.counts[-1]) if len(self.counts) else 0
 
     def __getitem__(self, number: int) -> tuple[int, ...]:
-        flat = number if self.allowed is None else self.allowed[number]
-        return tuple(int(i) for i in np.unravel_index(flat, self.shape))
+        run = int(np.searchsorted(self.counts, number, side="right"))
+        before = int(self.counts[run - 1]) if run else 0
+        return tuple(int(i) for i in np.unravel_index(int(self.firsts[run]) + number - before, self.shape))
 
 
 def patch_starts(
     shape: tuple[int, ...], patch: tuple[int, ...], mask: NDArray[np.bool_] | None = None, least: int = 0
 ) -> Starts:
     """Find all start positions at which a patch fits and holds at least `least` foreground voxels.
+
+    The mask is read slab by slab, so that one in a file need not fit into memory.
 
     Parameters
     ----------
@@ -69,8 +85,16 @@ def patch_starts(
             "(patches.size) or leave the stack out."
         )
     if least == 0 or mask is None:
-        return Starts(positions, None)
-    return Starts(positions, np.flatnonzero(window_sums(mask, patch) >= least))
+        return Starts(positions, np.zeros(1, np.int64), np.array([math.prod(positions)]))
+    firsts, lengths = [], []
+    row = math.prod(positions[1:])
+    for slab in slabs((positions[0], *shape[1:])):
+        start, stop = slab.inner.start, slab.inner.stop
+        enough = window_sums(np.asarray(mask[start : stop + patch[0] - 1]), patch) >= least
+        edges = np.flatnonzero(np.diff(enough.ravel().astype(np.int8), prepend=0, append=0))
+        firsts.append(edges[::2] + start * row)
+        lengths.append(edges[1::2] - edges[::2])
+    return Starts(positions, np.concatenate(firsts), np.cumsum(np.concatenate(lengths)))
 
 
 class PatchSampler:

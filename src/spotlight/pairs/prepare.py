@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import ndimage
 
-from spotlight.foreground import Foreground, ForegroundSettings, find_foreground
+from spotlight.foreground import Foreground, ForegroundSettings, find_foreground, nearest_component
 from spotlight.images.normalise import Grid, grid_shape, mean_and_std, normalise, prepare_input, zeros_are_padding
 from spotlight.images.resample import resample_slabs
 from spotlight.images.slabs import Allocate, in_memory, slabs, values_of
@@ -36,6 +36,9 @@ class PreparationSettings(Settings):
         "is the paper's mask; noise makes that mask ragged, and a ragged mask biases the masked error upwards.",
     )
     foreground: ForegroundSettings = Field(ForegroundSettings(), description="How the threshold is chosen.")
+    cells: bool = Field(
+        False, description="Also find the nearest nucleus of every voxel. Losses that count nuclei switch it on."
+    )
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class PreparedPair:
         Of the stack as it was, in µm.
     channels : (str, str)
         Names of input and target channel, empty where the files have none.
+    cells : int32 or None
+        Number of the nearest connected component of the mask, same shape, 0 where there is none; if asked for.
     """
 
     name: str
@@ -71,6 +76,7 @@ class PreparedPair:
     intensity_range: tuple[float, float]
     voxel_size: tuple[float, ...] | None
     channels: tuple[str, str]
+    cells: NDArray[np.int32] | None = None
 
 
 def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate = in_memory) -> PreparedPair:
@@ -86,7 +92,7 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
     settings : PreparationSettings
         What is done with them.
     allocate : callable
-        Makes the arrays "input", "target" and "mask", and others, whose names begin with an underscore, on the way.
+        Makes the arrays "input", "target", "mask" and "cells"; on the way others, whose names begin with "_".
 
     Raises
     ------
@@ -113,6 +119,10 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
             part = normalised[slab.outer]
             smooth = ndimage.median_filter(part, window) if window > 1 else part
             mask[slab.inner] = smooth[slab.crop] >= threshold
+    cells = None
+    if settings.cells:
+        cells = allocate("cells", shape, np.int32)
+        cells[:] = nearest_component(np.asarray(mask))
     extent = [(part.min(), part.max()) for part in values_of(values)]
     return PreparedPair(
         name=pair.name,
@@ -124,4 +134,5 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
         intensity_range=(float(min(low for low, _ in extent)), float(max(high for _, high in extent))),
         voxel_size=image.voxel_size,
         channels=((*image.channels, "")[0], pair.target_name or (*target.channels, "")[0]),
+        cells=cells,
     )

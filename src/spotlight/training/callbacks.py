@@ -1,4 +1,4 @@
-"""What happens around the steps: validation, checkpoints, the log, progress, and the watch over the loss."""
+"""What happens around the steps: validation, checkpoints, logs, progress, and the watch over the loss."""
 
 import csv
 import math
@@ -8,12 +8,14 @@ from typing import Any
 
 import lightning
 import torch
+from PIL import Image
 
 from spotlight.errors import SpotlightError
 from spotlight.files import explained_writing, whole_file
 from spotlight.model import save_weights
 from spotlight.pairs.prepare import PreparedPair
-from spotlight.training.engine import StainModule
+from spotlight.training.engine import NEVER, StainModule
+from spotlight.training.loggers import Logger, preview
 from spotlight.training.settings import TrainingSettings
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
@@ -22,6 +24,9 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 LOG = "log.csv"
 CHECKPOINT = "last.ckpt"
 BEST = "best.safetensors"
+PREVIEW = "preview.png"
+LOOK = 10
+"""Steps between looks at the loss; each waits for the GPU."""
 
 
 class Course(lightning.Callback):
@@ -29,6 +34,23 @@ class Course(lightning.Callback):
 
     All of it happens after a step and in one order, so that a run resumed from a checkpoint does the same as one that
     was never stopped.
+
+    Parameters
+    ----------
+    folder : Path
+        Where logs, checkpoints and weights go.
+    settings : TrainingSettings
+        When what is due.
+    validation : list of PreparedPair
+        Stacks to validate on; may be none.
+    tile : tuple of int
+        Tiles of their prediction.
+    names : callable
+        Gives the names of the stacks in a step's batch.
+    progress : callable, optional
+        See `Progress`.
+    loggers : list of Logger
+        Further logs.
     """
 
     def __init__(
@@ -37,43 +59,63 @@ class Course(lightning.Callback):
         settings: TrainingSettings,
         validation: list[PreparedPair],
         tile: tuple[int, ...],
+        names: Callable[[int], list[str]],
         progress: Progress | None,
+        loggers: list[Logger],
     ) -> None:
         self.folder = folder
         self.settings = settings
         self.validation = validation
         self.tile = tile
+        self.names = names
         self.progress = progress
+        self.loggers = loggers
         self.best: dict[str, float] = {}
+        self.without_better = 0
+        self.last_step = -1
         self.stop_asked = False
-        self.board = _open_board(folder) if settings.tensorboard else None
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Do what is due after this step."""
         assert isinstance(module, StainModule)
-        assert module.last_terms is not None
         step, last = trainer.global_step, trainer.global_step == self.settings.steps
+        if step in (self.last_step, 0):  # a part of a batch
+            return
+        self.last_step = step
+        looks = step % LOOK == 0 or last
+        if trainer.world_size > 1 and looks:  # signals do not reach all processes between the same two steps
+            self.stop_asked = trainer.strategy.reduce_boolean_decision(self.stop_asked, all=False)
+        stops = self.stop_asked and (trainer.world_size == 1 or looks)
         validates = bool(self.validation) and (step % self.settings.validate_every == 0 or last)
-        saves = validates or last or self.stop_asked or step % self.settings.checkpoint_every == 0
-        if saves or step % 10 == 0:
-            self._require_finite(step, module)
-        if validates or step % 10 == 0 or last:
+        saves = validates or last or stops or step % self.settings.checkpoint_every == 0
+        if saves or looks:
+            self._require_sound(module)
+        if (validates or looks) and trainer.is_global_zero:
             self._report(step, module, self._validate(step, module) if validates else {})
+        if validates and self.settings.patience:
+            enough = self.without_better >= self.settings.patience
+            trainer.should_stop = trainer.strategy.reduce_boolean_decision(enough, all=False)
         if saves:
-            with whole_file(self.folder / CHECKPOINT) as temporary:
-                trainer.save_checkpoint(temporary)
-        if self.stop_asked and not last:
+            self._save(trainer)
+        if stops and not last:
             raise KeyboardInterrupt
 
-    def _require_finite(self, step: int, module: StainModule) -> None:
-        assert module.last_terms is not None
-        loss = float(module.last_terms.total)
-        if not math.isfinite(loss):
+    def _save(self, trainer: lightning.Trainer) -> None:
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(self.folder / CHECKPOINT)  # takes part, and writes nothing
+            return
+        with whole_file(self.folder / CHECKPOINT) as temporary:
+            trainer.save_checkpoint(temporary)
+
+    def _require_sound(self, module: StainModule) -> None:
+        bad = int(module.first_bad)
+        if bad < NEVER:
             raise SpotlightError(
-                f"{self.folder.parent}: the loss is {loss} at step {step}. The last good weights are kept. Lower "
-                "training.learning_rate, or use training.precision float32."
+                f"{self.folder.parent}: the loss exploded at step {bad + 1}, with patches of "
+                f"{', '.join(self.names(bad))}. The weights of the last validation are kept in {BEST}. Look at these "
+                "stacks (spotlight check), lower training.learning_rate, or use training.precision float32."
             )
 
     def _report(self, step: int, module: StainModule, validation: dict[str, float]) -> None:
@@ -81,38 +123,37 @@ class Course(lightning.Callback):
         assert terms is not None
         figures = {"loss": float(terms.total)} | {name: float(value) for name, value in terms.parts.items()}
         rate = float(module.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
-        append_log(self.folder / LOG, {"step": step, **figures, "learning_rate": rate} | prefixed(validation))
-        if self.board is not None:
-            for name, value in (figures | prefixed(validation)).items():
-                self.board.add_scalar(name, value, step)
-            self.board.flush()
+        figures |= prefixed(validation)
+        append_log(self.folder / LOG, {"step": step, "learning_rate": rate} | figures)
+        for logger in self.loggers:
+            logger.scalars(step, figures)
         if self.progress is not None:
-            self.progress("training", step, self.settings.steps, figures | prefixed(validation))
+            self.progress("training", step, self.settings.steps, figures | {"learning_rate": rate})
 
     def _validate(self, step: int, module: StainModule) -> dict[str, float]:
-        scores = module.validate_on(self.validation, self.tile)
-        if math.isfinite(scores["loss"]) and (not self.best or scores["loss"] < self.best["loss"]):
+        scores, stain = module.validate_on(self.validation, self.tile)
+        picture = preview(self.validation[0], stain)
+        with whole_file(self.folder / PREVIEW) as temporary:
+            Image.fromarray(picture).save(temporary, "PNG")
+        for logger in self.loggers:
+            logger.picture(step, picture)
+        chosen, sign = self.settings.choose_by, 1 if self.settings.choose_by == "loss" else -1
+        better = not self.best or sign * scores[chosen] < sign * self.best[chosen]
+        if math.isfinite(scores["loss"]) and better:
             self.best = {"step": step, **scores}
-            save_weights(self.folder / BEST, module.network)
+            self.without_better = 0
+            save_weights(self.folder / BEST, module.result)
+        else:
+            self.without_better += 1
         return scores
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
-        return {"best": self.best}
+        return {"best": self.best, "without_better": self.without_better}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up where the checkpoint was written."""
-        self.best = state["best"]
-
-
-def _open_board(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise SpotlightError(
-            "training.tensorboard needs TensorBoard, which is not installed: pip install 'spotlight-stain[tensorboard]'"
-        ) from error
-    return SummaryWriter(folder / "tensorboard")
+        self.best, self.without_better = state["best"], state["without_better"]
 
 
 def prefixed(validation: dict[str, float]) -> dict[str, float]:
@@ -120,10 +161,9 @@ def prefixed(validation: dict[str, float]) -> dict[str, float]:
     return {f"validation_{name}": value for name, value in validation.items()}
 
 
-COLUMNS = ("step", "loss", "masked_mse", "dice", "background", "learning_rate")
-VALIDATION_COLUMNS = tuple(
-    f"validation_{n}" for n in ("loss", "foreground_pearson", "masked_mse", "dice", "background")
-)
+PARTS = ("masked_mse", "dice", "background", "instances")
+COLUMNS = ("step", "loss", *PARTS, "learning_rate")
+VALIDATION_COLUMNS = tuple(f"validation_{name}" for name in ("loss", "foreground_pearson", *PARTS))
 
 
 def append_log(path: Path, row: dict[str, float]) -> None:

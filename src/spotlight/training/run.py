@@ -1,10 +1,8 @@
 """`train`: from pairs of files to a model folder, in a run that can be killed and goes on."""
 
-import datetime
 import hashlib
 import json
 import logging
-import math
 import signal
 import threading
 import warnings
@@ -14,30 +12,33 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from spotlight.errors import SpotlightError
 from spotlight.files import write_text
-from spotlight.foreground import least_foreground_voxels
-from spotlight.model import (
-    DESCRIPTION,
-    InputDescription,
-    ModelDescription,
-    TargetDescription,
-    load_weights,
-    save_model,
-)
-from spotlight.networks import FNet, build_network
-from spotlight.pairs.cache import prepare_pairs
+from spotlight.model import DESCRIPTION, WEIGHTS, load_weights, read_description, save_model
+from spotlight.networks import build_network
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
-from spotlight.pairs.patches import PatchSampler, patch_starts
-from spotlight.pairs.prepare import PreparedPair
-from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, Course, Progress, checkpoint_step, trim_log
-from spotlight.training.engine import PatchBatches, StainModule
-from spotlight.training.settings import Experiment, PatchSettings, protocol
+from spotlight.training.batches import PatchBatches
+from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, PREVIEW, Course, Progress, checkpoint_step, trim_log
+from spotlight.training.data import make_batches, make_sampler, patch_size, prepare, split_pairs, with_foreground
+from spotlight.training.describe import describe, stack_record
+from spotlight.training.engine import StainModule
+from spotlight.training.hardware import (
+    Ranks,
+    choose_parts,
+    choose_precision,
+    find_device,
+    is_out_of_memory,
+    join_ranks,
+    memory_to_use,
+    step_memory,
+)
+from spotlight.training.loggers import open_loggers
+from spotlight.training.settings import Experiment, protocol
 
 log = logging.getLogger("spotlight")
 
@@ -62,7 +63,8 @@ def train(
     """Train a model on pairs of stacks and write a model folder.
 
     A run that was interrupted goes on when the same call is made again, and ends with the weights that an
-    uninterrupted one would have had. A finished run is not repeated.
+    uninterrupted one would have had. A finished run is not repeated. Started by ``torchrun`` or SLURM's ``srun``, the
+    processes share every batch and train one model; then use a cache, which they share, too.
 
     Parameters
     ----------
@@ -97,84 +99,144 @@ def train(
         If files are missing or do not fit together, or `to` holds a run with other data or settings.
     """
     to = Path(to)
-    if isinstance(experiment, str):
-        experiment = protocol(experiment)
-    changes = {name: value for name, value in {"steps": steps, "seed": seed}.items() if value is not None}
-    experiment = Experiment.parse(_changed(experiment, changes), "training")
-    require_device(experiment.training.device)
-    training_pairs, validation_pairs = _split(read_pairs(pairs, input_channel, target_channel, target), experiment)
+    experiment = _completed(experiment, {"steps": steps, "seed": seed})
+    settings = experiment.training
+    device = find_device(settings.device)
+    training_pairs, validation_pairs = split_pairs(read_pairs(pairs, input_channel, target_channel, target), experiment)
     digests = {pair.name: pair.digest() for pair in training_pairs + validation_pairs}
-    digest = hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()[:16]
+    facts = sorted(digests.items()), *([_digest_of(settings.finetune / WEIGHTS)] if settings.finetune else [])
+    digest = hashlib.sha256(json.dumps(facts[0] if len(facts) == 1 else facts).encode()).hexdigest()[:16]
     run = to / RUN
-    begun = not overwrite and _same_run(to, experiment, digest)
-    if begun and (to / DESCRIPTION).exists():
+    begun = None if overwrite else _run_in(to, experiment, digest)
+    if begun is not None and (to / DESCRIPTION).exists():
         log.info("%s is trained already; nothing to do.", to)
         return to
 
-    prepared = _prepare(training_pairs + validation_pairs, experiment, cache, progress)
+    ranks = join_ranks(device.type == "cuda")
+    prepared = prepare(training_pairs + validation_pairs, experiment, cache, progress, ranks)
     train_set, validation_set = prepared[: len(training_pairs)], prepared[len(training_pairs) :]
-    validation_set = _with_foreground(validation_set)
+    validation_set = with_foreground(validation_set)
     dims = train_set[0].input.ndim
-    torch.manual_seed(experiment.training.seed)
+    torch.manual_seed(settings.seed)
     network = build_network(experiment.network, dims)
-    patch = _patch_size(experiment.patches, prepared, network)
-    batches = _batches(train_set, patch, experiment)
-    if not begun:  # nothing is touched before all that can be wrong with the data was found to be right
+    if settings.finetune:
+        load_weights(settings.finetune / WEIGHTS, network)
+    patch = patch_size(experiment.patches, {pair.name: pair.input.shape for pair in prepared}, network.depth)
+    sampler = make_sampler(train_set, patch, experiment)
+    experiment = begun or _with_parts(experiment, patch, device, ranks)
+    if (
+        begun is None and ranks.rank == 0
+    ):  # nothing is touched before all that can be wrong with the data is found right
         _clear(to)
         write_text(run / EXPERIMENT, f"# data: {digest}\n{experiment.to_yaml()}")
-    module = StainModule(network, experiment.loss, experiment.training)
+    ranks.wait()
+    settings = experiment.training
+    assert settings.parts != "auto"
+    batches = make_batches(train_set, sampler, experiment, settings.parts, ranks, device)
+    module = StainModule(network, experiment.loss, settings)
     tile = (64, 128, 128) if dims == 3 else (512, 512)
-    course = Course(run, experiment.training, validation_set, tile, progress)
-    precision = _fit(module, batches, course, experiment)
+    loggers = open_loggers(run, settings) if ranks.rank == 0 else []
+    course = Course(run, settings, validation_set, tile, batches.names, progress, loggers)
+    precision = choose_precision(settings.precision, device)
+    try:
+        _fit(module, batches, course, experiment, precision)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise _too_large(experiment, patch, device) from error
 
     if course.best:
         load_weights(run / BEST, network)
-    description = _describe(train_set, experiment, dims)
+    elif module.average is not None:
+        network.load_state_dict(module.result.state_dict())
     record = {
         "data": {
             "digest": digest,
-            "train": [_stack_record(pair, digests) for pair in train_set],
-            "validation": [_stack_record(pair, digests) for pair in validation_set],
+            "train": [stack_record(pair, digests) for pair in train_set],
+            "validation": [stack_record(pair, digests) for pair in validation_set],
         },
         "patch": list(patch),
         "precision": precision,
-        "best": course.best or {"step": experiment.training.steps},
+        "processes": ranks.count,
+        "best": course.best or {"step": settings.steps},
         "settings": experiment.model_dump(mode="json"),
     }
-    return save_model(to, description.model_copy(update={"training": record}), network)
+    description = describe(train_set, experiment, dims).model_copy(update={"training": record})
+    if ranks.rank == 0:
+        save_model(to, description, network)
+    ranks.wait()
+    return to
 
 
-def _changed(experiment: Experiment, training: dict[str, int]) -> dict[str, Any]:
+def _completed(experiment: Experiment | str, changes: dict[str, int | None]) -> Experiment:
+    """All settings of a run; the network of one that goes on from another model is that model's."""
+    if isinstance(experiment, str):
+        experiment = protocol(experiment)
     values = experiment.model_dump()
-    values["training"] |= training
-    return values
+    values["training"] |= {name: value for name, value in changes.items() if value is not None}
+    if experiment.training.finetune is not None:
+        values["network"] = read_description(experiment.training.finetune).network.model_dump()
+    return Experiment.parse(values, "training")
 
 
-def _stack_record(pair: PreparedPair, digests: dict[str, str]) -> dict[str, Any]:
-    return {
-        "name": pair.name,
-        "digest": digests[pair.name],
-        "threshold": pair.foreground.threshold,
-        "foreground_fraction": pair.foreground.fraction,
-    }
+def _with_parts(experiment: Experiment, patch: tuple[int, ...], device: torch.device, ranks: Ranks) -> Experiment:
+    """Settle in how many parts a batch is worked on."""
+    settings = experiment.training
+    share, rest = divmod(settings.batch_size, ranks.count)
+    if rest:
+        raise SpotlightError(
+            f"a batch of {settings.batch_size} patches cannot be shared by {ranks.count} processes. Make "
+            "training.batch_size a multiple of their number."
+        )
+    parts = settings.parts
+    if parts != "auto" and share % parts:
+        raise SpotlightError(
+            f"each of {ranks.count} processes has {share} patches of a batch, which cannot be cut into {parts} equal "
+            "parts. Change training.parts or training.batch_size."
+        )
+    if parts == "auto":
+        memory, limit = memory_to_use(device)
+        per_patch = step_memory(patch, experiment.network.mult_chan)
+        parts = choose_parts(share, per_patch, memory // (1 if device.type == "cuda" else ranks.local))
+        if parts > 1:
+            log.warning(
+                "A batch of %d patches needs about %.1f GiB; %s. It is worked on in %d parts, and batch normalisation "
+                "sees one part at a time.",
+                share,
+                share * per_patch / 2**30,
+                limit,
+                parts,
+            )
+    return experiment.model_copy(update={"training": settings.model_copy(update={"parts": parts})})
 
 
-def _with_foreground(pairs: list[PreparedPair]) -> list[PreparedPair]:
-    """Validation pairs that have a foreground; without one, there is nothing to score."""
-    for pair in pairs:
-        if not pair.mask.any():
-            log.warning("%s: has no foreground and is left out of the validation.", pair.name)
-    return [pair for pair in pairs if pair.mask.any()]
+def _too_large(experiment: Experiment, patch: tuple[int, ...], device: torch.device) -> SpotlightError:
+    settings = experiment.training
+    memory, limit = memory_to_use(device)
+    per_patch = step_memory(patch, experiment.network.mult_chan)
+    fitting = max(1, memory // per_patch)
+    return SpotlightError(
+        f"out of memory: a step of {settings.batch_size} patches of {patch} voxels in {settings.parts} parts. A patch "
+        f"needs about {per_patch / 2**30:.2g} GiB; {limit}, which would do for {fitting}. Raise training.parts, lower "
+        "training.batch_size, or close other programs."
+    )
 
 
-def _same_run(to: Path, experiment: Experiment, digest: str) -> bool:
-    """Whether the folder holds this very run; an error if it holds another."""
+def _digest_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _run_in(to: Path, experiment: Experiment, digest: str) -> Experiment | None:
+    """The settings with which this very run was begun in the folder; an error if it holds another."""
     path = to / RUN / EXPERIMENT
     if not path.exists():
         if (to / DESCRIPTION).exists():
             raise SpotlightError(f"{to}: holds a model already. Write to another folder, or use overwrite.")
-        return False
+        return None
     found = Experiment.from_yaml(path)
+    if experiment.training.parts == "auto":
+        begun_with = experiment.training.model_copy(update={"parts": found.training.parts})
+        experiment = experiment.model_copy(update={"training": begun_with})
     first = path.read_text(encoding="utf-8").splitlines()[0]
     differs = [name for name in type(found).model_fields if getattr(found, name) != getattr(experiment, name)]
     if first != f"# data: {digest}":
@@ -184,111 +246,28 @@ def _same_run(to: Path, experiment: Experiment, digest: str) -> bool:
             f"{to}: holds a run that differs in {', '.join(differs)}. Write to another folder, or use overwrite to "
             "start over."
         )
-    return True
+    return found
 
 
 def _clear(to: Path) -> None:
-    for name in (DESCRIPTION, "weights.safetensors", *(f"{RUN}/{n}" for n in (EXPERIMENT, LOG, CHECKPOINT, BEST))):
+    for name in (DESCRIPTION, WEIGHTS, *(f"{RUN}/{n}" for n in (EXPERIMENT, LOG, CHECKPOINT, BEST, PREVIEW))):
         (to / name).unlink(missing_ok=True)
     for half_written in (to / RUN).glob(".*.part"):
         half_written.unlink()
 
 
-def _split(pairs: list[Pair], experiment: Experiment) -> tuple[list[Pair], list[Pair]]:
-    """Pairs for training and validation; held out by the seed where the manifest names no validation pairs."""
-    training = [pair for pair in pairs if pair.split in ("train", "")]
-    validation = [pair for pair in pairs if pair.split == "val"]
-    if not training:
-        raise SpotlightError("no pair has the split 'train'. Add rows with split train, or leave the column out.")
-    share = experiment.training.validation_share
-    if validation or share == 0:
-        return training, validation
-    if len(training) == 1:
-        log.warning("There is one training pair and none for validation: the weights of the last step are kept.")
-        return training, []
-    # Whole groups, where there are several: fields of one plate are too alike to judge by.
-    grouped = all(pair.group for pair in training) and len({pair.group for pair in training}) > 1
-    units = list(dict.fromkeys(pair.group if grouped else pair.name for pair in training))
-    order = np.random.default_rng(experiment.training.seed).permutation(len(units))
-    held = {units[number] for number in order[: max(1, math.floor(share * len(units)))]}
-    validation = [pair for pair in training if (pair.group if grouped else pair.name) in held]
-    log.info("Held out for validation: %s.", ", ".join(pair.name for pair in validation))
-    return [pair for pair in training if pair not in validation], validation
-
-
-def _prepare(
-    pairs: list[Pair], experiment: Experiment, cache: str | Path | None, progress: Progress | None
-) -> list[PreparedPair]:
-    def report(done: int, total: int) -> None:
-        if progress is not None:
-            progress("preparing", done, total, {})
-
-    prepared = prepare_pairs(pairs, experiment.preparation, cache, report)
-    axes = {pair.input.ndim for pair in prepared}
-    if len(axes) > 1:
-        raise SpotlightError("the pairs mix two- and three-dimensional stacks. Train a model for each.")
-    if experiment.preparation.grid == "native":
-        _require_one_grid(prepared)
-    for pair in prepared:
-        for doubt in pair.foreground.warnings:
-            log.warning("%s: %s", pair.name, doubt)
-    return prepared
-
-
-def _require_one_grid(prepared: list[PreparedPair]) -> None:
-    first = prepared[0]
-    for pair in prepared[1:]:
-        a, b = first.voxel_size, pair.voxel_size
-        if (a is None) != (b is None) or (a and b and any(abs(x / y - 1) > 0.01 for x, y in zip(a, b, strict=True))):
-            raise SpotlightError(
-                f"{first.name} and {pair.name} have voxel sizes {a} and {b} µm, but preparation.grid is 'native', "
-                "which leaves them as they are. Set preparation.grid to a length in µm."
-            )
-
-
-def _patch_size(settings: PatchSettings, prepared: list[PreparedPair], network: FNet) -> tuple[int, ...]:
-    """The patch of the settings, or the published one shrunk to the smallest stack."""
-    smallest = tuple(min(sizes) for sizes in zip(*(pair.input.shape for pair in prepared), strict=True))
-    divisor = network.divisor
-    thin = min(prepared, key=lambda pair: min(pair.input.shape))
-    if min(smallest) < divisor:
-        raise SpotlightError(
-            f"{thin.name}: has {thin.input.shape} voxels on the network's grid, but a network of depth {network.depth} "
-            f"needs at least {divisor} along every axis. Lower network.depth, or leave the stack out."
-        )
-    if settings.size is None:
-        usual = (32, 64, 64) if network.dims == 3 else (128, 128)
-        return tuple(max(divisor, min(u, n) // divisor * divisor) for u, n in zip(usual, smallest, strict=True))
-    if len(settings.size) != network.dims or any(s % divisor for s in settings.size):
-        raise SpotlightError(
-            f"patches.size must be {network.dims} multiples of {divisor} for these stacks and network.depth "
-            f"{network.depth}. Received: {settings.size}."
-        )
-    return settings.size
-
-
-def _batches(pairs: list[PreparedPair], patch: tuple[int, ...], experiment: Experiment) -> PatchBatches:
-    least = least_foreground_voxels(patch, experiment.patches.least_foreground)
-    starts = [patch_starts(pair.input.shape, patch, pair.mask, least) for pair in pairs]
-    for pair, found in zip(pairs, starts, strict=True):
-        if not len(found):
-            log.warning("%s: no patch holds %d foreground voxels; the stack is not used.", pair.name, least)
-    if experiment.patches.augment and patch[-1] != patch[-2]:
-        raise SpotlightError(f"patches.augment turns patches and needs them square in YX. Received: {patch}.")
-    sampler = PatchSampler(starts, patch, experiment.training.seed, experiment.patches.augment)
-    return PatchBatches(pairs, sampler, experiment.training.batch_size)
-
-
-def _fit(module: StainModule, batches: PatchBatches, course: Course, experiment: Experiment) -> str:
-    """Run Lightning's loop, from the last checkpoint if there is one; return the arithmetic that was used."""
-    settings = experiment.training
+def _fit(module: StainModule, batches: PatchBatches, course: Course, experiment: Experiment, precision: str) -> None:
+    """Run Lightning's loop, from the last checkpoint if there is one."""
+    settings, ranks = experiment.training, batches.ranks
     checkpoint = course.folder / CHECKPOINT
     resume = checkpoint if checkpoint.exists() else None
     if resume is not None:
-        batches.first_step = checkpoint_step(resume)
+        batches.first_step = course.last_step = checkpoint_step(resume)
         log.info("Going on from step %d.", batches.first_step)
-    trim_log(course.folder / LOG, batches.first_step)
-    precision = choose_precision(settings.precision, settings.device)
+    if ranks.rank == 0:
+        trim_log(course.folder / LOG, batches.first_step)
+    if settings.compile:
+        module.network.compile()
     with warnings.catch_warnings():
         # Lightning proposes data-loading workers and a logger of its own; the patches come from memory.
         warnings.filterwarnings("ignore", module="lightning")
@@ -296,9 +275,15 @@ def _fit(module: StainModule, batches: PatchBatches, course: Course, experiment:
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         trainer = lightning.Trainer(
             accelerator=settings.device,
-            devices=1,
+            devices=ranks.local,
+            num_nodes=ranks.nodes,
+            strategy=DDPStrategy(gradient_as_bucket_view=True) if ranks.count > 1 else "auto",
+            sync_batchnorm=ranks.count > 1 and find_device(settings.device).type == "cuda",
+            use_distributed_sampler=False,
             precision="bf16-mixed" if precision == "bf16" else "32-true",
             max_steps=settings.steps,
+            accumulate_grad_batches=int(settings.parts),
+            deterministic=settings.deterministic,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -313,7 +298,6 @@ def _fit(module: StainModule, batches: PatchBatches, course: Course, experiment:
             state = torch.load(resume, map_location="cpu", weights_only=True)
             module.load_state_dict(state["state_dict"])
             course.load_state_dict(state["callbacks"][course.state_key])
-    return precision
 
 
 @contextmanager
@@ -339,58 +323,3 @@ def _stopping_between_steps(course: Course) -> Iterator[None]:
     finally:
         if own:
             signal.signal(signal.SIGINT, before)
-
-
-def require_device(device: str) -> None:
-    """Raise a `SpotlightError` if the device of the settings is not here."""
-    if device == "gpu" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
-        raise SpotlightError("training.device is 'gpu', but torch sees none here. Use 'auto' or 'cpu'.")
-
-
-def choose_precision(precision: str, device: str) -> str:
-    """Resolve "auto": bfloat16 where the processor multiplies it natively, else float32."""
-    if precision != "auto":
-        return precision
-    if device != "cpu" and torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    if device != "cpu" and torch.backends.mps.is_available():
-        return "float32"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "float32"
-
-
-def _describe(pairs: list[PreparedPair], experiment: Experiment, dims: int) -> ModelDescription:
-    backgrounds = [np.median(pair.target[~pair.mask]) for pair in pairs if not pair.mask.all()]
-    sizes = [pair.voxel_size for pair in pairs]
-    known = [size for size in sizes if size is not None]
-    ranges = tuple((min(axis), max(axis)) for axis in zip(*known, strict=True)) if len(known) == len(sizes) else None
-    return ModelDescription(
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        network=experiment.network,
-        input=InputDescription(
-            channel=_common(pair.channels[0] for pair in pairs),
-            axes="ZYX" if dims == 3 else "YX",
-            grid=experiment.preparation.grid,
-            voxel_size=ranges,
-        ),
-        target=TargetDescription(
-            channel=_common(pair.channels[1] for pair in pairs),
-            center=experiment.preparation.target_center,
-            normalised_range=(
-                min(float(pair.target.min()) for pair in pairs),
-                max(float(pair.target.max()) for pair in pairs),
-            ),
-            intensity_range=(
-                min(pair.intensity_range[0] for pair in pairs),
-                max(pair.intensity_range[1] for pair in pairs),
-            ),
-            threshold=float(np.mean([pair.threshold for pair in pairs])),
-            background=float(np.mean(backgrounds)) if backgrounds else None,
-            flatten=experiment.flatten_background,
-        ),
-    )
-
-
-def _common(names: Any) -> str:
-    """The name that all share, or nothing."""
-    different = set(names)
-    return different.pop() if len(different) == 1 else ""

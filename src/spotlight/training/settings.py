@@ -1,9 +1,10 @@
 """Settings of an experiment, and the named protocols."""
 
 from collections.abc import Callable
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from spotlight.errors import SpotlightError
 from spotlight.foreground import ForegroundSettings
@@ -25,6 +26,22 @@ class PatchSettings(Settings):
         0.001, ge=0, le=1, description="Least share of foreground in a patch (Kalinin et al. 2025: 0.1 %); 0 for F-net."
     )
     augment: bool = Field(False, description="Random flips and quarter turns in YX. Off in both publications.")
+    intensity: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Random contrast and brightness of the input, each at most this share of its standard deviation.",
+    )
+    noise: float = Field(
+        0.0, ge=0, description="Random noise on the input, of at most this many of its standard deviations."
+    )
+    focus: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Random blurring and sharpening of the input: at most this share of its difference to its mean "
+        "over 3 voxels along every axis.",
+    )
 
 
 class TrainingSettings(Settings):
@@ -37,6 +54,29 @@ class TrainingSettings(Settings):
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="Learning rate over the run: constant as published, or falling to 0 along a cosine."
     )
+    warmup: int = Field(0, ge=0, description="Steps over which the learning rate rises to its full value.")
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Decay per step of the running average of the weights that is validated and kept; 0 keeps the "
+        "weights themselves.",
+    )
+    patience: int = Field(
+        0, ge=0, description="Stop after so many validations without a better one; 0 never does, as published."
+    )
+    choose_by: Literal["loss", "foreground_pearson"] = Field(
+        "loss", description="What decides on validation stacks which weights are kept."
+    )
+    parts: PositiveInt | Literal["auto"] = Field(
+        "auto",
+        description="Parts in which a batch goes through the network, one after another, where it does not fit into "
+        "memory whole; batch normalisation sees a part at a time. 'auto' estimates it; what was chosen is recorded.",
+    )
+    finetune: Path | None = Field(None, description="Model folder whose network and weights are the start.")
+    frozen: Literal["none", "encoder", "all but head"] = Field(
+        "none", description="What of the network stays as it is; for fine-tuning."
+    )
     seed: int = Field(0, ge=0, description="Of initial weights, patches and held-out stacks.")
     validate_every: int = Field(500, ge=1, description="Steps between validations on whole stacks.")
     checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints from which a killed run goes on.")
@@ -47,7 +87,22 @@ class TrainingSettings(Settings):
         "auto", description="'auto' takes bfloat16 arithmetic where the processor has instructions for it."
     )
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="'auto' takes a GPU if there is one.")
+    compile: bool = Field(
+        False, description="Compile the network (torch.compile): minutes at the start for faster steps after it."
+    )
+    deterministic: bool = Field(
+        False, description="Only operations that repeat to the bit. A processor's always do; on a GPU it costs speed."
+    )
     tensorboard: bool = Field(False, description="Also log to TensorBoard, an extra; log.csv is always written.")
+    wandb: bool = Field(False, description="Also log to Weights & Biases, an extra; offline unless you are logged in.")
+
+    @model_validator(mode="after")
+    def _parts_divide(self) -> Self:
+        if self.parts != "auto" and self.batch_size % self.parts:
+            raise ValueError(f"a batch of {self.batch_size} patches cannot be cut into {self.parts} equal parts")
+        if self.frozen != "none" and self.finetune is None:
+            raise ValueError("frozen parts of a network need weights to keep: name a model by finetune")
+        return self
 
 
 class Experiment(Settings):

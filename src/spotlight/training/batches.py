@@ -1,0 +1,187 @@
+"""The patches that feed the network: cut from memory or files ahead of time, or gathered on the GPU itself."""
+
+import itertools
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from spotlight.losses import Batch
+from spotlight.pairs.patches import PatchSampler, orient
+from spotlight.pairs.prepare import PreparedPair
+from spotlight.training.hardware import Ranks
+from spotlight.training.settings import PatchSettings
+
+Drawn = list[tuple[int, tuple[int, ...], int]]
+
+AHEAD = 3
+"""Parts of batches that are cut while the network works, where that needs waiting for files or a GPU."""
+
+
+class PatchBatches(IterableDataset[Batch]):
+    """Endless batches from the step at which it is asked to start; a batch depends on seed and step alone.
+
+    Every process of a run draws the same batch and takes its own share of it, so that no two see the same patch and
+    their number changes nothing but where a patch is worked on.
+
+    Parameters
+    ----------
+    pairs : list of PreparedPair
+        The training stacks.
+    sampler : PatchSampler
+        Draws the patches.
+    patches : PatchSettings
+        How the input is varied.
+    batch_size, parts : int
+        Patches of a step, and the equal parts in which each process takes its share.
+    ranks : Ranks
+        The processes of the run.
+    gather : Gather, optional
+        Stacks on a GPU; without it patches are cut on the processor.
+    ahead : bool
+        Cut in a thread of its own, ahead of the network.
+    """
+
+    def __init__(
+        self,
+        pairs: list[PreparedPair],
+        sampler: PatchSampler,
+        patches: PatchSettings,
+        batch_size: int,
+        parts: int = 1,
+        ranks: Ranks = Ranks(),  # noqa: B008 - frozen
+        gather: "Gather | None" = None,
+        ahead: bool = False,
+    ) -> None:
+        self.pairs = pairs
+        self.sampler = sampler
+        self.patches = patches
+        self.batch_size = batch_size
+        self.parts = parts
+        self.ranks = ranks
+        self.gather = gather
+        self.ahead = ahead
+        self.first_step = 0
+        self.components = max((int(pair.cells.max()) for pair in pairs if pair.cells is not None), default=0)
+
+    def __iter__(self) -> Iterator[Batch]:
+        wanted = ((step, part) for step in itertools.count(self.first_step) for part in range(self.parts))
+        if not self.ahead:
+            yield from (self.batch(step, part) for step, part in wanted)
+            return
+        with ThreadPoolExecutor(1) as pool:
+            waiting: deque[Future[Batch]] = deque()
+            for step, part in wanted:
+                waiting.append(pool.submit(self.batch, step, part))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+
+    def batch(self, step: int, part: int = 0) -> Batch:
+        """Cut a part of a step's patches out of the prepared stacks."""
+        number = part * self.ranks.count + self.ranks.rank
+        share = self.parts * self.ranks.count
+        drawn = self.sampler.draw(step, self.batch_size)[number::share]
+        batch = self.gather(drawn, self.components) if self.gather is not None else self._cut(drawn)
+        seeds = [(self.sampler.seed, step, n) for n in range(number, self.batch_size, share)]
+        return batch._replace(input=vary(batch.input, self.patches, seeds))
+
+    def _cut(self, drawn: Drawn) -> Batch:
+        def stacked(name: str) -> Tensor:
+            cut = [self.sampler.cut(getattr(self.pairs[n], name), start, turn) for n, start, turn in drawn]
+            return torch.from_numpy(np.stack(cut)[:, None])
+
+        thresholds = torch.tensor([self.pairs[n].threshold for n, _, _ in drawn])
+        cells = stacked("cells").long() if self.components else None
+        return Batch(stacked("input"), stacked("target"), stacked("mask"), thresholds, cells, self.components)
+
+    def names(self, step: int) -> list[str]:
+        """Names of the stacks that a step's patches are from, without repetition."""
+        drawn = self.sampler.draw(step, self.batch_size)
+        return sorted({self.pairs[number].name for number, _, _ in drawn})
+
+
+class Gather:
+    """Training stacks on a GPU, and batches gathered there in one indexing operation per array.
+
+    Nothing but the start positions crosses the bus at a step.
+    """
+
+    def __init__(self, pairs: Sequence[PreparedPair], patch: tuple[int, ...], device: torch.device) -> None:
+        self.device = device
+        self.spatial = patch
+        self.patch = (1, *patch)[-3:]
+        shapes = torch.tensor([(1, *pair.input.shape)[-3:] for pair in pairs])
+        sizes = shapes.prod(1)
+        self.first = (sizes.cumsum(0) - sizes).to(device)
+        self.strides = torch.stack((shapes[:, 1] * shapes[:, 2], shapes[:, 2], torch.ones_like(sizes)), 1).to(device)
+        self.thresholds = torch.tensor([pair.threshold for pair in pairs], device=device)
+        names = ("input", "target", "mask", *(("cells",) if pairs[0].cells is not None else ()))
+        self.values = {name: self._flat([getattr(pair, name) for pair in pairs]) for name in names}
+        height, width = self.patch[1:]
+        turned = range(8) if height == width else range(1)
+        plane = np.arange(height * width).reshape(height, width)
+        order = torch.from_numpy(np.stack([orient(plane, turn).ravel() for turn in turned])).to(device)
+        self.rows, self.columns = order // width, order % width
+        self.planes = torch.arange(self.patch[0], device=device)
+
+    def _flat(self, arrays: list[NDArray[Any]]) -> Tensor:
+        flat = torch.empty(sum(a.size for a in arrays), dtype=torch.from_numpy(arrays[0][:0]).dtype, device=self.device)
+        end = 0
+        for array in arrays:
+            start, end = end, end + array.size
+            flat[start:end] = torch.from_numpy(np.ascontiguousarray(array).ravel()).to(self.device)
+        return flat
+
+    def __call__(self, drawn: Drawn, components: int) -> Batch:
+        """Gather the drawn patches; values and shapes are those of cutting them one by one."""
+        places = torch.tensor([(n, turn, *(0, *start)[-3:]) for n, start, turn in drawn])
+        if self.device.type == "cuda":
+            places = places.pin_memory().to(self.device, non_blocking=True)
+        stack, turn, start = places[:, 0], places[:, 1], places[:, 2:]
+        strides = self.strides[stack]
+        first = self.first[stack] + (start * strides).sum(1)
+        within = self.rows[turn] * strides[:, 1:2] + self.columns[turn]
+        index = (first[:, None] + self.planes * strides[:, :1])[:, :, None] + within[:, None, :]
+        found = {name: flat[index].view(len(drawn), 1, *self.spatial) for name, flat in self.values.items()}
+        cells = found["cells"].long() if "cells" in found else None
+        return Batch(found["input"], found["target"], found["mask"], self.thresholds[stack], cells, components)
+
+
+def vary(image: Tensor, settings: PatchSettings, seeds: Sequence[tuple[int, ...]]) -> Tensor:
+    """Vary focus, contrast, brightness and noise of normalised inputs, each sample by its own draw.
+
+    Parameters
+    ----------
+    image : (B, 1, [Z,] Y, X) Tensor
+    settings : PatchSettings
+        How much at most; where all are 0 the image itself is returned.
+    seeds : sequence of B tuples of int
+        The source of all randomness.
+    """
+    if settings.intensity == settings.noise == settings.focus == 0:
+        return image
+    sources = [np.random.default_rng([*seed, 1]) for seed in seeds]
+
+    def draws(low: float, high: float) -> Tensor:
+        values = torch.tensor([source.uniform(low, high) for source in sources], dtype=image.dtype)
+        return values.to(image.device).view(-1, *[1] * (image.ndim - 1))
+
+    if settings.focus > 0:
+        pool = torch.nn.functional.avg_pool3d if image.ndim == 5 else torch.nn.functional.avg_pool2d
+        mean = pool(image, 3, stride=1, padding=1, count_include_pad=False)
+        image = image + draws(-settings.focus, settings.focus) * (mean - image)
+    if settings.intensity > 0:
+        contrast, brightness = (draws(-settings.intensity, settings.intensity) for _ in range(2))
+        image = image * (1 + contrast) + brightness
+    if settings.noise > 0:
+        noise = torch.empty_like(image)
+        for sample, source in zip(noise, sources, strict=True):
+            sample.normal_(generator=torch.Generator(image.device).manual_seed(int(source.integers(2**62))))
+        image = image + draws(0, settings.noise) * noise
+    return image

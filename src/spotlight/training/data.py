@@ -1,0 +1,159 @@
+"""What a run learns from: which pairs, prepared how, in patches of what size."""
+
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from spotlight.errors import SpotlightError
+from spotlight.foreground import least_foreground_voxels
+from spotlight.losses import SpotlightLossSettings
+from spotlight.pairs.cache import prepare_pairs
+from spotlight.pairs.pair import Pair
+from spotlight.pairs.patches import PatchSampler, patch_starts
+from spotlight.pairs.prepare import PreparedPair
+from spotlight.training.batches import Gather, PatchBatches
+from spotlight.training.callbacks import Progress
+from spotlight.training.hardware import Ranks
+from spotlight.training.settings import Experiment, PatchSettings
+
+log = logging.getLogger("spotlight")
+
+
+def split_pairs(pairs: list[Pair], experiment: Experiment) -> tuple[list[Pair], list[Pair]]:
+    """Pairs for training and validation; held out by the seed where the manifest names no validation pairs."""
+    training = [pair for pair in pairs if pair.split in ("train", "")]
+    validation = [pair for pair in pairs if pair.split == "val"]
+    if not training:
+        raise SpotlightError("no pair has the split 'train'. Add rows with split train, or leave the column out.")
+    share = experiment.training.validation_share
+    if validation or share == 0:
+        return training, validation
+    if len(training) == 1:
+        log.warning("There is one training pair and none for validation: the weights of the last step are kept.")
+        return training, []
+    # Whole groups, where there are several: fields of one plate are too alike to judge by.
+    grouped = all(pair.group for pair in training) and len({pair.group for pair in training}) > 1
+    units = list(dict.fromkeys(pair.group if grouped else pair.name for pair in training))
+    order = np.random.default_rng(experiment.training.seed).permutation(len(units))
+    held = {units[number] for number in order[: max(1, math.floor(share * len(units)))]}
+    validation = [pair for pair in training if (pair.group if grouped else pair.name) in held]
+    log.info("Held out for validation: %s.", ", ".join(pair.name for pair in validation))
+    return [pair for pair in training if pair not in validation], validation
+
+
+def prepare(
+    pairs: list[Pair],
+    experiment: Experiment,
+    cache: str | Path | None,
+    progress: Progress | None,
+    ranks: Ranks = Ranks(),  # noqa: B008 - frozen
+) -> list[PreparedPair]:
+    """Prepare the pairs of a run and see that they go together.
+
+    Several processes begin at different pairs, so that they share the work of filling a cache.
+    """
+
+    def report(done: int, total: int) -> None:
+        if progress is not None:
+            progress("preparing", done, total, {})
+
+    settings = experiment.preparation
+    if isinstance(experiment.loss, SpotlightLossSettings) and experiment.loss.instances != "none":
+        settings = settings.model_copy(update={"cells": True})
+    first = ranks.rank * len(pairs) // ranks.count
+    prepared = prepare_pairs(pairs[first:] + pairs[:first], settings, cache, report)
+    prepared = prepared[len(pairs) - first :] + prepared[: len(pairs) - first]
+    axes = {pair.input.ndim for pair in prepared}
+    if len(axes) > 1:
+        raise SpotlightError("the pairs mix two- and three-dimensional stacks. Train a model for each.")
+    if experiment.preparation.grid == "native":
+        _require_one_grid(prepared)
+    for pair in prepared:
+        for doubt in pair.foreground.warnings:
+            log.warning("%s: %s", pair.name, doubt)
+    return prepared
+
+
+def _require_one_grid(prepared: list[PreparedPair]) -> None:
+    first = prepared[0]
+    for pair in prepared[1:]:
+        a, b = first.voxel_size, pair.voxel_size
+        if (a is None) != (b is None) or (a and b and any(abs(x / y - 1) > 0.01 for x, y in zip(a, b, strict=True))):
+            raise SpotlightError(
+                f"{first.name} and {pair.name} have voxel sizes {a} and {b} µm, but preparation.grid is 'native', "
+                "which leaves them as they are. Set preparation.grid to a length in µm."
+            )
+
+
+def with_foreground(pairs: list[PreparedPair]) -> list[PreparedPair]:
+    """Validation pairs that have a foreground; without one, there is nothing to score."""
+    for pair in pairs:
+        if not pair.mask.any():
+            log.warning("%s: has no foreground and is left out of the validation.", pair.name)
+    return [pair for pair in pairs if pair.mask.any()]
+
+
+def patch_size(settings: PatchSettings, shapes: dict[str, tuple[int, ...]], depth: int) -> tuple[int, ...]:
+    """Choose the patch: that of the settings, or the published one shrunk to the smallest stack.
+
+    Parameters
+    ----------
+    settings : PatchSettings
+        With the size, or none.
+    shapes : dict
+        Shapes on the network's grid by the names of their stacks.
+    depth : int
+        How often the network halves a patch.
+    """
+    smallest = tuple(min(sizes) for sizes in zip(*shapes.values(), strict=True))
+    divisor = 2**depth
+    thin = min(shapes, key=lambda name: min(shapes[name]))
+    if min(smallest) < divisor:
+        raise SpotlightError(
+            f"{thin}: has {shapes[thin]} voxels on the network's grid, but a network of depth {depth} "
+            f"needs at least {divisor} along every axis. Lower network.depth, or leave the stack out."
+        )
+    if settings.size is None:
+        usual = (32, 64, 64) if len(smallest) == 3 else (128, 128)
+        return tuple(max(divisor, min(u, n) // divisor * divisor) for u, n in zip(usual, smallest, strict=True))
+    if len(settings.size) != len(smallest) or any(s % divisor for s in settings.size):
+        raise SpotlightError(
+            f"patches.size must be {len(smallest)} multiples of {divisor} for these stacks and network.depth "
+            f"{depth}. Received: {settings.size}."
+        )
+    return settings.size
+
+
+def make_sampler(pairs: list[PreparedPair], patch: tuple[int, ...], experiment: Experiment) -> PatchSampler:
+    """Find where patches may be drawn from."""
+    least = least_foreground_voxels(patch, experiment.patches.least_foreground)
+    starts = [patch_starts(pair.input.shape, patch, pair.mask, least) for pair in pairs]
+    for pair, found in zip(pairs, starts, strict=True):
+        if not len(found):
+            log.warning("%s: no patch holds %d foreground voxels; the stack is not used.", pair.name, least)
+    if experiment.patches.augment and patch[-1] != patch[-2]:
+        raise SpotlightError(f"patches.augment turns patches and needs them square in YX. Received: {patch}.")
+    return PatchSampler(starts, patch, experiment.training.seed, experiment.patches.augment)
+
+
+def make_batches(
+    pairs: list[PreparedPair],
+    sampler: PatchSampler,
+    experiment: Experiment,
+    parts: int,
+    ranks: Ranks,
+    device: torch.device,
+) -> PatchBatches:
+    """Choose how patches come to the network: gathered on a GPU that has room, else cut on the processor."""
+    kept = [array for pair in pairs for array in (pair.input, pair.target, pair.mask, pair.cells) if array is not None]
+    size = sum(array.nbytes for array in kept)
+    fits = device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 2
+    if device.type == "cuda":
+        where = "on the GPU" if fits else "off the GPU, with patches cut ahead of time"
+        log.info("The prepared stacks, %.1f GiB, are kept %s.", size / 2**30, where)
+    gather = Gather(pairs, sampler.patch, device) if fits else None
+    ahead = gather is None and (device.type != "cpu" or any(isinstance(array, np.memmap) for array in kept))
+    return PatchBatches(pairs, sampler, experiment.patches, experiment.training.batch_size, parts, ranks, gather, ahead)

@@ -1,0 +1,59 @@
+"""What is written into the model folder about a run."""
+
+import datetime
+from typing import Any
+
+import numpy as np
+
+from spotlight.model import InputDescription, ModelDescription, TargetDescription
+from spotlight.pairs.prepare import PreparedPair
+from spotlight.training.settings import Experiment
+
+
+def describe(pairs: list[PreparedPair], experiment: Experiment, dims: int) -> ModelDescription:
+    """Say what a network that was trained on these pairs needs to be used right."""
+    backgrounds = [np.median(pair.target[~pair.mask]) for pair in pairs if not pair.mask.all()]
+    sizes = [pair.voxel_size for pair in pairs]
+    known = [size for size in sizes if size is not None]
+    ranges = tuple((min(axis), max(axis)) for axis in zip(*known, strict=True)) if len(known) == len(sizes) else None
+    return ModelDescription(
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        network=experiment.network,
+        input=InputDescription(
+            channel=_common(pair.channels[0] for pair in pairs),
+            axes="ZYX" if dims == 3 else "YX",
+            grid=experiment.preparation.grid,
+            voxel_size=ranges,
+        ),
+        target=TargetDescription(
+            channel=_common(pair.channels[1] for pair in pairs),
+            center=experiment.preparation.target_center,
+            normalised_range=(
+                min(float(pair.target.min()) for pair in pairs),
+                max(float(pair.target.max()) for pair in pairs),
+            ),
+            intensity_range=(
+                min(pair.intensity_range[0] for pair in pairs),
+                max(pair.intensity_range[1] for pair in pairs),
+            ),
+            threshold=float(np.mean([pair.threshold for pair in pairs])),
+            background=float(np.mean(backgrounds)) if backgrounds else None,
+            flatten=experiment.flatten_background,
+        ),
+    )
+
+
+def stack_record(pair: PreparedPair, digests: dict[str, str]) -> dict[str, Any]:
+    """What is kept of a stack."""
+    return {
+        "name": pair.name,
+        "digest": digests[pair.name],
+        "threshold": pair.foreground.threshold,
+        "foreground_fraction": pair.foreground.fraction,
+    }
+
+
+def _common(names: Any) -> str:
+    """The name that all share, or nothing."""
+    different = set(names)
+    return different.pop() if len(different) == 1 else ""

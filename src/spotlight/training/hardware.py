@@ -1,0 +1,116 @@
+"""What a run has to work with: device, arithmetic, memory, and the other processes of the same run."""
+
+import math
+import os
+from dataclasses import dataclass
+
+import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+from spotlight.errors import SpotlightError
+
+BYTES_PER_VOXEL = 60
+"""Memory of a training step per voxel of a patch and channel of the first level; see benchmarks/memory.py."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that train one model together.
+
+    Attributes
+    ----------
+    rank, count : int
+        Number of this process, from 0, and of all.
+    local, nodes : int
+        Processes per machine, and machines.
+    """
+
+    rank: int = 0
+    count: int = 1
+    local: int = 1
+    nodes: int = 1
+
+    def wait(self) -> None:
+        """Wait until all processes have come here."""
+        if self.count > 1:
+            torch.distributed.barrier()
+
+
+def join_ranks(gpu: bool) -> Ranks:
+    """Join the processes that ``torchrun`` or SLURM's ``srun`` started with this one; without them, work alone."""
+    environment: ClusterEnvironment
+    if TorchElasticEnvironment.detect():
+        environment = TorchElasticEnvironment()
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+    elif SLURMEnvironment.detect():
+        environment = SLURMEnvironment()
+        local = environment.world_size() // int(os.environ["SLURM_NNODES"])
+    else:
+        return Ranks()
+    count = environment.world_size()
+    if count == 1:
+        return Ranks()
+    if not torch.distributed.is_initialized():
+        os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
+        torch.distributed.init_process_group(
+            "nccl" if gpu else "gloo", rank=environment.global_rank(), world_size=count
+        )
+    return Ranks(environment.global_rank(), count, local, count // local)
+
+
+def find_device(device: str) -> torch.device:
+    """Resolve "auto" and "gpu".
+
+    Raises
+    ------
+    SpotlightError
+        If a GPU is asked for and torch sees none.
+    """
+    found = None
+    if device != "cpu":
+        found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else None
+    if device == "gpu" and found is None:
+        raise SpotlightError("training.device is 'gpu', but torch sees none here. Use 'auto' or 'cpu'.")
+    return torch.device(found or "cpu")
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """Resolve "auto": bfloat16 where the processor multiplies it natively, else float32."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    if device.type == "mps":
+        return "float32"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "float32"
+
+
+def memory_to_use(device: torch.device) -> tuple[int, str]:
+    """Bytes that a training step may take, and why."""
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+        return int(0.8 * free), f"four fifths of the {free / 2**30:.0f} GiB that are free on the GPU may be used"
+    try:
+        half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, ValueError):  # not a Unix
+        return 4 * 2**30, "4 GiB are taken to be free, since this system does not tell how much memory it has"
+    return half, f"half of this machine's, {half / 2**30:.0f} GiB, may be used"
+
+
+def step_memory(patch: tuple[int, ...], channels: int) -> int:
+    """Bytes that a training step needs for each patch of a batch; `channels` are those of the first level."""
+    return math.prod(patch) * channels * BYTES_PER_VOXEL
+
+
+def choose_parts(patches: int, per_patch: int, memory: int) -> int:
+    """Fewest equal parts of a batch of which each fits into the memory; single patches if none does."""
+    fitting = (parts for parts in range(1, patches + 1) if patches % parts == 0)
+    return next((parts for parts in fitting if patches // parts * per_patch <= memory), patches)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory was wanting, on a GPU or off it."""
+    wanting = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return wanting or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
