@@ -10,7 +10,7 @@ __all__ = ["FNet", "FNetSettings", "build_network", "channels_last"]
 
 def build_network(settings: FNetSettings, dims: int) -> FNet:
     """Build the network that the settings describe, for two- or three-dimensional stacks."""
-    return FNet(dims, settings.depth, settings.mult_chan, init=settings.init)
+    return FNet(dims, settings.depth, settings.mult_chan, block=settings.block, init=settings.init)
 
 
 def channels_last(dims: int) -> torch.memory_format:

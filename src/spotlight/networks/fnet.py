@@ -28,6 +28,8 @@ class FNet(nn.Module):
         Channels at the first level; doubled at every further one.
     in_channels, out_channels : int
         Channels of input and output.
+    block : "plain" or "residual"
+        "residual" adds a shortcut around every pair of convolutions before its last ReLU (He et al. 2016).
     init : "fnet" or "torch"
         "fnet" draws convolution weights from N(0, 0.02) and batch-normalisation weights from N(1, 0.02), as the
         published code does; biases of convolutions keep PyTorch's default. "torch" keeps all defaults.
@@ -40,6 +42,7 @@ class FNet(nn.Module):
         mult_chan: int = 32,
         in_channels: int = 1,
         out_channels: int = 1,
+        block: Literal["plain", "residual"] = "plain",
         init: Literal["fnet", "torch"] = "fnet",
     ) -> None:
         super().__init__()
@@ -47,10 +50,11 @@ class FNet(nn.Module):
         inputs = [in_channels, *widths[:-1]]
         self.dims = dims
         self.depth = depth
-        self.encoders = nn.ModuleList(_double_conv(dims, a, b) for a, b in zip(inputs, widths, strict=True))
+        double_conv = _double_conv if block == "plain" else ResidualConv
+        self.encoders = nn.ModuleList(double_conv(dims, a, b) for a, b in zip(inputs, widths, strict=True))
         self.downs = nn.ModuleList(_resampling(CONV[dims], dims, w, w) for w in widths[:-1])
         self.ups = nn.ModuleList(_resampling(UPCONV[dims], dims, 2 * w, w) for w in widths[:-1])
-        self.decoders = nn.ModuleList(_double_conv(dims, 2 * w, w) for w in widths[:-1])
+        self.decoders = nn.ModuleList(double_conv(dims, 2 * w, w) for w in widths[:-1])
         self.head = CONV[dims](mult_chan, out_channels, 3, padding=1)
         if init == "fnet":
             self.apply(_published_init)
@@ -71,6 +75,19 @@ class FNet(nn.Module):
         for up, decoder, skip in zip(reversed(self.ups), reversed(self.decoders), reversed(skips), strict=True):
             x = decoder(torch.cat((skip, up(x)), dim=1))
         return self.head(x)  # type: ignore[no-any-return]
+
+
+class ResidualConv(nn.Module):
+    """The double convolution with a shortcut around it."""
+
+    def __init__(self, dims: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.body = _double_conv(dims, inputs, outputs)[:-1]
+        self.shortcut = nn.Identity() if inputs == outputs else CONV[dims](inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keep the spatial shape."""
+        return torch.relu_(self.body(x) + self.shortcut(x))
 
 
 def _double_conv(dims: int, inputs: int, outputs: int) -> nn.Sequential:
