@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 
 Pairs = Annotated[Path, typer.Argument(help="Manifest (CSV or Parquet), or a folder of two-channel stacks.")]
+PROTOCOLS = "spotlight or fnet, sized for a laptop; spotlight-2025, fnet-2018 or spotlight-plus, at the published size."
+Protocol = Annotated[str, typer.Option(help=PROTOCOLS)]
 To = Annotated[Path, typer.Option("--to", "-o", help="Where to write.")]
 InputChannel = Annotated[str | None, typer.Option(help="For a folder: name or index of the transmitted-light channel.")]
 TargetChannel = Annotated[str | None, typer.Option(help="For a folder: name or index of the fluorescence channel.")]
@@ -41,7 +43,17 @@ Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; else one per core. Each needs memory for a stack.")
 ]
 
-SHOWN = ("loss", "masked_mse", "dice", "validation_loss", "validation_foreground_pearson", "mean_ap")
+SHOWN = (
+    "loss",
+    "masked_mse",
+    "dice",
+    "background",
+    "instances",
+    "learning_rate",
+    "validation_loss",
+    "validation_foreground_pearson",
+    "mean_ap",
+)
 """Figures that are shown beside the progress."""
 
 
@@ -94,16 +106,25 @@ class Reporter:
         new = work != self.work
         if new:
             self.work, self.first, self.started, self.spoke = work, done, now, 0.0
+        each = (now - self.started) / (done - self.first) if done > self.first else 0.0
+        speed = f"{1 / each:.3g} per second" if each else ""
         if self.bar is not None:
             if new or self.task is None:
                 self.task = self.bar.add_task(work, total=total, figures="")
-            self.bar.update(self.task, completed=done, total=total, figures=shown)
+            self.bar.update(self.task, completed=done, total=total, figures=f"{speed}  {shown}")
         elif new or done == total or now - self.spoke >= 5:
             self.spoke = now
-            rate = (now - self.started) / (done - self.first) if done > self.first else None
-            left = f"{rate * (total - done):.0f} s left" if rate is not None else ""
+            left = f"{_duration(each * (total - done))} left, {speed}" if each else ""
             typer.echo(f"{work}  {done}/{total}  {left}  {shown}".rstrip(), err=True)
 
     def tiles(self, work: str) -> Any:
         """Give a callback of (done, total) for a piece of work."""
         return lambda done, total: self(work, done, total, {})
+
+
+def _duration(seconds: float) -> str:
+    """A length of time as a person says it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -3,5 +3,6 @@
 from spotlight.report.check_page import write_check_page
 from spotlight.report.figure import write_figures
 from spotlight.report.page import write_report
+from spotlight.report.training_page import write_training_page
 
-__all__ = ["write_check_page", "write_figures", "write_report"]
+__all__ = ["write_check_page", "write_figures", "write_report", "write_training_page"]

@@ -266,9 +266,10 @@ def _fit(module: StainModule, batches: PatchBatches, course: Course, experiment:
         log.info("Going on from step %d.", batches.first_step)
     if ranks.rank == 0:
         trim_log(course.folder / LOG, batches.first_step)
-    if settings.compile:
-        module.network.compile()
     with warnings.catch_warnings():
+        if settings.compile:
+            warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)  # torch's own
+            module.network.compile()
         # Lightning proposes data-loading workers and a logger of its own; the patches come from memory.
         warnings.filterwarnings("ignore", module="lightning")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*|.*isinstance\\(treespec.*", category=FutureWarning)

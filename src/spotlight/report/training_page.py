@@ -1,0 +1,130 @@
+"""`write_training_page`: one page about a training run, from its model folder."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+import yaml
+from matplotlib.figure import Figure
+
+from spotlight.errors import SpotlightError
+from spotlight.files import require_path, write_text
+from spotlight.report.figure import rendered
+from spotlight.report.pictures import data_uri
+from spotlight.version import __version__
+
+TRAINING_PAGE = "training.html"
+PARTS = {
+    "loss": "loss",
+    "masked_mse": "masked squared error",
+    "dice": "Dice loss",
+    "background": "background above the threshold",
+    "instances": "loss per nucleus",
+    "foreground_pearson": "correlation on the foreground",
+}
+"""Columns of the log, and what they are."""
+WINDOW = 20
+"""Rows of the log whose median is drawn over the single batches, which scatter."""
+
+
+def write_training_page(folder: str | Path) -> Path:
+    """Write ``training.html`` into a model folder: what was trained on what, curves, a picture and all settings.
+
+    The page needs no other file and no network.
+
+    Parameters
+    ----------
+    folder : path
+        A model that `spotlight.train` has finished.
+
+    Raises
+    ------
+    SpotlightError
+        If the folder holds no finished training.
+    """
+    folder = Path(folder)
+    description = yaml.safe_load(require_path(folder / "model.yaml", "Give a finished model.").read_text("utf-8"))
+    path = folder / "training" / "log.csv"
+    if not path.exists():
+        raise SpotlightError(f"{folder}: has no training/log.csv, so there is no run to show.")
+    log = pd.read_csv(path)
+    preview = folder / "training" / "preview.png"
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("spotlight", "report"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    page = environment.get_template("training.html.j2").render(
+        name=folder.resolve().name,
+        facts=dict(_facts(description)),
+        best=_best(description["training"]["best"]),
+        charts=[
+            (PARTS[name], data_uri(rendered(_chart(log, name), "svg"), "image/svg+xml"), _alt(log, name))
+            for name in PARTS
+            if _columns(log, name)
+        ],
+        preview=data_uri(preview.read_bytes(), "image/png") if preview.exists() else None,
+        settings=yaml.safe_dump(description["training"]["settings"], sort_keys=False, allow_unicode=True),
+        version=__version__,
+    )
+    write_text(folder / TRAINING_PAGE, page)
+    return folder / TRAINING_PAGE
+
+
+def _facts(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    training, network = description["training"], description["network"]
+    settings = training["settings"]
+    data, steps = training["data"], settings["training"]["steps"]
+    yield "protocol", settings["protocol"]
+    yield "input and target", f"{description['input']['channel'] or '?'} → {description['target']['channel'] or '?'}"
+    yield "pairs to learn from", ", ".join(stack["name"] for stack in data["train"])
+    yield "pairs to validate on", ", ".join(stack["name"] for stack in data["validation"]) or "none"
+    yield "network", f"{network['architecture']}, depth {network['depth']}, {network['mult_chan']} channels"
+    yield "loss", settings["loss"]["kind"]
+    patch = " x ".join(map(str, training["patch"]))
+    parts = settings["training"]["parts"]
+    whole = f", in {parts} parts" if parts not in (1, "auto") else ""
+    yield "steps", f"{steps:,} of {settings['training']['batch_size']} patches of {patch} voxels{whole}"
+    yield "arithmetic", training["precision"]
+    yield "seed", str(settings["training"]["seed"])
+
+
+def _best(best: dict[str, float]) -> str:
+    figures = [f"{PARTS[name]} {value:.4g}" for name, value in best.items() if name in PARTS]
+    if not figures:
+        return f"There was no validation; these are the weights of step {best['step']}."
+    return f"Kept are the weights of step {best['step']}, with {', '.join(figures)} on the validation stacks."
+
+
+def _columns(log: pd.DataFrame, name: str) -> list[str]:
+    return [column for column in (name, f"validation_{name}") if column in log and log[column].notna().any()]
+
+
+def _chart(log: pd.DataFrame, name: str) -> Figure:
+    figure = Figure(figsize=(4.6, 2.6), layout="constrained")
+    axes = figure.subplots()
+    for column in _columns(log, name):
+        rows = log[["step", column]].dropna()
+        if column == name:
+            axes.plot(rows["step"], rows[column], color="#8db7d8", linewidth=0.7)
+            smooth = rows[column].rolling(WINDOW, min_periods=1, center=True).median()
+            axes.plot(rows["step"], smooth, color="#00639a", label="training patches")
+        else:
+            axes.plot(rows["step"], rows[column], "o-", color="#9a5b00", markersize=3, label="validation stacks")
+    values = log[_columns(log, name)].to_numpy()
+    if name != "foreground_pearson" and np.nanmin(values) > 0 and np.nanmax(values) > 20 * np.nanmin(values):
+        axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.legend(frameon=False, fontsize="small")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _alt(log: pd.DataFrame, name: str) -> str:
+    said = []
+    for column in _columns(log, name):
+        values = log[column].dropna()
+        where = "on training patches" if column == name else "on validation stacks"
+        said.append(f"{values.iloc[0]:.3g} at first and {values.iloc[-1]:.3g} at last {where}")
+    return f"{PARTS[name]}: {'; '.join(said)}"

@@ -1,0 +1,198 @@
+"""`explain`: all that a run would do, before it does anything."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from spotlight.foreground import least_foreground_voxels
+from spotlight.images.normalise import grid_shape
+from spotlight.losses import LossSettings, MseSettings
+from spotlight.model import DESCRIPTION, WEIGHTS, read_description
+from spotlight.networks import FNet, FNetSettings, build_network
+from spotlight.pairs.manifest import read_pairs
+from spotlight.pairs.pair import Pair
+from spotlight.settings import commented_yaml
+from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, PREVIEW
+from spotlight.training.data import patch_size, split_pairs
+from spotlight.training.hardware import choose_parts, choose_precision, find_device, memory_to_use, step_memory
+from spotlight.training.settings import Experiment, TrainingSettings
+
+FNET = "Ounkomol et al. 2018"
+PAPER = "Kalinin et al. 2025"
+MOST_NAMED = 12
+
+
+def explain(
+    pairs: str | Path | Sequence[Pair],
+    experiment: Experiment,
+    *,
+    input_channel: str | None = None,
+    target_channel: str | None = None,
+    target: str | None = None,
+) -> str:
+    """Say what `train` would do with these pairs and settings: every step, number, source and file.
+
+    Headers of the files are read, no values, and nothing is written.
+
+    Parameters
+    ----------
+    pairs, input_channel, target_channel, target
+        As for `train`.
+    experiment : Experiment
+        All settings.
+
+    Raises
+    ------
+    SpotlightError
+        If the run could not begin: files that are missing or do not match, sizes that do not fit.
+    """
+    if experiment.training.finetune is not None:
+        network = read_description(experiment.training.finetune).network
+        experiment = experiment.model_copy(update={"network": network})
+    training, validation = split_pairs(read_pairs(pairs, input_channel, target_channel, target), experiment)
+    grid = experiment.preparation.grid
+    shapes = {pair.name: grid_shape(pair.read_both()[1], grid) for pair in training + validation}
+    patch = patch_size(experiment.patches, shapes, experiment.network.depth)
+    sections = {
+        "Data": _data(training, validation, shapes, experiment),
+        "Preparation, once per stack": _preparation(experiment),
+        "A step": _step(experiment, patch),
+        "The run": _run(experiment, patch, bool(validation)),
+        "This machine": _machine(experiment, patch),
+    }
+    lines = [f"{title}\n" + "".join(f"  - {line}\n" for line in found) for title, found in sections.items()]
+    settings = "".join(f"  {line}\n" for line in commented_yaml(experiment).splitlines())
+    return "\n".join([*lines, f"All settings\n{settings}"])
+
+
+def _data(
+    training: list[Pair], validation: list[Pair], shapes: dict[str, tuple[int, ...]], experiment: Experiment
+) -> Iterator[str]:
+    yield f"{_names(training)} to learn from."
+    named = any(pair.split == "val" for pair in validation)
+    share = experiment.training.validation_share
+    reason = "named by the manifest" if named else f"held out by the seed, {share:.0%} of the pairs (validation_share)"
+    yield f"{_names(validation)} to validate on, {reason}." if validation else "None to validate on."
+    voxels = [math.prod(shape) for shape in shapes.values()]
+    sizes = sorted({" x ".join(map(str, shape)) for shape in shapes.values()})
+    yield (
+        f"On the network's grid {', '.join(sizes[:MOST_NAMED])} voxels, {sum(voxels) / 1e6:.4g} million in all: "
+        f"{9 * sum(voxels) / 2**30:.2g} GiB prepared."
+    )
+
+
+def _names(pairs: list[Pair]) -> str:
+    shown = ", ".join(pair.name for pair in pairs[:MOST_NAMED])
+    more = f" and {len(pairs) - MOST_NAMED} more" if len(pairs) > MOST_NAMED else ""
+    return f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'} ({shown}{more})"
+
+
+def _preparation(experiment: Experiment) -> Iterator[str]:
+    settings, rule = experiment.preparation, experiment.preparation.foreground
+    smooth = f"median {rule.median_px} voxels, Gaussian {rule.gaussian_px:g} voxels"
+    value = f" of {rule.value:g}" if rule.value is not None else f" of the target smoothed by {smooth}"
+    yield f"Threshold T: {rule.method}{value}, whole stack, native resolution ({PAPER}; smoothing: the author's)."
+    yield f"Input: (I - mean) / standard deviation of the whole stack, native resolution ({FNET})."
+    center, source = {"threshold": ("T", PAPER), "mean": ("mean", FNET)}[settings.target_center]
+    yield f"Target: (I - {center}) / standard deviation of the whole stack, native resolution ({source})."
+    if settings.grid == "native":
+        yield "No resampling: the stacks stay on their own grid."
+    else:
+        yield f"Then both to cubic voxels of {settings.grid:g} µm by cubic splines, in this order ({FNET})."
+    median = f" after a median of {settings.mask_median_px} voxels" if settings.mask_median_px > 1 else ""
+    yield f"Foreground mask: target{median} >= T, or the pair's own mask ({PAPER})."
+
+
+def _step(experiment: Experiment, patch: tuple[int, ...]) -> Iterator[str]:
+    patches, settings = experiment.patches, experiment.training
+    least = least_foreground_voxels(patch, patches.least_foreground)
+    yield (
+        f"{settings.batch_size} patches of {'x'.join(map(str, patch))} voxels, each from any stack with the same "
+        f"probability and from any position in it that holds at least {least} foreground voxels "
+        f"({patches.least_foreground:.2%}; {PAPER}: 0.1 %, {FNET}: none)."
+    )
+    varied = [name for name in ("intensity", "noise", "focus") if getattr(patches, name)]
+    if patches.augment:
+        varied.insert(0, "flips and quarter turns in YX")
+    yield f"Varied at random: {', '.join(varied) or 'nothing'} (both papers: nothing)."
+    yield _network(experiment.network, patch)
+    yield _loss(experiment.loss)
+    yield _optimiser(settings)
+
+
+def _network(settings: FNetSettings, patch: tuple[int, ...]) -> str:
+    weights, flop = network_cost(settings, patch)
+    start = "N(0, 0.02)" if settings.init == "fnet" else "PyTorch's"
+    return (
+        f"F-net of depth {settings.depth} with {settings.mult_chan} channels ({FNET}: 4, 32): {weights:,} weights, "
+        f"begun from {start}, {flop / 1e9:.3g} GFLOP forward per patch."
+    )
+
+
+def network_cost(settings: FNetSettings, patch: tuple[int, ...]) -> tuple[int, int]:
+    """Number of weights, and floating-point operations of a forward pass over one patch."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        network: FNet = build_network(settings, len(patch))
+        network(torch.empty(1, 1, *patch))
+    return sum(weight.numel() for weight in network.parameters()), int(counter.get_total_flops())
+
+
+def _loss(loss: LossSettings) -> str:
+    if isinstance(loss, MseSettings):
+        return f"Loss: mean squared error over all voxels ({FNET})."
+    terms = [f"{loss.weight:g} masked squared error", f"{1 - loss.weight:g} Dice"]
+    if loss.background:
+        terms.append(f"{loss.background:g} background above T (not in the paper)")
+    if loss.instances != "none":
+        terms.append(f"{loss.instance_weight:g} {loss.instances} (not in the paper)")
+    start = "" if loss.k_start is None else f" from {loss.k_start:g}"
+    return (
+        f"Loss: {' + '.join(terms)}; soft threshold of k{start} {loss.k:g} in the reading {loss.reading!r}, sums per "
+        f"{loss.reduction} ({PAPER}: 0.5, 0.5, k -0.95; readings: docs/method.md)."
+    )
+
+
+def _optimiser(settings: TrainingSettings) -> str:
+    rise = f", rising over {settings.warmup} steps" if settings.warmup else ""
+    average = f"; kept is a running average of the weights, decay {settings.ema:g}" if settings.ema else ""
+    return (
+        f"Adam {settings.betas}, learning rate {settings.learning_rate:g}, {settings.schedule}{rise}{average} "
+        f"({FNET}, {PAPER}: (0.5, 0.999), 0.001, constant)."
+    )
+
+
+def _run(experiment: Experiment, patch: tuple[int, ...], validates: bool) -> Iterator[str]:
+    settings = experiment.training
+    flop = 3 * network_cost(experiment.network, patch)[1] * settings.batch_size * settings.steps
+    yield (
+        f"{settings.steps:,} steps, {settings.steps * settings.batch_size:,} patches, {flop:.2g} FLOP forward and back "
+        f"({PAPER}: 50,000 steps of 24)."
+    )
+    if settings.finetune:
+        yield f"Begun from the weights of {settings.finetune}; frozen: {settings.frozen}."
+    if validates:
+        patience = f", ending after {settings.patience} without a better one" if settings.patience else ""
+        yield (
+            f"Validation on whole stacks every {settings.validate_every} steps{patience}; the weights of the best "
+            f"{settings.choose_by} are kept."
+        )
+    else:
+        yield "The weights of the last step are kept."
+    yield f"A checkpoint every {settings.checkpoint_every} steps, from which the same command goes on."
+    yield f"Written: {DESCRIPTION}, {WEIGHTS}; on the way training/{{{LOG}, {CHECKPOINT}, {BEST}, {PREVIEW}}}."
+
+
+def _machine(experiment: Experiment, patch: tuple[int, ...]) -> Iterator[str]:
+    settings = experiment.training
+    device = find_device(settings.device)
+    precision = choose_precision(settings.precision, device)
+    yield f"Device: {device.type}; arithmetic: {precision}, losses and sums in float32."
+    memory, limit = memory_to_use(device)
+    per_patch = step_memory(patch, experiment.network.mult_chan)
+    parts = choose_parts(settings.batch_size, per_patch, memory) if settings.parts == "auto" else settings.parts
+    need = settings.batch_size // parts * per_patch / 2**30
+    whole = "whole" if parts == 1 else f"in {parts} parts, one after another"
+    yield f"The batch goes through the network {whole}: about {need:.1f} GiB; {limit}."

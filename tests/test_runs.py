@@ -1,0 +1,262 @@
+"""Runs of training: parts and processes, averages, fine-tuning, early ends, and what is said of them."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+from conftest import TINY
+from spotlight import SpotlightError, load_model
+from spotlight.losses import MseSettings, SpotlightLossSettings
+from spotlight.model import read_description
+from spotlight.report import write_training_page
+from spotlight.training import Experiment, explain, protocol, train
+from spotlight.training.settings import TrainingSettings
+
+
+def change(experiment: Experiment, **training: object) -> Experiment:
+    values = experiment.model_dump()
+    values["training"] |= training
+    return Experiment.parse(values, "test")
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "weights.safetensors")
+
+
+SHARED_RUN = """
+import sys
+sys.path.insert(0, {tests!r})
+from conftest import TINY
+from test_runs import change
+from spotlight.training import train
+train({manifest!r}, {to!r}, change(TINY, **{training!r}), cache={cache!r})
+"""
+
+
+def torchrun(code: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    script = folder / "run.py"
+    script.write_text(code)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+
+
+def test_two_processes_give_what_one_gives_in_two_parts(manifest: Path, tmp_path: Path) -> None:
+    """Batch normalisation sees the same patches in both, so that all weights but its running averages agree."""
+    settings = {"batch_size": 4, "steps": 6, "validate_every": 3, "checkpoint_every": 3}
+    one = train(manifest, tmp_path / "one", change(TINY, parts=2, **settings))
+    options = {"tests": str(Path(__file__).parent), "manifest": str(manifest), "cache": str(tmp_path / "cache")}
+    code = SHARED_RUN.format(to=str(tmp_path / "two"), training=settings, **options)
+    done = torchrun(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    two = tmp_path / "two"
+    assert read_description(two).training["processes"] == 2
+    assert len(list((tmp_path / "cache").glob("*.prepared"))) == 3
+    logs = [pd.read_csv(folder / "training" / "log.csv") for folder in (one, two)]
+    assert logs[0]["step"].tolist() == logs[1]["step"].tolist()
+    last = [torch.load(f / "training" / "last.ckpt", weights_only=True)["state_dict"] for f in (one, two)]
+    for name, value in last[0].items():
+        if "running" not in name:
+            torch.testing.assert_close(value, last[1][name], rtol=1e-3, atol=2e-5, msg=name)
+
+    # More steps, begun from the checkpoint of the first ones, and Ctrl-C is not needed to see that it goes on.
+    code = SHARED_RUN.format(to=str(two), training=settings | {"batch_size": 3}, **options)
+    refused = torchrun(code, tmp_path)
+    assert refused.returncode != 0
+    assert "holds a run that differs in training" in refused.stderr
+
+
+def test_a_batch_that_processes_cannot_share(manifest: Path, tmp_path: Path) -> None:
+    code = SHARED_RUN.format(
+        tests=str(Path(__file__).parent),
+        manifest=str(manifest),
+        to=str(tmp_path / "m"),
+        cache=None,
+        training={"batch_size": 3},
+    )
+    refused = torchrun(code, tmp_path)
+    assert refused.returncode != 0
+    assert "a batch of 3 patches cannot be shared by 2 processes" in refused.stderr
+    assert not (tmp_path / "m").exists()
+
+
+def test_parts_of_a_batch_are_one_step(manifest: Path, tmp_path: Path) -> None:
+    folder = train(manifest, tmp_path / "parts", change(TINY, batch_size=4, parts=4, steps=8))
+    log = pd.read_csv(folder / "training" / "log.csv")
+    assert log["step"].tolist() == [4, 8]
+    state = torch.load(folder / "training" / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 8
+    assert {int(s["step"]) for s in state["optimizer_states"][0]["state"].values()} == {8}
+
+
+def test_what_fits_into_memory_is_found_said_and_kept(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("spotlight.training.run.memory_to_use", lambda _: (70 * 2**20, "70 MiB may be used"))
+    experiment = change(TINY, batch_size=4, steps=2)
+    folder = train(manifest, tmp_path / "m", experiment)
+    assert "worked on in 2 parts" in caplog.text
+    assert read_description(folder).training["settings"]["training"]["parts"] == 2
+    monkeypatch.undo()  # with more memory, the run goes on as it was begun
+    assert train(manifest, tmp_path / "m", experiment) == folder
+    with pytest.raises(SpotlightError, match="cannot be cut into 3 equal parts"):
+        change(TINY, batch_size=4, parts=3)
+
+
+def test_out_of_memory_says_what_would_fit(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*_: object) -> None:
+        torch.empty(2**60)  # the allocator's own complaint
+
+    monkeypatch.setattr("spotlight.training.engine.StainModule.training_step", too_large)
+    with pytest.raises(SpotlightError, match=r"out of memory: a step of 2 patches .* which would do for \d+"):
+        train(manifest, tmp_path / "m", TINY)
+
+
+def test_the_running_average_is_that_of_the_weights(manifest: Path, tmp_path: Path) -> None:
+    experiment = change(TINY, ema=0.5, steps=3, validate_every=3, checkpoint_every=1)
+    folder = train(manifest, tmp_path / "average", experiment)
+    steps = [train(manifest, tmp_path / f"{n}", change(TINY, steps=n, validate_every=n)) for n in (1, 2, 3)]
+    one, two, three = (weights(step)["head.weight"] for step in steps)
+    torch.testing.assert_close(weights(folder)["head.weight"], 0.25 * one + 0.25 * two + 0.5 * three)
+
+
+def test_a_run_ends_early_where_nothing_gets_better(manifest: Path, tmp_path: Path) -> None:
+    stuck = change(TINY, learning_rate=1e-9, steps=400, validate_every=2, patience=2, choose_by="foreground_pearson")
+    folder = train(manifest, tmp_path / "m", stuck)
+    log = pd.read_csv(folder / "training" / "log.csv").dropna(subset="validation_loss")
+    scores = log["validation_foreground_pearson"].to_numpy()
+    assert len(scores) < 200
+    best = read_description(folder).training["best"]
+    assert best["foreground_pearson"] == pytest.approx(scores.max(), rel=1e-4)
+    assert log["step"].iloc[-1] == best["step"] + 4
+    assert train(manifest, folder, stuck) == folder
+
+
+@pytest.mark.parametrize(("frozen", "moved"), [("encoder", {"ups", "decoders", "head"}), ("all but head", {"head"})])
+def test_fine_tuning_begins_from_a_model_and_keeps_what_is_frozen(
+    manifest: Path, model_folder: Path, tmp_path: Path, frozen: str, moved: set[str]
+) -> None:
+    other = change(TINY, finetune=model_folder, frozen=frozen, steps=2, validate_every=2)
+    other = other.model_copy(update={"network": other.network.model_copy(update={"mult_chan": 16})})
+    folder = train(manifest, tmp_path / "m", other)
+    before, after = weights(model_folder), weights(folder)
+    assert read_description(folder).network == read_description(model_folder).network
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == moved
+    assert load_model(folder).predict(manifest.parent / "field-03.ome.tif", channel="Brightfield").shape
+
+
+def test_fine_tuning_with_other_weights_is_another_run(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    train(manifest, base, change(TINY, steps=1, validate_every=1))
+    tuned = change(TINY, finetune=base, steps=2, validate_every=2)
+    train(manifest, tmp_path / "m", tuned)
+    train(manifest, base, change(TINY, steps=2, validate_every=1), overwrite=True)
+    with pytest.raises(SpotlightError, match="differs in the data"):
+        train(manifest, tmp_path / "m", tuned)
+    with pytest.raises(SpotlightError, match="no such file"):
+        train(manifest, tmp_path / "n", change(TINY, finetune=tmp_path / "nothing"))
+    with pytest.raises(SpotlightError, match="name a model by finetune"):
+        change(TINY, frozen="encoder")
+
+
+@pytest.mark.parametrize("instances", ["cc-dice", "blob"])
+def test_losses_that_count_nuclei_are_trained_with_and_without_a_cache(
+    manifest: Path, tmp_path: Path, instances: str
+) -> None:
+    loss = SpotlightLossSettings(instances=instances, reading="smooth", k_start=-0.5)  # type: ignore[arg-type]
+    experiment = change(TINY, steps=4).model_copy(update={"loss": loss})
+    plain = train(manifest, tmp_path / "plain", experiment)
+    cached = train(manifest, tmp_path / "cached", experiment, cache=tmp_path / "cache")
+    assert all(torch.equal(value, weights(cached)[name]) for name, value in weights(plain).items())
+    assert pd.read_csv(plain / "training" / "log.csv")["instances"].between(0, 1).all()
+
+
+def test_a_compiled_network_is_kept_under_its_own_names(manifest: Path, tmp_path: Path) -> None:
+    folder = train(manifest, tmp_path / "m", change(TINY, compile=True, steps=2, validate_every=2))
+    eager = train(manifest, tmp_path / "e", change(TINY, steps=2, validate_every=2))
+    for name, value in weights(eager).items():
+        torch.testing.assert_close(value, weights(folder)[name], rtol=1e-2, atol=1e-4)
+
+
+def test_a_preview_shows_input_target_and_stain(model_folder: Path) -> None:
+    picture = np.asarray(Image.open(model_folder / "training" / "preview.png"))
+    assert picture.shape == (64 + 4 + 32, 3 * 64 + 2 * 4)
+    assert (picture[:, 64:68] == 255).all()
+    assert picture[:64, :64].std() > 10
+
+
+def test_the_page_of_a_run(model_folder: Path) -> None:
+    page = write_training_page(model_folder).read_text()
+    best = read_description(model_folder).training["best"]["step"]
+    assert f"Kept are the weights of step {best}, with loss" in page
+    assert page.count("<figure>") == 4  # loss, its two parts, and the correlation
+    assert not re.search(r"(src|href)=.(https?:|/)", page)
+    assert "field-00, field-01" in page
+    with pytest.raises(SpotlightError, match="no such file"):
+        write_training_page(model_folder / "training")
+
+
+def test_explaining_reads_headers_only_and_says_the_published_numbers(manifest: Path, tmp_path: Path) -> None:
+    before = sorted(manifest.parent.iterdir())
+    text = explain(manifest, protocol("spotlight-2025"))
+    for fact in ("23,280,769 weights", "50,000 steps, 1,200,000 patches", "at least 132 foreground", "2.2e+17 FLOP"):
+        assert fact in text
+    assert "2 pairs (field-00, field-01) to learn from" in text
+    assert "named by the manifest" in text
+    assert sorted(manifest.parent.iterdir()) == before
+    settings = text.split("All settings\n")[1]
+    assert Experiment.parse(yaml.safe_load(settings), "explained") == protocol("spotlight-2025")
+    assert "mean squared error over all voxels" in explain(manifest, protocol("fnet-2018"))
+
+
+PUBLISHED = {"steps": 50_000, "batch_size": 24, "learning_rate": 1e-3, "betas": (0.5, 0.999), "schedule": "constant"}
+
+
+@pytest.mark.parametrize(
+    ("name", "center", "least", "loss"),
+    [
+        ("spotlight-2025", "threshold", 0.001, SpotlightLossSettings(weight=0.5, k=-0.95)),
+        ("fnet-2018", "mean", 0.0, MseSettings()),
+    ],
+)
+def test_the_published_protocols_are_to_the_letter(name: str, center: str, least: float, loss: object) -> None:
+    found = protocol(name)
+    assert found.training == TrainingSettings(**PUBLISHED, ema=0, warmup=0, patience=0)  # type: ignore[arg-type]
+    assert (found.network.depth, found.network.mult_chan, found.network.init) == (4, 32, "fnet")
+    assert (found.preparation.grid, found.preparation.target_center) == (0.29, center)
+    assert (found.patches.least_foreground, found.patches.augment) == (least, False)
+    assert found.loss == loss
+    assert not found.flatten_background
+
+
+def test_an_ensemble_and_an_explanation_on_the_command_line(manifest: Path, tmp_path: Path) -> None:
+    (tmp_path / "e.yaml").write_text(change(TINY, steps=2, validate_every=2).to_yaml())
+    command = [sys.executable, "-c", "from spotlight.cli import main; main()", "train", str(manifest)]
+    options = ["--to", "m", "--settings", "e.yaml", "--seeds", "2"]
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    explained = run(*options, "--explain")
+    assert explained.returncode == 0
+    assert "2 pairs (field-00, field-01)" in explained.stdout
+    assert not (tmp_path / "m").exists()
+    done = run(*options)
+    assert done.returncode == 0, done.stderr
+    seeds = [read_description(tmp_path / "m" / f"seed-{n}").training["settings"]["training"]["seed"] for n in (0, 1)]
+    assert seeds == [0, 1]
+    assert (tmp_path / "m" / "seed-1" / "training.html").exists()
+    both = run(*options, "--seed", "3")
+    assert both.returncode == 2
+    assert "give one of them" in both.stderr
