@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from spotlight.report.columns import Metric, describe
+from spotlight.report.columns import RESOLUTION, Metric, describe
 from spotlight.report.contents import REFERENCES, Contents
 from spotlight.report.pictures import method_colors
 from spotlight.report.tables import NUCLEUS_FEATURES, metric_columns
@@ -207,6 +207,8 @@ def threshold_sweep(sweep: pd.DataFrame, styles: Styles) -> Chart:
         panel.set_title(metric.full_title, fontsize=10)
         if "%" in metric.form:
             panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        if metric.group == RESOLUTION:
+            panel.set_ylabel("µm")
         panel.set_xlabel("threshold: 0 background, 1 foreground", fontsize=8)
     one_legend(figure, axes)
     return Chart(
