@@ -21,6 +21,7 @@ LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 SEVENTH = 1 / 7
 """The correlation below which a frequency does not count as resolved, as the paper has it."""
 KINDS = {"fsc": "FSC, one image", "frc": "FRC, one image", "fsc_of_two": "FSC of stain and target"}
+KINDS |= {"frc_of_two": "FRC of stain and target"}
 HALVES = {"xy": "XY", "z": "Z"}
 
 
