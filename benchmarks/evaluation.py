@@ -90,25 +90,28 @@ def main() -> None:
     parser.add_argument("--thresholds", type=int, default=0, help="of the sweep")
     parser.add_argument("--profile", action="store_true", help="print where the time went; use one worker")
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.make:
         make(arguments.make, arguments.stacks)
+        return
+    if arguments.run is None:
+        # Each by a process of its own, for the peak of memory is one of a process and its children.
+        with tempfile.TemporaryDirectory() as name:
+            for step in ("--make", "--run"):
+                subprocess.run([sys.executable, __file__, *sys.argv[1:], step, name], check=True)
         return
     settings = EvaluationSettings(
         profiles=ProfileSettings(features="full" if arguments.full else "quick"),
         thresholds=arguments.thresholds,
         data_range=(0, 1000),
     )
-    with tempfile.TemporaryDirectory() as name:
-        # By a process of its own: this one's peak is to be that of the evaluation.
-        made = ["--make", name, "--stacks", str(arguments.stacks)]
-        subprocess.run([sys.executable, __file__, *made], check=True)
-        with cProfile.Profile() as profile:
-            if not arguments.profile:
-                profile.disable()
-            run(Path(name), arguments.stacks, arguments.workers, settings)
-        if arguments.profile:
-            pstats.Stats(profile).sort_stats("cumtime").print_stats(60)
+    with cProfile.Profile() as profile:
+        if not arguments.profile:
+            profile.disable()
+        run(arguments.run, arguments.stacks, arguments.workers, settings)
+    if arguments.profile:
+        pstats.Stats(profile).sort_stats("cumtime").print_stats(60)
 
 
 if __name__ == "__main__":
