@@ -15,10 +15,11 @@ from scipy import ndimage
 from skimage import exposure, feature, measure, transform
 
 from spotlight.images import Stack
+from spotlight.images.median import median
 from spotlight.metrics import score_instances
 from spotlight.segmentation import SegmentationSettings, clean_truth, segment
 from spotlight.segmentation.equalisation import equalise
-from spotlight.segmentation.preparation import TILES, median, prepare, shrink, working_grid
+from spotlight.segmentation.preparation import TILES, prepare, shrink, working_grid
 from spotlight.segmentation.watershed import find_mask, find_peaks
 from spotlight.simulation.phantom import CellSettings, make_phantom
 

@@ -91,7 +91,14 @@ def write_evaluation(folder: Path) -> None:
         said | {"metric": "mean_ap", "p": 0.001, "p_holm": 0.003, "verdict": "Instances are better."},
     ]
     tables = {"scores": scores, "average_precision": curve, "nuclei": nuclei, "histograms": histograms}
-    tables |= {"resolution": resolution, "sweep": sweep, "comparison": comparison}
+    features = [
+        {"feature": name, "nuclei": 2 + n, "true_median": 33.5, "median": 40.25, "bias": 0.2, "relative_error": 0.25}
+        | {"scaled_error": 0.1, "correlation": None if method == ODD else 0.875, "method": method, "seed": seed}
+        for method, seeds in (("target", 1), (ODD, 1), ("spotlight", 2))
+        for seed in range(seeds)
+        for n, name in enumerate(("volume", "inertia_tensor_eigvals-0"))
+    ]
+    tables |= {"features": features, "resolution": resolution, "sweep": sweep, "comparison": comparison}
     for name, rows in tables.items():
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
     entry = {"truth": "labels of the manifest", "threshold": 100.0, "foreground_fraction": 0.1}

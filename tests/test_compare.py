@@ -8,12 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy import ndimage
 
 from spotlight import SpotlightError, write_report
 from spotlight.evaluation import Comparison, EvaluationSettings, compare, evaluate
-from spotlight.images import read
-from spotlight.metrics import score_instances, score_pixels
-from spotlight.pairs import read_manifest
+from spotlight.images import Stack, read
+from spotlight.metrics import (
+    fit_micro_ms3im,
+    fourier_shell,
+    fourier_shell_of_two,
+    score_instances,
+    score_micro_ms3im,
+    score_pixels,
+)
+from spotlight.pairs import Pair, read_manifest
 from spotlight.prediction import load_model
 from spotlight.segmentation import SegmentationSettings, clean_truth, segment
 from spotlight.training import protocol
@@ -119,6 +127,39 @@ def test_the_sweep_is_what_a_flattened_stain_scores(manifest: Path, model_folder
     low, high = load_model(model_folder).description.target.intensity_range
     expected = score_pixels(target.data, even.data, mask, high - low, target.voxel_size)
     assert row["psnr"] == pytest.approx(expected["psnr"])
+    shells = fourier_shell(even.data, even.voxel_size)
+    shared = fourier_shell_of_two(target.data, even.data, even.voxel_size)
+    for direction in ("xy", "z"):
+        assert row[f"fsc_{direction}_um"] == pytest.approx(shells[direction].resolution, nan_ok=True)
+        assert row[f"fsc_of_two_{direction}_um"] == pytest.approx(shared[direction].resolution, nan_ok=True)
+
+
+def test_the_sweep_takes_the_fit_of_all_stains(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images: dict[str, list[np.ndarray]] = {"target": [], "stain": []}
+    pairs = []
+    for name in ("a", "b"):
+        target = ndimage.gaussian_filter((rng.random((6, 180, 184)) > 0.999) * 5e5, (1, 5, 5))
+        stain = 0.5 * ndimage.gaussian_filter(target, 1) + 20
+        images["target"].append(rng.poisson(target + 50).astype(np.float32))
+        images["stain"].append(stain.astype(np.float32))
+        for kind, stacks in images.items():
+            Stack(stacks[-1], "ZYX", (0.5, 0.3, 0.3)).save(tmp_path / kind / f"{name}.ome.tif")
+        file = tmp_path / "target" / f"{name}.ome.tif"
+        pairs.append(Pair(name=name, input=file, target=file, split="test"))
+    settings = EvaluationSettings(thresholds=3, resolution=False, data_range=(0, 1000))
+    result = evaluate({"other": tmp_path / "stain"}, pairs, tmp_path / "out", settings)
+    fit = fit_micro_ms3im(images["target"], images["stain"])
+    masks = [read(tmp_path / "out" / "labels" / "foreground" / f"{pair.name}.ome.tif").data > 0 for pair in pairs]
+    modes = [(np.median(t[~m]), np.median(t[m])) for t, m in zip(images["target"], masks, strict=True)]
+    for position, row in result.sweep.set_index("position").iterrows():
+        scores = [
+            score_micro_ms3im(fit, target, np.maximum(stain, np.float32(low + position * (high - low))), mask)
+            for target, stain, mask, (low, high) in zip(images["target"], images["stain"], masks, modes, strict=True)
+        ]
+        for name in scores[0]:
+            assert row[name] == pytest.approx(np.mean([score[name] for score in scores]))
+    assert np.ptp(result.sweep["micro_ms3im"]) > 0.01
 
 
 @pytest.fixture

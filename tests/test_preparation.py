@@ -7,10 +7,11 @@ from scipy import ndimage
 from skimage import exposure, feature, measure, transform
 
 from spotlight.images import Stack
+from spotlight.images.median import median
 from spotlight.segmentation import SegmentationSettings, clean_labels, resize_labels, split_touching
 from spotlight.segmentation.cleaning import renumber
 from spotlight.segmentation.equalisation import equalise
-from spotlight.segmentation.preparation import median, prepare, shrink
+from spotlight.segmentation.preparation import prepare, shrink
 from spotlight.segmentation.watershed import find_peaks
 
 

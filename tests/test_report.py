@@ -12,14 +12,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from small_evaluation import CENTERS, STACKS, balls
+from small_evaluation import CENTERS, ODD, STACKS, balls
 from spotlight import SpotlightError
+from spotlight.evaluation.judge import BIASES
 from spotlight.images import Stack
+from spotlight.profiles import FULL_FEATURES
 from spotlight.report import write_figures, write_report
-from spotlight.report.columns import METRICS, describe, in_order
+from spotlight.report.columns import METRICS, describe, feature_title, in_order
 from spotlight.report.contents import first_of, read_contents
 from spotlight.report.curves import best_place, mean_curve
-from spotlight.report.tables import comparison_table, score_table, stack_tables, verdicts
+from spotlight.report.tables import comparison_table, features_table, score_table, stack_tables, verdicts
 from spotlight.report.text import score_text
 from spotlight.report.volumes import MOST_VOXELS, make_grid, nucleus_places, packed, sheet
 
@@ -51,6 +53,29 @@ def test_columns_have_names_and_unknown_ones_keep_theirs() -> None:
     assert in_order(mixed) == [
         *("mean_ap", "splits", "mean_ap_cellpose", "volume_error", "psnr_foreground", "psnr", "frc_um", "flux")
     ]
+
+
+def test_everything_that_is_measured_has_a_name() -> None:
+    titles = [feature_title(name) for name in {*FULL_FEATURES[2], *FULL_FEATURES[3]}]
+    assert len(set(titles)) == len(titles)
+    assert not [title for title in titles if "_" in title]
+    errors = [describe(f"{name}_error") for name in BIASES]
+    assert {metric.group for metric in errors} == {"Size and shape of nuclei"}
+    assert {metric.best for metric in errors} == {"zero"}
+
+
+def test_features_of_methods_side_by_side(report_folder: Path) -> None:
+    table = features_table(read_contents(report_folder).tables["features"])
+    assert table["title"] == "Every feature, mean over seeds"
+    assert table["heads"][2:5] == ["nuclei", "true median", "median"]
+    assert [row[:3] for row in table["rows"]] == [
+        [title, method, number]
+        for title, number in (("volume", "2"), ("inertia tensor, largest eigenvalue", "3"))
+        for method in ("target", ODD, "spotlight")
+    ]
+    assert table["rows"][0][3:] == ["33.5", "40.2", "+20.0%", "25.0%", "0.100", "0.875"]
+    assert table["rows"][1][-1] == "–"
+    assert "inertia tensor, largest eigenvalue" in (report_folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_missing_and_infinite_values_are_said() -> None:

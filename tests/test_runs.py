@@ -52,7 +52,7 @@ def torchrun(code: str, folder: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def test_two_processes_give_what_one_gives_in_two_parts(manifest: Path, tmp_path: Path) -> None:
-    """Batch normalisation sees the same patches in both, so that all weights but its running averages agree."""
+    """Batch normalisation sees the same patches in both, so that all but its running averages agree."""
     settings = {"batch_size": 4, "steps": 6, "validate_every": 3, "checkpoint_every": 3}
     one = train(manifest, tmp_path / "one", change(TINY, parts=2, **settings))
     options = {"tests": str(Path(__file__).parent), "manifest": str(manifest), "cache": str(tmp_path / "cache")}
@@ -66,7 +66,7 @@ def test_two_processes_give_what_one_gives_in_two_parts(manifest: Path, tmp_path
     assert logs[0]["step"].tolist() == logs[1]["step"].tolist()
     last = [torch.load(f / "training" / "last.ckpt", weights_only=True)["state_dict"] for f in (one, two)]
     for name, value in last[0].items():
-        if "running" not in name:
+        if "running" not in name and "batches_tracked" not in name:
             torch.testing.assert_close(value, last[1][name], rtol=1e-3, atol=2e-5, msg=name)
 
     # More steps, begun from the checkpoint of the first ones, and Ctrl-C is not needed to see that it goes on.
@@ -180,13 +180,6 @@ def test_losses_that_count_nuclei_are_trained_with_and_without_a_cache(
     cached = train(manifest, tmp_path / "cached", experiment, cache=tmp_path / "cache")
     assert all(torch.equal(value, weights(cached)[name]) for name, value in weights(plain).items())
     assert pd.read_csv(plain / "training" / "log.csv")["instances"].between(0, 1).all()
-
-
-def test_a_compiled_network_is_kept_under_its_own_names(manifest: Path, tmp_path: Path) -> None:
-    folder = train(manifest, tmp_path / "m", change(TINY, compile=True, steps=2, validate_every=2))
-    eager = train(manifest, tmp_path / "e", change(TINY, steps=2, validate_every=2))
-    for name, value in weights(eager).items():
-        torch.testing.assert_close(value, weights(folder)[name], rtol=1e-2, atol=1e-4)
 
 
 def test_a_preview_shows_input_target_and_stain(model_folder: Path) -> None:

@@ -11,6 +11,7 @@ from scipy import ndimage
 from skimage import filters
 
 from spotlight.errors import SpotlightError
+from spotlight.images.median import median
 from spotlight.images.normalise import sample_nonzero, zeros_are_padding
 from spotlight.images.slabs import Allocate, Array, Slab, in_memory, slabs, values_of
 from spotlight.settings import Settings
@@ -150,8 +151,7 @@ def _smooth(target: NDArray[Any], fill: float | None, settings: ForegroundSettin
     valid = target != 0
     if fill is not None:
         smooth[~valid] = fill
-    if settings.median_px > 1:
-        smooth = ndimage.median_filter(smooth, settings.median_px)
+    smooth = median(smooth, settings.median_px)
     if settings.gaussian_px == 0:
         return smooth
     if fill is None:

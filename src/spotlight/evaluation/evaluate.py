@@ -173,9 +173,13 @@ def evaluate(
             profiles = score_profiles(truth.nuclei, truth.target_nuclei, found.measured, ranges, ranges_of_target)
             if folder == TARGET:
                 del profiles["profile_distance_to_target"]
-            rows.append(who | found.scores | profiles | sets.get((name, folder), {}))
+            of_set = sets.get(folder)
+            rows.append(who | found.scores | profiles | (of_set.scores[name] if of_set else {}))
             for kind, parts in tables.items():
-                parts.append(getattr(found, kind).assign(**who))
+                part = getattr(found, kind)
+                if kind == "sweep" and of_set and not part.empty:
+                    part = part.merge(of_set.sweep.query("stack == @name").drop(columns="stack"), on="position")
+                parts.append(part.assign(**who))
     curves, nuclei, resolution, swept = (pd.concat(parts, ignore_index=True) for parts in tables.values())
     evaluation = Evaluation(
         folder=to,

@@ -7,17 +7,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spotlight.evaluation.reference import Reference, pipelines
+from spotlight.evaluation.resolutions import score_resolution
 from spotlight.evaluation.settings import EvaluationSettings
 from spotlight.evaluation.sweep import sweep
 from spotlight.images import Stack
 from spotlight.metrics import (
     InstanceScores,
-    ResolutionCurve,
     compare_nuclei,
-    fourier_ring,
-    fourier_ring_of_two,
-    fourier_shell,
-    fourier_shell_of_two,
     score_instances,
     score_pixels,
 )
@@ -85,7 +81,7 @@ def judge(
     if not is_target and data_range is not None:
         size = stain.voxel_size
         scores |= score_pixels(reference.target.data, stain.data, reference.mask, data_range, size)
-    resolution, resolutions, remarks = _resolution(stain, None if is_target else reference.target, settings)
+    resolution, resolutions, remarks = score_resolution(stain, None if is_target else reference.target, settings)
     curves, first, labels = [], None, None
     for suffix, pipeline in pipelines(settings).items():
         found = reference.found[suffix] if is_target else segment(stain, pipeline)
@@ -98,7 +94,7 @@ def judge(
             first, labels = instances, found
     assert first is not None
     assert labels is not None
-    measured = measure(labels, settings=settings.profiles)
+    measured = reference.target_nuclei if is_target else measure(labels, settings=settings.profiles)
     features = profile_features(settings.profiles, len(stain.axes))
     matched = compare_nuclei(reference.nuclei, measured, first.matches, features)
     for feature in BIASES:
@@ -136,36 +132,6 @@ def instance_scores(instances: InstanceScores) -> dict[str, float]:
 def profile_features(settings: ProfileSettings, dims: int) -> tuple[str, ...]:
     """Columns of a profile in so many dimensions."""
     return (FULL_FEATURES if settings.features == "full" else FEATURES)[dims]
-
-
-def _resolution(
-    stain: Stack, target: Stack | None, settings: EvaluationSettings
-) -> tuple[pd.DataFrame, dict[str, float], dict[str, str]]:
-    """Curves of correlation, resolutions in µm, and why one is missing."""
-    none = pd.DataFrame(columns=["kind", "direction", "frequency", "correlation"])
-    if not settings.resolution:
-        return none, {}, {}
-    if stain.voxel_size is None:
-        return none, {}, {"resolution": "the voxel size is not known"}
-    found: dict[tuple[str, str], ResolutionCurve] = {}
-    if len(stain.axes) == 3:
-        own = fourier_shell(stain.data, stain.voxel_size, settings.one_image)
-        found |= {("fsc", direction): curve for direction, curve in own.items()}
-        if target is not None:
-            both = fourier_shell_of_two(target.data, stain.data, stain.voxel_size, settings.two_images)
-            found |= {("fsc_of_two", direction): curve for direction, curve in both.items()}
-    elif target is not None:
-        found["frc_of_two", "xy"] = fourier_ring_of_two(target.data, stain.data, stain.voxel_size, settings.two_images)
-    found["frc", "xy"] = fourier_ring(stain.data, stain.voxel_size, settings.one_image)
-    tables, scores, remarks = [none], {}, {}
-    for (kind, direction), curve in found.items():
-        name = f"{kind}_um" if kind.startswith("frc") else f"{kind}_{direction}_um"
-        scores[name] = curve.resolution
-        if curve.reason:
-            remarks[name] = curve.reason
-        rows = {"kind": kind, "direction": direction, "frequency": curve.frequency, "correlation": curve.correlation}
-        tables.append(pd.DataFrame(rows))
-    return pd.concat(tables[1:], ignore_index=True), scores, remarks
 
 
 def sample(stack: Stack) -> NDArray[np.float32]:

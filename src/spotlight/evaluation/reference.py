@@ -66,6 +66,7 @@ def make_reference(pair: Pair, target: Stack, settings: EvaluationSettings) -> R
         if given is None
         else {suffix: clean_truth(given, pipeline) for suffix, pipeline in pipelines(settings).items()}
     )
+    target_nuclei = measure(found[""], settings=settings.profiles)
     return Reference(
         name=pair.name,
         target=target,
@@ -74,8 +75,8 @@ def make_reference(pair: Pair, target: Stack, settings: EvaluationSettings) -> R
         fraction=foreground.fraction,
         truth=truth,
         found=found,
-        nuclei=measure(truth[""], settings=settings.profiles),
-        target_nuclei=measure(found[""], settings=settings.profiles),
+        nuclei=target_nuclei if given is None else measure(truth[""], settings=settings.profiles),
+        target_nuclei=target_nuclei,
         labelled=given is not None,
     )
 

@@ -15,6 +15,7 @@ from spotlight.evaluation.methods import Method
 from spotlight.evaluation.reference import make_reference
 from spotlight.evaluation.settings import EvaluationSettings
 from spotlight.evaluation.store import key_of, load, save
+from spotlight.evaluation.sweep import sweep_micro_ms3im
 from spotlight.images import read
 from spotlight.metrics import (
     feature_ranges,
@@ -45,9 +46,18 @@ class Population:
 
 @dataclass(frozen=True)
 class SetScores:
-    """Scores by stack and metric."""
+    """What the fit to all stains of a method gives.
+
+    Attributes
+    ----------
+    scores : dict
+        By stack and metric.
+    sweep : DataFrame
+        The same over the thresholds of the sweep, by ``stack`` and ``position``.
+    """
 
     scores: dict[str, dict[str, float]]
+    sweep: pd.DataFrame
 
 
 def find_ranges(
@@ -112,21 +122,21 @@ def score_all_features(matched: pd.DataFrame, ranges: Ranges) -> pd.DataFrame:
 
 def score_sets(
     pairs: Sequence[Pair], methods: Sequence[Method], settings: EvaluationSettings, to: Path
-) -> dict[tuple[str, str], dict[str, float]]:
-    """MicroMS3IM, which is fitted once for all stains of a method, by stack and folder of the method."""
-    scores: dict[tuple[str, str], dict[str, float]] = {}
+) -> dict[str, SetScores]:
+    """MicroMS3IM, which is fitted once for all stains of a method, by the method's folder."""
+    found: dict[str, SetScores] = {}
     for method in methods:
         key = key_of(pairs[0], settings, *(key_of(pair, settings, method.digest(pair.name)) for pair in pairs))
         place = to / "judged" / ".sets" / method.folder
         known = load(SetScores, key, place)
         if known is None:
-            known = SetScores(_micro_ms3im(pairs, method.folder, to))
+            known = _micro_ms3im(pairs, method.folder, settings, to)
             save(known, key, place)
-        scores |= {(stack, method.folder): found for stack, found in known.scores.items()}
-    return scores
+        found[method.folder] = known
+    return found
 
 
-def _micro_ms3im(pairs: Sequence[Pair], folder: str, to: Path) -> dict[str, dict[str, float]]:
+def _micro_ms3im(pairs: Sequence[Pair], folder: str, settings: EvaluationSettings, to: Path) -> SetScores:
     def stored(kind: str, pair: Pair) -> NDArray[Any]:
         return read(to / kind / f"{pair.name}.ome.tif").data
 
@@ -137,10 +147,12 @@ def _micro_ms3im(pairs: Sequence[Pair], folder: str, to: Path) -> dict[str, dict
         return (stored(f"stains/{folder}", pair) for pair in pairs)
 
     fit = fit_micro_ms3im(targets(), stains())
-    return {
-        pair.name: score_micro_ms3im(fit, target, stain, stored(f"labels/{FOREGROUND}", pair) > 0)
-        for pair, target, stain in zip(pairs, targets(), stains(), strict=True)
-    }
+    scores, swept = {}, []
+    for pair, target, stain in zip(pairs, targets(), stains(), strict=True):
+        mask = stored(f"labels/{FOREGROUND}", pair) > 0
+        scores[pair.name] = score_micro_ms3im(fit, target, stain, mask)
+        swept.append(sweep_micro_ms3im(fit, target, stain, mask, settings).assign(stack=pair.name))
+    return SetScores(scores, pd.concat(swept, ignore_index=True))
 
 
 def histograms(samples: Mapping[str, Sequence[NDArray[Any]]]) -> pd.DataFrame:

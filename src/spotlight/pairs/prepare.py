@@ -6,9 +6,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy import ndimage
 
 from spotlight.foreground import Foreground, ForegroundSettings, find_foreground, nearest_component
+from spotlight.images.median import median
 from spotlight.images.normalise import Grid, grid_shape, mean_and_std, normalise, prepare_input, zeros_are_padding
 from spotlight.images.resample import resample_slabs
 from spotlight.images.slabs import Allocate, in_memory, slabs, values_of
@@ -117,7 +117,7 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
         window = settings.mask_median_px
         for slab in slabs(shape, window):
             part = normalised[slab.outer]
-            smooth = ndimage.median_filter(part, window) if window > 1 else part
+            smooth = median(part, window)
             mask[slab.inner] = smooth[slab.crop] >= threshold
     cells = None
     if settings.cells:

@@ -77,6 +77,15 @@ METRICS = {
     "elongation_error": Metric(
         "elongation error", "median error of height over width of matched nuclei", "{:+.1%}", "zero", SHAPE
     ),
+    "height_error": Metric(
+        "height error", "median relative error of the axial size of matched nuclei", "{:+.1%}", "zero", SHAPE
+    ),
+    "width_error": Metric(
+        "width error", "median relative error of the lateral size of matched nuclei", "{:+.1%}", "zero", SHAPE
+    ),
+    "sphericity_error": Metric(
+        "sphericity error", "median relative sphericity error of matched nuclei", "{:+.1%}", "zero", SHAPE
+    ),
     "profile_error": Metric(
         "profile error",
         "mean absolute difference of median profiles from the truth, in units of each feature's range",
@@ -116,6 +125,7 @@ METRICS = {
         "FSC with the target, Z", "µm down to which stain and target agree", "{:.2f}", "", RESOLUTION
     ),
     "frc_um": Metric("FRC", "µm, plane by plane, from one image", "{:.2f}", "", RESOLUTION),
+    "frc_of_two_um": Metric("FRC with the target", "µm down to which stain and target agree", "{:.2f}", "", RESOLUTION),
 }
 """Metrics on the whole stack and of the first pipeline; `describe` knows their relatives."""
 
@@ -125,6 +135,47 @@ KEY_METRICS = ("mean_ap", "volume_error", "area_error", "elongation_error", "psn
 FOREGROUND_SUFFIX = "_foreground"
 PIPELINES = {"_cellpose": "Cellpose"}
 """Suffixes of the columns of further segmentation pipelines."""
+
+
+FEATURE_TITLES = {
+    "area_bbox": "size of the box along the axes",
+    "area_filled": "size with holes filled",
+    "area_convex": "area of the convex hull",
+    "axis_major_length": "major axis, of voxel centres",
+    "axis_minor_length": "minor axis, of voxel centres",
+    "equivalent_diameter_area": "diameter of the ball or disc of that size",
+    "euler_number": "Euler number",
+    "extent": "share of the box that is filled",
+    "feret_diameter_max": "largest diameter (Feret)",
+    "inertia_tensor_eigvals-0": "inertia tensor, largest eigenvalue",
+    "inertia_tensor_eigvals-1": "inertia tensor, second eigenvalue",
+    "inertia_tensor_eigvals-2": "inertia tensor, third eigenvalue",
+    "mesh_area": "area, of the mesh",
+    "mesh_volume": "volume, of the mesh",
+    "mesh_sphericity": "sphericity, of the mesh",
+    "mesh_extent": "share of the box that is filled, of the mesh",
+    "mesh_solidity": "solidity, of the mesh",
+    "box_short": "box, shortest side",
+    "box_middle": "box, middle side",
+    "box_long": "box, longest side",
+    "box_diagonal": "box, diagonal",
+    "box_volume": "box, volume",
+    "oriented_box_volume": "turned box, volume",
+    "cylinder_volume": "enclosing cylinder, volume",
+    "ball_volume": "enclosing ball, volume",
+    "hull_volume": "convex hull, volume",
+    "hull_area": "convex hull, area",
+    "inertia_1": "smallest moment of inertia",
+    "inertia_2": "middle moment of inertia",
+    "inertia_3": "largest moment of inertia",
+    "gaussian_curvature": "Gaussian curvature",
+}
+"""Features of nuclei whose column is not their name."""
+
+
+def feature_title(column: str) -> str:
+    """Name of a measured feature; docs/profiles.md says what it is."""
+    return FEATURE_TITLES.get(column, column.replace("_", " "))
 
 
 def describe(column: str) -> Metric:

@@ -18,9 +18,9 @@ TRUTH = "truth"
 REFERENCES = (TARGET, REPEAT)
 """Methods that are no models, and compete with none."""
 
-NAMES = {"stack", "method", "baseline", "metric", "pipeline", "verdict", "kind", "direction"}
+NAMES = {"stack", "method", "baseline", "metric", "pipeline", "verdict", "kind", "direction", "feature"}
 """Columns that are text whatever they look like."""
-OPTIONAL = ("average_precision", "nuclei", "histograms", "resolution", "sweep", "comparison")
+OPTIONAL = ("average_precision", "nuclei", "features", "histograms", "resolution", "sweep", "comparison")
 
 
 @dataclass(frozen=True)

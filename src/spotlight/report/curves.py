@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from spotlight.report.columns import Metric, describe
+from spotlight.report.columns import RESOLUTION, Metric, describe
 from spotlight.report.contents import REFERENCES, Contents
 from spotlight.report.pictures import method_colors
 from spotlight.report.tables import NUCLEUS_FEATURES, metric_columns
@@ -21,6 +21,7 @@ LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 SEVENTH = 1 / 7
 """The correlation below which a frequency does not count as resolved, as the paper has it."""
 KINDS = {"fsc": "FSC, one image", "frc": "FRC, one image", "fsc_of_two": "FSC of stain and target"}
+KINDS |= {"frc_of_two": "FRC of stain and target"}
 HALVES = {"xy": "XY", "z": "Z"}
 
 
@@ -207,6 +208,8 @@ def threshold_sweep(sweep: pd.DataFrame, styles: Styles) -> Chart:
         panel.set_title(metric.full_title, fontsize=10)
         if "%" in metric.form:
             panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        if metric.group == RESOLUTION:
+            panel.set_ylabel("µm")
         panel.set_xlabel("threshold: 0 background, 1 foreground", fontsize=8)
     one_legend(figure, axes)
     return Chart(

@@ -17,6 +17,7 @@ from spotlight.report.pictures import data_uri, method_colors
 from spotlight.report.tables import (
     SIGNIFICANT,
     comparison_table,
+    features_table,
     nuclei_table,
     score_table,
     stack_tables,
@@ -98,6 +99,8 @@ def _tables(contents: Contents, stacks: list[dict[str, Any]]) -> list[dict[str, 
     if "comparison" in contents.tables:
         tables.append(comparison_table(contents.tables["comparison"]) | {"file": "comparison.csv"})
     tables += [table | {"file": "scores.csv"} for table in stack_tables(contents.scores)]
+    if "features" in contents.tables:
+        tables.append(features_table(contents.tables["features"]) | {"file": "features.csv"})
     if "nuclei" in contents.tables and stacks:
         places = {(stack["name"], label): at for stack in stacks for label, at in stack["places"].items()}
         tables.append(nuclei_table(first_of(contents.tables["nuclei"]), places) | {"file": "nuclei.csv"})

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spotlight.report.columns import GROUPS, KEY_METRICS, KEYS, Metric, describe, in_order
+from spotlight.report.columns import GROUPS, KEY_METRICS, KEYS, Metric, describe, feature_title, in_order
 from spotlight.report.contents import REFERENCES
 
 NOTHING = "\N{EN DASH}"
@@ -152,6 +152,27 @@ def _by_reality(comparison: pd.DataFrame) -> pd.DataFrame:
     place = {name: number for number, name in enumerate(in_order(list(dict.fromkeys(comparison["metric"]))))}
     order = pd.DataFrame({"real": ~_is_real(comparison), "place": comparison["metric"].map(place)})
     return comparison.loc[order.sort_values(["real", "place"], kind="stable").index]
+
+
+def features_table(features: pd.DataFrame) -> dict[str, Any]:
+    """Error and correlation of every feature over the matched nuclei of all stacks, methods side by side."""
+    forms = {"nuclei": "{:.0f}", "true_median": "{:.3g}", "median": "{:.3g}", "bias": "{:+.1%}"}
+    forms |= {"relative_error": "{:.1%}", "scaled_error": "{:.3f}", "correlation": "{:.3f}"}
+    forms = {name: form for name, form in forms.items() if name in features}
+    seeds = features["seed"].nunique() if "seed" in features else 1
+    means = features.groupby(["method", "feature"], sort=False)[list(forms)].mean().reset_index()
+    place = {name: number for number, name in enumerate(dict.fromkeys(features["feature"]))}
+    rows = []
+    for row in sorted(means.to_dict("records"), key=lambda row: place[row["feature"]]):
+        numbers = [NOTHING if pd.isna(row[name]) else form.format(row[name]) for name, form in forms.items()]
+        rows.append([feature_title(row["feature"]), row["method"], *numbers])
+    return {
+        "title": f"Every feature{', mean over seeds' if seeds > 1 else ''}",
+        "heads": ["feature", "method", *(name.replace("_", " ") for name in forms)],
+        "rows": rows[:MOST_ROWS],
+        "of": len(rows),
+        "texts": 2,
+    }
 
 
 def nuclei_table(nuclei: pd.DataFrame, places: dict[tuple[str, int], list[int]]) -> dict[str, Any]:

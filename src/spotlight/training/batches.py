@@ -180,7 +180,7 @@ def vary(image: Tensor, settings: PatchSettings, seeds: Sequence[tuple[int, ...]
         contrast, brightness = (draws(-settings.intensity, settings.intensity) for _ in range(2))
         image = image * (1 + contrast) + brightness
     if settings.noise > 0:
-        noise = torch.empty_like(image)
+        noise = torch.empty(image.shape, device=image.device)  # filled in C order, whatever the image's is
         for sample, source in zip(noise, sources, strict=True):
             sample.normal_(generator=torch.Generator(image.device).manual_seed(int(source.integers(2**62))))
         image = image + draws(0, settings.noise) * noise

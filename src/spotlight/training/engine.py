@@ -33,7 +33,7 @@ class StainModule(lightning.LightningModule):
         self.network.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.frozen = frozen_parts(network, training.frozen)
         for part in self.frozen:
-            part.requires_grad_(False)
+            part.requires_grad_(False).eval()
         self.average: AveragedModel | None = None
         if training.ema > 0:
             smooth = get_ema_multi_avg_fn(training.ema)  # type: ignore[no-untyped-call]
