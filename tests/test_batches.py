@@ -111,6 +111,7 @@ def test_variations_stay_within_their_bounds() -> None:
     assert torch.equal(vary(image, PatchSettings(noise=0.5), seeds), vary(image, PatchSettings(noise=0.5), seeds))
 
 
-@pytest.mark.parametrize(("memory", "parts"), [(24, 1), (23, 2), (8, 3), (5, 6), (1, 24), (0, 24)])
+@pytest.mark.parametrize(("memory", "parts"), [(24, 1), (23, 2), (8, 3), (5, 6), (2, 12), (1, 12), (0, 12)])
 def test_the_fewest_equal_parts_that_fit(memory: int, parts: int) -> None:
     assert choose_parts(24, 1, memory) == parts
+    assert choose_parts(1, 1, memory) == choose_parts(3, 3, 5) == 1

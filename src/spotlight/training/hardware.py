@@ -105,9 +105,13 @@ def step_memory(patch: tuple[int, ...], channels: int) -> int:
 
 
 def choose_parts(patches: int, per_patch: int, memory: int) -> int:
-    """Fewest equal parts of a batch of which each fits into the memory; single patches if none does."""
-    fitting = (parts for parts in range(1, patches + 1) if patches % parts == 0)
-    return next((parts for parts in fitting if patches // parts * per_patch <= memory), patches)
+    """Fewest equal parts of a batch of which each fits into the memory, of two patches or more.
+
+    Statistics of a single patch make a poor batch normalisation, and PyTorch's float32 convolutions take a slow path
+    for it on a processor.
+    """
+    possible = [parts for parts in range(1, patches // 2 + 1) if patches % parts == 0] or [1]
+    return next((parts for parts in possible if patches // parts * per_patch <= memory), possible[-1])
 
 
 def is_out_of_memory(error: BaseException) -> bool:
