@@ -46,6 +46,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "focus": {"patches": {"focus": 0.5}},
     "noise": {"patches": {"noise": 0.2}},
     "residual": {"network": {"block": "residual"}},
+    "float32": {"training": {"precision": "float32"}},
     "PyTorch's initialisation": {"network": {"init": "torch"}},
 }
 CLAIMS = {"mean_ap": "high", "volume_error": "zero", "elongation_error": "zero", "profile_error": "low"}

@@ -2,13 +2,14 @@
 
     python benchmarks/training.py [--batch 24] [--steps 3] [--depth 4] [--channels 32] [--only NAME ...] [--compile]
 
-Every row is a process of its own, on the same stacks (noise; 4 of 65 x 232 x 344 voxels, the size of the Allen stacks on
-the published grid), with patches of 32 x 64 x 64. "original style" is written after the description of F-net's code:
-float32, one patch cut after another, Adam weight by weight, the loss read after every step. Rows "+ ..." add one measure
-to the row above. "spotlight" is `spotlight.train`'s own loop with all of them, and with everything around the steps.
+Every row is a process of its own, on the same stacks (noise; 4 of 65 x 232 x 344 voxels, the size of the Allen stacks
+on the published grid), with patches of 32 x 64 x 64. "original style" is written after the description of F-net's
+code: float32, one patch cut after another, Adam weight by weight, the loss read after every step. Rows "+ ..." add one
+measure to the row above. "spotlight" is `spotlight.train`'s own loop with all of them, and with everything around the
+steps.
 
-The share of the peak is of what a large matrix product reaches in the row's own arithmetic on this machine. Seconds of
-the processor are counted where it computes, since its clock and other programs then matter less; on a GPU it is the wall.
+The share of the peak is of what a large matrix product reaches in the row's own arithmetic on this machine. Seconds
+of the processor are counted where it computes, since other programs then matter less; on a GPU those of the wall.
 """
 
 import argparse
@@ -186,9 +187,8 @@ def main() -> None:
         rate = flop / found["each"]
         share = rate / peaks[torch.bfloat16 if half else torch.float32]
         cells = (f"{found['each']:.2f}", f"{found['before']:.1f}", f"{rate / 1e9:.0f}", f"{share:.0%}")
-        print(
-            f"| {row} | {' | '.join(cells)} | {found['memory'] / 2**30:.1f} | {first / found['each']:.2f} |", flush=True
-        )
+        memory, faster = found["memory"] / 2**30, first / found["each"]
+        print(f"| {row} | {' | '.join(cells)} | {memory:.1f} | {faster:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

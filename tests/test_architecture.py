@@ -27,6 +27,7 @@ ROAD = [
     ["report"],
     ["demo", "plan"],
     ["cli"],
+    ["__main__"],
 ]
 STATION = {room: number for number, rooms in enumerate(ROAD) for room in rooms}
 OUTSIDERS = {"networks": {"settings"}, "losses": {"settings"}, "tiles": set()}

@@ -1,12 +1,14 @@
 """Logs beside the CSV file, and the picture that shows how the stain comes along."""
 
+import uuid
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
+from spotlight.files import write_text
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.training.settings import TrainingSettings
 
@@ -48,7 +50,7 @@ class TensorBoard:
 class WeightsAndBiases:
     """A run of Weights & Biases, its files under ``wandb/`` of the run; a resumed run is the same one."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, mode: Literal["offline", "online"]) -> None:
         try:
             import wandb
         except ImportError as error:
@@ -56,12 +58,9 @@ class WeightsAndBiases:
         self.image = wandb.Image
         identity = folder / "wandb.id"
         if not identity.exists():
-            identity.write_text(wandb.util.generate_id())
-        signed_in = bool(wandb.api.api_key)
-        mode: Any = None if signed_in else "offline"
-        self.run = wandb.init(
-            project="spotlight", name=name, dir=folder, id=identity.read_text(), resume="allow", mode=mode
-        )
+            write_text(identity, uuid.uuid4().hex)
+        known = {"project": "spotlight", "name": folder.parent.name, "id": identity.read_text(encoding="utf-8")}
+        self.run = wandb.init(dir=folder, mode=mode, resume="allow", settings=wandb.Settings(console="off"), **known)
 
     def scalars(self, step: int, figures: dict[str, float]) -> None:
         """Take figures by name."""
@@ -83,8 +82,8 @@ def open_loggers(folder: Path, settings: TrainingSettings) -> list[Logger]:
     loggers: list[Logger] = []
     if settings.tensorboard:
         loggers.append(TensorBoard(folder))
-    if settings.wandb:
-        loggers.append(WeightsAndBiases(folder, folder.parent.name))
+    if settings.wandb != "no":
+        loggers.append(WeightsAndBiases(folder, settings.wandb))
     return loggers
 
 

@@ -250,7 +250,11 @@ def _run_in(to: Path, experiment: Experiment, digest: str) -> Experiment | None:
 
 
 def _clear(to: Path) -> None:
-    for name in (DESCRIPTION, WEIGHTS, *(f"{RUN}/{n}" for n in (EXPERIMENT, LOG, CHECKPOINT, BEST, PREVIEW))):
+    for name in (
+        DESCRIPTION,
+        WEIGHTS,
+        *(f"{RUN}/{n}" for n in (EXPERIMENT, LOG, CHECKPOINT, BEST, PREVIEW, "wandb.id")),
+    ):
         (to / name).unlink(missing_ok=True)
     for half_written in (to / RUN).glob(".*.part"):
         half_written.unlink()

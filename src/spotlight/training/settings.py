@@ -94,7 +94,9 @@ class TrainingSettings(Settings):
         False, description="Only operations that repeat to the bit. A processor's always do; on a GPU it costs speed."
     )
     tensorboard: bool = Field(False, description="Also log to TensorBoard, an extra; log.csv is always written.")
-    wandb: bool = Field(False, description="Also log to Weights & Biases, an extra; offline unless you are logged in.")
+    wandb: Literal["no", "offline", "online"] = Field(
+        "no", description="Also log to Weights & Biases, an extra: to files under training/wandb, or to its service."
+    )
 
     @model_validator(mode="after")
     def _parts_divide(self) -> Self:
