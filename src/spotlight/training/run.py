@@ -113,6 +113,7 @@ def train(
         return to
 
     ranks = join_ranks(device.type == "cuda")
+    progress = progress if ranks.rank == 0 else None
     prepared = prepare(training_pairs + validation_pairs, experiment, cache, progress, ranks)
     train_set, validation_set = prepared[: len(training_pairs)], prepared[len(training_pairs) :]
     validation_set = with_foreground(validation_set)
