@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from spotlight.images.normalise import SAMPLED
+from spotlight.images.slabs import slabs
 from spotlight.model import InputDescription, ModelDescription, TargetDescription
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.training.settings import Experiment
@@ -12,7 +14,7 @@ from spotlight.training.settings import Experiment
 
 def describe(pairs: list[PreparedPair], experiment: Experiment, dims: int) -> ModelDescription:
     """Say what a network that was trained on these pairs needs to be used right."""
-    backgrounds = [np.median(pair.target[~pair.mask]) for pair in pairs if not pair.mask.all()]
+    backgrounds = [value for pair in pairs if (value := _background(pair)) is not None]
     sizes = [pair.voxel_size for pair in pairs]
     known = [size for size in sizes if size is not None]
     ranges = tuple((min(axis), max(axis)) for axis in zip(*known, strict=True)) if len(known) == len(sizes) else None
@@ -51,6 +53,14 @@ def stack_record(pair: PreparedPair, digests: dict[str, str]) -> dict[str, Any]:
         "threshold": pair.foreground.threshold,
         "foreground_fraction": pair.foreground.fraction,
     }
+
+
+def _background(pair: PreparedPair) -> float | None:
+    """Median of the target outside its mask, of about `SAMPLED` voxels of a large stack; None if there are none."""
+    step = max(1, pair.target.size // SAMPLED)
+    found = [pair.target[slab.inner][~pair.mask[slab.inner]][::step] for slab in slabs(pair.target.shape)]
+    values = np.concatenate(found)
+    return float(np.median(values)) if values.size else None
 
 
 def _common(names: Any) -> str:
