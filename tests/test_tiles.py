@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
 
-from spotlight.tiles import apply_tiled, axis_weights, fit_tile, tile_starts
+from spotlight.tiles import Blended, Tiling, apply_tiled, axis_weights, fit_tile, tile_starts
 
 
 @st.composite
@@ -84,19 +84,19 @@ def test_agrees_with_monai(shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(ours, theirs[0, 0].numpy(), atol=1e-5)
 
 
-@given(st.integers(1, 60), st.integers(1, 24), st.sampled_from([1, 4, 8]), st.data())
-def test_weights_sum_to_one(blocks: int, tile: int, multiple: int, data: st.DataObject) -> None:
+@given(st.integers(1, 60), st.integers(1, 24), st.sampled_from([1, 4, 8]), st.booleans(), st.data())
+def test_weights_sum_to_one(blocks: int, tile: int, multiple: int, exact: bool, data: st.DataObject) -> None:
     length, overlap = blocks * multiple, data.draw(st.integers(0, tile - 1))
     edge = fit_tile(length, tile, overlap, multiple)
     total = np.zeros(length)
-    for start, weight in axis_weights(length, edge, overlap, multiple):
+    for start, weight in axis_weights(length, edge, overlap, multiple, exact):
         assert start % multiple == 0
         total[start : start + edge] += weight
     np.testing.assert_allclose(total, 1, atol=1e-6)
 
 
 def test_weights_fall_towards_a_neighbour_only() -> None:
-    (first, a), (second, b) = axis_weights(8, 6, 4, 1)
+    (first, a), (second, b) = axis_weights(8, 6, 4, 1, exact=False)
     assert (first, second) == (0, 2)
     assert a.tolist() == [1, 1, 0.875, 0.625, 0.375, 0.125]
     assert b.tolist() == a.tolist()[::-1]
@@ -108,7 +108,31 @@ def test_tiles_are_no_larger_than_needed() -> None:
     assert fit_tile(100, 30, 10, 1) == 28
 
 
-def test_progress_counts_the_tiles() -> None:
-    seen: list[tuple[int, int]] = []
-    apply_tiled(lambda v: v, np.zeros((10, 10), np.float32), (6, 10), (2, 0), progress=lambda a, b: seen.append((a, b)))
-    assert seen == [(1, 2), (2, 2)]
+@given(tilings(), st.data())
+def test_regions_of_blended_layers_are_those_of_the_whole(
+    tiling: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int], data: st.DataObject
+) -> None:
+    shape, tile, overlap, multiple = tiling
+    array = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    cut = Tiling.of(shape, tile, overlap, multiple)
+    layers = [np.full((2, *cut.layer_shape), np.nan, np.float32) for _ in range(cut.layers)]
+    done = []
+    for number, layer in enumerate(layers):
+        cut.compute(number, lambda values: np.stack([values, 2 * values]), array, layer, lambda: done.append(1))
+    assert len(done) == cut.tiles
+    double = Blended(cut, layers, which=1)
+    region = tuple(slice(*sorted((data.draw(st.integers(0, n - 1)), data.draw(st.integers(1, n))))) for n in shape)
+    np.testing.assert_allclose(double[region], 2 * array[region], rtol=2e-6, atol=8e-6)
+
+
+def test_exact_tiles_take_every_value_from_one_tile() -> None:
+    for length, tile, overlap in ((100, 40, 16), (97, 50, 49), (64, 24, 8)):
+        places = axis_weights(length, tile, overlap, 1, exact=True)
+        owners = np.zeros(length)
+        for start, weight in places:
+            assert set(weight) <= {0.0, 1.0}
+            owned = np.flatnonzero(weight)
+            assert owned[0] >= overlap // 2 or start == 0
+            assert tile - 1 - owned[-1] >= overlap // 2 - 1 or start + tile == length
+            owners[start : start + tile] += weight
+        assert (owners == 1).all()

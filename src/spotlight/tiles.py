@@ -2,7 +2,9 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,25 +53,202 @@ def fit_tile(length: int, tile: int, overlap: int, multiple: int) -> int:
     return min(tile, enough)
 
 
-def axis_weights(length: int, tile: int, overlap: int, multiple: int) -> list[tuple[int, FloatArray]]:
+def axis_weights(length: int, tile: int, overlap: int, multiple: int, exact: bool) -> list[tuple[int, FloatArray]]:
     """Starts of the tiles along one axis, and the weights of each, which sum to one at every position.
 
-    A weight is 1 inside a tile and falls linearly over the overlap towards its neighbours.
+    A weight is 1 inside a tile and falls linearly over the overlap towards its neighbours; or, where it is to be exact,
+    1 up to the middle of the overlap and 0 beyond.
     """
-    starts = tile_starts(length, tile, min(overlap, tile - 1), multiple)
+    overlap = min(overlap, tile - 1)
+    starts = tile_starts(length, tile, overlap, multiple)
     ramp = (np.arange(tile) + 0.5) / max(1, overlap)
     weights = []
-    for start in starts:
+    for number, start in enumerate(starts):
         weight = np.ones(tile)
-        if start > 0:
-            weight = np.minimum(weight, ramp)
-        if start + tile < length:
-            weight = np.minimum(weight, ramp[::-1])
+        for other in starts[max(0, number - 1) : number]:
+            weight = weight * (np.arange(tile) >= (other + tile - start) // 2) if exact else np.minimum(weight, ramp)
+        for other in starts[number + 1 : number + 2]:
+            until = other - start + (start + tile - other) // 2
+            weight = weight * (np.arange(tile) < until) if exact else np.minimum(weight, ramp[::-1])
         weights.append(weight)
     total = np.zeros(length)
     for start, weight in zip(starts, weights, strict=True):
         total[start : start + tile] += weight
     return [(s, (w / total[s : s + tile]).astype(np.float32)) for s, w in zip(starts, weights, strict=True)]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How an array is cut into overlapping tiles, in layers that can be computed one by one and blended later.
+
+    A layer is all tiles with one start along the axis that has most of them.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the array.
+    tile : tuple of int
+        Of every tile: a multiple of what the function needs.
+    axes : list of lists of (int, ndarray)
+        Starts and weights of the tiles along each axis.
+    along : int
+        The axis that layers are stacked along.
+    """
+
+    shape: tuple[int, ...]
+    tile: tuple[int, ...]
+    axes: list[list[tuple[int, FloatArray]]]
+    along: int
+
+    @classmethod
+    def of(
+        cls, shape: tuple[int, ...], tile: tuple[int, ...], overlap: tuple[int, ...], multiple: int, exact: bool = False
+    ) -> "Tiling":
+        """Cut an array of a shape.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Any size.
+        tile, overlap : tuple of int
+            Greatest tile, shrunk to what the array needs, and least overlap of neighbours, per axis.
+        multiple : int
+            What every edge and start must be a multiple of; where the array is not, it is extended by reflection.
+        exact : bool
+            Take every position from one tile, in whose middle it lies, instead of blending.
+        """
+        padded = tuple(math.ceil(n / multiple) * multiple for n in shape)
+        tile = tuple(fit_tile(n, t, o, multiple) for n, t, o in zip(padded, tile, overlap, strict=True))
+        axes = [axis_weights(n, t, o, multiple, exact) for n, t, o in zip(padded, tile, overlap, strict=True)]
+        return cls(shape, tile, axes, int(np.argmax([len(places) for places in axes])))
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return len(self.axes[self.along])
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles."""
+        return math.prod(map(len, self.axes))
+
+    @property
+    def layer_shape(self) -> tuple[int, ...]:
+        """Shape of a layer: a tile along one axis, the array extended to whole tiles along the others."""
+        padded = [places[-1][0] + t for places, t in zip(self.axes, self.tile, strict=True)]
+        padded[self.along] = self.tile[self.along]
+        return tuple(padded)
+
+    def compute(
+        self,
+        layer: int,
+        function: Callable[[FloatArray], FloatArray],
+        array: Any,
+        out: FloatArray,
+        progress: Callable[[], None] | None = None,
+    ) -> None:
+        """Apply a function to the tiles of a layer and blend them across the other axes.
+
+        Parameters
+        ----------
+        layer : int
+            Which.
+        function : callable
+            Maps a float32 tile to (K, *tile): K results of its shape.
+        array : array
+            The values; regions of it are read.
+        out : (K, *layer_shape) ndarray of float32
+            The result; its values before do not matter.
+        progress : callable, optional
+            Called after every tile.
+        """
+        out[...] = 0
+        chosen = [[places[layer]] if axis == self.along else places for axis, places in enumerate(self.axes)]
+        for places in itertools.product(*chosen):
+            starts = [start for start, _ in places]
+            found = function(self.read(array, starts))
+            box = tuple(
+                slice(0, t) if axis == self.along else slice(start, start + t)
+                for axis, (start, t) in enumerate(zip(starts, self.tile, strict=True))
+            )
+            for axis, (_, weight) in enumerate(places):
+                if axis != self.along:
+                    found = found * _along(weight, axis + 1, found.ndim)
+            out[(slice(None), *box)] += found
+            if progress is not None:
+                progress()
+
+    def read(self, array: Any, starts: Sequence[int]) -> FloatArray:
+        """Read a tile; beyond the array's end it is its mirror image."""
+        index = []
+        for start, t, n in zip(starts, self.tile, self.shape, strict=True):
+            beyond = max(0, start + t - n)
+            index.append(np.pad(np.arange(n), (0, beyond), mode="reflect")[start : start + t])
+        region = np.asarray(array[tuple(slice(int(i.min()), int(i.max()) + 1) for i in index)])
+        for axis, i in enumerate(index):
+            if len(i) != region.shape[axis] or self.shape[axis] < starts[axis] + self.tile[axis]:
+                region = region.take(i - i.min(), axis)
+        return np.ascontiguousarray(region, np.float32)
+
+
+class Blended:
+    """One of the results of all layers, blended along their axis where and when a region is asked for.
+
+    Parameters
+    ----------
+    tiling : Tiling
+        How the layers lie.
+    layers : sequence of (K, *layer_shape) arrays
+        In memory or in mapped files.
+    which : int
+        Number of the result, below K.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, tiling: Tiling, layers: Sequence[FloatArray], which: int = 0) -> None:
+        self.tiling = tiling
+        self.layers = layers
+        self.which = which
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array that was tiled."""
+        return self.tiling.shape
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __getitem__(self, key: tuple[int | slice, ...]) -> FloatArray:
+        """Blend a region, given by contiguous slices; axes that are not named are taken whole."""
+        keys = [*key, *[slice(None)] * (self.ndim - len(key))]
+        assert all(isinstance(k, slice) for k in keys)
+        bounds = [k.indices(n)[:2] for k, n in zip(keys, self.shape, strict=True) if isinstance(k, slice)]
+        along, t = self.tiling.along, self.tiling.tile[self.tiling.along]
+        first, last = bounds[along]
+        result = np.zeros([b - a for a, b in bounds], np.float32)
+        for (start, weight), layer in zip(self.tiling.axes[along], self.layers, strict=True):
+            low, high = max(first, start), min(last, start + t)
+            if low >= high:
+                continue
+            inside = [slice(a, b) for a, b in bounds]
+            inside[along] = slice(low - start, high - start)
+            into: list[Any] = [slice(None)] * self.ndim
+            into[along] = slice(low - first, high - first)
+            share = _along(weight[low - start : high - start], along, self.ndim)
+            result[tuple(into)] += layer[self.which][tuple(inside)] * share
+        return result
+
+
+def _along(weight: FloatArray, axis: int, ndim: int) -> FloatArray:
+    return weight.reshape([-1 if a == axis else 1 for a in range(ndim)])
 
 
 def apply_tiled(
@@ -78,12 +257,8 @@ def apply_tiled(
     tile: tuple[int, ...],
     overlap: tuple[int, ...],
     multiple: int = 1,
-    progress: Callable[[int, int], None] | None = None,
 ) -> FloatArray:
-    """Apply a function that keeps the shape to overlapping tiles and blend the results.
-
-    Each tile edge and start is a multiple of `multiple`; where the array is not, it is extended by reflection and the
-    result cropped.
+    """Apply a function that keeps the shape to overlapping tiles of an array in memory, and blend the results.
 
     Parameters
     ----------
@@ -91,33 +266,16 @@ def apply_tiled(
         Maps a float32 array of the tile's shape to another of the same shape.
     array : ndarray of float32
         Any size in any number of dimensions.
-    tile : tuple of int
-        Greatest tile per axis; shrunk to what the array needs.
-    overlap : tuple of int
-        Least overlap of neighbouring tiles per axis, below the tile's edge.
-    multiple : int
-        What the function needs every edge to be a multiple of.
-    progress : callable, optional
-        Called with the number of tiles done and their total after each.
+    tile, overlap, multiple
+        See `Tiling.of`.
 
     Returns
     -------
     ndarray of float32
         Same shape as `array`.
     """
-    shape = tuple(math.ceil(n / multiple) * multiple for n in array.shape)
-    padding = [(0, p - n) for n, p in zip(array.shape, shape, strict=True)]
-    padded = np.pad(array, padding, mode="reflect") if shape != array.shape else array
-    tile = tuple(fit_tile(n, t, o, multiple) for n, t, o in zip(shape, tile, overlap, strict=True))
-    axes = [axis_weights(n, t, o, multiple) for n, t, o in zip(shape, tile, overlap, strict=True)]
-    count = math.prod(map(len, axes))
-    result = np.zeros(shape, np.float32)
-    for number, places in enumerate(itertools.product(*axes), start=1):
-        box = tuple(slice(start, start + t) for (start, _), t in zip(places, tile, strict=True))
-        blended = function(np.ascontiguousarray(padded[box]))
-        for axis, (_, weight) in enumerate(places):
-            blended = blended * weight.reshape([-1 if a == axis else 1 for a in range(len(shape))])
-        result[box] += blended
-        if progress is not None:
-            progress(number, count)
-    return result[tuple(slice(0, n) for n in array.shape)]
+    tiling = Tiling.of(array.shape, tile, overlap, multiple)
+    layers = [np.empty((1, *tiling.layer_shape), np.float32) for _ in range(tiling.layers)]
+    for number, layer in enumerate(layers):
+        tiling.compute(number, lambda values: function(values)[None], array, layer)
+    return Blended(tiling, layers)[()]

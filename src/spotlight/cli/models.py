@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,9 +26,6 @@ from spotlight.cli.app import (
     app,
 )
 from spotlight.errors import SpotlightError
-
-if TYPE_CHECKING:
-    from spotlight.images import Part
 
 
 @app.command()
@@ -113,8 +110,8 @@ def show_settings(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="Model folder.")],
-    images: Annotated[list[Path], typer.Argument(help="Transmitted-light stacks to stain.")],
+    model: Annotated[Path, typer.Argument(help="Model folder, or a folder of models: an ensemble.")],
+    images: Annotated[list[Path], typer.Argument(help="Transmitted-light stacks, plates, or folders of them.")],
     to: To,
     channel: Channel = None,
     scene: Scene = None,
@@ -130,26 +127,65 @@ def predict(
     dtype: Annotated[
         Kind, typer.Option(help="Type of the stain's values; whole numbers are rounded and clipped.")
     ] = "float32",
+    settings: Annotated[Path | None, typer.Option(help="YAML file of prediction settings: tiles, overlap...")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Tiles that overlap by all that the network sees.")] = False,
+    augment: Annotated[
+        bool, typer.Option("--augment", help="Mean over flips and turns, eight times the work.")
+    ] = False,
+    spread: Annotated[
+        bool, typer.Option("--spread", help="A second channel: the spread over flips, turns and ensemble members.")
+    ] = False,
+    seams: Annotated[
+        bool, typer.Option("--seams", help="Compare with exact tiles, print the difference, and write nothing.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace stains that are there already.")] = False,
 ) -> None:
-    """Stain stacks. Each stain is named after its input, in the folder given by --to."""
-    from spotlight.images import read
-    from spotlight.pairs.manifest import parse_voxel_size
-    from spotlight.prediction import load_model
+    """Stain stacks. Each stain is named after its input, in the folder given by --to.
 
+    Stains that are there already, from the same model, input and options, are kept; interrupted, the same command goes
+    on. Files that fail are listed at the end, with exit status 1.
+    """
+    from spotlight.pairs.manifest import parse_voxel_size
+    from spotlight.prediction import (
+        PredictionSettings,
+        StainOptions,
+        find_parts,
+        load_model,
+        measure_seams,
+        stain_files,
+    )
+
+    values = (PredictionSettings.from_yaml(settings) if settings else PredictionSettings()).model_dump()
+    given = {"overlap": "exact" if exact else None, "augment": augment or None, "spread": spread or None}
+    values |= {name: value for name, value in given.items() if value is not None}
+    options = StainOptions(
+        channel,
+        axes,
+        parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None,
+        normalised,
+        flatten,
+        any_voxel_size,
+        form,
+        dtype,
+        PredictionSettings.parse(values, "command line"),
+    )
     loaded = load_model(model)
-    size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
-    listed = _parts(images, scene, time, axes)
-    with Reporter() as report:
-        for name, part in listed.items():
-            stain = loaded.predict(
-                read(part.path, scene=part.scene, time=part.time, axes=axes, voxel_size=size),
-                channel=channel,
-                normalised=normalised,
-                flatten=flatten,
-                any_voxel_size=any_voxel_size,
-                progress=report.tiles(f"staining {name}"),
-            )
-            typer.echo(stain.save(to / f"{name}-stain.{form}", dtype))
+    listed = find_parts(images, scene, time, axes)
+    with Reporter(resumable=True) as report:
+        if seams:
+            for part in listed:
+                typer.echo(f"{part.name}: {measure_seams(loaded, part, options, report)}")
+            return
+        results = stain_files(loaded, listed, to, options, overwrite=overwrite, progress=report)
+    for result in results:
+        if result.state != "failed":
+            typer.echo(f"{result.path}{' (was there already)' if result.state == 'kept' else ''}")
+    failed = [result for result in results if result.state == "failed"]
+    if failed:
+        typer.echo(f"\n{len(failed)} of {len(results)} failed:", err=True)
+        for result in failed:
+            typer.echo(f"  {result.part.name}: {result.reason}", err=True)
+        raise typer.Exit(2 if len(failed) == len(results) == 1 else 1)
 
 
 @app.command()
@@ -191,6 +227,7 @@ def segment(
     from spotlight.files import whole_file, write_text
     from spotlight.images import read
     from spotlight.pairs.manifest import parse_voxel_size
+    from spotlight.prediction import find_parts
     from spotlight.profiles import ProfileSettings, measure, write_table
     from spotlight.segmentation import METHODS, read_settings
     from spotlight.segmentation import segment as run
@@ -222,33 +259,13 @@ def segment(
         return
     size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
     measured = ProfileSettings(features=features)
-    for name, part in _parts(images, scene, time, axes).items():
+    for part in find_parts(images, scene, time, axes):
+        name = part.name
         stack = read(part.path, scene=part.scene, time=part.time, axes=axes, voxel_size=size).channel(channel)
         labels = run(stack, chosen)
         typer.echo(labels.save(to / f"{name}-labels.{form}"))
         for table in write_table(measure(labels, stack, measured), to / f"{name}-nuclei"):
             typer.echo(table)
-
-
-def _parts(images: list[Path], scene: str | None, time: int | None, axes: str | None) -> "dict[str, Part]":
-    """Every scene and timepoint that is asked for, by the name of its results; an error if two have one name."""
-    from spotlight.images import parts
-
-    listed: dict[str, Part] = {}
-    for image in images:
-        found = parts(image, scene, time, axes)
-        if not found:
-            typer.echo(f"{image}: belongs to a set of files, and no image of it starts here", err=True)
-        for part in found:
-            if part.name in listed:
-                raise SpotlightError(
-                    f"{image}: its result would overwrite that of {listed[part.name].path}, since both are named "
-                    f"{part.name}. Rename one."
-                )
-            listed[part.name] = part
-    if not listed:
-        raise SpotlightError("no image starts in the files that were given. Give all files of the set.")
-    return listed
 
 
 @app.command()

@@ -1,12 +1,8 @@
 """What is compared: models, and stains that other tools have made."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
@@ -69,15 +65,6 @@ class Method:
         return f"{self.stains[stack].resolve()} {facts.st_size} {facts.st_mtime_ns}"
 
 
-def _seal(model: Model) -> str:
-    """Fingerprint of a model's weights and description."""
-    seal = hashlib.sha256(json.dumps(model.description.model_dump(mode="json"), sort_keys=True).encode())
-    for name, weight in sorted(model.network.state_dict().items()):
-        seal.update(name.encode())
-        seal.update(np.ascontiguousarray(weight.cpu().numpy()).tobytes())
-    return seal.hexdigest()
-
-
 def find_methods(sources: Source | Mapping[str, Source | Mapping[int, Source]], stacks: list[str]) -> list[Method]:
     """Open what is to be compared.
 
@@ -102,7 +89,7 @@ def find_methods(sources: Source | Mapping[str, Source | Mapping[int, Source]], 
         for number, (seed, source) in enumerate(seeds.items()):
             model, stains = _open(source, stacks)
             folder = name if number == 0 else f"{name}.seed-{seed}"
-            methods.append(Method(name, seed, folder, model, stains, "" if model is None else _seal(model)))
+            methods.append(Method(name, seed, folder, model, stains, "" if model is None else model.digest))
     if not methods:
         raise SpotlightError("there is nothing to evaluate. Name a model folder, or a folder of stains.")
     folders = [method.folder for method in methods]

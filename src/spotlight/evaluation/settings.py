@@ -26,7 +26,9 @@ class EvaluationSettings(Settings):
         description="Whether the labels name every nucleus. If not, found ones that touch none of them do not count.",
     )
     profiles: ProfileSettings = Field(ProfileSettings(), description="What is measured of every nucleus.")
-    prediction: PredictionSettings = Field(PredictionSettings(), description="How stains are computed.")
+    prediction: PredictionSettings = Field(
+        PredictionSettings(precision="float32"), description="How stains are computed: alike on all machines."
+    )
     data_range: tuple[float, float] | None = Field(
         None, description="Intensities that PSNR and SSIM refer to; left out: those of the first model's training set."
     )

@@ -1,8 +1,10 @@
 """Working through a stack slab by slab, so that it need not fit into memory."""
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,21 @@ SLAB_VOXELS = 2**25
 def in_memory(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """Make an array in memory; see `Allocate`."""
     return np.empty(shape, dtype)
+
+
+def in_files(folder: Path) -> Allocate:
+    """Make arrays as mapped files ``NAME.npy`` in a folder; their space on the disk is reserved at once."""
+
+    def allocate(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        path = folder / f"{name}.npy"
+        made = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
+        if hasattr(os, "posix_fallocate"):
+            # Writing to a mapped file kills the process if the disk is full; this says so before.
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        return made
+
+    return allocate
 
 
 @dataclass(frozen=True)

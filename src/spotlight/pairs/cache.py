@@ -2,18 +2,16 @@
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
 
 from spotlight.files import explained_writing
 from spotlight.foreground import Foreground
+from spotlight.images.slabs import in_files
 from spotlight.pairs.pair import SHOWN, Pair
 from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_pair
 
@@ -96,21 +94,10 @@ def _make(pair: Pair, settings: PreparationSettings, entry: Path) -> None:
     """Prepare a pair straight into files, so that it need not fit into memory."""
     temporary = entry.with_name(f".{entry.name}.{uuid.uuid4().hex[:8]}.part")
 
-    made: list[np.memmap[Any, Any]] = []
-
-    def allocate(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        path = temporary / f"{name}.npy"
-        made.append(np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape))
-        if hasattr(os, "posix_fallocate"):
-            # Writing to a mapped file kills the process if the disk is full; this says so before.
-            with path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-        return made[-1]
-
     with explained_writing(entry):
         try:
             temporary.mkdir(parents=True)
-            prepared = prepare_pair(pair, settings, allocate)
+            prepared = prepare_pair(pair, settings, in_files(temporary))
             facts = {
                 "threshold": prepared.threshold,
                 "foreground": {"threshold": prepared.foreground.threshold, "fraction": prepared.foreground.fraction},
@@ -119,8 +106,9 @@ def _make(pair: Pair, settings: PreparationSettings, entry: Path) -> None:
                 "voxel_size": prepared.voxel_size,
                 "channels": prepared.channels,
             }
-            for array in made:
-                array.flush()
+            for array in (prepared.input, prepared.target, prepared.mask, prepared.cells):
+                if isinstance(array, np.memmap):
+                    array.flush()
             for scratch in temporary.glob("_*.npy"):
                 scratch.unlink()
             (temporary / FACTS).write_text(json.dumps(facts), encoding="utf-8")

@@ -1,5 +1,18 @@
 """Staining: a model folder applied to stacks of any size."""
 
-from spotlight.prediction.stain import Model, PredictionSettings, load_model
+from spotlight.prediction.files import Stained, StainOptions, find_parts, stain_files
+from spotlight.prediction.seams import Seams, measure_seams
+from spotlight.prediction.settings import PredictionSettings
+from spotlight.prediction.stain import Model, load_model
 
-__all__ = ["Model", "PredictionSettings", "load_model"]
+__all__ = [
+    "Model",
+    "PredictionSettings",
+    "Seams",
+    "StainOptions",
+    "Stained",
+    "find_parts",
+    "load_model",
+    "measure_seams",
+    "stain_files",
+]

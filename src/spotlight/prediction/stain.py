@@ -1,58 +1,63 @@
 """`load_model(folder).predict(stack)`: a stain on the input's own grid."""
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt, PositiveInt
 
 from spotlight.errors import SpotlightError
-from spotlight.images import Stack, read, resample
-from spotlight.images.normalise import prepare_input
-from spotlight.model import ModelDescription, read_model
-from spotlight.networks import FNet, channels_last
-from spotlight.settings import Settings
-from spotlight.tiles import apply_tiled
+from spotlight.images import Stack, read
+from spotlight.images.lazy import LazyArray
+from spotlight.images.normalise import grid_shape, prepare_input
+from spotlight.images.resample import resample_slabs
+from spotlight.images.slabs import Allocate
+from spotlight.model import DESCRIPTION, ModelDescription, read_model
+from spotlight.networks import FNet
+from spotlight.prediction.engines import make_engine
+from spotlight.prediction.settings import PredictionSettings
+from spotlight.prediction.tiling import plan_tiles
+from spotlight.prediction.workspace import InMemory, Workspace
+from spotlight.tiles import Blended
 
 COLOR = "00FFFF"
 """In which viewers show stains."""
 
 
-class PredictionSettings(Settings):
-    """How a stack is cut into tiles and computed."""
-
-    tile: tuple[PositiveInt, ...] | None = Field(
-        None,
-        description="Most voxels per axis of the network's grid; left out: 96x192x192, or 1024x1024 in two dimensions.",
-    )
-    overlap: tuple[NonNegativeInt, ...] | None = Field(
-        None, description="Least overlap of tiles; left out: a quarter of the tile."
-    )
-    precision: Literal["float32", "bf16"] = Field("float32", description="Arithmetic of the network.")
-    device: str = Field("auto", description="'auto' (a GPU if there is one), 'cpu', 'cuda', 'mps'.")
-
-
 class Model:
-    """A trained model, ready to stain.
+    """A trained model, or an ensemble of models that differ by their seeds, ready to stain.
 
     Attributes
     ----------
     description : ModelDescription
-        Everything in the folder's ``model.yaml``.
-    network : FNet
-        The network, in evaluation mode.
+        Everything in the folder's ``model.yaml``; of an ensemble, that of its first member.
+    networks : tuple of FNet
+        The network, or those of all members, in evaluation mode.
     name : str
         The folder's name.
     """
 
-    def __init__(self, description: ModelDescription, network: FNet, name: str = "model") -> None:
+    def __init__(self, description: ModelDescription, network: FNet | Sequence[FNet], name: str = "model") -> None:
         self.description = description
-        self.network = network.eval()
+        self.networks = (network,) if isinstance(network, FNet) else tuple(network)
         self.name = name
+        for member in self.networks:
+            member.eval()
+
+    @cached_property
+    def digest(self) -> str:
+        """Fingerprint of the weights and the description."""
+        seal = hashlib.sha256(json.dumps(self.description.model_dump(mode="json"), sort_keys=True).encode())
+        for network in self.networks:
+            for name, weight in sorted(network.state_dict().items()):
+                seal.update(name.encode())
+                seal.update(np.ascontiguousarray(weight.cpu().numpy()).tobytes())
+        return seal.hexdigest()
 
     def flattened(self, flatten: bool = True) -> "Model":
         """Give the model with stains that are flattened below the foreground threshold, or not, by default.
@@ -65,7 +70,7 @@ class Model:
         if flatten and self.description.target.threshold is None:
             raise SpotlightError(f"model {self.name} knows no foreground threshold, so its stains cannot be flattened.")
         target = self.description.target.model_copy(update={"flatten": flatten})
-        return Model(self.description.model_copy(update={"target": target}), self.network, self.name)
+        return Model(self.description.model_copy(update={"target": target}), self.networks, self.name)
 
     def predict(
         self,
@@ -118,34 +123,103 @@ class Model:
         SpotlightError
             If the input is not what the model was trained for.
         """
-        settings = settings or PredictionSettings()
         if scene is not None and not isinstance(image, (str, Path)):
             raise SpotlightError(f"scene={scene!r} chooses an image of a file, but an array or stack was given.")
         if isinstance(image, (str, Path)):
             image = read(image, scene=scene, axes=axes, voxel_size=voxel_size)
-        stack = self._accept(image, channel, time, axes, voxel_size, any_voxel_size)
-        prepared = prepare_input(stack, self.description.input.grid)
-        self._require_extent(stack, prepared.shape)
-        target = self.description.target
+        stack = self.accept(image, channel, time, axes, voxel_size, any_voxel_size)
+        stain, _ = self.stain(stack, settings, normalised=normalised, flatten=flatten, progress=progress)
+        return stain
+
+    def stain(
+        self,
+        stack: Stack,
+        settings: PredictionSettings | None = None,
+        workspace: Workspace | None = None,
+        *,
+        normalised: bool = False,
+        flatten: bool | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> tuple[Stack, dict[str, Any]]:
+        """Stain a stack that the model `accept`s, in a workspace.
+
+        Returns
+        -------
+        (Stack, dict)
+            The stain, whose values may still be in the workspace's files; and how it was computed.
+        """
+        settings = settings or PredictionSettings()
+        workspace = workspace or InMemory()
+        grid = self.description.input.grid
+        shape = grid_shape(stack, grid)
+        self._require_extent(stack, shape)
+        tiling = plan_tiles(shape, self.networks[0], settings)
+
+        prepared = workspace.once("input", lambda allocate: prepare_input(stack, grid, shape, allocate))
+        engine = make_engine(
+            self.networks, prepared, settings.precision, settings.device, settings.augment, settings.spread
+        )
+        done = 0
+
+        def report() -> None:
+            nonlocal done
+            done += 1
+            if progress is not None:
+                progress(done, tiling.tiles)
+
+        def layer(number: int) -> NDArray[np.float32]:
+            def make(allocate: Allocate) -> NDArray[np.float32]:
+                out = allocate("layer", (engine.results, *tiling.layer_shape), np.float32)
+                tiling.compute(number, engine, prepared, out, report)
+                return out
+
+            return workspace.once(f"layer-{number}", make)
+
+        layers = [layer(number) for number in range(tiling.layers)]
         # Flattened after resampling, since a spline would ring at the step that flattening makes.
-        stain = resample(predict_array(self.network, prepared, settings, progress), stack.shape)
-        if target.flatten if flatten is None else flatten:
-            stain = target.flattened(stain)
-        if not normalised:
-            stain = target.to_intensity(stain)
+        results = [
+            workspace.once(
+                f"stain-{which}",
+                lambda allocate, which=which: resample_slabs(  # type: ignore[misc]
+                    LazyArray.of(Blended(tiling, layers, which)), stack.shape, "stain", lambda part: part, allocate
+                ),
+            )
+            for which in range(engine.results)
+        ]
+        flatten = self.description.target.flatten if flatten is None else flatten
+        facts = {"precision": engine.precision, "device": engine.device.type, "tile": list(tiling.tile)}
+        return self._finished(stack, results, normalised, flatten), facts
+
+    def _finished(self, stack: Stack, results: Sequence[NDArray[np.float32]], normalised: bool, flatten: bool) -> Stack:
+        """Results of the network as a stack in the units that were asked for."""
+        target = self.description.target
+
+        def finish(values: NDArray[np.float32], which: int) -> NDArray[np.float32]:
+            if flatten and which == 0:
+                values = target.flattened(values)
+            if normalised:
+                return values
+            if which == 0:
+                return target.to_intensity(values)  # type: ignore[no-any-return]
+            return values * np.float32(target.to_intensity(1.0) - target.to_intensity(0.0))
+
         unit = "standard deviations of the target" if normalised else "intensity of the training targets"
+        name = f"{target.channel or 'target'} (virtual)"
+        finished = _Finished(results, finish)
+        several = len(results) > 1
+        array = LazyArray.of(finished) if isinstance(results[0], np.memmap) else finished[()]
         return Stack(
-            stain.astype(np.float32, copy=False),
-            stack.axes,
+            array if several else array[0],
+            f"C{stack.axes}" if several else stack.axes,
             stack.voxel_size,
-            (f"{target.channel or 'target'} (virtual)",),
+            (name, f"{name}, spread")[: len(results)],
             stack.source,
             f"Virtual stain of {Path(stack.source).name} by model {self.name} (spotlight "
             f"{self.description.spotlight}); unit: {unit}",
-            colors=(COLOR,),
+            colors=(COLOR, "FFFFFF")[: len(results)],
         )
 
-    def _accept(
+    def accept(
         self,
         image: Stack | NDArray[Any],
         channel: str | int | None,
@@ -197,7 +271,7 @@ class Model:
                 )
 
     def _require_extent(self, stack: Stack, shape: tuple[int, ...]) -> None:
-        least = self.network.divisor
+        least = self.networks[0].divisor
         for axis, size in zip(stack.axes, shape, strict=True):
             if size < least:
                 raise SpotlightError(
@@ -206,60 +280,56 @@ class Model:
                 )
 
 
+class _Finished:
+    """Results side by side along a first axis, finished where and when a region is asked for."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(
+        self,
+        results: Sequence[NDArray[np.float32]],
+        finish: Callable[[NDArray[np.float32], int], NDArray[np.float32]],
+    ) -> None:
+        self.results = results
+        self.finish = finish
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.results), *self.results[0].shape
+
+    def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[np.float32]:
+        first, rest = (index[0], index[1:]) if index else (slice(None), ())
+        if isinstance(first, int):
+            return self._part(first, rest)
+        return np.stack([self._part(which, rest) for which in range(len(self.results))[first]])
+
+    def _part(self, which: int, index: tuple[int | slice, ...]) -> NDArray[np.float32]:
+        return self.finish(np.asarray(self.results[which][index]), which).astype(np.float32, copy=False)
+
+
 def load_model(folder: str | Path) -> Model:
-    """Load a model folder written by `spotlight.train` or `spotlight import-fnet`.
+    """Load a model folder written by `spotlight.train` or `spotlight import-fnet`, or an ensemble.
+
+    An ensemble is a folder of model folders, such as ``spotlight train --seeds`` writes; its stain is the mean of
+    theirs.
 
     Raises
     ------
     SpotlightError
-        If a part of the folder is missing, damaged or from a newer version.
+        If a part of the folder is missing, damaged or from a newer version, or members do not go together.
     """
-    description, network = read_model(folder)
-    return Model(description, network, Path(folder).resolve().name)
-
-
-def predict_array(
-    network: FNet,
-    array: NDArray[np.float32],
-    settings: PredictionSettings | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> NDArray[np.float32]:
-    """Apply a network to a normalised array of any size, in blended tiles.
-
-    Parameters
-    ----------
-    network : FNet
-        In evaluation mode.
-    array : (Z, Y, X) or (Y, X) float32
-        Normalised, on the network's grid.
-    settings : PredictionSettings
-        Tiles, precision and device.
-    """
-    settings = settings or PredictionSettings()
-    dims = network.dims
-    tile = settings.tile or ((96, 192, 192) if dims == 3 else (1024, 1024))
-    overlap = settings.overlap or tuple(t // 4 for t in tile)
-    for name, value in (("tile", tile), ("overlap", overlap)):
-        if len(value) != dims:
-            raise SpotlightError(f"{name} must be {dims} numbers of voxels for this model. Received: {value}.")
-    device = _device(settings.device)
-    memory = channels_last(dims)
-    network.to(device, memory_format=memory)  # type: ignore[call-overload]
-
-    def run(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        image = torch.tensor(values)[None, None].to(device, memory_format=memory)
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, settings.precision == "bf16"):
-            return network(image)[0, 0].float().cpu().numpy()  # type: ignore[no-any-return]
-
-    return apply_tiled(run, array, tile, overlap, network.divisor, progress)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise SpotlightError(f"device {name!r} cannot be used here ({error}). Use 'auto' or 'cpu'.") from error
-    return device
+    folder = Path(folder)
+    members = [] if (folder / DESCRIPTION).exists() else sorted(folder.glob(f"*/{DESCRIPTION}"))
+    if not members:
+        description, network = read_model(folder)
+        return Model(description, network, folder.resolve().name)
+    loaded = [read_model(member.parent) for member in members]
+    first = loaded[0][0]
+    for member, (description, _) in zip(members, loaded, strict=True):
+        differs = [name for name in ("input", "target") if getattr(description, name) != getattr(first, name)]
+        if differs:
+            raise SpotlightError(
+                f"{folder}: an ensemble has one {' and '.join(differs)}, but those of {members[0].parent.name} and "
+                f"{member.parent.name} differ. Train its members on the same pairs with the same settings."
+            )
+    return Model(first, [network for _, network in loaded], folder.resolve().name)

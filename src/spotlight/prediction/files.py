@@ -1,0 +1,213 @@
+"""Staining files: one after another, each kept whole, taken up where a kill left it, and not done twice."""
+
+import datetime
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from spotlight.errors import SpotlightError
+from spotlight.files import write_text
+from spotlight.images import Part, is_image, parts, read
+from spotlight.images.slabs import SLAB_VOXELS
+from spotlight.images.writing import Kind
+from spotlight.prediction.settings import PredictionSettings
+from spotlight.prediction.stain import Model
+from spotlight.prediction.workspace import InFolder, InMemory
+from spotlight.version import __version__
+
+log = logging.getLogger("spotlight")
+
+Progress = Callable[[str, int, int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class StainOptions:
+    """What is to become of every file; see `spotlight.prediction.Model.predict` and `spotlight.images.write`."""
+
+    channel: str | int | None = None
+    axes: str | None = None
+    voxel_size: tuple[float, ...] | None = None
+    normalised: bool = False
+    flatten: bool | None = None
+    any_voxel_size: bool = False
+    form: Literal["ome.tif", "ome.zarr"] = "ome.tif"
+    kind: Kind = "float32"
+    settings: PredictionSettings = PredictionSettings()  # noqa: RUF009 - frozen
+
+
+@dataclass(frozen=True)
+class Stained:
+    """What became of one image.
+
+    Attributes
+    ----------
+    part : Part
+        The image.
+    path : Path
+        Its stain.
+    state : "made", "kept" or "failed"
+        Whether it was made now, was there already, or could not be made.
+    reason : str
+        Why it failed.
+    """
+
+    part: Part
+    path: Path
+    state: Literal["made", "kept", "failed"]
+    reason: str = ""
+
+
+def find_parts(
+    images: Sequence[str | Path], scene: str | None = None, time: int | None = None, axes: str | None = None
+) -> list[Part]:
+    """List the images of files, folders of files and plates, each of whose stains gets a name of its own.
+
+    Raises
+    ------
+    SpotlightError
+        If there are none, or two would have one name.
+    """
+    listed: dict[str, Part] = {}
+    for given in map(Path, images):
+        files = [given]
+        if given.is_dir() and not is_image(given):
+            files = sorted(path for path in given.iterdir() if is_image(path))
+        for file in files:
+            found = parts(file, scene, time, axes)
+            if not found:
+                log.info("%s: belongs to a set of files, and no image of it starts here.", file)
+            for part in found:
+                if part.name in listed:
+                    raise SpotlightError(
+                        f"{file}: its result would overwrite that of {listed[part.name].path}, since both are named "
+                        f"{part.name}. Rename one."
+                    )
+                listed[part.name] = part
+    if not listed:
+        raise SpotlightError("no image starts in the files that were given. Give all files of the set.")
+    return list(listed.values())
+
+
+def stain_files(
+    model: Model,
+    listed: Sequence[Part],
+    to: str | Path,
+    options: StainOptions = StainOptions(),
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> list[Stained]:
+    """Stain images of files; what fails does not stop the rest.
+
+    A stain is there whole or not at all, with a JSON file beside it that says how it was made. One that is there,
+    from the same model, input and options, is kept. What a killed call had finished of a large stack is taken up.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    listed : sequence of Part
+        From `find_parts`.
+    to : path
+        Folder for the stains, ``NAME-stain.ome.tif`` or ``.ome.zarr``.
+    options : StainOptions
+        What is to become of them.
+    overwrite : bool
+        Replace stains that are there already, whatever made them.
+    progress : callable, optional
+        Called with what is being done, how far it is, and current figures.
+    """
+    results = []
+    for part in listed:
+        path = Path(to) / f"{part.name}-stain.{options.form}"
+        try:
+            results.append(Stained(part, path, stain_file(model, part, path, options, overwrite, progress)))
+        except SpotlightError as error:
+            log.error("%s: %s", part.name, error)
+            results.append(Stained(part, path, "failed", str(error)))
+    return results
+
+
+def stain_file(
+    model: Model,
+    part: Part,
+    path: Path,
+    options: StainOptions,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Literal["made", "kept"]:
+    """Stain one image; see `stain_files`.
+
+    Raises
+    ------
+    SpotlightError
+        If the input cannot be read or is not what the model was made for, another stain is in the way, or the stain
+        cannot be written.
+    """
+    key = _key(model, part, options)
+    record = record_of(path)
+    if path.exists() and not overwrite:
+        if _recorded(record).get("key") == key:
+            return "kept"
+        raise SpotlightError(
+            f"{path}: is there already, from another model, input or options. Choose another folder, or --overwrite."
+        )
+    image = read(part.path, scene=part.scene, time=part.time, axes=options.axes, voxel_size=options.voxel_size)
+    stack = model.accept(image, options.channel, None, None, None, options.any_voxel_size)
+    folder = InFolder(path.with_name(f".{path.name}.{key[:12]}.part"))
+
+    def report(done: int, total: int) -> None:
+        if progress is not None:
+            progress(f"staining {part.name}", done, total, {})
+
+    stain, facts = model.stain(
+        stack,
+        options.settings,
+        folder if stack.array.size > SLAB_VOXELS else InMemory(),
+        normalised=options.normalised,
+        flatten=options.flatten,
+        progress=report,
+    )
+    record.unlink(missing_ok=True)  # beside a new stain, an old record would be taken for its own
+    stain.save(path, options.kind)
+    described: dict[str, Any] = {
+        "key": key,
+        "input": str(part.path),
+        "model": model.name,
+        "model_digest": model.digest,
+        "spotlight": __version__,
+        "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "settings": options.settings.model_dump(mode="json"),
+        **facts,
+    }
+    write_text(record, json.dumps(described, indent=2) + "\n")
+    folder.remove()
+    return "made"
+
+
+def record_of(path: Path) -> Path:
+    """The file that says how a stain was made."""
+    return path.with_name(f"{path.name}.json")
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _key(model: Model, part: Part, options: StainOptions) -> str:
+    """Fingerprint of all that a stain depends on; an input is known by its path, size and time of change."""
+    try:
+        state = part.path.stat()
+    except OSError as error:
+        raise SpotlightError(f"{part.path}: cannot be read ({error}). Check the path and its permissions.") from error
+    facts = [model.digest, str(part.path.resolve()), state.st_size, state.st_mtime_ns, part.scene, part.time]
+    facts += [options.settings.model_dump(mode="json"), repr(options)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -1,0 +1,33 @@
+"""How stains are computed."""
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from spotlight.settings import Settings
+
+
+class PredictionSettings(Settings):
+    """How a stack is cut into tiles and computed."""
+
+    tile: tuple[PositiveInt, ...] | None = Field(
+        None,
+        description="Most voxels per axis of the network's grid; left out: what the memory at hand allows, at most "
+        "96x192x192, or 1024x1024 in two dimensions.",
+    )
+    overlap: tuple[NonNegativeInt, ...] | Literal["exact"] | None = Field(
+        None,
+        description="Least overlap of tiles, over which they are blended; left out: a quarter of the tile. 'exact' "
+        "overlaps them by all that the network sees, so that the result is that of the whole stack at once.",
+    )
+    precision: Literal["auto", "float32", "bf16"] = Field(
+        "auto",
+        description="Arithmetic of the network. 'auto' tries bfloat16 on a piece of the stack, and takes it where it "
+        "is faster and its difference to float32 is below a hundredth of the stain's spread; what it took is recorded.",
+    )
+    device: str = Field("auto", description="'auto' (a GPU if there is one), 'cpu', 'cuda', 'mps'.")
+    augment: bool = Field(False, description="Mean over the eight flips and quarter turns in YX, eight times the work.")
+    spread: bool = Field(
+        False,
+        description="Add a second channel: the standard deviation over flips, turns and the members of an ensemble.",
+    )

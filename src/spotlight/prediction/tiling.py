@@ -1,0 +1,63 @@
+"""How large tiles are, and how far they overlap."""
+
+import logging
+import math
+
+from spotlight.errors import SpotlightError
+from spotlight.networks import FNet
+from spotlight.prediction.engines import find_device
+from spotlight.prediction.settings import PredictionSettings
+from spotlight.tiles import Tiling
+from spotlight.training.hardware import memory_to_use
+
+log = logging.getLogger("spotlight")
+
+TILES = {
+    3: ((96, 192, 192), (64, 160, 160), (64, 128, 128), (48, 96, 96), (32, 64, 64)),
+    2: ((1024, 1024), (512, 512), (256, 256)),
+}
+"""Tiles from which the largest is taken for which there is memory."""
+BYTES_PER_VOXEL = 22
+"""Memory in float32 per voxel of a tile and channel of the first level; see benchmarks/prediction.py."""
+
+
+def plan_tiles(shape: tuple[int, ...], network: FNet, settings: PredictionSettings) -> Tiling:
+    """Choose tiles for an array on the network's grid.
+
+    Raises
+    ------
+    SpotlightError
+        If the settings do not go with the network.
+    """
+    dims = network.dims
+    tile = settings.tile or choose_tile(network, settings)
+    exact = settings.overlap == "exact"
+    least = 2 * halo(network) if exact else 0
+    overlap = (least,) * dims if exact else settings.overlap or tuple(t // 4 for t in tile)
+    assert not isinstance(overlap, str)
+    for name, value in (("tile", tile), ("overlap", overlap)):
+        if len(value) != dims:
+            raise SpotlightError(f"{name} must be {dims} numbers of voxels for this model. Received: {value}.")
+    if exact:
+        tile = tuple(n if t <= least else t for n, t in zip(shape, tile, strict=True))
+        log.info("Exact tiles of %s voxels, of which %d at each border are thrown away.", tile, least // 2)
+    return Tiling.of(shape, tile, overlap, network.divisor, exact)
+
+
+def choose_tile(network: FNet, settings: PredictionSettings) -> tuple[int, ...]:
+    """The largest tile for which there is memory."""
+    memory, _ = memory_to_use(find_device(settings.device))
+    width = network.head.in_channels
+    fitting = [tile for tile in TILES[network.dims] if math.prod(tile) * width * BYTES_PER_VOXEL <= memory]
+    return fitting[0] if fitting else TILES[network.dims][-1]
+
+
+def halo(network: FNet) -> int:
+    """Voxels around a position that its value depends on, rounded up to what tiles may start at.
+
+    Two convolutions of 3 at every level, down and up again, one at the end, and the positions of a voxel within the
+    blocks that are halved: for depth 4 it is 108, hence 112.
+    """
+    coarsest = 2**network.depth
+    reach = 2 * (2 * coarsest - 1) + 2 * (coarsest - 1) + 1 + coarsest - 1
+    return int(math.ceil(reach / coarsest) * coarsest)

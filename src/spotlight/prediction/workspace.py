@@ -1,0 +1,64 @@
+"""Where what is between input and stain is kept: in memory, or in files from which a killed prediction goes on."""
+
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spotlight.files import explained_writing
+from spotlight.images.slabs import Allocate, in_files, in_memory
+
+Make = Callable[[Allocate], NDArray[Any]]
+"""Computes an array, in what it allocates."""
+
+
+class Workspace(Protocol):
+    """Keeps arrays by name."""
+
+    def once(self, name: str, make: Make) -> NDArray[Any]:
+        """Give the array of a name; make it where it is not there yet."""
+
+
+class InMemory:
+    """For stacks that fit."""
+
+    def once(self, name: str, make: Make) -> NDArray[Any]:
+        """Make an array."""
+        return make(in_memory)
+
+
+class InFolder:
+    """For stacks that do not fit into memory: arrays in mapped files, each there whole or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if needed. It belongs to one prediction alone.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def once(self, name: str, make: Make) -> NDArray[Any]:
+        """Open the array of a name, or make it in a temporary folder that is renamed when it is whole."""
+        path = self.folder / f"{name}.npy"
+        if not path.exists():
+            temporary = self.folder / f".{name}.{uuid.uuid4().hex[:8]}.part"
+            with explained_writing(self.folder):
+                try:
+                    temporary.mkdir(parents=True)
+                    made = make(in_files(temporary))
+                    assert isinstance(made, np.memmap)
+                    made.flush()
+                    Path(str(made.filename)).replace(path)
+                finally:
+                    shutil.rmtree(temporary, ignore_errors=True)
+        return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+
+    def remove(self) -> None:
+        """Remove all of it."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,267 @@
+"""Staining: folded networks, exact tiles, flips, ensembles, and files that are done once and whole."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from spotlight import SpotlightError, load_model, read
+from spotlight.images import Stack
+from spotlight.networks import FNet
+from spotlight.prediction import (
+    Model,
+    PredictionSettings,
+    StainOptions,
+    find_parts,
+    measure_seams,
+    stain_files,
+)
+from spotlight.prediction.engines import Engine, back, folded, make_engine, orient
+from spotlight.prediction.tiling import TILES, choose_tile, halo, plan_tiles
+from spotlight.prediction.workspace import InFolder
+
+FLOAT32 = PredictionSettings(precision="float32")
+
+
+def lively(network: FNet) -> FNet:
+    """Statistics as of a trained network, so that folding has something to do."""
+    generator = torch.Generator().manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, (torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(0, 0.2, generator=generator)
+            module.running_var.uniform_(0.02, 0.2, generator=generator)
+    return network.eval()
+
+
+@pytest.mark.parametrize("block", ["plain", "residual"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_folded_network_is_the_same_function(dims: int, block: str) -> None:
+    torch.manual_seed(0)
+    network = lively(FNet(dims, depth=2, mult_chan=4, block=block)).double()  # type: ignore[arg-type]
+    image = torch.randn(1, 1, *[16] * dims, dtype=torch.float64)
+    small = folded(network)
+    assert not any("BatchNorm" in type(module).__name__ for module in small.modules())
+    with torch.inference_mode():
+        torch.testing.assert_close(small(image), network(image), rtol=1e-9, atol=1e-9)
+
+
+def test_turns_are_undone_and_an_average_over_them_turns_with_its_input() -> None:
+    torch.manual_seed(0)
+    image = torch.randn(1, 1, 4, 12, 20)
+    for turn in range(8):
+        assert torch.equal(back(orient(image, turn), turn), image)
+    engine = Engine((lively(FNet(3, 1, 2)),), torch.device("cpu"), "float32", augment=True, spread=True)
+    square = image[0, 0, :, :, :12].numpy().copy()
+    mean, spread = engine(square)
+    turned, same = engine(np.ascontiguousarray(np.rot90(square, axes=(1, 2))))
+    np.testing.assert_allclose(turned, np.rot90(mean, axes=(1, 2)), atol=1e-5)
+    np.testing.assert_allclose(same, np.rot90(spread, axes=(1, 2)), atol=1e-5)
+    plain = Engine(engine.networks, engine.device, "float32")
+    single = [
+        back(torch.from_numpy(plain(orient(torch.from_numpy(square), turn).contiguous().numpy())), turn)[0].numpy()
+        for turn in range(8)
+    ]
+    np.testing.assert_allclose(mean, np.mean(single, 0), atol=1e-5)
+    np.testing.assert_allclose(spread, np.std(single, 0), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def model(model_folder: Path) -> Model:
+    return load_model(model_folder)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stack of several tiles, with structure."""
+    noise = np.random.default_rng(0).normal(size=(24, 96, 160))
+    values = (1000 + 4000 * ndimage.gaussian_filter(noise, 1.5)).astype(np.uint16)
+    path = tmp_path_factory.mktemp("large") / "large.ome.tif"
+    return Stack(values, "ZYX", (0.29, 0.29, 0.29), ("Brightfield",)).save(path)
+
+
+def test_exact_tiles_give_what_the_whole_stack_gives(model: Model, large: Path) -> None:
+    assert halo(model.networks[0]) == 24
+    assert halo(FNet(3, depth=4, mult_chan=1)) == 112
+    whole = model.predict(large, settings=FLOAT32.model_copy(update={"tile": (24, 96, 160)}), normalised=True).data
+    settings = FLOAT32.model_copy(update={"tile": (24, 64, 64)})
+    exact = model.predict(large, settings=settings.model_copy(update={"overlap": "exact"}), normalised=True).data
+    np.testing.assert_allclose(exact, whole, atol=1e-5 * whole.std())
+    nearer = plan_tiles(whole.shape, model.networks[0], settings.model_copy(update={"overlap": (0, 16, 16)}))
+    assert nearer.tiles > 1
+    blended = model.predict(large, settings=settings, normalised=True).data
+    assert np.abs(blended - whole).max() / whole.std() > 1e-4
+
+
+def test_seams_are_measured_against_exact_tiles(model: Model, large: Path) -> None:
+    part = find_parts([large])[0]
+    tiles = FLOAT32.model_copy(update={"tile": (24, 64, 64), "overlap": (0, 8, 8)})
+    found = measure_seams(model, part, StainOptions(settings=tiles))
+    assert found.tiles == 6
+    assert found.at_seams > 3 * found.elsewhere > 0
+    exact = measure_seams(model, part, StainOptions(settings=tiles.model_copy(update={"overlap": "exact"})))
+    assert exact.greatest == 0
+    assert str(measure_seams(model, part, StainOptions(settings=FLOAT32))) == "one tile, no seams"
+
+
+def test_arithmetic_is_chosen_by_trying(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.random.default_rng(0).normal(size=(32, 64, 64)).astype(np.float32)
+
+    def chosen() -> str:
+        return make_engine(model.networks, array, "auto", "cpu", False, False).precision
+
+    monkeypatch.setattr("spotlight.prediction.engines.has_bf16", lambda _: False)
+    assert chosen() == "float32"
+    monkeypatch.setattr("spotlight.prediction.engines.has_bf16", lambda _: True)
+    monkeypatch.setattr("spotlight.prediction.engines.TOLERANCE", 0.0)
+    assert chosen() == "float32"
+    monkeypatch.setattr("spotlight.prediction.engines.TOLERANCE", 1.0)
+    clock = iter([0.0, 2.0, 0.0, 1.0])  # float32 takes twice as long
+    monkeypatch.setattr("spotlight.prediction.engines.time.perf_counter", lambda: next(clock))
+    assert chosen() == "bf16"
+
+
+def test_the_largest_tile_that_fits(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    for memory, tile in ((2**40, TILES[3][0]), (2**29, (96, 192, 192)), (2**27, (64, 128, 128)), (1, TILES[3][-1])):
+        monkeypatch.setattr("spotlight.prediction.tiling.memory_to_use", lambda _, m=memory: (m, ""))
+        assert choose_tile(model.networks[0], FLOAT32) == tile
+
+
+def test_an_ensemble_gives_mean_and_spread_of_its_members(model_folder: Path, large: Path, tmp_path: Path) -> None:
+    shutil.copytree(model_folder, tmp_path / "e" / "seed-0")
+    other = Path(shutil.copytree(model_folder, tmp_path / "e" / "seed-1"))
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(other / "weights.safetensors")
+    save_file({name: value * 0.9 for name, value in state.items()}, other / "weights.safetensors")
+    ensemble = load_model(tmp_path / "e")
+    single = [load_model(f).predict(large, settings=FLOAT32, normalised=True).data for f in (model_folder, other)]
+    both = ensemble.predict(large, settings=FLOAT32.model_copy(update={"spread": True}), normalised=True, flatten=False)
+    assert (both.axes, both.channels) == ("CZYX", ("DNA (virtual)", "DNA (virtual), spread"))
+    np.testing.assert_allclose(both.data[0], np.mean(single, 0), atol=1e-4)
+    np.testing.assert_allclose(both.data[1], np.std(single, 0), atol=1e-4)
+    level = ensemble.predict(large, settings=FLOAT32.model_copy(update={"spread": True})).data[1]
+    target = ensemble.description.target
+    np.testing.assert_allclose(level, both.data[1] * (target.to_intensity(1.0) - target.to_intensity(0.0)), rtol=1e-4)
+    text = (other / "model.yaml").read_text().replace("channel: DNA", "channel: RNA")
+    (other / "model.yaml").write_text(text)
+    with pytest.raises(SpotlightError, match=r"one target, but those of seed-0 and seed-1 differ"):
+        load_model(tmp_path / "e")
+
+
+def test_in_files_it_is_bit_by_bit_what_it_is_in_memory(model: Model, large: Path, tmp_path: Path) -> None:
+    coarse = replace(read(large), voxel_size=(0.29, 0.31, 0.31))
+    settings = FLOAT32.model_copy(update={"tile": (24, 48, 48)})
+    stack = model.accept(coarse, None, None, None, None, False)
+    memory, _ = model.stain(stack, settings)
+    workspace = InFolder(tmp_path / "work")
+    files, facts = model.stain(stack, settings, workspace)
+    assert not isinstance(files.array, np.ndarray)
+    np.testing.assert_array_equal(files.data, memory.data)
+    assert facts["tile"] == [24, 44, 44]  # shrunk to what the stack needs
+    assert not list((tmp_path / "work").glob(".*"))
+    times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "work").iterdir()}
+    again, _ = model.stain(stack, settings, workspace)
+    np.testing.assert_array_equal(again.data, memory.data)
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "work").iterdir()} == times
+
+
+def test_stains_are_made_once_and_say_how(model: Model, model_folder: Path, large: Path, tmp_path: Path) -> None:
+    options = StainOptions(settings=FLOAT32)
+    listed = find_parts([large])
+    first = stain_files(model, listed, tmp_path, options)[0]
+    assert (first.state, first.path.name) == ("made", "large-stain.ome.tif")
+    record = json.loads((tmp_path / "large-stain.ome.tif.json").read_text())
+    assert (record["precision"], record["model"]) == ("float32", model_folder.name)
+    before = first.path.stat().st_mtime_ns
+    assert stain_files(model, listed, tmp_path, options)[0].state == "kept"
+    assert first.path.stat().st_mtime_ns == before
+    other = replace(options, normalised=True)
+    refused = stain_files(model, listed, tmp_path, other)[0]
+    assert (refused.state, first.path.stat().st_mtime_ns) == ("failed", before)
+    assert "from another model, input or options" in refused.reason
+    assert stain_files(model, listed, tmp_path, other, overwrite=True)[0].state == "made"
+    assert stain_files(model, listed, tmp_path, other)[0].state == "kept"
+    os.utime(large)
+    assert "from another" in stain_files(model, listed, tmp_path, other)[0].reason
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["large-stain.ome.tif", "large-stain.ome.tif.json"]
+
+
+def test_one_bad_file_does_not_stop_the_rest(model: Model, model_folder: Path, large: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(large, folder / "a.ome.tif")
+    Stack(np.ones((24, 32, 32), np.uint16), "ZYX", (0.29,) * 3, ("Brightfield",)).save(folder / "b.ome.tif")
+    shutil.copy(large, folder / "c.ome.tif")
+    (folder / "notes.txt").write_text("not an image")
+    command = [sys.executable, "-c", "from spotlight.cli import main; main()", "predict", str(model_folder)]
+    done = subprocess.run(
+        [*command, str(folder), "--to", "out"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == ["out/a-stain.ome.tif", "out/c-stain.ome.tif"]
+    assert "1 of 3 failed:\n  b: " in done.stderr
+    assert "is constant" in done.stderr
+    assert "Traceback" not in done.stderr
+    with pytest.raises(SpotlightError, match="Rename one"):
+        find_parts([folder, large.rename(folder / "d.ome.tif"), folder / "d.ome.tif"])
+    (folder / "d.ome.tif").rename(large)
+
+
+SLOW = """
+import sys, time
+import spotlight.prediction.files as files
+files.SLAB_VOXELS = 1
+from spotlight.prediction.engines import Engine
+compute = Engine.__call__
+def slow(self, tile):
+    if len(sys.argv) > 1:
+        time.sleep(0.3)
+    return compute(self, tile)
+Engine.__call__ = slow
+from spotlight import load_model
+from spotlight.prediction import PredictionSettings, StainOptions, find_parts, stain_files
+settings = PredictionSettings(precision="float32", tile=(24, 48, 48))
+options = StainOptions(settings=settings, form="ome.zarr")
+print(stain_files(load_model({model!r}), find_parts([{image!r}]), {to!r}, options)[0].state)
+"""
+
+
+def test_killed_between_tiles_it_goes_on_and_ends_the_same(model_folder: Path, large: Path, tmp_path: Path) -> None:
+    def code(to: str) -> str:
+        return SLOW.format(model=str(model_folder), image=str(large), to=str(tmp_path / to))
+
+    assert subprocess.run([sys.executable, "-c", code("straight")], capture_output=True, check=True).stdout == b"made\n"
+    kills = 0
+    for layers in (1, 3):
+        process = subprocess.Popen([sys.executable, "-c", code("killed"), "slow"], stdout=subprocess.DEVNULL)
+        while process.poll() is None and len(list(tmp_path.glob("killed/.large*/layer-*.npy"))) < layers:
+            time.sleep(0.01)
+        kills += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (tmp_path / "killed" / "large-stain.ome.zarr").exists()
+    assert kills == 2
+    layer = next(tmp_path.glob("killed/.large*/layer-0.npy"))
+    untouched = layer.stat().st_mtime_ns
+    kept = shutil.copy2(layer, tmp_path / "kept.npy")
+    done = subprocess.run([sys.executable, "-c", code("killed")], capture_output=True, text=True, check=True)
+    assert done.stdout == "made\n"
+    assert Path(kept).stat().st_mtime_ns == untouched
+    results = [read(tmp_path / name / "large-stain.ome.zarr").data for name in ("straight", "killed")]
+    np.testing.assert_array_equal(*results)
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [
+        "large-stain.ome.zarr",
+        "large-stain.ome.zarr.json",
+    ]
