@@ -1,0 +1,194 @@
+"""Speed, memory and exactness of staining, against F-net's original way and MONAI's sliding window.
+
+    python benchmarks/prediction.py [--sizes 64x256x256 64x640x928] [--depth 4] [--channels 32] [--only NAME ...]
+    python benchmarks/prediction.py --memory [--planes 64 256 1024]
+
+Every row is a process of its own with the same random network, whose batch statistics are as of a trained one. "whole
+volume" is the original's way: float32, the stack through the network at once. "MONAI" is its sliding window with tiles
+and overlap of ours, "original network" the network as it is trained, float32, in our tiles. Rates are voxels of the
+stack per second of the processor (of the wall where a GPU computes), so overlaps count as cost. The error is that of a
+piece of 32 x 64 x 64 voxels against float64, in standard deviations of the result.
+
+With --memory, files of growing size are stained from disk to disk by a small network: the peak of memory that is the
+process's own, since pages of mapped files are taken back by the system when it needs them.
+"""
+
+import argparse
+import json
+import math
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import zarr
+
+from memory import own_memory
+from spotlight.model import InputDescription, ModelDescription, TargetDescription
+from spotlight.networks import FNet, FNetSettings
+from spotlight.prediction import Model, PredictionSettings, StainOptions, find_parts, stain_files
+from spotlight.prediction.engines import find_device, folded, make_engine
+from spotlight.prediction.tiling import plan_tiles
+from spotlight.tiles import Blended
+from spotlight.training.explain import network_cost
+from training import clock, peak
+
+ROWS = ("whole volume", "MONAI", "original network", "spotlight float32", "spotlight bf16")
+PIECE = (32, 64, 64)
+
+
+def lively(depth: int, channels: int) -> FNet:
+    """A random network with batch statistics of data."""
+    torch.manual_seed(0)
+    network = FNet(3, depth, channels).train()
+    with torch.no_grad():
+        for _ in range(4):
+            network(torch.randn(2, 1, *PIECE))
+    return network.eval()
+
+
+def tiled(engine: Callable[[np.ndarray], np.ndarray], network: FNet, array: np.ndarray) -> np.ndarray:
+    """The stack in our tiles."""
+    tiling = plan_tiles(array.shape, network, PredictionSettings())
+    layers = [np.empty((1, *tiling.layer_shape), np.float32) for _ in range(tiling.layers)]
+    for number, layer in enumerate(layers):
+        tiling.compute(number, engine, array, layer)
+    return Blended(tiling, layers)[()]
+
+
+def way(row: str, network: FNet) -> Callable[[np.ndarray], np.ndarray]:
+    """How a row computes a stack."""
+    device = find_device("auto")
+    if row.startswith("spotlight"):
+        kind = row.split()[1]
+        engine = make_engine([network], np.zeros(PIECE, np.float32), kind, "auto", False, False)
+        return lambda array: tiled(engine, network, array)
+    network = network.to(device)
+
+    @torch.inference_mode()
+    def whole(array: np.ndarray) -> np.ndarray:
+        return network(torch.from_numpy(array)[None, None].to(device)).cpu().numpy()[:, 0]
+
+    if row == "whole volume":
+        return lambda array: whole(array)[0]
+    if row == "original network":
+        return lambda array: tiled(whole, network, array)
+    from monai.inferers import sliding_window_inference
+
+    def monai(array: np.ndarray) -> np.ndarray:
+        tile = plan_tiles(array.shape, network, PredictionSettings()).tile
+        image = torch.from_numpy(array)[None, None]
+        with torch.inference_mode():
+            stain = sliding_window_inference(
+                image, tile, 1, network, overlap=0.25, mode="gaussian", sw_device=device, device="cpu"
+            )
+        return stain[0, 0].numpy()
+
+    return monai
+
+
+def measure(row: str, shape: tuple[int, ...], depth: int, channels: int) -> dict[str, float]:
+    """Seconds, bytes and error of a row."""
+    network = lively(depth, channels)
+    compute = way(row, network)
+    array = np.random.default_rng(0).standard_normal(shape, np.float32)
+    device = find_device("auto")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    begin = clock(device)
+    compute(array)
+    seconds = clock(device) - begin
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    if device.type == "cuda":
+        memory = torch.cuda.max_memory_allocated()
+    piece = np.random.default_rng(1).standard_normal(PIECE, np.float32)
+    with torch.inference_mode():
+        exact = folded(network).cpu().double()(torch.from_numpy(piece).double()[None, None])[0, 0].numpy()
+    error = float(np.sqrt(np.mean((compute(piece) - exact) ** 2)) / exact.std())
+    return {"seconds": seconds, "memory": memory, "error": error}
+
+
+def flat(planes: int) -> dict[str, float]:
+    """Peak of own memory while a file of so many planes of 512 x 512 is stained to a file."""
+    description = ModelDescription(
+        network=FNetSettings(depth=2, mult_chan=4),
+        input=InputDescription(axes="ZYX", grid=0.25),
+        target=TargetDescription(center="mean", normalised_range=(0, 1), intensity_range=(0, 1)),
+    )
+    model = Model(description, lively(2, 4))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rng = np.random.default_rng(0)
+        stack = zarr.create_array(folder / "in.zarr", shape=(planes, 512, 512), chunks=(16, 256, 256), dtype="uint16")
+        for start in range(0, planes, 16):
+            stack[start : start + 16] = rng.integers(900, 1100, (16, 512, 512), np.uint16)
+        options = StainOptions(axes="ZYX", voxel_size=(0.25, 0.2, 0.2), form="ome.zarr")
+        before, highest, done = own_memory(), [0], threading.Event()
+
+        def watch() -> None:
+            while not done.wait(0.02):
+                highest[0] = max(highest[0], own_memory())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        begin = time.perf_counter()
+        state = stain_files(model, find_parts([folder / "in.zarr"], axes="ZYX"), folder, options)[0]
+        seconds = time.perf_counter() - begin
+        done.set()
+        watcher.join()
+        assert state.state == "made", state.reason
+        return {"memory": highest[0] - before, "seconds": seconds}
+
+
+def call(*options: str) -> dict[str, float]:
+    """Run a measurement in a process of its own."""
+    command = [sys.executable, "-W", "ignore", __file__, *options]
+    found: dict[str, float] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", default=["64x256x256", "64x640x928"])
+    parser.add_argument("--depth", type=int, default=4)
+    parser.add_argument("--channels", type=int, default=32)
+    parser.add_argument("--only", nargs="+", choices=ROWS)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--planes", nargs="+", type=int, default=[64, 256, 1024])
+    parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--flat", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    network = ("--depth", str(arguments.depth), "--channels", str(arguments.channels))
+    if arguments.flat:
+        print(json.dumps(flat(arguments.flat)))
+    elif arguments.row:
+        shape = tuple(map(int, arguments.row[1].split("x")))
+        print(json.dumps(measure(arguments.row[0], shape, arguments.depth, arguments.channels)))
+    elif arguments.memory:
+        print(f"| planes of 512 x 512 | input MiB | peak of own memory MiB | seconds |\n{'|---' * 4}|")
+        for planes in arguments.planes:
+            found = call("--flat", str(planes))
+            size, memory = planes * 512 * 512 * 2 / 2**20, found["memory"] / 2**20
+            print(f"| {planes} | {size:.0f} | {memory:.0f} | {found['seconds']:.0f} |", flush=True)
+    else:
+        peaks = {kind: peak(kind) for kind in (torch.float32, torch.bfloat16)}
+        each = network_cost(FNetSettings(depth=arguments.depth, mult_chan=arguments.channels), PIECE)[1]
+        print(f"| size | | thousand voxels/s | of the peak | memory GiB | error | times faster |\n{'|---' * 7}|")
+        for size in arguments.sizes:
+            voxels, first = math.prod(map(int, size.split("x"))), None
+            for row in arguments.only or ROWS:
+                found = call("--row", row, size, *network)
+                first = first or found["seconds"]
+                rate = voxels / found["seconds"]
+                share = rate * each / math.prod(PIECE) / peaks[torch.bfloat16 if "bf16" in row else torch.float32]
+                cells = (f"{rate / 1e3:.0f}", f"{share:.0%}", f"{found['memory'] / 2**30:.1f}", f"{found['error']:.1e}")
+                print(f"| {size} | {row} | {' | '.join(cells)} | {first / found['seconds']:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
