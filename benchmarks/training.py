@@ -53,7 +53,9 @@ def stacks() -> list[PreparedPair]:
         image, target = rng.standard_normal((2, *SHAPE), np.float32)
         mask = target > 0.5
         foreground = Foreground(0.0, 0.3, ())
-        found.append(PreparedPair(f"{seed}", image, target, mask, 0.0, foreground, (0.0, 1.0), None, ("", "")))
+        found.append(
+            PreparedPair(f"{seed}", image, target, mask, 0.0, foreground, (0.0, 1.0), None, ("", ""), (1.0, 1.0))
+        )
     return found
 
 

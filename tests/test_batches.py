@@ -23,7 +23,17 @@ def prepared(shape: tuple[int, ...], seed: int, cells: bool = False) -> Prepared
     mask = target > 1
     found = nearest_component(mask) if cells else None
     return PreparedPair(
-        f"stack-{seed}", image, target, mask, 0.1 * seed, Foreground(0, 0.1, ()), (0, 1), None, ("", ""), found
+        f"stack-{seed}",
+        image,
+        target,
+        mask,
+        0.1 * seed,
+        Foreground(0, 0.1, ()),
+        (0, 1),
+        None,
+        ("", ""),
+        (1.0, 1.0),
+        found,
     )
 
 

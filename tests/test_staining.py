@@ -198,6 +198,18 @@ def test_stains_are_made_once_and_say_how(model: Model, model_folder: Path, larg
     assert sorted(path.name for path in tmp_path.iterdir()) == ["large-stain.ome.tif", "large-stain.ome.tif.json"]
 
 
+def test_another_kind_of_image_is_doubted(model: Model, large: Path, caplog: pytest.LogCaptureFixture) -> None:
+    low, high = model.description.input.contrast or (0, 0)
+    stack = read(large)
+    usual = stack.data / stack.data.std() * (low + high) / 2 * 1000
+    assert 0 < low <= high
+    model.predict(replace(stack, array=usual - usual.mean() + 1000))
+    assert "standard deviation over mean" not in caplog.text
+    model.predict(replace(stack, array=20 * (usual - usual.mean()) + 1000))
+    assert "was trained on" in caplog.text
+    assert "standard deviation over mean" in caplog.text
+
+
 def test_one_bad_file_does_not_stop_the_rest(model: Model, model_folder: Path, large: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()

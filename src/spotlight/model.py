@@ -34,6 +34,12 @@ class InputDescription(Settings):
         None, description="Least and greatest voxel size of the training files per axis in µm; None if unknown."
     )
     voxel_size_tolerance: float = Field(0.1, description="Relative deviation from it that is accepted.")
+    mean: tuple[float, float] | None = Field(
+        None, description="Least and greatest mean of the training stacks, in their own units; None if unknown."
+    )
+    contrast: tuple[float, float] | None = Field(
+        None, description="The same of their standard deviation over their mean."
+    )
     normalisation: Literal["mean/std"] = Field("mean/std", description="Of the whole stack at native resolution.")
 
 

@@ -112,8 +112,17 @@ def grid_shape(stack: Stack, grid: Grid) -> tuple[int, ...]:
     return shape
 
 
+def input_statistics(stack: Stack) -> tuple[float, float]:
+    """Mean and standard deviation of a transmitted-light stack, without the zeros of its padding."""
+    return mean_and_std(stack.values, zeros_are_padding(stack.values), name=stack.source)
+
+
 def prepare_input(
-    stack: Stack, grid: Grid, shape: tuple[int, ...] | None = None, allocate: Allocate = in_memory
+    stack: Stack,
+    grid: Grid,
+    shape: tuple[int, ...] | None = None,
+    allocate: Allocate = in_memory,
+    statistics: tuple[float, float] | None = None,
 ) -> NDArray[np.float32]:
     """Normalise a transmitted-light stack by its own mean and standard deviation, then resample it.
 
@@ -129,8 +138,10 @@ def prepare_input(
         Shape on that grid, where it is known already.
     allocate : callable
         Makes the result, called "input".
+    statistics : (float, float), optional
+        Its `input_statistics`, where they are known already.
     """
-    mean, std = mean_and_std(stack.values, zeros_are_padding(stack.values), name=stack.source)
+    mean, std = statistics or input_statistics(stack)
     return resample_slabs(
         stack.values, shape or grid_shape(stack, grid), "input", lambda part: normalise(part, mean, std), allocate
     )

@@ -73,6 +73,7 @@ def prepare_cached(pair: Pair, settings: PreparationSettings, folder: str | Path
         intensity_range=tuple(facts["intensity_range"]),
         voxel_size=None if size is None else tuple(size),
         channels=tuple(facts["channels"]),
+        statistics=tuple(facts["statistics"]),
     )
 
 
@@ -105,6 +106,7 @@ def _make(pair: Pair, settings: PreparationSettings, entry: Path) -> None:
                 "intensity_range": prepared.intensity_range,
                 "voxel_size": prepared.voxel_size,
                 "channels": prepared.channels,
+                "statistics": prepared.statistics,
             }
             for array in (prepared.input, prepared.target, prepared.mask, prepared.cells):
                 if isinstance(array, np.memmap):

@@ -9,7 +9,15 @@ from pydantic import Field
 
 from spotlight.foreground import Foreground, ForegroundSettings, find_foreground, nearest_component
 from spotlight.images.median import median
-from spotlight.images.normalise import Grid, grid_shape, mean_and_std, normalise, prepare_input, zeros_are_padding
+from spotlight.images.normalise import (
+    Grid,
+    grid_shape,
+    input_statistics,
+    mean_and_std,
+    normalise,
+    prepare_input,
+    zeros_are_padding,
+)
 from spotlight.images.resample import resample_slabs
 from spotlight.images.slabs import Allocate, in_memory, slabs, values_of
 from spotlight.pairs.pair import Pair
@@ -63,6 +71,8 @@ class PreparedPair:
         Of the stack as it was, in µm.
     channels : (str, str)
         Names of input and target channel, empty where the files have none.
+    statistics : (float, float)
+        Mean and standard deviation of the input before normalisation.
     cells : int32 or None
         Number of the nearest connected component of the mask, same shape, 0 where there is none; if asked for.
     """
@@ -76,6 +86,7 @@ class PreparedPair:
     intensity_range: tuple[float, float]
     voxel_size: tuple[float, ...] | None
     channels: tuple[str, str]
+    statistics: tuple[float, float]
     cells: NDArray[np.int32] | None = None
 
 
@@ -119,6 +130,7 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
             part = normalised[slab.outer]
             smooth = median(part, window)
             mask[slab.inner] = smooth[slab.crop] >= threshold
+    statistics = input_statistics(image)
     cells = None
     if settings.cells:
         cells = allocate("cells", shape, np.int32)
@@ -126,7 +138,7 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
     extent = [(part.min(), part.max()) for part in values_of(values)]
     return PreparedPair(
         name=pair.name,
-        input=prepare_input(image, settings.grid, shape, allocate),
+        input=prepare_input(image, settings.grid, shape, allocate, statistics),
         target=normalised,
         mask=mask,
         threshold=threshold,
@@ -134,5 +146,6 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
         intensity_range=(float(min(low for low, _ in extent)), float(max(high for _, high in extent))),
         voxel_size=image.voxel_size,
         channels=((*image.channels, "")[0], pair.target_name or (*target.channels, "")[0]),
+        statistics=statistics,
         cells=cells,
     )

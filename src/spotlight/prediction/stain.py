@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack, read
 from spotlight.images.lazy import LazyArray
-from spotlight.images.normalise import grid_shape, prepare_input
+from spotlight.images.normalise import grid_shape, input_statistics, prepare_input
 from spotlight.images.resample import resample_slabs
 from spotlight.images.slabs import Allocate
 from spotlight.model import DESCRIPTION, ModelDescription, read_model
@@ -25,8 +26,14 @@ from spotlight.prediction.tiling import plan_tiles
 from spotlight.prediction.workspace import InMemory, Workspace
 from spotlight.tiles import Blended
 
+log = logging.getLogger("spotlight")
+
 COLOR = "00FFFF"
 """In which viewers show stains."""
+
+
+FAR = 4
+"""A stack's mean or contrast is doubted when it is so many times those of all training stacks, or so much less."""
 
 
 class Model:
@@ -155,7 +162,12 @@ class Model:
         self._require_extent(stack, shape)
         tiling = plan_tiles(shape, self.networks[0], settings)
 
-        prepared = workspace.once("input", lambda allocate: prepare_input(stack, grid, shape, allocate))
+        def prepare(allocate: Allocate) -> NDArray[np.float32]:
+            statistics = input_statistics(stack)
+            self._doubt(stack, *statistics)
+            return prepare_input(stack, grid, shape, allocate, statistics)
+
+        prepared = workspace.once("input", prepare)
         engine = make_engine(
             self.networks, prepared, settings.precision, settings.device, settings.augment, settings.spread
         )
@@ -254,6 +266,26 @@ class Model:
         if not any_voxel_size:
             self._require_voxel_size(stack)
         return stack
+
+    def _doubt(self, stack: Stack, mean: float, std: float) -> None:
+        """Say so if a stack's intensities are far from those of the training stacks."""
+        found = {"mean": mean, "contrast": std / mean if mean > 0 else None}
+        for name, value in found.items():
+            trained = getattr(self.description.input, name)
+            if trained is None or value is None:
+                continue
+            low, high = trained
+            if not low / FAR <= value <= high * FAR:
+                log.warning(
+                    "%s: has a %s of %.3g, but model %s was trained on %.3g to %.3g. If it is another kind of image, "
+                    "its stain means nothing.",
+                    stack.source,
+                    {"mean": "mean intensity", "contrast": "standard deviation over mean"}[name],
+                    value,
+                    self.name,
+                    low,
+                    high,
+                )
 
     def _require_voxel_size(self, stack: Stack) -> None:
         expected = self.description.input

@@ -26,6 +26,8 @@ def describe(pairs: list[PreparedPair], experiment: Experiment, dims: int) -> Mo
             axes="ZYX" if dims == 3 else "YX",
             grid=experiment.preparation.grid,
             voxel_size=ranges,
+            mean=_range([pair.statistics[0] for pair in pairs]),
+            contrast=_range([pair.statistics[1] / pair.statistics[0] for pair in pairs if pair.statistics[0] > 0]),
         ),
         target=TargetDescription(
             channel=_common(pair.channels[1] for pair in pairs),
@@ -53,6 +55,10 @@ def stack_record(pair: PreparedPair, digests: dict[str, str]) -> dict[str, Any]:
         "threshold": pair.foreground.threshold,
         "foreground_fraction": pair.foreground.fraction,
     }
+
+
+def _range(values: list[float]) -> tuple[float, float] | None:
+    return (min(values), max(values)) if values else None
 
 
 def _background(pair: PreparedPair) -> float | None:
