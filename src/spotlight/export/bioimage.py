@@ -14,7 +14,7 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 from packaging.version import Version
-from pydantic import Field
+from pydantic import Field, field_validator
 from scipy import ndimage
 
 from spotlight.errors import SpotlightError
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 TEST_SIZES = (32, 64, 80)
 """Least voxels (z, y, x) of the test tensors."""
+CITED = re.compile(r"\s*(.*\S)\s+(?:(?:https://doi\.org/|doi:)?(10\.\d{4,}\S*/\S+)|(https://\S+))\s*", re.DOTALL)
+"""A citation: text, and DOI or address."""
 INPUT, OUTPUT = "transmitted_light", "stain"
 
 
@@ -43,6 +45,16 @@ class Publication(Settings):
     cite: tuple[str, ...] = Field(
         (), description="Further publications: a text that ends with a DOI or an https address."
     )
+
+    @field_validator("cite")
+    @classmethod
+    def _ends_with_a_link(cls, cite: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in cite:
+            if CITED.fullmatch(entry) is None:
+                raise ValueError(
+                    f"{entry!r} does not end with a DOI or an https address, as 'Doe 2026 10.1234/abc' does"
+                )
+        return cite
 
 
 def export_bioimage(model: Model, path: str | Path, publication: Publication, *, halo: bool = False) -> Path:
@@ -222,15 +234,16 @@ def _output(graph: Graph, halo: bool) -> "v0_5.OutputTensorDescr":
             space.append(v0_5.SpaceOutputAxis(**axis, size=size))
     offset = float(target.to_intensity(0.0))
     gain = float(target.to_intensity(1.0)) - offset
-    # The specification refuses a scaling that changes nothing, which imported models have.
-    steps = [v0_5.ScaleLinearDescr(kwargs=v0_5.ScaleLinearKwargs(gain=gain, offset=offset))]
+    steps = []
+    if (gain, offset) != (1, 0):  # the specification refuses a scaling that changes nothing, as of imported models
+        steps.append(v0_5.ScaleLinearDescr(kwargs=v0_5.ScaleLinearKwargs(gain=gain, offset=offset)))
     return v0_5.OutputTensorDescr(
         id=v0_5.TensorId(OUTPUT),
         description=f"Virtual {target.channel or 'fluorescence'}, in intensities of the training targets",
         axes=[v0_5.BatchAxis(), v0_5.ChannelAxis(channel_names=[_identifier(target.channel, OUTPUT)]), *space],
         data=v0_5.IntervalOrRatioDataDescr(type="float32"),
         test_tensor=v0_5.FileDescr(source=Path("output.npy")),
-        postprocessing=steps if (gain, offset) != (1, 0) else [],
+        postprocessing=steps,
     )
 
 
@@ -244,15 +257,10 @@ def _cited(entry: str) -> "v0_5.CiteEntry":
     from bioimageio.spec.common import HttpUrl
     from bioimageio.spec.model import v0_5
 
-    text, _, link = entry.strip().rpartition(" ")
-    doi = link.removeprefix("https://doi.org/").removeprefix("doi:")
-    if text and re.fullmatch(r"10\.\d{4,}\S*/\S+", doi):
-        return v0_5.CiteEntry(text=text, doi=v0_5.Doi(doi))
-    if text and link.startswith("https://"):
-        return v0_5.CiteEntry(text=text, url=HttpUrl(link))
-    raise SpotlightError(
-        f"the citation {entry!r} does not end with a DOI or an https address. Write: 'Doe et al. 2026 10.1234/abc'."
-    )
+    found = CITED.fullmatch(entry)
+    assert found is not None
+    text, doi, url = found.groups()
+    return v0_5.CiteEntry(text=text, doi=v0_5.Doi(doi)) if doi else v0_5.CiteEntry(text=text, url=HttpUrl(url))
 
 
 def _usage(graph: Graph, halo: bool) -> str:
@@ -280,7 +288,8 @@ def _usage(graph: Graph, halo: bool) -> str:
     return (
         "## In this package\n\n"
         f"- Resample a stack to {grid} first, and the stain back; the package does not. Every size must be a multiple "
-        f"of {graph.network.divisor}.\n"
+        f"of {graph.network.divisor}. Spotlight normalises before it resamples, so the stain is the same only where a "
+        "stack has these voxels already, and otherwise about the same.\n"
         "- The input is normalised by its own mean and standard deviation, the output mapped to intensities. Crop "
         "zeros that pad an image; Spotlight leaves them out of the statistics, the package does not.\n"
         f"- {tiles}\n{flat}"
