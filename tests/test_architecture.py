@@ -25,7 +25,7 @@ ROAD = [
     ["segmentation", "profiles"],
     ["evaluation"],
     ["report"],
-    ["demo", "plan"],
+    ["demo", "plan", "export"],
     ["cli"],
     ["__main__"],
 ]

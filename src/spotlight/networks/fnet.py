@@ -64,6 +64,24 @@ class FNet(nn.Module):
         """Every spatial axis of the input must be a multiple of this."""
         return int(2**self.depth)
 
+    @property
+    def reach(self) -> int:
+        """Voxels along an axis, to either side, on which a voxel of the output can depend at most.
+
+        Depends on where the voxel lies in its block of `divisor` voxels, and is followed through the layers as an
+        interval: convolutions widen it, halving and doubling round it outwards.
+        """
+
+        def needed(level: int, low: int, high: int) -> tuple[int, int]:
+            if level < self.depth:
+                low, high = low - 2, high + 2
+                below = needed(level + 1, low // 2, high // 2)
+                low, high = min(low, 2 * below[0]), max(high, 2 * below[1] + 1)
+            return low - 2, high + 2
+
+        spans = [(place, *needed(0, place - 1, place + 1)) for place in range(self.divisor)]
+        return max(max(place - low, high - place) for place, low, high in spans)
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, [Z,] Y, X) to (B, out_channels, [Z,] Y, X)."""
         skips = []

@@ -1,0 +1,72 @@
+"""`spotlight export`: a model for other tools."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from spotlight.cli.app import To, app
+from spotlight.errors import SpotlightError
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    to: To,
+    form: Annotated[
+        Literal["onnx", "bioimage", "card"],
+        typer.Option("--format", help="An ONNX file, a package of the BioImage Model Zoo, or a model card (Markdown)."),
+    ] = "onnx",
+    bare: Annotated[
+        bool, typer.Option("--bare", help="onnx: the network alone, in normalised units, for tools that tile.")
+    ] = False,
+    flatten: Annotated[
+        bool | None, typer.Option(help="onnx, bioimage: plain background below the threshold; else as the model does.")
+    ] = None,
+    author: Annotated[list[str] | None, typer.Option(help="bioimage: who made the model; repeat for several.")] = None,
+    licence: Annotated[str | None, typer.Option(help="bioimage: SPDX identifier, for example CC-BY-4.0.")] = None,
+    cite: Annotated[
+        list[str] | None, typer.Option(help="bioimage: a publication, as text that ends with its DOI or https address.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="bioimage: title; else the name of the model folder.")] = None,
+    halo: Annotated[
+        bool, typer.Option("--halo", help="bioimage: state the overlap of tiles; tools then pad whole stacks by it.")
+    ] = False,
+) -> None:
+    """Write a model for other tools, with all they need to get the same stain, into the folder given by --to."""
+    _require_fitting(
+        form,
+        onnx={"bare": bare},
+        bioimage={"author": author, "licence": licence, "cite": cite, "name": name, "halo": halo},
+        card={},
+    )
+    if flatten is not None and (bare or form == "card"):
+        raise SpotlightError("--flatten and --no-flatten mean nothing for a bare network or a card. Leave them out.")
+    if form == "bioimage" and not (author and licence):
+        raise SpotlightError(
+            "a package of the BioImage Model Zoo names its authors and the licence of its weights, which no model "
+            "folder knows. Give --author and --licence."
+        )
+    from spotlight.export import Publication, export_bioimage, export_onnx, write_card
+    from spotlight.model import read_description
+    from spotlight.prediction import load_model
+
+    if form == "card":
+        typer.echo(write_card(read_description(model), model.resolve().name, to / "card.md"))
+        return
+    loaded = load_model(model)
+    if flatten is not None:
+        loaded = loaded.flattened(flatten)
+    if form == "onnx":
+        typer.echo(export_onnx(loaded, to / f"{loaded.name}{'-bare' if bare else ''}.onnx", bare=bare))
+        return
+    values = {"authors": author, "licence": licence, "name": name, "cite": cite or ()}
+    publication = Publication.parse(values, "command line")
+    typer.echo(export_bioimage(loaded, to / f"{loaded.name}.bioimage.zip", publication, halo=halo))
+
+
+def _require_fitting(form: str, **options: dict[str, Any]) -> None:
+    """Refuse options that are given and belong to another format."""
+    unfit = [f"--{key}" for other in options if other != form for key, value in options[other].items() if value]
+    if unfit:
+        raise SpotlightError(f"{', '.join(unfit)} means nothing for --format {form}. Leave it out.")

@@ -1,0 +1,141 @@
+"""`write_card`: what a model is, in Markdown, from what its folder records."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from spotlight.files import write_text
+from spotlight.model import ModelDescription
+from spotlight.report.training_page import PARTS
+
+CITATIONS = (
+    (
+        "Kalinin et al. 2025: Foreground-aware Virtual Staining for Accurate 3D Cell Morphological Profiling",
+        "https://arxiv.org/abs/2507.05383",
+    ),
+    (
+        "Ounkomol et al. 2018: Label-free prediction of three-dimensional fluorescence images from transmitted-light "
+        "microscopy. Nature Methods 15, 917-920",
+        "https://doi.org/10.1038/s41592-018-0111-2",
+    ),
+)
+"""Text and link of what users of any model cite."""
+MOST_NAMES = 20
+"""Stacks that the card names."""
+NOT_RECORDED = "not recorded"
+
+
+def write_card(description: ModelDescription, name: str, path: str | Path) -> Path:
+    """Write `model_card` to a file.
+
+    Parameters
+    ----------
+    description : ModelDescription
+        See `spotlight.model.read_description`.
+    name : str
+        What to call the model.
+    path : path
+        The file to write, usually ``card.md``.
+    """
+    write_text(Path(path), model_card(description, name))
+    return Path(path)
+
+
+def model_card(description: ModelDescription, name: str) -> str:
+    """Describe a model in Markdown: stain, training, validation, limits, use, versions and citations.
+
+    Nothing is said that ``model.yaml`` does not hold; what is missing there is called "not recorded".
+    """
+    expected, target = description.input, description.target
+    sections = {
+        "What it does": _table(_facts(description)),
+        "Training": _table(_training(description.training)),
+        "Validation": _validation(description.training),
+        "Limits": "\n".join(f"- {line}" for line in _limits(description)),
+        "How to use it": (
+            f"With Spotlight, from the model folder `{name}`:\n\n```sh\n"
+            f"spotlight predict {name} new.ome.tif --to stains\n```\n\n```python\nimport spotlight\n\n"
+            f'stain = spotlight.load_model("{name}").predict("new.ome.tif")\nstain.save("stain.ome.tif")\n```'
+        ),
+        "Versions": _table(
+            [("Spotlight", description.spotlight), *description.versions.items(), ("made", description.created)]
+        ),
+        "Citation": "\n".join(f"- {text}. <{link}>" for text, link in CITATIONS),
+    }
+    title = f"# {name}: {target.channel or 'fluorescence'} from {expected.channel or 'transmitted light'}"
+    return "\n\n".join([title, *(f"## {head}\n\n{text}" for head, text in sections.items())]) + "\n"
+
+
+def _table(rows: Any) -> str:
+    lines = [f"| {key} | {str(value).replace('|', chr(92) + '|') or NOT_RECORDED} |" for key, value in rows]
+    return "\n".join(["| | |", "|---|---|", *lines])
+
+
+def _facts(description: ModelDescription) -> Iterator[tuple[str, str]]:
+    expected, target = description.input, description.target
+    low, high = target.intensity_range
+    yield "input channel", expected.channel
+    yield "stained channel", target.channel
+    yield "axes", expected.axes
+    yield "voxels of the network", "as in the file" if expected.grid == "native" else f"{expected.grid:g} µm, cubic"
+    yield "input is normalised by", "its mean and standard deviation, of the whole stack at native resolution"
+    yield "output", f"intensities of the training targets, {low:g} to {high:g}, float32"
+    yield "background", "flattened below the foreground threshold" if target.flatten else "as the network gives it"
+    network = description.network
+    yield (
+        "network",
+        f"{network.architecture}, depth {network.depth}, {network.mult_chan} channels, {network.block} blocks",
+    )
+
+
+def _training(training: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if "imported" in training:
+        yield "imported from", f"a checkpoint of the original F-net code, {training['imported']}"
+    settings, data = training.get("settings", {}), training.get("data", {})
+    for split in ("train", "validation"):
+        stacks = [stack["name"] if isinstance(stack, dict) else str(stack) for stack in data.get(split, [])]
+        more = f" and {len(stacks) - MOST_NAMES} more" if len(stacks) > MOST_NAMES else ""
+        count = f"{len(stacks)}: {', '.join(stacks[:MOST_NAMES])}{more}" if stacks else ""
+        yield f"{split} stacks", count or ("none" if data else "")
+    yield "protocol", settings.get("protocol", "")
+    yield "loss", ", ".join(f"{key} {value}" for key, value in settings.get("loss", {}).items() if value is not None)
+    run = settings.get("training", {})
+    keys = ("steps", "batch_size", "learning_rate", "schedule", "ema", "seed")
+    yield "run", ", ".join(f"{key.replace('_', ' ')} {run[key]}" for key in keys if key in run)
+    yield "patches", " x ".join(map(str, training.get("patch", [])))
+    yield "arithmetic", training.get("precision", "")
+
+
+def _validation(training: dict[str, Any]) -> str:
+    best = training.get("best", {})
+    figures = [(PARTS[key], f"{value:.4g}") for key, value in best.items() if key in PARTS]
+    advice = (
+        "Judge it on stacks that it has not seen, with true fluorescence beside them: "
+        "`spotlight evaluate manifest.csv --model MODEL --to evaluation`."
+    )
+    if not figures:
+        step = f" The weights are those of step {best['step']}, the last." if "step" in best else ""
+        return f"No scores of validation are recorded.{step} {advice}"
+    by = training["settings"]["training"].get("choose_by", "loss").replace("_", " ")
+    return (
+        f"Kept are the weights of step {best['step']}, which had the best {by} on the whole validation stacks "
+        f"(number: {len(training['data']['validation'])}). Since they were chosen by these scores, the scores are no "
+        f"independent test. {advice}\n\n{_table(figures)}"
+    )
+
+
+def _limits(description: ModelDescription) -> Iterator[str]:
+    expected, target = description.input, description.target
+    if expected.voxel_size is None:
+        yield "The voxel size of the training stacks is not recorded, so other magnifications are not refused."
+    else:
+        sizes = " x ".join(f"{a:g}" if a == b else f"{a:g} to {b:g}" for a, b in expected.voxel_size)
+        share = 100 * expected.voxel_size_tolerance
+        yield f"It was trained on voxels of {sizes} µm ({expected.axes}); others, beyond {share:g} %, are refused."
+    channel = f"{expected.channel!r}" if expected.channel else "a channel whose name is not recorded"
+    yield f"It knows {channel} alone. Another contrast, microscope or kind of cell gives a stain, too, but a wrong one."
+    if target.threshold is not None and not target.flatten:
+        yield "Below the foreground threshold a stain may hold structure that no fluorescence has."
+    if target.flatten:
+        yield "Below the foreground threshold a stain is one value; faint fluorescence is not shown."
+    yield "A stain shows what is likely, not what is there: it is no proof of a molecule."

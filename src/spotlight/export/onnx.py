@@ -1,0 +1,282 @@
+"""`export_onnx`: a model as one ONNX file, checked by ONNX Runtime before it gets its name."""
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from spotlight.errors import SpotlightError
+from spotlight.files import whole_file
+from spotlight.images.normalise import mean_and_std, normalise
+from spotlight.prediction import Model
+from spotlight.version import __version__
+
+PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+OPSET = 18
+TOLERANCE = 1e-4
+"""Greatest difference between ONNX Runtime and torch, in standard deviations of the target."""
+MOST_BYTES = 2 * 10**9
+"""What an ONNX file, a Protocol Buffer, can hold."""
+SMALLEST = (16, 32, 48)
+"""Voxels (z, y, x) of the smaller image of the check, rounded up to the divisor."""
+
+
+def export_onnx(model: Model, path: str | Path, *, bare: bool = False) -> Path:
+    """Write a model as an ONNX file with any batch size and any spatial sizes that are multiples of the divisor.
+
+    The file takes ``image`` (batch, 1, [z,] y, x) float32 on the network's grid and gives ``stain`` of the same shape.
+    It does what `Model.predict` does on that grid: normalises every image of the batch by its own mean and standard
+    deviation, applies the network in float32, flattens the background if the model does, and maps to intensities.
+    A constant image gives NaN. Resampling to the grid is not in the file, nor does it leave out zeros that pad an
+    image. The file's metadata say all this; see docs/export.md.
+
+    Before the file gets its name, ONNX Runtime computes images of two sizes, neither of them the traced one, and is
+    compared with normalisation by NumPy and the network by torch.
+
+    Parameters
+    ----------
+    model : Model
+        See `spotlight.load_model`.
+    path : path
+        The file to write.
+    bare : bool
+        The network alone, from normalised to normalised units: for tools that cut a stack into tiles, since the mean
+        and standard deviation of a tile are not those of its stack.
+
+    Raises
+    ------
+    SpotlightError
+        If the packages of the extra ``export`` are missing, the network is too large for an ONNX file, or the check
+        fails.
+    """
+    graph = Graph(model, normalise=not bare, flatten=not bare, intensities=not bare)
+    with whole_file(path) as temporary:
+        write_graph(graph, temporary)
+    return Path(path)
+
+
+class Graph(nn.Module):
+    """What an ONNX file computes: the network, and as much around it as is wanted.
+
+    Parameters
+    ----------
+    model : Model
+        Network and description.
+    normalise : bool
+        Subtract the mean of every image and divide by its standard deviation first.
+    flatten : bool
+        Flatten the background, if the model's description says so.
+    intensities : bool
+        Map to the intensity range of the training targets last.
+    """
+
+    def __init__(self, model: Model, *, normalise: bool, flatten: bool, intensities: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.network = model.network
+        self.normalise = normalise
+        self.flatten = flatten and model.description.target.flatten
+        self.intensities = intensities
+        target = model.description.target
+        if self.flatten and (target.threshold is None or target.background is None):
+            raise SpotlightError(
+                f"model {model.name} knows no foreground threshold, so its stains cannot be flattened. Say "
+                "--no-flatten."
+            )
+        self.threshold, self.background = target.threshold or 0.0, target.background or 0.0
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (batch, 1, [z,] y, x) to the same shape."""
+        target = self.model.description.target
+        if self.normalise:
+            # Twice, since float32 leaves of the mean of bright images what is not small beside their spread.
+            image = image - _mean(image)
+            image = image - _mean(image)
+            image = image / _mean(image * image).sqrt()
+        values = self.network(image)
+        if self.flatten:
+            values = torch.where(values >= self.threshold, values, self.background)
+        stain: Tensor = target.to_intensity(values) if self.intensities else values
+        return stain
+
+    @property
+    def unit(self) -> float:
+        """One standard deviation of the target, in the units of the output."""
+        target = self.model.description.target
+        return float(target.to_intensity(1.0) - target.to_intensity(0.0)) if self.intensities else 1.0
+
+    def metadata(self) -> dict[str, str]:
+        """Say in words what the file takes and gives, for its ``metadata_props``."""
+        expected, target = self.model.description.input, self.model.description.target
+        axes = ", ".join(("batch", "channel", *expected.axes.lower()))
+        cubic = " ".join([f"{expected.grid:g}"] * len(expected.axes)) if expected.grid != "native" else trained_on(self)
+        takes = (
+            "the raw image: normalised inside by mean and standard deviation of all of it"
+            if self.normalise
+            else "the image minus its mean, divided by its standard deviation, both of the whole stack"
+        )
+        background = "; plain background below the foreground threshold" if self.flatten else ""
+        gives = "intensities of the training targets" if self.intensities else "standard deviations of the target"
+        return {
+            "spotlight": __version__,
+            "model": self.model.name,
+            "input_channel": expected.channel,
+            "target_channel": target.channel,
+            "axes": axes,
+            "voxel_size_um": cubic,
+            "divisor": str(self.network.divisor),
+            "input": f"{takes}. Resample to voxel_size_um before; every spatial size must be a multiple of divisor.",
+            "output": f"{gives}{background}",
+            "tiles": (
+                "Give whole stacks: the statistics of a tile are not those of its stack."
+                if self.normalise
+                else f"Tiles are exact {self.network.reach} voxels from their cut edges, if they start at multiples of "
+                "divisor."
+            ),
+        }
+
+
+def trained_on(graph: Graph) -> str:
+    """Voxel size in µm of the training stacks, per axis, or "unknown"."""
+    sizes = graph.model.description.input.voxel_size
+    return " ".join(f"{a:g}" if a == b else f"{a:g}-{b:g}" for a, b in sizes) if sizes else "unknown"
+
+
+def write_graph(graph: Graph, path: Path) -> None:
+    """Write a graph as ONNX with its metadata and check the file.
+
+    Raises
+    ------
+    SpotlightError
+        As `export_onnx` does.
+    """
+    require_packages("export", *PACKAGES)
+    network = graph.network.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    graph.eval()
+    size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    if size > MOST_BYTES:
+        raise SpotlightError(
+            f"model {graph.model.name} has {size / 1e9:.1f} GB of weights, and an ONNX file holds 2 GB. Train a "
+            "network with fewer channels (network.mult_chan) or levels (network.depth)."
+        )
+    smaller, larger = check_sizes(network.dims, network.divisor)
+    traced = tuple(n + network.divisor for n in larger)
+    names = [f"{axis}_blocks" for axis in "zyx"[-network.dims :]]
+    free = {2 + i: network.divisor * torch.export.Dim(name, min=1) for i, name in enumerate(names)}
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            graph,
+            (torch.zeros(2, 1, *traced),),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1), **free},),
+            input_names=["image"],
+            output_names=["stain"],
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    program.model.metadata_props.update(graph.metadata())
+    program.save(str(path), external_data=False)
+    check_file(graph, path, [(1, 1, *smaller), (2, 1, *larger)])
+
+
+def check_sizes(dims: int, divisor: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Two spatial sizes for which a file is checked."""
+    smaller = tuple(math.ceil(n / divisor) * divisor for n in SMALLEST[-dims:])
+    return smaller, tuple(n + divisor for n in smaller)
+
+
+def check_file(graph: Graph, path: Path, shapes: list[tuple[int, ...]]) -> float:
+    """Compare an ONNX file with what Spotlight computes itself, on random images.
+
+    Returns
+    -------
+    float
+        Greatest difference in standard deviations of the target. Where the network's value is within `TOLERANCE` of
+        the foreground threshold, flattened or not are both right.
+
+    Raises
+    ------
+    SpotlightError
+        If it is not below `TOLERANCE`.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    greatest = 0.0
+    for number, shape in enumerate(shapes):
+        image = np.random.default_rng(number).standard_normal(shape, np.float32)
+        if graph.normalise:
+            for nth, one in enumerate(image, start=1):
+                one[:] = 50 * one + 1000 * nth
+        (found,) = session.run(None, {"image": image})
+        difference = float(np.max(_differences(graph, image, found)) / graph.unit)
+        if not difference < TOLERANCE:
+            raise SpotlightError(
+                f"the ONNX file of model {graph.model.name} is wrong: for an image of {shape} voxels ONNX Runtime "
+                f"differs from torch by {difference:.2g} standard deviations of the target, and {TOLERANCE:g} are "
+                "accepted. Use other versions of torch, onnx and onnxruntime (constraints.txt names ones that work)."
+            )
+        greatest = max(greatest, difference)
+    return greatest
+
+
+def reference(graph: Graph, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the network gives in normalised units, by the functions that `Model.predict` uses."""
+    if graph.normalise:
+        image = np.stack([normalise(one, *mean_and_std(one)) for one in image])
+    with torch.inference_mode():
+        return graph.network(torch.from_numpy(image)).numpy()  # type: ignore[no-any-return]
+
+
+def _differences(graph: Graph, image: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Distance of every voxel from what is right."""
+    values, target = reference(graph, image), graph.model.description.target
+    scaled = target.to_intensity if graph.intensities else np.asarray
+    kept = np.abs(found - scaled(values))
+    if not graph.flatten:
+        return kept
+    flat = np.abs(found - scaled(np.float32(graph.background)))
+    near = np.abs(values - graph.threshold) < TOLERANCE
+    return np.where(near, np.minimum(kept, flat), np.where(values >= graph.threshold, kept, flat))
+
+
+def require_packages(extra: str, *packages: str) -> None:
+    """Raise a `SpotlightError` that names the extra if a package is missing."""
+    try:
+        for package in packages:
+            import_module(package)
+    except ModuleNotFoundError as error:
+        raise SpotlightError(
+            f"exporting needs {error.name}, which is not installed: pip install 'spotlight-stain[{extra}]'"
+        ) from error
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Mean of every image, axis by axis: a float32 sum over a whole stack would lose digits."""
+    for axis in range(values.ndim - 1, 1, -1):
+        values = values.mean(axis, keepdim=True)
+    return values
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's exporter from speaking of packages that are not needed and of its own future."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,296 @@
+"""What is exported gives Spotlight's own stain in other tools' hands."""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydantic
+import pytest
+import torch
+from packaging.version import Version
+from scipy import ndimage
+from typer.testing import CliRunner
+
+from spotlight import SpotlightError, load_model
+from spotlight.cli import app
+from spotlight.export import Publication, export_bioimage, export_onnx, model_card
+from spotlight.export.onnx import Graph, check_file
+from spotlight.images import Stack
+from spotlight.model import InputDescription, ModelDescription, TargetDescription, read_description
+from spotlight.networks import FNet, FNetSettings
+from spotlight.prediction import Model
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+JANE = Publication(authors=("Jane Doe",), licence="CC-BY-4.0", name="A test model")
+
+
+def untrained(dims: int, depth: int = 2, background: float | None = -0.5, **target: Any) -> Model:
+    """A model whose output depends on its input as a trained one's does, and is as large."""
+    torch.manual_seed(dims)
+    network = FNet(dims, depth, 4, init="torch").eval()
+    for module in network.modules():
+        if isinstance(module, (torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)):
+            module.train()
+    with torch.no_grad():
+        for _ in range(30):
+            network(torch.randn(4, 1, *[16] * dims))
+        network.eval()
+        network.head.weight *= 3
+    settings = {"normalised_range": (-1.0, 4.0), "intensity_range": (100.0, 900.0), "threshold": 0.0} | target
+    description = ModelDescription(
+        network=FNetSettings(depth=depth, mult_chan=4),
+        input=InputDescription(channel="Phase", axes="ZYX" if dims == 3 else "YX", grid="native"),
+        target=TargetDescription(channel="DNA", center="mean", background=background, **settings),
+    )
+    return Model(description, network, f"untrained-{dims}d")
+
+
+def picture(shape: tuple[int, ...], mean: float = 30_000, seed: int = 0) -> np.ndarray:
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 1.5)
+    return np.round(mean + 40 * noise / noise.std()).astype(np.float32)
+
+
+def run(path: Path, image: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (stain,) = session.run(["stain"], {"image": image})
+    return np.asarray(stain)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Path]:
+    """A two-dimensional model and its file."""
+    model = untrained(2)
+    return model, export_onnx(model, tmp_path_factory.mktemp("export") / "model.onnx")
+
+
+@pytest.mark.parametrize(("dims", "depth"), [(2, 2), (3, 1)])
+def test_the_file_gives_the_stain_of_predict(dims: int, depth: int, tmp_path: Path) -> None:
+    model = untrained(dims, depth).flattened()  # above the threshold a stain is what it is without
+    path = export_onnx(model, tmp_path / "new" / "model.onnx")
+    for shape in [(4, 24, 60)[-dims:], (20, 36, 28)[-dims:]]:
+        image = picture(shape)  # bright beside its spread, where float32 sums lose digits
+        wanted = model.predict(image).data
+        found = run(path, image[None, None])[0, 0]
+        free = model.predict(image, normalised=True, flatten=False).data
+        sure = np.abs(free) > 1e-4  # at the threshold either side is right
+        assert wanted.std() > 20
+        assert np.abs(found - wanted)[sure].max() < 1e-4 * 160  # 160 grey levels are a standard deviation of the target
+        assert 0.02 < np.mean(found == found.min()) < 0.98
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_every_image_of_a_batch_is_normalised_by_itself(written: tuple[Model, Path]) -> None:
+    _, path = written
+    images = np.stack([picture((24, 32), mean, seed) for seed, mean in enumerate((100, 5000))])[:, None]
+    both = run(path, images)
+    for image, stain in zip(images, both, strict=True):
+        np.testing.assert_allclose(stain, run(path, image[None])[0], rtol=1e-5)
+    np.testing.assert_allclose(run(path, images * 3 + 7), both, rtol=1e-3)
+    assert np.isnan(run(path, np.full((1, 1, 24, 32), 5, np.float32))).all()
+
+
+def test_tiles_of_a_bare_network_are_exact_beyond_its_reach(tmp_path: Path) -> None:
+    model = untrained(2, depth=1).flattened()
+    path = export_onnx(model, tmp_path / "model.onnx", bare=True)
+    image = np.random.default_rng(0).standard_normal((1, 1, 64, 64), np.float32)
+    whole, reach = run(path, image), model.network.reach
+    tile = run(path, image[..., 16:48, 16:48])
+    inner = slice(reach, -reach)
+    np.testing.assert_allclose(tile[..., inner, inner], whole[..., 16:48, 16:48][..., inner, inner], atol=1e-5)
+    with torch.inference_mode():
+        np.testing.assert_allclose(whole, model.network(torch.from_numpy(image)), atol=1e-5)
+
+
+@pytest.mark.parametrize(("depth", "block"), [(1, "plain"), (2, "plain"), (2, "residual")])
+def test_reach_is_that_of_the_gradient(depth: int, block: Any) -> None:
+    network = FNet(2, depth, 1, block=block).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(1.0)  # nothing cancels
+    size, divisor = 32 * network.divisor, network.divisor
+    reached = 0
+    for place in range(size // 2, size // 2 + divisor):
+        image = torch.ones(1, 1, divisor * 2, size, requires_grad=True)
+        network(image)[0, 0, 0, place].backward()
+        (columns,) = np.nonzero(image.grad[0, 0].abs().sum(0).numpy())
+        reached = max(reached, place - columns.min(), columns.max() - place)
+    assert reached == network.reach
+
+
+def test_the_published_network_reaches_as_far_as_measured() -> None:
+    assert FNet(2, 4, 1).reach == 108  # 93 by convolutions, and up to 15 by the block that a voxel lies in
+
+
+def test_the_file_says_what_it_takes(written: tuple[Model, Path]) -> None:
+    _, path = written
+    file = onnx.load(path)
+    onnx.checker.check_model(file)
+    said = {entry.key: entry.value for entry in file.metadata_props}
+    assert (said["axes"], said["divisor"], said["voxel_size_um"]) == ("batch, channel, y, x", "4", "unknown")
+    assert (said["input_channel"], said["target_channel"], said["model"]) == ("Phase", "DNA", "untrained-2d")
+    assert "whole stacks" in said["tiles"]
+    with pytest.raises(Exception, match="mismatched dimensions"):
+        run(path, np.zeros((1, 1, 7, 8), np.float32))
+
+
+def test_a_wrong_file_is_found(written: tuple[Model, Path]) -> None:
+    _, path = written
+    other = untrained(2)
+    graph = Graph(other, normalise=True, flatten=False, intensities=True)
+    assert check_file(graph, path, [(1, 1, 16, 16)]) < 1e-5
+    with torch.no_grad():
+        other.network.head.bias += 1e-3
+    with pytest.raises(SpotlightError, match="differs from torch by 0.001 standard deviations"):
+        check_file(graph, path, [(1, 1, 16, 16)])
+
+
+def test_what_cannot_be_exported_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = untrained(2, background=None, flatten=True)
+    with pytest.raises(SpotlightError, match="knows no foreground threshold.*--no-flatten"):
+        export_onnx(unknown, tmp_path / "model.onnx")
+    monkeypatch.setattr("spotlight.export.onnx.MOST_BYTES", 1000)
+    with pytest.raises(SpotlightError, match="an ONNX file holds 2 GB"):
+        export_onnx(untrained(2), tmp_path / "model.onnx")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(SpotlightError, match=r"needs onnxruntime.*spotlight-stain\[export\]"):
+        export_onnx(untrained(2), tmp_path / "model.onnx")
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "bioimageio", None)
+    with pytest.raises(SpotlightError, match=r"needs bioimageio.*spotlight-stain\[bioimage\]"):
+        export_bioimage(untrained(2), tmp_path / "model.zip", JANE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_card_says_what_the_folder_holds(model_folder: Path) -> None:
+    card = model_card(read_description(model_folder), "tiny")
+    for fact in (
+        "# tiny: DNA from Brightfield",
+        "| train stacks | 2: field-00, field-01 |",
+        "| validation stacks | 1: field-02 |",
+        "steps 12, batch size 2",
+        "0.29 x 0.29 x 0.29 µm",
+        "| correlation on the foreground | 0.",
+        "arxiv.org/abs/2507.05383",
+        "doi.org/10.1038/s41592-018-0111-2",
+    ):
+        assert fact in card, fact
+
+
+def test_the_card_invents_nothing() -> None:
+    bare = ModelDescription(
+        network=FNetSettings(),
+        input=InputDescription(axes="ZYX", grid=0.29),
+        target=TargetDescription(center="mean", normalised_range=(0, 1), intensity_range=(0, 1)),
+        training={"imported": "model|p"},
+    )
+    card = model_card(bare, "old")
+    assert "| input channel | not recorded |" in card
+    assert "| train stacks | not recorded |" in card
+    assert "a checkpoint of the original F-net code, model\\|p" in card
+    assert "No scores of validation are recorded." in card
+    assert "voxel size of the training stacks is not recorded" in card
+
+
+def test_the_command_line_and_the_documents_example(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def command(*arguments: str) -> Any:
+        return CliRunner().invoke(app, ["export", "model", "--to", "exported", *arguments])
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(model_folder, "model")
+    assert command("--format", "card").stdout.strip() == "exported/card.md"
+    assert Path("exported/card.md").read_text(encoding="utf-8").startswith("# model: DNA from Brightfield")
+    assert command("--flatten").stdout.strip() == "exported/model.onnx"
+
+    image = picture((8, 19, 16))
+    np.save("stack.npy", image.astype(np.uint16))
+    document = Path(__file__).parents[1] / "docs" / "export.md"
+    (code,) = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    stack = Stack(image[:, :16], "ZYX", (0.29,) * 3, ("Brightfield",))
+    np.testing.assert_allclose(names["stain"][0, 0], load_model("model").flattened().predict(stack).data, rtol=1e-4)
+
+    for arguments, message in (
+        (("--author", "Jane Doe"), "--author means nothing for --format onnx"),
+        (("--format", "card", "--bare"), "--bare means nothing for --format card"),
+        (("--bare", "--no-flatten"), "mean nothing for a bare network"),
+        (("--format", "bioimage", "--author", "Jane Doe"), "Give --author and --licence"),
+    ):
+        assert message in str(command(*arguments).exception)
+
+
+def model_zoo() -> Any:
+    """The packages of the Model Zoo; the test is skipped where they are absent or do not work."""
+    spec = pytest.importorskip("bioimageio.spec")
+    pytest.importorskip("bioimageio.core")
+    if Version(pydantic.VERSION) >= Version("2.14") and Version(spec.__version__) < Version("0.5.14.3"):
+        pytest.skip(f"bioimageio.spec {spec.__version__} does not work with pydantic {pydantic.VERSION}")
+    return spec
+
+
+def core_predict(spec: Any, package: Path, image: np.ndarray, blocks: dict[str, int] | None = None) -> np.ndarray:
+    """Stain an image as a user of bioimageio.core does."""
+    from bioimageio.core import create_prediction_pipeline
+    from bioimageio.core.digest_spec import create_sample_for_model
+
+    described = spec.load_description(package)
+    assert isinstance(described, spec.model.v0_5.ModelDescr), described.validation_summary
+    sample = create_sample_for_model(described, inputs={"transmitted_light": image[None, None]})
+    with create_prediction_pipeline(described) as pipeline:
+        if blocks is None:
+            result = pipeline.predict_sample_without_blocking(sample)
+        else:
+            sizes = {("transmitted_light", axis): n for axis, n in blocks.items()}
+            result = pipeline.predict_sample_with_blocking(sample, ns=sizes)
+    return np.asarray(result.members["stain"].data)[0, 0]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_model_zoos_library_gives_the_stain_of_predict(tmp_path: Path) -> None:
+    spec = model_zoo()
+    model = untrained(3, 1).flattened()
+    cited = JANE.model_copy(update={"cite": ("Doe et al. 2026 10.1234/abc", "Doe 2027 https://example.org/doe")})
+    package = export_bioimage(model, tmp_path / "model.zip", cited)
+    image = picture((16, 32, 24), mean=1000)
+    wanted = model.predict(image).data
+    sure = np.abs(model.predict(image, normalised=True, flatten=False).data) > 1e-4
+    assert np.abs(core_predict(spec, package, image) - wanted)[sure].max() < 1e-4 * 160
+    described = spec.load_description(package)
+    assert [author.name for author in described.authors] == ["Jane Doe"]
+    assert described.license == "CC-BY-4.0"
+    assert [str(entry.doi or entry.url) for entry in described.cite][2:] == ["10.1234/abc", "https://example.org/doe"]
+    assert list(tmp_path.iterdir()) == [package]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_with_a_halo_tiles_have_no_seams(tmp_path: Path) -> None:
+    spec = model_zoo()
+    model = untrained(2, 1, normalised_range=(0.0, 1.0), intensity_range=(0.0, 1.0))  # and needs no scaling
+    package = export_bioimage(model, tmp_path / "model.zip", JANE, halo=True)
+    image, reach = picture((48, 64), mean=1000), model.network.reach
+    tiled = core_predict(spec, package, image, {"y": 8, "x": 8})
+    inner = (slice(reach, -reach), slice(reach, -reach))  # beyond the borders, at which other tools mirror
+    np.testing.assert_allclose(tiled[inner], model.predict(image).data[inner], atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_the_specification_refuses_is_said(tmp_path: Path) -> None:
+    model_zoo()
+    wrong = JANE.model_copy(update={"licence": "mine", "name": "a/b: c"})
+    with pytest.raises(SpotlightError, match=r"bioimageio.spec refuses.*name: .*license.* Correct name"):
+        export_bioimage(untrained(2, 1), tmp_path / "model.zip", wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_citation_needs_a_link_and_a_package_an_author() -> None:
+    with pytest.raises(SpotlightError, match="'Doe et al. 2026' does not end with a DOI"):
+        Publication.parse({"authors": ["Jane Doe"], "licence": "MIT", "cite": ["Doe et al. 2026"]}, "here")
+    with pytest.raises(SpotlightError, match="authors"):
+        Publication.parse({"authors": [], "licence": "MIT"}, "here")
