@@ -47,6 +47,11 @@ CHANGES: dict[str, dict[str, Any]] = {
     "noise": {"patches": {"noise": 0.2}},
     "residual": {"network": {"block": "residual"}},
     "float32": {"training": {"precision": "float32"}},
+    "residual, PyTorch's initialisation": {"network": {"block": "residual", "init": "torch"}},
+    "the same, smooth, k from -0.5": {
+        "network": {"block": "residual", "init": "torch"},
+        "loss": {"reading": "smooth", "k_start": -0.5},
+    },
     "PyTorch's initialisation": {"network": {"init": "torch"}},
 }
 CLAIMS = {"mean_ap": "high", "volume_error": "zero", "elongation_error": "zero", "profile_error": "low"}

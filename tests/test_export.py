@@ -98,12 +98,12 @@ def test_tiles_of_a_bare_network_are_exact_beyond_its_reach(tmp_path: Path) -> N
     model = untrained(2, depth=1).flattened()
     path = export_onnx(model, tmp_path / "model.onnx", bare=True)
     image = np.random.default_rng(0).standard_normal((1, 1, 64, 64), np.float32)
-    whole, reach = run(path, image), model.network.reach
+    whole, reach = run(path, image), model.networks[0].reach
     tile = run(path, image[..., 16:48, 16:48])
     inner = slice(reach, -reach)
     np.testing.assert_allclose(tile[..., inner, inner], whole[..., 16:48, 16:48][..., inner, inner], atol=1e-5)
     with torch.inference_mode():
-        np.testing.assert_allclose(whole, model.network(torch.from_numpy(image)), atol=1e-5)
+        np.testing.assert_allclose(whole, model.networks[0](torch.from_numpy(image)), atol=1e-5)
 
 
 @pytest.mark.parametrize(("depth", "block"), [(1, "plain"), (2, "plain"), (2, "residual")])
@@ -144,7 +144,7 @@ def test_a_wrong_file_is_found(written: tuple[Model, Path]) -> None:
     graph = Graph(other, normalise=True, flatten=False, intensities=True)
     assert check_file(graph, path, [(1, 1, 16, 16)]) < 1e-5
     with torch.no_grad():
-        other.network.head.bias += 1e-3
+        other.networks[0].head.bias += 1e-3
     with pytest.raises(SpotlightError, match="differs from torch by 0.001 standard deviations"):
         check_file(graph, path, [(1, 1, 16, 16)])
 
@@ -274,7 +274,7 @@ def test_with_a_halo_tiles_have_no_seams(tmp_path: Path) -> None:
     spec = model_zoo()
     model = untrained(2, 1, normalised_range=(0.0, 1.0), intensity_range=(0.0, 1.0))  # and needs no scaling
     package = export_bioimage(model, tmp_path / "model.zip", JANE, halo=True)
-    image, reach = picture((48, 64), mean=1000), model.network.reach
+    image, reach = picture((48, 64), mean=1000), model.networks[0].reach
     tiled = core_predict(spec, package, image, {"y": 8, "x": 8})
     inner = (slice(reach, -reach), slice(reach, -reach))  # beyond the borders, at which other tools mirror
     np.testing.assert_allclose(tiled[inner], model.predict(image).data[inner], atol=1e-4)

@@ -27,7 +27,7 @@ from spotlight.prediction import (
     stain_files,
 )
 from spotlight.prediction.engines import Engine, back, folded, make_engine, orient
-from spotlight.prediction.tiling import TILES, choose_tile, halo, plan_tiles
+from spotlight.prediction.tiling import TILES, choose_tile, exact_halo, plan_tiles
 from spotlight.prediction.workspace import InFolder
 
 FLOAT32 = PredictionSettings(precision="float32")
@@ -92,8 +92,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_exact_tiles_give_what_the_whole_stack_gives(model: Model, large: Path) -> None:
-    assert halo(model.networks[0]) == 24
-    assert halo(FNet(3, depth=4, mult_chan=1)) == 112
+    assert exact_halo(model.networks[0]) == 24
+    assert exact_halo(FNet(3, depth=4, mult_chan=1)) == 112
     whole = model.predict(large, settings=FLOAT32.model_copy(update={"tile": (24, 96, 160)}), normalised=True).data
     settings = FLOAT32.model_copy(update={"tile": (24, 64, 64)})
     exact = model.predict(large, settings=settings.model_copy(update={"overlap": "exact"}), normalised=True).data

@@ -23,6 +23,7 @@ from spotlight.export.onnx import OPSET, PACKAGES, Graph, reference, require_pac
 from spotlight.files import whole_file
 from spotlight.images.normalise import mean_and_std, normalise
 from spotlight.prediction import Model
+from spotlight.prediction.tiling import exact_halo
 from spotlight.settings import Settings
 from spotlight.version import __version__
 
@@ -116,15 +117,10 @@ def require_bioimageio() -> None:
         )
 
 
-def halo_of(graph: Graph) -> int:
-    """Overlap in voxels that makes tiles exact, a multiple of the divisor."""
-    return math.ceil(graph.network.reach / graph.network.divisor) * graph.network.divisor
-
-
 def _least(graph: Graph, halo: bool) -> list[int]:
     """Smallest size of every axis: one block, or along y and x a block beyond the halo on either side."""
     divisor = graph.network.divisor
-    beyond = 2 * halo_of(graph) if halo else 0
+    beyond = 2 * exact_halo(graph.network) if halo else 0
     return [divisor + (beyond if axis != "z" else 0) for axis in "zyx"[-graph.network.dims :]]
 
 
@@ -233,7 +229,7 @@ def _output(graph: Graph, halo: bool) -> "v0_5.OutputTensorDescr":
     for axis in _space(graph):
         size = v0_5.SizeReference(tensor_id=v0_5.TensorId(INPUT), axis_id=v0_5.AxisId(axis["id"]))
         if halo and axis["id"] != "z":
-            space.append(v0_5.SpaceOutputAxisWithHalo(**axis, size=size, halo=halo_of(graph)))
+            space.append(v0_5.SpaceOutputAxisWithHalo(**axis, size=size, halo=exact_halo(graph.network)))
         else:
             space.append(v0_5.SpaceOutputAxis(**axis, size=size))
     offset = float(target.to_intensity(0.0))
@@ -271,7 +267,7 @@ def _usage(graph: Graph, halo: bool) -> str:
     """What users of the package must know, in Markdown."""
     expected = graph.model.description.input
     grid = "the voxels of the training stacks" if expected.grid == "native" else f"cubic voxels of {expected.grid:g} µm"
-    overlap = halo_of(graph)
+    overlap = exact_halo(graph.network)
     if halo:
         tiles = (
             f"The package states a halo of {overlap} voxels along y and x. Give all of z in one tile. A tool that pads "

@@ -81,7 +81,9 @@ class Graph(nn.Module):
     def __init__(self, model: Model, *, normalise: bool, flatten: bool, intensities: bool) -> None:
         super().__init__()
         self.model = model
-        self.network = model.network
+        if len(model.networks) > 1:
+            raise SpotlightError(f"{model.name} is an ensemble, and a file holds one network. Export a member of it.")
+        self.network = model.networks[0]
         self.normalise = normalise
         self.flatten = flatten and model.description.target.flatten
         self.intensities = intensities

@@ -32,7 +32,7 @@ def plan_tiles(shape: tuple[int, ...], network: FNet, settings: PredictionSettin
     dims = network.dims
     tile = settings.tile or choose_tile(network, settings)
     exact = settings.overlap == "exact"
-    least = 2 * halo(network) if exact else 0
+    least = 2 * exact_halo(network) if exact else 0
     overlap = (least,) * dims if exact else settings.overlap or tuple(t // 4 for t in tile)
     assert not isinstance(overlap, str)
     for name, value in (("tile", tile), ("overlap", overlap)):
@@ -52,12 +52,6 @@ def choose_tile(network: FNet, settings: PredictionSettings) -> tuple[int, ...]:
     return fitting[0] if fitting else TILES[network.dims][-1]
 
 
-def halo(network: FNet) -> int:
-    """Voxels around a position that its value depends on, rounded up to what tiles may start at.
-
-    Two convolutions of 3 at every level, down and up again, one at the end, and the positions of a voxel within the
-    blocks that are halved: for depth 4 it is 108, hence 112.
-    """
-    coarsest = 2**network.depth
-    reach = 2 * (2 * coarsest - 1) + 2 * (coarsest - 1) + 1 + coarsest - 1
-    return int(math.ceil(reach / coarsest) * coarsest)
+def exact_halo(network: FNet) -> int:
+    """Voxels around a position that its value depends on, rounded up to what tiles may start at."""
+    return math.ceil(network.reach / network.divisor) * network.divisor
