@@ -147,7 +147,8 @@ def _on_this_worker(
         return Stained(part, path, "failed", str(error))
     except Exception as error:
         log.exception("%s", part.name)
-        raise RuntimeError(f"{host}: {type(error).__name__}: {str(error)[:1000]}") from None
+        reason = f"{host}: {type(error).__name__}: {str(error)[:1000]}"
+    raise RuntimeError(reason)  # not where it was caught, since the other error would be pickled as its context
 
 
 @lru_cache(maxsize=1)
