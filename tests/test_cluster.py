@@ -1,5 +1,6 @@
 """Staining on a cluster: a real scheduler and workers, killed on the way, give what one process gives."""
 
+import gc
 import json
 import os
 import re
@@ -226,6 +227,7 @@ def test_a_worker_that_cannot_take_part_is_named(model_folder: Path, large: Part
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mark"]
 
 
+@pytest.mark.filterwarnings("ignore:unclosed cluster:ResourceWarning")  # what refuses its options is not closed
 def test_jobs_of_slurm_get_a_script() -> None:
     pytest.importorskip("dask_jobqueue")
     options = {"cores": 8, "memory": "32GB", "queue": "gpu", "walltime": "02:00:00"}
@@ -239,6 +241,7 @@ def test_jobs_of_slurm_get_a_script() -> None:
         slurm_cluster(1, {"queue": "gpu"})
     with pytest.raises(SpotlightError, match="refused by dask_jobqueue"):
         slurm_cluster(1, options | {"nonsense": 1})
+    gc.collect()
 
 
 def test_what_cannot_be_is_said_before_anything_is_done(
