@@ -185,10 +185,10 @@ def predict(
         dtype,
         PredictionSettings.parse(values, "command line"),
     )
+    loaded = load_model(model)
     listed = find_parts(images, scene, time, axes)
     with Reporter(resumable=True) as report:
         if seams:
-            loaded = load_model(model)
             for part in listed:
                 typer.echo(f"{part.name}: {measure_seams(loaded, part, options, report)}")
             return
@@ -206,7 +206,7 @@ def predict(
                 progress=report,
             )
         else:
-            results = stain_files(load_model(model), listed, to, options, overwrite=overwrite, progress=report)
+            results = stain_files(loaded, listed, to, options, overwrite=overwrite, progress=report)
     for result in results:
         if result.state != "failed":
             typer.echo(f"{result.path}{' (was there already)' if result.state == 'kept' else ''}")
