@@ -71,6 +71,11 @@ def test_from_files_to_a_page(manifest: Path, tmp_path: Path) -> None:
         (["settings", "unet"], "unknown protocol 'unet'"),
         (["train", "{manifest}", "--to", "m", "--grid", "fine"], "preparation.grid"),
         (["predict", "absent", "x.tif", "--to", "o"], "absent: no such file or folder. Give a model folder."),
+        (["predict", "{model}", "x.tif", "--to", "out", "--workers", "2"], "give --cluster slurm, too"),
+        (
+            ["predict", "{model}", "x.tif", "--to", "out", "--seams", "--cluster", "slurm"],
+            "--seams is measured on this machine",
+        ),
         (["predict", "{model}", "absent.tif", "--to", "o"], "absent.tif: no such file"),
         (["predict", "{model}", "{labels}", "--to", "o", "--voxel-size", "1"], "two or three lengths"),
         (["segment", "{field}", "--to", "o"], "has 2 channels (0: Brightfield, 1: DNA)"),

@@ -27,6 +27,7 @@ from spotlight.prediction import (
     stain_files,
 )
 from spotlight.prediction.engines import Engine, back, folded, make_engine, orient
+from spotlight.prediction.files import FileStain, record_of
 from spotlight.prediction.tiling import TILES, choose_tile, exact_halo, plan_tiles
 from spotlight.prediction.workspace import InFolder
 
@@ -175,6 +176,36 @@ def test_in_files_it_is_bit_by_bit_what_it_is_in_memory(model: Model, large: Pat
     again, _ = model.stain(stack, settings, workspace)
     np.testing.assert_array_equal(again.data, memory.data)
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "work").iterdir()} == times
+
+
+def test_what_was_chosen_holds_until_the_stack_is_done(model: Model, large: Path, tmp_path: Path) -> None:
+    stack = model.accept(read(large), None, None, None, None, False)
+    workspace = InFolder(tmp_path / "work")
+    first = model.steps(stack, PredictionSettings(device="cpu"), workspace)
+    assert first.settled.tile == choose_tile(model.networks[0], FLOAT32)
+    choice = json.loads((tmp_path / "work" / "choice.json").read_text())
+    # As if less memory had been free when the killed prediction began.
+    (tmp_path / "work" / "choice.json").write_text(json.dumps(choice | {"tile": [24, 48, 48]}))
+    again = model.steps(stack, PredictionSettings(device="cpu"), workspace)
+    assert (again.settled.tile, again.tiling.tile) == ((24, 48, 48), (24, 40, 44))
+    (tmp_path / "work" / "choice.json").write_text(json.dumps(choice | {"tile": [24, 48, 48], "device": "cuda"}))
+    elsewhere = model.steps(stack, PredictionSettings(device="cpu"), workspace)
+    assert elsewhere.settled == first.settled
+    with pytest.raises(SpotlightError, match="tile must be 3 numbers"):
+        model.steps(stack, PredictionSettings(tile=(64, 64)), InFolder(tmp_path / "other")).settled  # noqa: B018
+    assert not (tmp_path / "other").exists()
+
+
+def test_killed_between_stain_and_record_it_is_made_anew(model: Model, large: Path, tmp_path: Path) -> None:
+    options = StainOptions(settings=FLOAT32)
+    (part,) = find_parts([large])
+    work = FileStain(model, part, tmp_path / "large-stain.ome.tif", options)
+    work.finish()
+    record_of(work.path).unlink()
+    assert "from another model" in stain_files(model, [part], tmp_path, options)[0].reason
+    work.folder.noted("finishing", dict)
+    assert stain_files(model, [part], tmp_path, options)[0].state == "made"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["large-stain.ome.tif", "large-stain.ome.tif.json"]
 
 
 def test_stains_are_made_once_and_say_how(model: Model, model_folder: Path, large: Path, tmp_path: Path) -> None:

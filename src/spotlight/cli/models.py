@@ -139,6 +139,16 @@ def predict(
         bool, typer.Option("--seams", help="Compare with exact tiles, print the difference, and write nothing.")
     ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace stains that are there already.")] = False,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Spread over the workers of this Dask scheduler, e.g. tcp://host:8786.")
+    ] = None,
+    cluster: Annotated[
+        Literal["slurm"] | None, typer.Option(help="Spread over workers that are started as jobs of SLURM.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Number of these workers.")] = None,
+    cluster_options: Annotated[
+        Path | None, typer.Option(help="YAML file for dask_jobqueue.SLURMCluster: queue, cores, memory, walltime...")
+    ] = None,
 ) -> None:
     """Stain stacks. Each stain is named after its input, in the folder given by --to.
 
@@ -153,8 +163,14 @@ def predict(
         load_model,
         measure_seams,
         stain_files,
+        stain_on_cluster,
     )
+    from spotlight.settings import load_yaml
 
+    if cluster is None and (workers is not None or cluster_options is not None):
+        raise SpotlightError("--workers and --cluster-options describe jobs; give --cluster slurm, too.")
+    if seams and (cluster or scheduler):
+        raise SpotlightError("--seams is measured on this machine; leave out --scheduler and --cluster.")
     values = (PredictionSettings.from_yaml(settings) if settings else PredictionSettings()).model_dump()
     given = {"overlap": "exact" if exact else None, "augment": augment or None, "spread": spread or None}
     values |= {name: value for name, value in given.items() if value is not None}
@@ -176,7 +192,21 @@ def predict(
             for part in listed:
                 typer.echo(f"{part.name}: {measure_seams(loaded, part, options, report)}")
             return
-        results = stain_files(loaded, listed, to, options, overwrite=overwrite, progress=report)
+        if scheduler or cluster:
+            results = stain_on_cluster(
+                model,
+                listed,
+                to,
+                options,
+                scheduler=scheduler,
+                cluster=cluster,
+                workers=workers or 1,
+                cluster_options=load_yaml(cluster_options) if cluster_options else None,
+                overwrite=overwrite,
+                progress=report,
+            )
+        else:
+            results = stain_files(loaded, listed, to, options, overwrite=overwrite, progress=report)
     for result in results:
         if result.state != "failed":
             typer.echo(f"{result.path}{' (was there already)' if result.state == 'kept' else ''}")

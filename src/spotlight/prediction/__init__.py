@@ -1,5 +1,6 @@
 """Staining: a model folder applied to stacks of any size."""
 
+from spotlight.prediction.cluster import stain_on_cluster
 from spotlight.prediction.files import Stained, StainOptions, find_parts, stain_files
 from spotlight.prediction.seams import Seams, measure_seams
 from spotlight.prediction.settings import PredictionSettings
@@ -15,4 +16,5 @@ __all__ = [
     "load_model",
     "measure_seams",
     "stain_files",
+    "stain_on_cluster",
 ]

@@ -6,16 +6,19 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from spotlight.errors import SpotlightError
-from spotlight.files import write_text
-from spotlight.images import Part, is_image, parts, read
+from spotlight.files import whole_file, whole_folder, write_text
+from spotlight.images import Part, Stack, is_image, parts, read
+from spotlight.images.normalise import prepare_input
 from spotlight.images.slabs import SLAB_VOXELS
 from spotlight.images.writing import Kind
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.stain import Model
+from spotlight.prediction.steps import Steps
 from spotlight.prediction.workspace import InFolder, InMemory
 from spotlight.version import __version__
 
@@ -148,45 +151,114 @@ def stain_file(
         If the input cannot be read or is not what the model was made for, another stain is in the way, or the stain
         cannot be written.
     """
-    key = _key(model, part, options)
-    record = record_of(path)
-    if path.exists() and not overwrite:
-        if _recorded(record).get("key") == key:
-            return "kept"
-        raise SpotlightError(
-            f"{path}: is there already, from another model, input or options. Choose another folder, or --overwrite."
-        )
-    image = read(part.path, scene=part.scene, time=part.time, axes=options.axes, voxel_size=options.voxel_size)
-    stack = model.accept(image, options.channel, None, None, None, options.any_voxel_size)
-    folder = InFolder(path.with_name(f".{path.name}.{key[:12]}.part"))
+    work = FileStain(model, part, path, options)
+    if work.is_made(overwrite):
+        return "kept"
 
     def report(done: int, total: int) -> None:
         if progress is not None:
             progress(f"staining {part.name}", done, total, {})
 
-    stain, facts = model.stain(
-        stack,
-        options.settings,
-        folder if stack.array.size > SLAB_VOXELS else InMemory(),
-        normalised=options.normalised,
-        flatten=options.flatten,
-        progress=report,
-    )
-    record.unlink(missing_ok=True)  # beside a new stain, an old record would be taken for its own
-    stain.save(path, options.kind)
-    described: dict[str, Any] = {
-        "key": key,
-        "input": str(part.path),
-        "model": model.name,
-        "model_digest": model.digest,
-        "spotlight": __version__,
-        "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "settings": options.settings.model_dump(mode="json"),
-        **facts,
-    }
-    write_text(record, json.dumps(described, indent=2) + "\n")
-    folder.remove()
+    work.finish(report)
     return "made"
+
+
+class FileStain:
+    """The stain of one image in the making, by one process or by several that see the same files.
+
+    Parameters
+    ----------
+    model, part, path, options
+        See `stain_file`.
+    key : str, optional
+        Fingerprint of all that the stain depends on, as another process found it.
+    """
+
+    def __init__(self, model: Model, part: Part, path: Path, options: StainOptions, key: str | None = None) -> None:
+        self.model = model
+        self.part = part
+        self.path = path
+        self.options = options
+        self.key = key or _key(model, part, options)
+        self.folder = InFolder(path.with_name(f".{path.name}.{self.key[:12]}.part"))
+
+    def is_made(self, overwrite: bool) -> bool:
+        """Whether the stain is there, from this model, input and options.
+
+        Raises
+        ------
+        SpotlightError
+            If there is another in its place that must not be overwritten.
+        """
+        if not self.path.exists() or overwrite:
+            return False
+        recorded = _recorded(record_of(self.path))
+        if recorded.get("key") == self.key:
+            self.folder.remove()
+            return True
+        if not recorded and self.folder.has("finishing"):  # killed between stain and record
+            return False
+        raise SpotlightError(
+            f"{self.path}: is there already, from another model, input or options. Choose another folder, or "
+            "--overwrite."
+        )
+
+    @cached_property
+    def stack(self) -> Stack:
+        """The input."""
+        part, options = self.part, self.options
+        image = read(part.path, scene=part.scene, time=part.time, axes=options.axes, voxel_size=options.voxel_size)
+        return self.model.accept(image, options.channel, None, None, None, options.any_voxel_size)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is stained in files, layer by layer."""
+        return self.stack.array.size > SLAB_VOXELS
+
+    @cached_property
+    def steps(self) -> Steps:
+        """What is to be done."""
+        return self.model.steps(self.stack, self.options.settings, self.folder if self.is_large else InMemory())
+
+    def steps_of(self, shape: tuple[int, ...], settled: PredictionSettings) -> Steps:
+        """Give the steps of a large stack as another process settled them; its file is not read for that."""
+        grid = self.model.description.input.grid
+        return Steps(
+            self.model.networks,
+            shape,
+            lambda allocate: prepare_input(self.stack, grid, shape, allocate),
+            settled,
+            self.folder,
+        )
+
+    def finish(self, progress: Callable[[int, int], None] | None = None, steps: Steps | None = None) -> None:
+        """Do what is left of the steps, and write the stain and how it was made."""
+        options, path = self.options, self.path
+        stain, facts = self.model.finish(
+            self.stack,
+            steps or self.steps,
+            normalised=options.normalised,
+            flatten=options.flatten,
+            progress=progress,
+        )
+        described: dict[str, Any] = {
+            "key": self.key,
+            "input": str(self.part.path),
+            "model": self.model.name,
+            "model_digest": self.model.digest,
+            "spotlight": __version__,
+            "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "settings": options.settings.model_dump(mode="json"),
+            **facts,
+        }
+        # Written in the folder and moved, so that what a kill leaves half written is removed with the folder.
+        written = stain.save(self.folder.folder / path.name, options.kind)
+        self.folder.noted("finishing", lambda: {"key": self.key})
+        record_of(path).unlink(missing_ok=True)  # beside a new stain, an old record would be taken for its own
+        with whole_folder(path) if written.is_dir() else whole_file(path) as temporary:
+            written.replace(temporary)
+        write_text(record_of(path), json.dumps(described, indent=2) + "\n")
+        self.folder.remove()
 
 
 def record_of(path: Path) -> Path:

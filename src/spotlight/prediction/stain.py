@@ -16,15 +16,12 @@ from spotlight.errors import SpotlightError
 from spotlight.images import Stack, read
 from spotlight.images.lazy import LazyArray
 from spotlight.images.normalise import grid_shape, input_statistics, prepare_input
-from spotlight.images.resample import resample_slabs
 from spotlight.images.slabs import Allocate
 from spotlight.model import DESCRIPTION, ModelDescription, read_model
 from spotlight.networks import FNet
-from spotlight.prediction.engines import make_engine
 from spotlight.prediction.settings import PredictionSettings
-from spotlight.prediction.tiling import plan_tiles
+from spotlight.prediction.steps import Steps
 from spotlight.prediction.workspace import InMemory, Workspace
-from spotlight.tiles import Blended
 
 log = logging.getLogger("spotlight")
 
@@ -155,51 +152,44 @@ class Model:
         (Stack, dict)
             The stain, whose values may still be in the workspace's files; and how it was computed.
         """
-        settings = settings or PredictionSettings()
-        workspace = workspace or InMemory()
+        steps = self.steps(stack, settings or PredictionSettings(), workspace or InMemory())
+        return self.finish(stack, steps, normalised=normalised, flatten=flatten, progress=progress)
+
+    def steps(self, stack: Stack, settings: PredictionSettings, workspace: Workspace) -> Steps:
+        """Give what is to be done for a stack that the model `accept`s; nothing is done yet.
+
+        Raises
+        ------
+        SpotlightError
+            If the stack is too thin for the network.
+        """
         grid = self.description.input.grid
         shape = grid_shape(stack, grid)
         self._require_extent(stack, shape)
-        tiling = plan_tiles(shape, self.networks[0], settings)
 
         def prepare(allocate: Allocate) -> NDArray[np.float32]:
             statistics = input_statistics(stack)
             self._doubt(stack, *statistics)
             return prepare_input(stack, grid, shape, allocate, statistics)
 
-        prepared = workspace.once("input", prepare)
-        engine = make_engine(
-            self.networks, prepared, settings.precision, settings.device, settings.augment, settings.spread
-        )
-        done = 0
+        return Steps(self.networks, shape, prepare, settings, workspace)
 
-        def report() -> None:
-            nonlocal done
-            done += 1
-            if progress is not None:
-                progress(done, tiling.tiles)
-
-        def layer(number: int) -> NDArray[np.float32]:
-            def make(allocate: Allocate) -> NDArray[np.float32]:
-                out = allocate("layer", (engine.results, *tiling.layer_shape), np.float32)
-                tiling.compute(number, engine, prepared, out, report)
-                return out
-
-            return workspace.once(f"layer-{number}", make)
-
-        layers = [layer(number) for number in range(tiling.layers)]
+    def finish(
+        self,
+        stack: Stack,
+        steps: Steps,
+        *,
+        normalised: bool = False,
+        flatten: bool | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> tuple[Stack, dict[str, Any]]:
+        """Do what is left of the steps for a stack, and give its stain; see `stain`."""
         # Flattened after resampling, since a spline would ring at the step that flattening makes.
-        results = [
-            workspace.once(
-                f"stain-{which}",
-                lambda allocate, which=which: resample_slabs(  # type: ignore[misc]
-                    LazyArray.of(Blended(tiling, layers, which)), stack.shape, "stain", lambda part: part, allocate
-                ),
-            )
-            for which in range(engine.results)
-        ]
+        results = steps.results(stack.shape, progress)
         flatten = self.description.target.flatten if flatten is None else flatten
-        facts = {"precision": engine.precision, "device": engine.device.type, "tile": list(tiling.tile)}
+        settled = steps.settled
+        device = settled.device.split(":")[0]
+        facts = {"precision": settled.precision, "device": device, "tile": list(steps.tiling.tile)}
         return self._finished(stack, results, normalised, flatten), facts
 
     def _finished(self, stack: Stack, results: Sequence[NDArray[np.float32]], normalised: bool, flatten: bool) -> Stack:

@@ -1,5 +1,6 @@
 """Where what is between input and stain is kept: in memory, or in files from which a killed prediction goes on."""
 
+import json
 import shutil
 import uuid
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from spotlight.files import explained_writing
+from spotlight.files import explained_writing, write_text
 from spotlight.images.slabs import Allocate, in_files, in_memory
 
 Make = Callable[[Allocate], NDArray[Any]]
@@ -22,6 +23,12 @@ class Workspace(Protocol):
     def once(self, name: str, make: Make) -> NDArray[Any]:
         """Give the array of a name; make it where it is not there yet."""
 
+    def noted(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Give the facts of a name; find them out where they are not there yet."""
+
+    def remove(self) -> None:
+        """Remove all of it."""
+
 
 class InMemory:
     """For stacks that fit."""
@@ -29,6 +36,13 @@ class InMemory:
     def once(self, name: str, make: Make) -> NDArray[Any]:
         """Make an array."""
         return make(in_memory)
+
+    def noted(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Find out facts."""
+        return make()
+
+    def remove(self) -> None:
+        """There is nothing to remove."""
 
 
 class InFolder:
@@ -58,6 +72,18 @@ class InFolder:
                 finally:
                     shutil.rmtree(temporary, ignore_errors=True)
         return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+
+    def noted(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Read the facts of a name, or find them out and write them."""
+        path = self.folder / f"{name}.json"
+        if not path.exists():
+            write_text(path, json.dumps(make()))
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    def has(self, name: str) -> bool:
+        """Whether facts of a name are there."""
+        return (self.folder / f"{name}.json").exists()
 
     def remove(self) -> None:
         """Remove all of it."""

@@ -1,0 +1,289 @@
+"""Staining on many machines: stacks, and layers of large stacks, as tasks of Dask distributed.
+
+The machine that gives the order holds all state; workers share nothing but files. Each task writes a file of its own
+that appears only when it is whole, so that a task may be done twice, by anyone.
+"""
+
+import logging
+import uuid
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from spotlight.errors import SpotlightError
+from spotlight.files import explained_writing
+from spotlight.images import Part
+from spotlight.prediction import tasks
+from spotlight.prediction.files import Progress, Stained, StainOptions
+from spotlight.prediction.stain import load_model
+
+if TYPE_CHECKING:
+    from dask_jobqueue.slurm import SLURMCluster
+    from distributed import Client, Future
+
+log = logging.getLogger("spotlight")
+
+IN_FLIGHT = 4
+"""Tasks per thread of the workers that the scheduler knows at a time, however many there are to come."""
+RETRIES = 3
+"""How often a task is tried again after an error that is not the image's."""
+INSTALL = "pip install 'spotlight-stain[cluster]'"
+LOST = "the scheduler was lost. Start it and its workers again; the same command goes on where it was."
+
+
+def stain_on_cluster(
+    model_folder: str | Path,
+    listed: Sequence[Part],
+    to: str | Path,
+    options: StainOptions = StainOptions(),  # noqa: B008 - frozen
+    *,
+    scheduler: str | None = None,
+    cluster: Literal["slurm"] | None = None,
+    workers: int = 1,
+    cluster_options: dict[str, Any] | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> list[Stained]:
+    """Stain images of files on the workers of a cluster; see `stain_files`, whose results these are.
+
+    All machines must see the model, the images and the folder for the stains under the same paths.
+
+    Parameters
+    ----------
+    model_folder : path
+        A model folder or an ensemble.
+    listed, to, options, overwrite, progress
+        See `stain_files`.
+    scheduler : str, optional
+        Address of a running Dask scheduler, such as ``tcp://host:8786``. It must be trusted: whoever reaches it can run
+        code on its workers.
+    cluster : "slurm", optional
+        Start a scheduler here, and workers as jobs of this kind; they end with the call.
+    workers : int
+        Number of these workers.
+    cluster_options : dict, optional
+        For `dask_jobqueue.SLURMCluster`: queue, cores, memory, walltime...
+
+    Returns
+    -------
+    list of Stained
+        In the order of `listed`.
+
+    Raises
+    ------
+    SpotlightError
+        If the scheduler cannot be reached, a worker cannot take part, or a package is missing.
+    """
+    model_folder, to = Path(model_folder).absolute(), Path(to)
+    order = tasks.Order(
+        model_folder,
+        load_model(model_folder).digest,
+        to.absolute() / f".cluster-{uuid.uuid4().hex[:8]}.part",
+        options,
+        overwrite,
+    )
+    with _connected(scheduler, cluster, workers, cluster_options or {}) as client:
+        with explained_writing(to):
+            to.mkdir(parents=True, exist_ok=True)
+            order.mark.touch()
+        try:
+            log.info("Dashboard: %s", client.dashboard_link)
+            if not client.nthreads():
+                log.info("Waiting for the first worker.")
+                client.wait_for_workers(1)
+            with _explained_loss():
+                return _Run(client, order, listed, to, progress).done()
+        finally:
+            order.mark.unlink(missing_ok=True)
+
+
+def slurm_cluster(workers: int, options: dict[str, Any]) -> "SLURMCluster":
+    """Start a scheduler here, and keep so many workers in jobs of SLURM.
+
+    Raises
+    ------
+    SpotlightError
+        If dask-jobqueue is missing, or refuses the options.
+    """
+    try:
+        from dask_jobqueue.slurm import SLURMCluster
+    except ImportError as error:
+        raise SpotlightError(f"jobs of SLURM need {error.name}: {INSTALL}") from error
+    try:
+        cluster = SLURMCluster(**options)
+    except (TypeError, ValueError) as error:
+        raise SpotlightError(
+            f"the cluster options are refused by dask_jobqueue.SLURMCluster ({error}). It needs cores and memory at "
+            "least."
+        ) from error
+    # Not a plain scale(): this asks for a new job when one has ended.
+    cluster.adapt(minimum=workers, maximum=workers)
+    return cluster
+
+
+@contextmanager
+def _connected(scheduler: str | None, cluster: str | None, workers: int, options: dict[str, Any]) -> Iterator["Client"]:
+    if (scheduler is None) == (cluster is None):
+        raise SpotlightError("staining on a cluster takes the address of a scheduler or a kind of cluster, not both.")
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise SpotlightError(f"staining on a cluster needs {error.name}: {INSTALL}") from error
+    if scheduler is None:
+        with slurm_cluster(workers, options) as started, Client(started) as client:
+            yield client
+        return
+    try:
+        client = Client(scheduler)
+    except (OSError, ValueError) as error:
+        raise SpotlightError(
+            f"{scheduler}: no scheduler answers there ({error}). Start one with: dask scheduler, and give the address "
+            "that it prints."
+        ) from error
+    with client:
+        yield client
+
+
+@contextmanager
+def _explained_loss() -> Iterator[None]:
+    """Say in our words that there is no scheduler any more."""
+    try:
+        yield
+    except (OSError, CancelledError) as error:
+        raise SpotlightError(LOST) from error
+
+
+@dataclass(frozen=True)
+class _Task:
+    image: int
+    step: Literal["begin", "layer", "finish"]
+    number: int = 0
+    alone: bool = False
+
+
+PRIORITY = {"begin": 0, "layer": 1, "finish": 2}
+"""What is begun is finished first, so that few layers lie about."""
+
+
+class _Run:
+    """What is to be done, in the air and done."""
+
+    def __init__(
+        self, client: "Client", order: tasks.Order, listed: Sequence[Part], to: Path, progress: Progress | None
+    ) -> None:
+        from distributed import as_completed
+
+        self.client = client
+        self.order = order
+        self.listed = listed
+        self.paths = [to / f"{part.name}-stain.{order.options.form}" for part in listed]
+        self.progress = progress
+        self.name = uuid.uuid4().hex[:8]
+        self.waiting = deque(_Task(image, "begin") for image in range(len(listed)))
+        self.suspects: list[_Task] = []
+        self.flying: dict[str, _Task] = {}
+        self.begun: dict[int, tasks.Begun] = {}
+        self.left: dict[int, int] = {}
+        self.results: dict[int, Stained] = {}
+        self.landing = as_completed()
+        self.sent = self.landed = 0
+
+    def done(self) -> list[Stained]:
+        """Do it all."""
+        try:
+            self._send()
+            for future in self.landing:
+                task = self.flying.pop(future.key)
+                self.landed += 1
+                if task.image not in self.results:
+                    self._take(task, future)
+                self._send()
+                if self.progress is not None:
+                    to_come = len(self.flying) + len(self.waiting) + len(self.suspects)
+                    self.progress("staining on the cluster", self.landed, self.landed + to_come, {})
+        finally:
+            if self.flying and self.client.status == "running":
+                self.client.cancel(list(self.landing.futures), force=True)
+        return [self.results[image] for image in range(len(self.listed))]
+
+    def _send(self) -> None:
+        """Keep the scheduler supplied, without giving it all at once."""
+        enough = IN_FLIGHT * max(1, sum(self.client.nthreads().values()))
+        while self.waiting and len(self.flying) < enough:
+            self._submit(self.waiting.popleft())
+        if self.suspects and not self.flying:
+            self._submit(replace(self.suspects.pop(), alone=True))
+
+    def _submit(self, task: _Task) -> None:
+        if task.image in self.results:
+            return
+        part, path = self.listed[task.image], self.paths[task.image].absolute()
+        given: list[Any] = [self.order, replace(part, path=part.path.absolute()), path]
+        function: Any = tasks.begin
+        if task.step != "begin":
+            given.append(self.begun[task.image])
+            function = tasks.finish
+        if task.step == "layer":
+            given.append(task.number)
+            function = tasks.compute_layer
+        self.sent += 1
+        key = f"{task.step}-{self.name}{self.sent}-{part.name}"
+        self.flying[key] = task
+        self.landing.add(
+            self.client.submit(function, *given, key=key, pure=False, retries=RETRIES, priority=PRIORITY[task.step])
+        )
+
+    def _take(self, task: _Task, future: "Future[Any]") -> None:
+        """Take note of what became of a task, and of what can be done next."""
+        from distributed.comm.core import CommClosedError
+        from distributed.scheduler import KilledWorker
+
+        image = task.image
+        try:
+            outcome = future.result()
+        except KilledWorker as error:
+            # The scheduler blames all tasks that waited on the worker; whoever is to blame does it again, alone.
+            if not task.alone:
+                self.suspects.append(task)
+                return
+            host = error.last_worker.host
+            self._fail(image, f"it killed its worker again and again, lastly on {host}. Is there memory enough for it?")
+        except ImportError as error:
+            raise SpotlightError(
+                f"a worker lacks {error.name} ({error}). All machines need the same environment."
+            ) from error
+        except CommClosedError:
+            raise
+        except Exception as error:  # whatever it was on that machine, the other images go on
+            self._fail(image, str(error))
+        else:
+            self._go_on(task, outcome)
+
+    def _go_on(self, task: _Task, outcome: Stained | tasks.Begun | tasks.Unfit | None) -> None:
+        image = task.image
+        if isinstance(outcome, tasks.Unfit):
+            raise SpotlightError(outcome.reason)
+        if isinstance(outcome, Stained):
+            if outcome.state == "failed":
+                self._fail(image, outcome.reason)
+            else:
+                self.results[image] = Stained(self.listed[image], self.paths[image], outcome.state)
+            return
+        if isinstance(outcome, tasks.Begun):
+            self.begun[image] = outcome
+            self.left[image] = outcome.layers
+            self.waiting.extendleft(_Task(image, "layer", number) for number in reversed(range(outcome.layers)))
+            return
+        self.left[image] -= 1
+        if not self.left[image]:
+            self.waiting.appendleft(_Task(image, "finish"))
+
+    def _fail(self, image: int, reason: str) -> None:
+        log.error("%s: %s", self.listed[image].name, reason)
+        self.results[image] = Stained(self.listed[image], self.paths[image], "failed", reason)
+        self.waiting = deque(task for task in self.waiting if task.image != image)
+        self.suspects = [task for task in self.suspects if task.image != image]
