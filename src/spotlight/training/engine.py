@@ -37,7 +37,7 @@ class StainModule(lightning.LightningModule):
         self.average: AveragedModel | None = None
         if training.ema > 0:
             smooth = get_ema_multi_avg_fn(training.ema)  # type: ignore[no-untyped-call]
-            self.average = AveragedModel(network, multi_avg_fn=smooth, use_buffers=True).requires_grad_(False)
+            self.average = AveragedModel(network, multi_avg_fn=smooth).requires_grad_(False)
         self.loss = build_loss(loss)
         self.training_settings = training
         self.last_terms: LossTerms | None = None
