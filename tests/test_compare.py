@@ -47,7 +47,7 @@ def test_only_what_is_new_is_judged(manifest: Path, model_folder: Path, tmp_path
     columns = [name for name in both.scores if name != "method"]
     one, two = (both.scores[both.scores["method"] == name][columns].reset_index(drop=True) for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two)
-    with_weights = next(model.network.parameters())
+    with_weights = next(model.networks[0].parameters())
     with_weights.data += 0.01
     evaluate({"one": model_folder, "two": model}, manifest, tmp_path, SETTINGS)
     changed = {name for name, time in stamps(tmp_path).items() if after[name] != time}

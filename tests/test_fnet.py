@@ -108,7 +108,7 @@ def test_import_of_an_original_checkpoint(tmp_path: Path, dims: int, shape: tupl
 
     x = torch.randn(shape)
     with torch.no_grad():
-        assert torch.allclose(model.network(x), original(x), atol=1e-6)
+        assert torch.allclose(model.networks[0](x), original(x), atol=1e-6)
     image = np.random.default_rng(0).normal(5, 2, (20, 21, 22)[-dims:])
     stain = model.predict(image, voxel_size=(0.29,) * dims)
     assert stain.shape == image.shape

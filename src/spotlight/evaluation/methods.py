@@ -20,6 +20,9 @@ RESERVED = (TARGET, REPEAT, "input", "truth", "training", "foreground", ".sets")
 Source = str | Path | Model
 """A model, its folder, or a folder of stains that are named after their stacks."""
 
+TILES = {3: (96, 192, 192), 2: (1024, 1024)}
+"""Tiles in which models are judged, where the settings do not say."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -51,6 +54,8 @@ class Method:
     def stain(self, pair: Pair, image: Stack, target: Stack, settings: PredictionSettings) -> Stack:
         """Make or read the stain of a stack."""
         if self.model is not None:
+            if settings.tile is None:  # else it would follow the memory of the machine
+                settings = settings.model_copy(update={"tile": TILES[len(target.spatial_axes)]})
             return self.model.predict(image, settings=settings)
         stain = read(self.stains[pair.name]).timepoint().channel(None)
         stain.require_finite()

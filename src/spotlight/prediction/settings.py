@@ -13,7 +13,7 @@ class PredictionSettings(Settings):
     tile: tuple[PositiveInt, ...] | None = Field(
         None,
         description="Most voxels per axis of the network's grid; left out: what the memory at hand allows, at most "
-        "96x192x192, or 1024x1024 in two dimensions.",
+        "96x256x256, or 1024x1024 in two dimensions.",
     )
     overlap: tuple[NonNegativeInt, ...] | Literal["exact"] | None = Field(
         None,

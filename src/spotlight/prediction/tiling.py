@@ -13,7 +13,7 @@ from spotlight.training.hardware import memory_to_use
 log = logging.getLogger("spotlight")
 
 TILES = {
-    3: ((96, 192, 192), (64, 160, 160), (64, 128, 128), (48, 96, 96), (32, 64, 64)),
+    3: ((96, 256, 256), (96, 192, 192), (64, 160, 160), (64, 128, 128), (48, 96, 96), (32, 64, 64)),
     2: ((1024, 1024), (512, 512), (256, 256)),
 }
 """Tiles from which the largest is taken for which there is memory."""
