@@ -232,8 +232,10 @@ def test_jobs_of_slurm_get_a_script() -> None:
     pytest.importorskip("dask_jobqueue")
     options = {"cores": 8, "memory": "32GB", "queue": "gpu", "walltime": "02:00:00"}
     options |= {"worker_extra_args": ["--nthreads", "1"], "scheduler_options": {"dashboard_address": ":0"}}
+    before = signal.getsignal(signal.SIGINT)
     with slurm_cluster(0, options) as cluster:
         script = cluster.job_script()
+    assert signal.getsignal(signal.SIGINT) is before
     for line in ("#SBATCH -p gpu", "#SBATCH --cpus-per-task=8", "#SBATCH -t 02:00:00"):
         assert line in script.splitlines()
     assert re.search(r"dask_worker tcp://\S+ .* --nthreads 1\s*$", script)

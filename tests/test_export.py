@@ -74,9 +74,9 @@ def test_the_file_gives_the_stain_of_predict(dims: int, depth: int, tmp_path: Pa
     path = export_onnx(model, tmp_path / "new" / "model.onnx")
     for shape in [(4, 24, 60)[-dims:], (20, 36, 28)[-dims:]]:
         image = picture(shape)  # bright beside its spread, where float32 sums lose digits
-        wanted = model.predict(image).data
+        wanted = model.predict(image, settings=FLOAT32).data
         found = run(path, image[None, None])[0, 0]
-        free = model.predict(image, normalised=True, flatten=False).data
+        free = model.predict(image, normalised=True, flatten=False, settings=FLOAT32).data
         sure = np.abs(free) > 1e-4  # at the threshold either side is right
         assert wanted.std() > 20
         assert np.abs(found - wanted)[sure].max() < 1e-4 * 160  # 160 grey levels are a standard deviation of the target
@@ -215,7 +215,9 @@ def test_the_command_line_and_the_documents_example(
     names: dict[str, Any] = {}
     exec(code, names)
     stack = Stack(image[:, :16], "ZYX", (0.29,) * 3, ("Brightfield",))
-    np.testing.assert_allclose(names["stain"][0, 0], load_model("model").flattened().predict(stack).data, rtol=1e-4)
+    np.testing.assert_allclose(
+        names["stain"][0, 0], load_model("model").flattened().predict(stack, settings=FLOAT32).data, rtol=1e-4
+    )
 
     for arguments, message in (
         (("--author", "Jane Doe"), "--author means nothing for --format onnx"),
@@ -259,8 +261,8 @@ def test_the_model_zoos_library_gives_the_stain_of_predict(tmp_path: Path) -> No
     cited = JANE.model_copy(update={"cite": ("Doe et al. 2026 10.1234/abc", "Doe 2027 https://example.org/doe")})
     package = export_bioimage(model, tmp_path / "model.zip", cited)
     image = picture((16, 32, 24), mean=1000)
-    wanted = model.predict(image).data
-    sure = np.abs(model.predict(image, normalised=True, flatten=False).data) > 1e-4
+    wanted = model.predict(image, settings=FLOAT32).data
+    sure = np.abs(model.predict(image, normalised=True, flatten=False, settings=FLOAT32).data) > 1e-4
     assert np.abs(core_predict(spec, package, image) - wanted)[sure].max() < 1e-4 * 160
     described = spec.load_description(package)
     assert [author.name for author in described.authors] == ["Jane Doe"]
@@ -277,7 +279,7 @@ def test_with_a_halo_tiles_have_no_seams(tmp_path: Path) -> None:
     image, reach = picture((48, 64), mean=1000), model.networks[0].reach
     tiled = core_predict(spec, package, image, {"y": 8, "x": 8})
     inner = (slice(reach, -reach), slice(reach, -reach))  # beyond the borders, at which other tools mirror
-    np.testing.assert_allclose(tiled[inner], model.predict(image).data[inner], atol=1e-4)
+    np.testing.assert_allclose(tiled[inner], model.predict(image, settings=FLOAT32).data[inner], atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")

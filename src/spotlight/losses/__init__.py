@@ -1,7 +1,6 @@
 """Losses of tensors. Each takes a prediction and a batch, and gives its total and its parts."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -39,10 +38,17 @@ class Batch(NamedTuple):
     components: int = 0
 
 
-def build_loss(settings: LossSettings) -> Callable[[Tensor, Batch, float], LossTerms]:
-    """Return the loss that the settings describe, as a function of prediction, batch and share of the run."""
+class Loss(Protocol):
+    """A loss as a function of prediction, batch and share of the run that is done."""
+
+    def __call__(self, prediction: Tensor, batch: Batch, progress: float = 1.0) -> LossTerms:
+        """Give the total and the parts."""
+
+
+def build_loss(settings: LossSettings) -> Loss:
+    """Return the loss that the settings describe."""
     if isinstance(settings, MseSettings):
-        return lambda prediction, batch, _: mse_loss(prediction, batch.target)
-    return lambda prediction, batch, progress: spotlight_loss(
+        return lambda prediction, batch, progress=1.0: mse_loss(prediction, batch.target)
+    return lambda prediction, batch, progress=1.0: spotlight_loss(
         prediction, batch.target, batch.mask, batch.threshold, settings, batch.cells, batch.components, progress
     )

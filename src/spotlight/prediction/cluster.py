@@ -5,6 +5,8 @@ that appears only when it is whole, so that a task may be done twice, by anyone.
 """
 
 import logging
+import signal
+import threading
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -109,10 +111,14 @@ def slurm_cluster(workers: int, options: dict[str, Any]) -> "SLURMCluster":
     SpotlightError
         If dask-jobqueue is missing, or refuses the options.
     """
+    before = signal.getsignal(signal.SIGINT)
     try:
         from dask_jobqueue.slurm import SLURMCluster
     except ImportError as error:
         raise SpotlightError(f"jobs of SLURM need {error.name}: {INSTALL}") from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)  # its import makes Ctrl-C end the process
     try:
         cluster = SLURMCluster(**options)
     except (TypeError, ValueError) as error:

@@ -5,7 +5,6 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ class Model:
         for member in self.networks:
             member.eval()
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """Fingerprint of the weights and the description."""
         seal = hashlib.sha256(json.dumps(self.description.model_dump(mode="json"), sort_keys=True).encode())
