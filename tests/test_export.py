@@ -26,6 +26,7 @@ from spotlight.prediction import Model
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
+FLOAT32 = PredictionSettings(precision="float32")
 JANE = Publication(authors=("Jane Doe",), licence="CC-BY-4.0", name="A test model")
 
 

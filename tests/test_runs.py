@@ -71,7 +71,7 @@ def test_two_processes_give_what_one_gives_in_two_parts(manifest: Path, tmp_path
     states = [torch.load(f / "training" / "last.ckpt", weights_only=True)["optimizer_states"][0] for f in (one, two)]
     for (_, alone), (_, together) in zip(*(state["state"].items() for state in states), strict=True):
         a, b = alone["exp_avg"], together["exp_avg"]
-        assert (a - b).norm() < 0.03 * a.norm() + 1e-6 * a.numel() ** 0.5  # other patches would differ by their noise
+        assert (a - b).norm() < 0.03 * a.norm() + 1e-5 * a.numel() ** 0.5  # other patches would differ by their noise
     assert logs[1]["validation_loss"].dropna().tolist() == pytest.approx(logs[0]["validation_loss"].dropna(), rel=1e-2)
 
 
