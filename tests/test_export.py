@@ -21,7 +21,7 @@ from spotlight.export.onnx import Graph, check_file
 from spotlight.images import Stack
 from spotlight.model import InputDescription, ModelDescription, TargetDescription, read_description
 from spotlight.networks import FNet, FNetSettings
-from spotlight.prediction import Model
+from spotlight.prediction import Model, PredictionSettings
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
