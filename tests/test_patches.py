@@ -56,7 +56,7 @@ def test_every_drawn_patch_has_enough_foreground() -> None:
     assert len(starts[0]) == 0
     sampler = PatchSampler(starts, patch, seed=1)
     for step in range(50):
-        for stack, start, orientation in sampler.draw(step, 4):
+        for stack, _, start, orientation in sampler.draw(step, 4):
             assert stack in (1, 2)
             assert sampler.cut(masks[stack], start, orientation).sum() >= least
 
@@ -65,7 +65,7 @@ def test_stacks_and_positions_are_equally_likely() -> None:
     starts = [patch_starts((4, 4), (3, 3)), patch_starts((3, 12), (3, 3))]
     sampler = PatchSampler(starts, (3, 3), seed=0)
     drawn = [d for step in range(2000) for d in sampler.draw(step, 4)]
-    first = [start for stack, start, _ in drawn if stack == 0]
+    first = [draw.start for draw in drawn if draw.stack == 0]
     assert len(first) / len(drawn) == pytest.approx(0.5, abs=0.02)
     counts = np.unique(first, axis=0, return_counts=True)[1]
     assert len(counts) == 4

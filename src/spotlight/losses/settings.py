@@ -64,4 +64,27 @@ class SpotlightLossSettings(Settings):
         return self
 
 
-LossSettings = Annotated[MseSettings | SpotlightLossSettings, Field(discriminator="kind")]
+class L1Settings(Settings):
+    """Mean absolute error, with less weight on a target's darkest and brightest pixels (Liu et al. 2024, eq. 2)."""
+
+    kind: Literal["l1"] = "l1"
+    weight: float = Field(100.0, gt=0, description="Weight of the error beside an adversarial loss. Paper: 100.")
+    percentiles: tuple[float, float] | None = Field(
+        (2.0, 99.8),
+        description="Percentiles of the whole target between which pixels have the weight 1; none: all pixels have it.",
+    )
+    outside: float = Field(0.1, ge=0, le=1, description="Weight of the pixels at and beyond them. Paper: 0.1.")
+
+
+class AdversarialSettings(Settings):
+    """A discriminator per stain that looks at input and stain together (Isola et al. 2017, Liu et al. 2024)."""
+
+    weight: float = Field(1.0, gt=0, description="Weight of the generator's adversarial loss. Paper: 1.")
+    kind: Literal["bce", "least squares"] = Field(
+        "bce", description="Binary cross-entropy of the patch-wise verdicts, or their squared error (Mao et al. 2017)."
+    )
+    width: int = Field(64, ge=1, description="Channels of the discriminators' first layer.")
+    learning_rate: float = Field(2e-4, gt=0, description="The discriminators', with Adam and the run's schedule.")
+
+
+LossSettings = Annotated[MseSettings | L1Settings | SpotlightLossSettings, Field(discriminator="kind")]

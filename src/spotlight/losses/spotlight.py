@@ -3,12 +3,11 @@
 Kalinin et al., arXiv:2507.05383 (2025), section 2. Tensors are (B, C, [Z,] Y, X), in standard deviations of the target.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from spotlight.losses.instances import blob_dice_loss, cc_dice_loss
+from spotlight.losses.pixels import LossTerms
 from spotlight.losses.settings import SpotlightLossSettings
 
 EPS = 1e-6
@@ -17,13 +16,6 @@ POLE_GUARD = 0.5
 
 LEAST_VOXELS = 30
 """A component of which a patch holds fewer voxels is no nucleus to judge by."""
-
-
-class LossTerms(NamedTuple):
-    """A loss and its parts, all scalar tensors."""
-
-    total: Tensor
-    parts: dict[str, Tensor]
 
 
 def tunable_sigmoid(x: Tensor, k: float) -> Tensor:
@@ -66,13 +58,6 @@ def sharpness(settings: SpotlightLossSettings, progress: float) -> float:
     first, last = ((1 - k) / (1 + k) for k in (settings.k_start, settings.k))
     slope = first * (last / first) ** min(1.0, 2 * progress)
     return float((1 - slope) / (1 + slope))
-
-
-def mse_loss(prediction: Tensor, target: Tensor) -> LossTerms:
-    """Mean squared error over all voxels, in float32."""
-    with torch.autocast(prediction.device.type, enabled=False):
-        total = torch.nn.functional.mse_loss(prediction.float(), target.float())
-    return LossTerms(total, {})
 
 
 def spotlight_loss(

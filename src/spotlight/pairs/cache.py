@@ -15,7 +15,7 @@ from spotlight.images.slabs import in_files
 from spotlight.pairs.pair import SHOWN, Pair
 from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_pair
 
-LAYOUT = 2
+LAYOUT = 3
 ARRAYS = ("input", "target", "mask", "cells")
 FACTS = "facts.json"
 
@@ -74,6 +74,8 @@ def prepare_cached(pair: Pair, settings: PreparationSettings, folder: str | Path
         voxel_size=None if size is None else tuple(size),
         channels=tuple(facts["channels"]),
         statistics=tuple(facts["statistics"]),
+        limits=None if facts["limits"] is None else tuple(facts["limits"]),
+        modality=pair.modality,
     )
 
 
@@ -107,6 +109,7 @@ def _make(pair: Pair, settings: PreparationSettings, entry: Path) -> None:
                 "voxel_size": prepared.voxel_size,
                 "channels": prepared.channels,
                 "statistics": prepared.statistics,
+                "limits": prepared.limits,
             }
             for array in (prepared.input, prepared.target, prepared.mask, prepared.cells):
                 if isinstance(array, np.memmap):

@@ -12,7 +12,7 @@ from spotlight.images import Stack, parse_region, read, scenes
 
 SHOWN = ("input", "target", "foreground")
 FILES = (*SHOWN, "labels", "repeat")
-USES = ("name", "split", "group", "labels", "repeat", "target_name")
+USES = ("name", "split", "group", "labels", "repeat", "target_name", "modality", "focus_offset")
 """What says how a pair is used, not what it shows."""
 SPLITS = ("train", "val", "test")
 
@@ -37,6 +37,12 @@ class Pair:
         See `spotlight.pairs.manifest.COLUMNS`.
     target_name : str
         What the manifest calls the target, where it has several; else empty.
+    modality : str
+        "brightfield", "phase" or "dic"; empty where none is stated.
+    focus_offset : int or None
+        Planes between the input and the plane in which the target is in focus.
+    planes : tuple of Path or None
+        More planes of the input, one file each; see `spotlight.pairs.fields.join_planes`.
     """
 
     name: str
@@ -55,6 +61,9 @@ class Pair:
     time: int | None = None
     target_name: str = ""
     repeat: Path | None = None
+    modality: str = ""
+    focus_offset: int | None = None
+    planes: tuple[Path, ...] | None = None
 
     def read_input(self) -> Stack:
         """Read the input's channel and region; finite or an error."""
@@ -73,6 +82,27 @@ class Pair:
             image, target = self.read_input(), self.read_target()
         require_match(image, target)
         return image, target
+
+    def read_planes(self) -> tuple[list[Stack], Stack]:
+        """Read the planes of the input one by one, and the single plane of the target that all of them match.
+
+        Raises
+        ------
+        SpotlightError
+            If the target has several planes, or a plane does not match it.
+        """
+        target = self.read_target()
+        if target.axes == "ZYX" and target.shape[0] > 1:
+            raise SpotlightError(
+                f"{target.source}: has {target.shape[0]} planes, but preparation.planes is 'one', for targets of a "
+                "single plane. Set it to 'together', or give targets in focus or projected."
+            )
+        target = _plane(target, 0)
+        stacks = [self._part(self._read(file), self.input_channel) for file in (self.input, *(self.planes or ()))]
+        found = [_plane(stack, z) for stack in stacks for z in range(stack.shape[0] if stack.axes == "ZYX" else 1)]
+        for plane in found:
+            require_match(plane, target)
+        return found, target
 
     def read_labels(self, like: Stack) -> Stack | None:
         """Read the instance labels on the grid of `like`, or None if the row has none."""
@@ -97,12 +127,15 @@ class Pair:
         for name in FILES:
             file = getattr(self, name)
             if file is not None and name in facts:
-                facts[name] = f"{file.resolve()} {require_path(file, 'Correct the path.').stat().st_size}"
+                facts[name] = _named(file)
+        if self.planes:
+            facts["planes"] = " ".join(map(_named, self.planes))
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def stamps(self, names: Sequence[str]) -> list[list[int]]:
         """Size and time of the last change of the named files; of an OME-Zarr those of all its files."""
-        return [_stamp(file) for name in names if (file := getattr(self, name)) is not None]
+        files = [file for name in names if (file := getattr(self, name)) is not None]
+        return [_stamp(file) for file in (*files, *(self.planes or ()))]
 
     def _read_mask(self, path: Path | None, like: Stack) -> Stack | None:
         if path is None:
@@ -127,6 +160,23 @@ class Pair:
         stack.load_if_small()
         stack.require_finite()
         return stack
+
+
+def _plane(stack: Stack, z: int) -> Stack:
+    """One plane of a stack, as a stack of the axes YX."""
+    if stack.axes == "YX":
+        return stack
+    return replace(
+        stack,
+        array=stack.values[z],
+        axes="YX",
+        voxel_size=stack.voxel_size and stack.voxel_size[1:],
+        source=f"{stack.source} (plane {z})",
+    )
+
+
+def _named(file: Path) -> str:
+    return f"{file.resolve()} {require_path(file, 'Correct the path.').stat().st_size}"
 
 
 def _stamp(file: Path) -> list[int]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,11 +97,24 @@ def patch_starts(
     return Starts(positions, np.concatenate(firsts), np.cumsum(np.concatenate(lengths)))
 
 
+class Draw(NamedTuple):
+    """A patch: of which stack, in which of its planes, where it starts, and how it is turned.
+
+    `plane` counts the planes of which each can be the input; it is 0 for a stack whose planes are seen together.
+    `turn`, 0 to 7, counts the symmetries of the YX square; 0 leaves the patch as it is.
+    """
+
+    stack: int
+    plane: int
+    start: tuple[int, ...]
+    turn: int
+
+
 class PatchSampler:
     """Draws patches; the batch of a training step depends on the seed and the step alone.
 
-    That makes runs repeatable and resumable without any state. Stacks are equally likely whatever their size, and
-    within a stack every allowed position is.
+    That makes runs repeatable and resumable without any state. Groups of stacks are equally likely whatever their
+    size, then stacks within a group are, and within a stack every allowed position is.
 
     Parameters
     ----------
@@ -113,34 +126,51 @@ class PatchSampler:
         The source of all randomness.
     augment : bool
         Flip Y and X and turn by 90 degrees in the plane, at random. Turns need a patch that is square in YX.
+    planes : sequence of int, optional
+        Planes per stack of which each can be the input, 0 for a stack whose planes are seen together; a plane is drawn
+        with every patch. Left out: all together.
+    groups : sequence of sequences of int, optional
+        Numbers of the stacks of every group, for example the targets of every field; left out: each is its own.
+    balanced : bool
+        Take the groups in turn instead of drawing them: the counts of any two in a batch differ by one at most, and
+        over as many batches as there are groups they are equal.
     """
 
-    def __init__(self, starts: Sequence[Starts], patch: tuple[int, ...], seed: int, augment: bool = False) -> None:
+    def __init__(
+        self,
+        starts: Sequence[Starts],
+        patch: tuple[int, ...],
+        seed: int,
+        augment: bool = False,
+        planes: Sequence[int] | None = None,
+        groups: Sequence[Sequence[int]] | None = None,
+        balanced: bool = False,
+    ) -> None:
         self.starts = starts
         self.patch = patch
         self.seed = seed
         self.augment = augment
-        self.usable = [i for i, s in enumerate(starts) if len(s)]
-        if not self.usable:
+        self.planes = planes if planes is not None else [0] * len(starts)
+        self.balanced = balanced
+        each = groups if groups is not None else [[number] for number in range(len(starts))]
+        usable = ([number for number in group if len(starts[number])] for group in each)
+        self.groups = [group for group in usable if group]
+        if not self.groups:
             raise SpotlightError(
                 f"no stack has a patch of {patch} voxels with enough foreground. Check the targets and their "
                 "thresholds, or lower patches.least_foreground."
             )
 
-    def draw(self, step: int, batch: int) -> list[tuple[int, tuple[int, ...], int]]:
-        """Choose the patches of a step.
-
-        Returns
-        -------
-        list of (stack number, start position, orientation)
-            Orientation 0 to 7 counts the symmetries of the YX square; 0 leaves the patch as it is.
-        """
+    def draw(self, step: int, batch: int) -> list[Draw]:
+        """Choose the patches of a step."""
         rng = np.random.default_rng([self.seed, step])
         drawn = []
-        for _ in range(batch):
-            stack = self.usable[int(rng.integers(len(self.usable)))]
+        for number in range(step * batch, (step + 1) * batch):
+            group = self.groups[number % len(self.groups) if self.balanced else int(rng.integers(len(self.groups)))]
+            stack = group[int(rng.integers(len(group)))] if len(group) > 1 else group[0]
             start = self.starts[stack][int(rng.integers(len(self.starts[stack])))]
-            drawn.append((stack, start, int(rng.integers(8)) if self.augment else 0))
+            plane = int(rng.integers(self.planes[stack])) if self.planes[stack] else 0
+            drawn.append(Draw(stack, plane, start, int(rng.integers(8)) if self.augment else 0))
         return drawn
 
     def cut(self, array: NDArray[np.generic], start: tuple[int, ...], orientation: int) -> NDArray[np.generic]:

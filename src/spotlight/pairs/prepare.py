@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from spotlight.errors import SpotlightError
 from spotlight.foreground import Foreground, ForegroundSettings, find_foreground, nearest_component
+from spotlight.images import Stack
 from spotlight.images.median import median
 from spotlight.images.normalise import (
     Grid,
@@ -32,6 +34,16 @@ class PreparationSettings(Settings):
         description="Edge of the cubic voxels in µm to which stacks are resampled (Ounkomol et al. 2018: 0.29), "
         "or 'native' to leave them on their own grid.",
     )
+    planes: Literal["together", "one"] = Field(
+        "together",
+        description="What the network sees of the input: all its planes 'together', as a stack, for a target of as "
+        "many; or 'one' plane at a time, whichever, for a target of a single plane (Light My Cells).",
+    )
+    scaling: Literal["standard", "uint16"] = Field(
+        "standard",
+        description="Stacks are divided by their own standard deviation; or 'uint16': the range 0 to 65535 becomes -1 "
+        "to 1, for input and target alike (Liu et al. 2024).",
+    )
     target_center: Literal["threshold", "mean"] = Field(
         "threshold",
         description="What is subtracted from a target before division by its standard deviation: its foreground "
@@ -47,6 +59,13 @@ class PreparationSettings(Settings):
     cells: bool = Field(
         False, description="Also find the nearest nucleus of every voxel. Losses that count nuclei switch it on."
     )
+    percentiles: tuple[float, float] | None = Field(
+        None, description="Also find these percentiles of every target. Losses that weigh by them switch it on."
+    )
+
+
+UINT16 = (32767.5, 32767.5)
+"""Centre and scale that map 0 to 65535 onto -1 to 1."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +76,9 @@ class PreparedPair:
     ----------
     name : str
         The pair's name.
-    input, target : (Z, Y, X) or (Y, X) float32
+    input : (Z, Y, X) or (Y, X) float32
+        Normalised. Where the network sees one plane at a time, (P, Y, X): P planes, of which each can be the input.
+    target : (Z, Y, X) or (Y, X) float32
         Normalised.
     mask : bool
         Foreground of the target, same shape.
@@ -75,6 +96,10 @@ class PreparedPair:
         Mean and standard deviation of the input before normalisation.
     cells : int32 or None
         Number of the nearest connected component of the mask, same shape, 0 where there is none; if asked for.
+    limits : (float, float) or None
+        Percentiles of the whole target in its normalised units, if asked for.
+    modality : str
+        "brightfield", "phase" or "dic"; empty where nobody has stated it.
     """
 
     name: str
@@ -88,6 +113,13 @@ class PreparedPair:
     channels: tuple[str, str]
     statistics: tuple[float, float]
     cells: NDArray[np.int32] | None = None
+    limits: tuple[float, float] | None = None
+    modality: str = ""
+
+    @property
+    def planes(self) -> int:
+        """Number of planes of which each can be the input; 0 where they are seen together."""
+        return self.input.shape[0] if self.input.ndim > self.target.ndim else 0
 
 
 def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate = in_memory) -> PreparedPair:
@@ -110,14 +142,19 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
     SpotlightError
         If the files do not match, or a stack is constant or holds NaN.
     """
-    image, target = pair.read_both()
+    planes, target = _read(pair, settings)
     own = pair.read_foreground(target)
     values = target.values
     foreground = find_foreground(
         values, settings.foreground, None if own is None else own.values, name=target.source, allocate=allocate
     )
-    mean, std = mean_and_std(values, zeros_are_padding(values), name=target.source)
-    center = foreground.threshold if settings.target_center == "threshold" else mean
+    if settings.scaling == "uint16":
+        for stack in (*planes, target):
+            _require_uint16(stack)
+        center, std = UINT16
+    else:
+        mean, std = mean_and_std(values, zeros_are_padding(values), name=target.source)
+        center = foreground.threshold if settings.target_center == "threshold" else mean
     shape = grid_shape(target, settings.grid)
     normalised = resample_slabs(values, shape, "target", lambda part: normalise(part, center, std), allocate)
     threshold = (foreground.threshold - center) / std
@@ -130,7 +167,7 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
             part = normalised[slab.outer]
             smooth = median(part, window)
             mask[slab.inner] = smooth[slab.crop] >= threshold
-    statistics = input_statistics(image)
+    statistics = [input_statistics(plane) for plane in planes]
     cells = None
     if settings.cells:
         cells = allocate("cells", shape, np.int32)
@@ -138,14 +175,59 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
     extent = [(part.min(), part.max()) for part in values_of(values)]
     return PreparedPair(
         name=pair.name,
-        input=prepare_input(image, settings.grid, shape, allocate, statistics),
+        input=_prepared_input(planes, settings, shape, allocate, statistics),
         target=normalised,
         mask=mask,
         threshold=threshold,
         foreground=foreground,
         intensity_range=(float(min(low for low, _ in extent)), float(max(high for _, high in extent))),
-        voxel_size=image.voxel_size,
-        channels=((*image.channels, "")[0], pair.target_name or (*target.channels, "")[0]),
-        statistics=statistics,
+        voxel_size=planes[0].voxel_size,
+        channels=((*planes[0].channels, "")[0], pair.target_name or (*target.channels, "")[0]),
+        statistics=(float(np.mean([m for m, _ in statistics])), float(np.mean([s for _, s in statistics]))),
         cells=cells,
+        limits=_limits(normalised, settings.percentiles),
+        modality=pair.modality,
     )
+
+
+def _read(pair: Pair, settings: PreparationSettings) -> tuple[list[Stack], Stack]:
+    if settings.planes == "one":
+        return pair.read_planes()
+    if pair.planes:
+        raise SpotlightError(
+            f"{pair.target}: is the target of {len(pair.planes) + 1} inputs, one plane each, but preparation.planes is "
+            "'together'. Set it to 'one', or give the planes as one stack."
+        )
+    image, target = pair.read_both()
+    return [image], target
+
+
+def _require_uint16(stack: Stack) -> None:
+    if stack.dtype != np.uint16:
+        raise SpotlightError(
+            f"{stack.source}: has values of type {stack.dtype}, but preparation.scaling is 'uint16', which maps the "
+            "range of 16-bit images. Use 'standard'."
+        )
+
+
+def _prepared_input(
+    planes: list[Stack],
+    settings: PreparationSettings,
+    shape: tuple[int, ...],
+    allocate: Allocate,
+    statistics: list[tuple[float, float]],
+) -> NDArray[np.float32]:
+    scales = [UINT16] * len(planes) if settings.scaling == "uint16" else statistics
+    if settings.planes == "together":
+        return prepare_input(planes[0], settings.grid, shape, allocate, scales[0])
+    result = allocate("input", (len(planes), *shape), np.float32)
+    for number, (plane, found) in enumerate(zip(planes, scales, strict=True)):
+        result[number] = prepare_input(plane, settings.grid, shape, in_memory, found)
+    return result
+
+
+def _limits(target: NDArray[np.float32], percentiles: tuple[float, float] | None) -> tuple[float, float] | None:
+    if percentiles is None:
+        return None
+    low, high = np.percentile(target, percentiles)
+    return float(low), float(high)

@@ -4,6 +4,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,49 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from spotlight.losses import Batch
-from spotlight.pairs.patches import PatchSampler, orient
+from spotlight.pairs.patches import Draw, PatchSampler, orient
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.training.hardware import Ranks
 from spotlight.training.settings import PatchSettings
 
-Drawn = list[tuple[int, tuple[int, ...], int]]
-
 AHEAD = 3
 """Parts of batches that are cut while the network works, where that needs waiting for files or a GPU."""
+
+
+@dataclass(frozen=True)
+class Stains:
+    """Which stacks are the targets of one field, and which stain and modality each is.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The stains, in the order of the network's outputs.
+    numbers : tuple of int
+        The stain of every stack.
+    fields : tuple of tuples of int
+        Numbers of the stacks of every field.
+    modalities : tuple of str
+        Those that the network is told, in the order of its code; none if it is not told.
+    """
+
+    names: tuple[str, ...]
+    numbers: tuple[int, ...]
+    fields: tuple[tuple[int, ...], ...]
+    modalities: tuple[str, ...] = ()
+
+    @classmethod
+    def single(cls, count: int) -> "Stains":
+        """One stain, which every field has."""
+        return cls(("",), (0,) * count, tuple((number,) for number in range(count)))
+
+    @property
+    def partial(self) -> bool:
+        """Whether a field may have another number of targets than one."""
+        return len(self.names) > 1
+
+    def code(self, modality: str) -> list[float]:
+        """1 at the place of a modality, 0 elsewhere."""
+        return [float(name == modality) for name in self.modalities]
 
 
 class PatchBatches(IterableDataset[Batch]):
@@ -46,6 +81,8 @@ class PatchBatches(IterableDataset[Batch]):
         Stacks on a GPU; without it patches are cut on the processor.
     ahead : bool
         Cut in a thread of its own, ahead of the network.
+    stains : Stains, optional
+        Which stacks belong to one field; left out: one stain, and each stack is a field of its own.
     """
 
     def __init__(
@@ -58,6 +95,7 @@ class PatchBatches(IterableDataset[Batch]):
         ranks: Ranks = Ranks(),  # noqa: B008 - frozen
         gather: "Gather | None" = None,
         ahead: bool = False,
+        stains: Stains | None = None,
     ) -> None:
         self.pairs = pairs
         self.sampler = sampler
@@ -67,6 +105,8 @@ class PatchBatches(IterableDataset[Batch]):
         self.ranks = ranks
         self.gather = gather
         self.ahead = ahead
+        self.stains = stains or Stains.single(len(pairs))
+        self.field_of = {number: field for field in self.stains.fields for number in field}
         self.first_step = 0
         self.components = max((int(pair.cells.max()) for pair in pairs if pair.cells is not None), default=0)
 
@@ -91,19 +131,37 @@ class PatchBatches(IterableDataset[Batch]):
         seeds = [(self.sampler.seed, step, n) for n in range(number, self.batch_size, share)]
         return batch._replace(input=vary(batch.input, self.patches, seeds))
 
-    def _cut(self, drawn: Drawn) -> Batch:
+    def _cut(self, drawn: Sequence[Draw]) -> Batch:
+        """Cut inputs, and every target that their fields have there."""
+        pairs = self.pairs
+        inputs = []
+        for stack, plane, start, turn in drawn:
+            array = pairs[stack].input
+            inputs.append(self.sampler.cut(array[plane] if pairs[stack].planes else array, start, turn))
+        targets = [(sample, n, d) for sample, d in enumerate(drawn) for n in self.field_of[d.stack]]
+
         def stacked(name: str) -> Tensor:
-            cut = [self.sampler.cut(getattr(self.pairs[n], name), start, turn) for n, start, turn in drawn]
+            cut = [self.sampler.cut(getattr(pairs[n], name), d.start, d.turn) for _, n, d in targets]
             return torch.from_numpy(np.stack(cut)[:, None])
 
-        thresholds = torch.tensor([self.pairs[n].threshold for n, _, _ in drawn])
-        cells = stacked("cells").long() if self.components else None
-        return Batch(stacked("input"), stacked("target"), stacked("mask"), thresholds, cells, self.components)
+        limits = [found for _, n, _ in targets if (found := pairs[n].limits) is not None]
+        codes = [self.stains.code(pairs[d.stack].modality) for d in drawn]
+        return Batch(
+            torch.from_numpy(np.stack(inputs)[:, None]),
+            stacked("target"),
+            stacked("mask"),
+            torch.tensor([pairs[n].threshold for _, n, _ in targets]),
+            stacked("cells").long() if self.components else None,
+            self.components,
+            torch.tensor(limits) if limits else None,
+            tuple((sample, self.stains.numbers[n]) for sample, n, _ in targets) if self.stains.partial else (),
+            torch.tensor(codes) if self.stains.modalities else None,
+        )
 
     def names(self, step: int) -> list[str]:
         """Names of the stacks that a step's patches are from, without repetition."""
         drawn = self.sampler.draw(step, self.batch_size)
-        return sorted({self.pairs[number].name for number, _, _ in drawn})
+        return sorted({self.pairs[draw.stack].name for draw in drawn})
 
 
 class Gather:
@@ -138,9 +196,9 @@ class Gather:
             flat[start:end] = torch.from_numpy(np.ascontiguousarray(array).ravel()).to(self.device)
         return flat
 
-    def __call__(self, drawn: Drawn, components: int) -> Batch:
+    def __call__(self, drawn: Sequence[Draw], components: int) -> Batch:
         """Gather the drawn patches; values and shapes are those of cutting them one by one."""
-        places = torch.tensor([(n, turn, *(0, *start)[-3:]) for n, start, turn in drawn])
+        places = torch.tensor([(draw.stack, draw.turn, *(0, *draw.start)[-3:]) for draw in drawn])
         if self.device.type == "cuda":
             places = places.pin_memory().to(self.device, non_blocking=True)
         stack, turn, start = places[:, 0], places[:, 1], places[:, 2:]

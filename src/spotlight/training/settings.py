@@ -8,7 +8,13 @@ from pydantic import Field, PositiveInt, model_validator
 
 from spotlight.errors import SpotlightError
 from spotlight.foreground import ForegroundSettings
-from spotlight.losses.settings import LossSettings, MseSettings, SpotlightLossSettings
+from spotlight.losses.settings import (
+    AdversarialSettings,
+    L1Settings,
+    LossSettings,
+    MseSettings,
+    SpotlightLossSettings,
+)
 from spotlight.networks.settings import FNetSettings
 from spotlight.pairs.prepare import PreparationSettings
 from spotlight.settings import Settings
@@ -51,8 +57,10 @@ class TrainingSettings(Settings):
     batch_size: int = Field(24, ge=1, description="Patches per step.")
     learning_rate: float = Field(1e-3, gt=0, description="Adam's, at the start.")
     betas: tuple[float, float] = Field((0.5, 0.999), description="Adam's.")
-    schedule: Literal["constant", "cosine"] = Field(
-        "constant", description="Learning rate over the run: constant as published, or falling to 0 along a cosine."
+    schedule: Literal["constant", "cosine", "linear"] = Field(
+        "constant",
+        description="Learning rate over the run: constant as published; falling to 0 along a cosine; or 'linear': "
+        "constant for half of the run, then falling to 0 along a line (Isola et al. 2017).",
     )
     warmup: int = Field(0, ge=0, description="Steps over which the learning rate rises to its full value.")
     ema: float = Field(
@@ -115,6 +123,24 @@ class Experiment(Settings):
     patches: PatchSettings = Field(PatchSettings(), description="What a training step sees.")
     network: FNetSettings = Field(FNetSettings(), description="The network.")
     loss: LossSettings = Field(SpotlightLossSettings(), description="What is minimised.")
+    adversarial: AdversarialSettings | None = Field(
+        None, description="A discriminator per stain, whose verdict is added to the loss. None: no such game."
+    )
+    over_stains: Literal["mean", "sum"] = Field(
+        "mean",
+        description="Of a network with several stains: the mean loss over all targets that are there, or the sum over "
+        "stains of their means.",
+    )
+    balance: Literal["fields", "stains", "stains and modalities"] = Field(
+        "fields",
+        description="What is drawn equally often: every field; every stain, however rare (Liu et al. 2024); or every "
+        "stain in every modality.",
+    )
+    modalities: Literal["unified", "separate", "dynamic", "film"] = Field(
+        "unified",
+        description="Of inputs seen in brightfield, phase contrast or DIC: one network that is not told which; a model "
+        "for each; or one that is told, by a dynamic first convolution or by scaling its features (FiLM).",
+    )
     training: TrainingSettings = Field(TrainingSettings(), description="How it is minimised.")
     flatten_background: bool = Field(
         False,
@@ -184,12 +210,35 @@ def fnet_small() -> Experiment:
     )
 
 
+def light_my_cells_2024() -> Experiment:
+    """Light My Cells as Liu et al. (arXiv:2406.15716) describe it: pix2pix on many stains, partly labelled.
+
+    Any plane of 16-bit images on a fixed scale; stains drawn equally often; 512 x 512 patches in flips and turns. The
+    run is 300 epochs of the challenge's 2,574 fields in batches of 4; half of them at the full learning rate.
+    """
+    return Experiment(
+        protocol="lightmycells-2024",
+        preparation=PreparationSettings(grid="native", planes="one", scaling="uint16"),
+        patches=PatchSettings(size=(512, 512), least_foreground=0.0, augment=True),
+        network=Pix2PixSettings(),
+        loss=L1Settings(),
+        adversarial=AdversarialSettings(),
+        over_stains="sum",
+        balance="stains",
+        modalities="separate",
+        training=TrainingSettings(
+            steps=193_050, batch_size=4, learning_rate=2e-4, schedule="linear", validate_every=2000, parts=1
+        ),
+    )
+
+
 PROTOCOLS: dict[str, Callable[[], Experiment]] = {
     "spotlight": spotlight_small,
     "fnet": fnet_small,
     "spotlight-plus": spotlight_plus,
     "spotlight-2025": spotlight_2025,
     "fnet-2018": fnet_2018,
+    "lightmycells-2024": light_my_cells_2024,
 }
 
 

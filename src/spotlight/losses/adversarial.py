@@ -1,0 +1,31 @@
+"""The game of a stain against a discriminator, on the discriminator's logits for patches of the image."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
+
+Kind = Literal["bce", "least squares"]
+
+
+def verdict_loss(logits: Tensor, real: bool, kind: Kind) -> Tensor:
+    """How far a discriminator is from taking images for real ones, or for stains, in float32.
+
+    Binary cross-entropy of the logits (Goodfellow et al. 2014, as Isola et al. 2017 use it), or their squared distance
+    to 1 for real and 0 for stained images (Mao et al. 2017); the mean over samples and patches.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        wanted = torch.full_like(logits, float(real), dtype=torch.float32)
+        compare = binary_cross_entropy_with_logits if kind == "bce" else mse_loss
+        return compare(logits.float(), wanted)
+
+
+def discriminator_loss(real: Tensor, stained: Tensor, kind: Kind) -> Tensor:
+    """What a discriminator minimises: half the sum of its losses on real targets and on stains."""
+    return (verdict_loss(real, True, kind) + verdict_loss(stained, False, kind)) / 2
+
+
+def generator_loss(stained: Tensor, kind: Kind) -> Tensor:
+    """What the staining network minimises: the loss of a discriminator that should take its stains for real."""
+    return verdict_loss(stained, True, kind)

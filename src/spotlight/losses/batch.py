@@ -1,0 +1,115 @@
+"""What a training step sees, and losses over those stains that are there."""
+
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from spotlight.losses.pixels import LossTerms, l1_loss, mse_loss
+from spotlight.losses.settings import L1Settings, LossSettings, MseSettings
+from spotlight.losses.spotlight import spotlight_loss
+
+
+class Batch(NamedTuple):
+    """What a training step sees.
+
+    Targets that a sample does not have are not in it at all: there is one row for every pair of a sample and a stain
+    that it has, so that nothing can be learnt from what is absent.
+
+    Attributes
+    ----------
+    input : Tensor
+        (B, 1, [Z,] Y, X).
+    target, mask : Tensor
+        (N, 1, [Z,] Y, X) of the N present pairs of sample and stain; N is B where there is one stain.
+    threshold : Tensor
+        (N,), the normalised foreground thresholds of their whole stacks.
+    cells : Tensor or None
+        (N, 1, [Z,] Y, X), number of the nearest foreground component, at most `components`; for losses per nucleus.
+    components : int
+        See `cells`.
+    limits : Tensor or None
+        (N, 2), percentiles of their whole targets, for losses that weigh by them.
+    rows : tuple of (int, int)
+        The sample and the stain of each of the N rows; empty where there is one stain, which every sample has.
+    code : Tensor or None
+        (B, M), which of M modalities each sample is, 1 there and 0 elsewhere; for networks that ask for it.
+    """
+
+    input: Tensor
+    target: Tensor
+    mask: Tensor
+    threshold: Tensor
+    cells: Tensor | None = None
+    components: int = 0
+    limits: Tensor | None = None
+    rows: tuple[tuple[int, int], ...] = ()
+    code: Tensor | None = None
+
+    def select(self, rows: list[int]) -> "Batch":
+        """Keep some of the N rows; the samples stay."""
+        index = torch.tensor(rows, device=self.target.device)
+        return self._replace(
+            target=self.target[index],
+            mask=self.mask[index],
+            threshold=self.threshold[index],
+            cells=None if self.cells is None else self.cells[index],
+            limits=None if self.limits is None else self.limits[index],
+            rows=tuple(self.rows[row] for row in rows),
+        )
+
+    def present(self, prediction: Tensor) -> Tensor:
+        """Those of the (B, S, [Z,] Y, X) predictions that have a target: (N, 1, [Z,] Y, X)."""
+        if not self.rows:
+            return prediction
+        samples, stains = torch.tensor(self.rows, device=prediction.device).unbind(1)
+        return prediction[samples, stains][:, None]
+
+    def rows_of(self) -> dict[int, list[int]]:
+        """Numbers of the rows of every stain that is there."""
+        found: dict[int, list[int]] = {}
+        for row, (_, stain) in enumerate(self.rows):
+            found.setdefault(stain, []).append(row)
+        return found
+
+
+class Loss(Protocol):
+    """A loss as a function of prediction, batch and share of the run that is done."""
+
+    def __call__(self, prediction: Tensor, batch: Batch, progress: float = 1.0) -> LossTerms:
+        """Give the total and the parts."""
+
+
+def build_loss(settings: LossSettings, over_stains: Literal["mean", "sum"] = "mean") -> Loss:
+    """Return the loss that the settings describe.
+
+    Parameters
+    ----------
+    settings : LossSettings
+        Its kind.
+    over_stains : "mean" or "sum"
+        Mean over all rows of a batch, in which a stain weighs as much as it is frequent; or the sum over stains of the
+        mean over the rows of each.
+    """
+
+    def of_rows(prediction: Tensor, batch: Batch, progress: float) -> LossTerms:
+        if isinstance(settings, MseSettings):
+            return mse_loss(prediction, batch.target)
+        if isinstance(settings, L1Settings):
+            return l1_loss(prediction, batch.target, batch.limits, settings)
+        return spotlight_loss(
+            prediction, batch.target, batch.mask, batch.threshold, settings, batch.cells, batch.components, progress
+        )
+
+    def loss(prediction: Tensor, batch: Batch, progress: float = 1.0) -> LossTerms:
+        stained = batch.present(prediction)
+        if over_stains == "mean" or not batch.rows:
+            return of_rows(stained, batch, progress)
+        found = []
+        for rows in batch.rows_of().values():
+            part = batch.select(rows)
+            found.append(of_rows(part.present(prediction), part, progress))
+        total = torch.stack([terms.total for terms in found]).sum()
+        return LossTerms(total, {name: torch.stack([t.parts[name] for t in found]).sum() for name in found[0].parts})
+
+    return loss

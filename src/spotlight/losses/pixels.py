@@ -1,0 +1,59 @@
+"""Losses of single pixels, weighed alike or by where they lie in the target's histogram."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from spotlight.losses.settings import L1Settings
+
+
+class LossTerms(NamedTuple):
+    """A loss and its parts, all scalar tensors."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+def mse_loss(prediction: Tensor, target: Tensor) -> LossTerms:
+    """Mean squared error over all voxels, in float32."""
+    with torch.autocast(prediction.device.type, enabled=False):
+        total = torch.nn.functional.mse_loss(prediction.float(), target.float())
+    return LossTerms(total, {})
+
+
+def l1_loss(prediction: Tensor, target: Tensor, limits: Tensor | None, settings: L1Settings) -> LossTerms:
+    """Mean absolute error, each pixel with a weight of its own.
+
+    ::
+
+        loss = λ mean over samples of  Σ w |Y - Ŷ| / Σ w,    w = 1 where low < Y < high, else `settings.outside`
+
+    The error is weighed before it is summed, and the sum is divided by that of the weights, so that the mask decides
+    *where* errors count and not how much they count in all. Liu et al. (2024), equation 2, with λ = 100.
+
+    Parameters
+    ----------
+    prediction, target : Tensor
+        (N, 1, [Z,] Y, X), normalised alike.
+    limits : Tensor or None
+        (N, 2): the percentiles of each whole target in its normalised units, low and high; None weighs all alike.
+    settings : L1Settings
+        λ and the weight outside the percentiles.
+
+    Returns
+    -------
+    LossTerms
+        With the part "l1", the mean before it is multiplied by λ.
+    """
+    with torch.autocast(prediction.device.type, enabled=False):
+        target = target.float()
+        error = (prediction.float() - target).abs().flatten(1)
+        weights = torch.ones_like(error)
+        if limits is not None:
+            values = target.flatten(1)
+            inside = (values > limits[:, :1]) & (values < limits[:, 1:])
+            weights = torch.where(inside, 1.0, settings.outside)
+        # Where all weights are 0, there is nothing to learn from.
+        mean = ((error * weights).sum(1) / weights.sum(1).clamp(min=1e-6)).mean()
+    return LossTerms(settings.weight * mean, {"l1": mean.detach()})

@@ -1,0 +1,61 @@
+"""Fields of view: rows of a manifest that show one field, in several planes of focus or with several targets."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from spotlight.errors import SpotlightError
+from spotlight.images import stem
+from spotlight.pairs.manifest import name_apart
+from spotlight.pairs.pair import Pair
+
+AGREE = ("split", "group", "modality", "input_channel", "region", "axes", "voxel_size")
+"""What rows must agree in to be planes of one field."""
+
+
+def join_planes(pairs: Sequence[Pair]) -> list[Pair]:
+    """Join rows that have the same target: their inputs are planes of one field, in the order of the rows.
+
+    Raises
+    ------
+    SpotlightError
+        If they do not agree in what else is said of the field.
+    """
+    joined: dict[tuple[object, ...], Pair] = {}
+    for pair in pairs:
+        key = (pair.target, pair.target_channel, pair.target_name, pair.scene, pair.time, pair.region)
+        first = joined.get(key)
+        if first is None:
+            joined[key] = pair
+            continue
+        for name in AGREE:
+            if getattr(first, name) != getattr(pair, name):
+                raise SpotlightError(
+                    f"{first.input} and {pair.input} are planes of one field, since both have the target "
+                    f"{pair.target}, but their rows differ in {name}: {getattr(first, name)!r} and "
+                    f"{getattr(pair, name)!r}. Correct the manifest."
+                )
+        joined[key] = replace(first, planes=(*(first.planes or ()), pair.input))
+    renamed = [
+        pair if pair.planes is None else replace(pair, name=stem(pair.target), focus_offset=None)
+        for pair in joined.values()
+    ]
+    return name_apart(renamed)
+
+
+def field_of(pair: Pair) -> str:
+    """What two pairs share if, and only if, they show one field: the input and what of it is taken."""
+    facts = (pair.input, pair.planes, pair.scene, pair.time, pair.region, pair.input_channel)
+    return repr(facts)
+
+
+def group_fields(pairs: Sequence[Pair]) -> list[list[int]]:
+    """Numbers of the pairs of every field, in order."""
+    fields: dict[str, list[int]] = {}
+    for number, pair in enumerate(pairs):
+        fields.setdefault(field_of(pair), []).append(number)
+    return list(fields.values())
+
+
+def stains_of(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """Names of the targets in the order in which they appear; one empty name where they have none."""
+    return tuple(dict.fromkeys(pair.target_name for pair in pairs))

@@ -1,0 +1,129 @@
+"""Several stains and modalities in one run: which rows are one field, how they are drawn, what the network is told."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+
+from spotlight.errors import SpotlightError
+from spotlight.images.modality import MODALITIES
+from spotlight.pairs.fields import field_of, group_fields, join_planes, stains_of
+from spotlight.pairs.manifest import read_pairs
+from spotlight.pairs.pair import Pair
+from spotlight.pairs.prepare import PreparedPair
+from spotlight.training.batches import Stains
+from spotlight.training.settings import Experiment
+
+
+def read_targets(
+    pairs: object,
+    experiment: Experiment,
+    input_channel: str | None,
+    target_channel: str | None,
+    target: str | Sequence[str] | None,
+) -> list[Pair]:
+    """Read the pairs of a run: those of one target, or of several that one network learns.
+
+    Parameters
+    ----------
+    pairs, input_channel, target_channel
+        See `spotlight.pairs.read_pairs`.
+    experiment : Experiment
+        Says whether planes are seen one at a time, and whether the modality has to be known.
+    target : str, sequence of str or None
+        A name, several, or "all" of a manifest.
+
+    Raises
+    ------
+    SpotlightError
+        If a target or a modality is missing.
+    """
+    several = target == "all" or not (target is None or isinstance(target, str))
+    if not several:
+        found = read_pairs(pairs, input_channel, target_channel, target)  # type: ignore[arg-type]
+    else:
+        found = read_pairs(pairs, input_channel, target_channel, every_target=True)  # type: ignore[arg-type]
+        if target != "all":
+            assert target is not None
+            absent = sorted(set(target) - {pair.target_name for pair in found})
+            if absent:
+                known = ", ".join(map(repr, stains_of(found)))
+                raise SpotlightError(f"no pair has the targets {', '.join(map(repr, absent))}. Found: {known}.")
+            found = [pair for name in target for pair in found if pair.target_name == name]
+    if experiment.preparation.planes == "one":
+        found = join_planes(found)
+    if experiment.modalities != "unified":
+        found = [_with_modality(pair) for pair in found]
+    return found
+
+
+def _with_modality(pair: Pair) -> Pair:
+    """The pair with its modality: the manifest's, or that which the input's channel is named after."""
+    from spotlight.images.modality import modality_of
+
+    if pair.modality:
+        return pair
+    found = modality_of(pair.read_input())
+    if found is None:
+        raise SpotlightError(
+            f"{pair.input}: its modality is needed, but neither the manifest nor the name of its channel states it. "
+            f"Add a column modality with {', '.join(MODALITIES)}."
+        )
+    return replace(pair, modality=found)
+
+
+def find_stains(pairs: Sequence[Pair], experiment: Experiment, known: Sequence[Pair] = ()) -> Stains:
+    """Tell which pairs are the targets of one field.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        The pairs to group.
+    experiment : Experiment
+        Says whether the network is told the modality.
+    known : sequence of Pair
+        Those that decide which stains and modalities there are, and their order; left out: `pairs`.
+    """
+    names = stains_of(known or pairs)
+    conditioned = experiment.modalities in ("dynamic", "film")
+    found = {pair.modality for pair in known or pairs}
+    for pair in pairs:
+        if conditioned and pair.modality not in found:
+            raise SpotlightError(
+                f"{pair.input}: is for validation and of the modality {pair.modality!r}, but no pair is to learn it."
+            )
+    return Stains(
+        names,
+        tuple(names.index(pair.target_name) for pair in pairs),
+        tuple(map(tuple, group_fields(pairs))),
+        tuple(name for name in MODALITIES if name in found) if conditioned else (),
+    )
+
+
+def drawing_groups(pairs: Sequence[Pair], stains: Stains, experiment: Experiment) -> list[list[int]]:
+    """Groups of stacks that are equally likely to be drawn from; see `PatchSampler`.
+
+    "fields": the targets of a field are one group. "stains": the fields that have a stain are, so that a rare stain
+    comes as often as a frequent one. "stains and modalities": those of one stain in one modality are.
+    """
+    if experiment.balance == "fields":
+        return [list(field) for field in stains.fields]
+    modalities: Sequence[str | None] = [None]
+    if experiment.balance == "stains and modalities":
+        modalities = sorted({pair.modality for pair in pairs})
+    groups = [
+        [n for n, pair in enumerate(pairs) if pair.target_name == name and modality in (None, pair.modality)]
+        for name, modality in product(stains.names, modalities)
+    ]
+    return [group for group in groups if group]
+
+
+def share_inputs(pairs: Sequence[Pair], prepared: list[PreparedPair]) -> list[PreparedPair]:
+    """Let the targets of one field share the array of its input, so that it is in memory once."""
+    first: dict[str, PreparedPair] = {}
+    shared = []
+    for pair, made in zip(pairs, prepared, strict=True):
+        other = first.setdefault(field_of(pair), made)
+        shared.append(made if other is made or isinstance(made.input, np.memmap) else replace(made, input=other.input))
+    return shared
