@@ -12,8 +12,8 @@ from spotlight.images import Stack, parse_region, read, scenes
 
 SHOWN = ("input", "target", "foreground")
 FILES = (*SHOWN, "labels", "repeat")
-USES = ("name", "split", "group", "labels", "repeat", "target_name")
-"""What says how a pair is used, not what it shows."""
+USES = ("name", "split", "group", "labels", "repeat", "target_name", "modality", "focus_offset")
+"""What says how a pair is used, or describes it; what it shows is the same without."""
 SPLITS = ("train", "val", "test")
 
 
@@ -37,6 +37,10 @@ class Pair:
         See `spotlight.pairs.manifest.COLUMNS`.
     target_name : str
         What the manifest calls the target, where it has several; else empty.
+    modality : str
+        "brightfield", "phase" or "dic"; empty where none is stated.
+    focus_offset : int or None
+        Planes between the input and the best focus; the sign says on which side.
     """
 
     name: str
@@ -55,6 +59,8 @@ class Pair:
     time: int | None = None
     target_name: str = ""
     repeat: Path | None = None
+    modality: str = ""
+    focus_offset: int | None = None
 
     def read_input(self) -> Stack:
         """Read the input's channel and region; finite or an error."""
