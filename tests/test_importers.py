@@ -76,6 +76,7 @@ def test_studies_of_light_my_cells(tmp_path: Path) -> None:
     assert len(pairs) == 8
     assert {p.target.name for p in pairs} == {f"image_{10 * n}_Nucleus.ome.tiff" for n in range(4)}
     assert all(len({p.split for p in pairs if p.group == f"Study_{n}"}) == 1 for n in range(4))
+    assert {p.modality for p in pairs} == {"brightfield"}
     assert len(read_light_my_cells(tmp_path, "Mitochondria")) == 16
     assert len(read_light_my_cells(tmp_path)) == 24
     with pytest.raises(SpotlightError, match="no field .* Actin"):
@@ -100,6 +101,7 @@ def test_planes_of_a_field_stay_together_in_few_studies(tmp_path: Path) -> None:
     pairs = read_light_my_cells(tmp_path)
     assert all(len({p.split for p in pairs if p.target == target}) == 1 for target in {p.target for p in pairs})
     assert {p.split for p in pairs} == {"train", "val", "test"}
+    assert {p.modality for p in pairs} == {"phase"}
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,11 @@ def test_rows_of_one_file_are_told_apart_and_cropped(folder: Path) -> None:
         ({"input": ["a.ome.tif"], "target": ["a.ome.tif"], "split": ["tset"]}, "split must be train, val or test"),
         ({"input": ["a.ome.tif"], "target": ["a.ome.tif"], "voxel_size": ["0.1 x"]}, "two or three lengths"),
         ({"input": [], "target": []}, "no rows"),
+        (
+            {"input": ["a.ome.tif"], "target": ["a.ome.tif"], "modality": ["fluo"]},
+            r"line 2: modality must be one of brightfield \(BF\), phase \(PC\), dic \(DIC\), or empty. .*'fluo'",
+        ),
+        ({"input": ["a.ome.tif"], "target": ["a.ome.tif"], "focus_offset": ["1.5"]}, "whole number of planes.*'1.5'"),
         ({"input": ["a.ome.tif"], "target": ["a.ome.tif"], "targt_channel": ["1"]}, "did you mean 'target_channel'"),
         (
             {"input": ["a.ome.tif", "b c.ome.tif"], "target": ["a.ome.tif", "b c.ome.tif"], "split": ["train", ""]},
@@ -139,6 +144,7 @@ def test_hidden_companions_of_a_folder_are_left_alone(folder: Path) -> None:
 def test_a_digest_tells_data_apart_and_not_their_use(folder: Path) -> None:
     first, second = read_manifest(whole(folder, split=["train", "test"]))
     assert first.digest() == replace(first, name="other", split="test").digest()
+    assert first.digest() == replace(first, modality="dic", focus_offset=2).digest()
     assert first.digest() != second.digest()
     assert first.digest() != replace(first, region=":, :, 0:20").digest()
 
@@ -274,8 +280,11 @@ def test_what_is_written_is_read_again(folder: Path, suffix: str) -> None:
         "group": ["1", "2"],
         "region": [":, 0:20, :", ""],
         "foreground:DNA": ["a.ome.tif", ""],
+        "modality": ["DIC", ""],
+        "focus_offset": ["-2", ""],
     }
     every = read_manifest(targets(folder, **names, **more), every_target=True)
+    assert {(pair.modality, pair.focus_offset) for pair in every} == {("dic", -2), ("", None)}
     path = write_manifest(every, folder / f"again.{suffix}")
     assert read_manifest(path, every_target=True) == every
     plain = [replace(pair, target_name="") for pair in every]
@@ -291,11 +300,13 @@ def test_numbers_of_a_parquet_table(folder: Path) -> None:
         "target_channel": [1, 1],
         "voxel_size": [[0.3, 0.1, 0.1], None],
         "group": [1.0, 2.0],
+        "focus_offset": [0, None],
     }
     pd.DataFrame(rows | more).to_parquet(folder / "m.parquet")
     a, b = read_manifest(folder / "m.parquet")
     assert (a.time, a.input_channel, a.target_channel, a.voxel_size, a.group) == (0, "0", "1", (0.3, 0.1, 0.1), "1")
     assert (b.time, b.voxel_size) == (None, None)
+    assert (a.focus_offset, b.focus_offset) == (0, None)
     (folder / "bad.parquet").write_bytes((folder / "m.parquet").read_bytes()[:-100])
     with pytest.raises(SpotlightError, match="cannot be read as a Parquet manifest"):
         read_manifest(folder / "bad.parquet")

@@ -40,7 +40,15 @@ class InputDescription(Settings):
     contrast: tuple[float, float] | None = Field(
         None, description="The same of their standard deviation over their mean."
     )
-    normalisation: Literal["mean/std"] = Field("mean/std", description="Of the whole stack at native resolution.")
+    normalisation: Literal["mean/std", "uint16"] = Field(
+        "mean/std", description="Of the whole stack at native resolution; 'uint16': 0 to 65535 becomes -1 to 1."
+    )
+    planes: Literal["together", "one"] = Field(
+        "together", description="'one': of a stack, one plane at a time is stained, whichever is asked for."
+    )
+    modalities: tuple[str, ...] = Field(
+        (), description="Modalities of the training files, as far as they were needed; the order of the network's code."
+    )
 
 
 class TargetDescription(Settings):
@@ -52,7 +60,7 @@ class TargetDescription(Settings):
     """
 
     channel: str = ""
-    center: Literal["threshold", "mean"]
+    center: Literal["threshold", "mean", "uint16"]
     normalised_range: tuple[FiniteFloat, FiniteFloat]
     intensity_range: tuple[FiniteFloat, FiniteFloat]
     threshold: float | None = Field(
@@ -99,12 +107,20 @@ class ModelDescription(Settings):
     network: FNetSettings
     input: InputDescription
     target: TargetDescription
+    further_targets: tuple[TargetDescription, ...] = Field(
+        (), description="Of a network with several stains: those after the first."
+    )
     training: dict[str, Any] = Field(
         default_factory=dict, description="Settings, data and course of the training run; for the record."
     )
     versions: dict[str, str] = Field(
         default_factory=lambda: {"torch": torch.__version__, "python": platform.python_version()}
     )
+
+    @property
+    def targets(self) -> tuple[TargetDescription, ...]:
+        """What the outputs of the network are, in order."""
+        return (self.target, *self.further_targets)
 
     @property
     def dims(self) -> int:

@@ -257,25 +257,30 @@ def apply_tiled(
     tile: tuple[int, ...],
     overlap: tuple[int, ...],
     multiple: int = 1,
+    results: int | None = None,
 ) -> FloatArray:
-    """Apply a function that keeps the shape to overlapping tiles of an array in memory, and blend the results.
+    """Apply a function to overlapping tiles of an array in memory, and blend the results.
 
     Parameters
     ----------
     function : callable
-        Maps a float32 array of the tile's shape to another of the same shape.
+        Maps a float32 array of the tile's shape to another of the same shape, or to `results` of them.
     array : ndarray of float32
         Any size in any number of dimensions.
     tile, overlap, multiple
         See `Tiling.of`.
+    results : int, optional
+        How many results the function gives, stacked along a first axis; left out: one without such an axis.
 
     Returns
     -------
     ndarray of float32
-        Same shape as `array`.
+        Shape of `array`, or ``(results, *array.shape)``.
     """
     tiling = Tiling.of(array.shape, tile, overlap, multiple)
-    layers = [np.empty((1, *tiling.layer_shape), np.float32) for _ in range(tiling.layers)]
+    layers = [np.empty((results or 1, *tiling.layer_shape), np.float32) for _ in range(tiling.layers)]
+    every = function if results is not None else lambda values: function(values)[None]
     for number, layer in enumerate(layers):
-        tiling.compute(number, lambda values: function(values)[None], array, layer)
-    return Blended(tiling, layers)[()]
+        tiling.compute(number, every, array, layer)
+    blended = [Blended(tiling, layers, which)[()] for which in range(results or 1)]
+    return np.stack(blended) if results is not None else blended[0]

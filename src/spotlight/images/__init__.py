@@ -1,5 +1,6 @@
 """Stacks: images with axes, voxel size in µm and channel names; reading, writing and resampling them."""
 
+from spotlight.images.modality import modality_of
 from spotlight.images.reading import SUFFIXES, Part, is_image, parts, read, scenes, stem
 from spotlight.images.resample import resample, resampled_shape
 from spotlight.images.stack import Stack, format_region, parse_region
@@ -11,6 +12,7 @@ __all__ = [
     "Stack",
     "format_region",
     "is_image",
+    "modality_of",
     "parse_region",
     "parts",
     "read",

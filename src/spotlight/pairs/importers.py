@@ -12,6 +12,7 @@ import pandas as pd
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.images import stem
+from spotlight.images.modality import parse_modality
 from spotlight.pairs.manifest import name_apart
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.proposal import split_by_group
@@ -96,7 +97,8 @@ def read_light_my_cells(folder: str | Path, target: str | None = None) -> list[P
     """Read study folders of Light My Cells: every plane of transmitted light with the targets of its field.
 
     Files are named ``Study_N/image_FIELD_BF_zK.ome.tiff`` (or PC, DIC) and ``image_FIELD_Nucleus.ome.tiff``. Studies
-    are the groups, or fields where there are fewer than three studies: none is in two splits.
+    are the groups, or fields where there are fewer than three studies: none is in two splits. Files do not say which
+    plane of a field is in focus.
 
     Parameters
     ----------
@@ -123,7 +125,14 @@ def read_light_my_cells(folder: str | Path, target: str | None = None) -> list[P
         # Planes of a field stay together; by studies where there are enough of them to be split.
         field = f"{image.parent.name}/{named[1]}"
         pairs += [
-            Pair(stem(image) if target else f"{stem(image)}-{name}", image, file, group=field, target_name=name)
+            Pair(
+                stem(image) if target else f"{stem(image)}-{name}",
+                image,
+                file,
+                group=field,
+                target_name=name,
+                modality=parse_modality(named[2], image.name),
+            )
             for name, file in files.items()
             if file.exists()
         ]

@@ -10,6 +10,7 @@ from typing import Any
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.images import SUFFIXES, is_image, parts, stem
+from spotlight.images.modality import parse_modality
 from spotlight.pairs.pair import FILES, SPLITS, Pair
 from spotlight.pairs.table import read_table, write_table
 
@@ -28,6 +29,8 @@ COLUMNS = {
     "region": "start:stop per spatial axis in voxels, for example ':, :, 0:80'",
     "axes": "axes as stored, for files that do not state them, for example ZYX",
     "voxel_size": "edge lengths in µm per spatial axis, for files that do not state them, for example 0.29 0.108 0.108",
+    "modality": "brightfield, phase or dic (also BF, PC, DIC)",
+    "focus_offset": "planes between the input and the best focus, for inputs of one plane",
 }
 ABSENT = "absent"
 """What a cell says where there is no such target."""
@@ -228,12 +231,22 @@ def _pair(manifest: Path, where: str, row: dict[str, str], target_name: str, tel
         axes=cells["axes"],
         voxel_size=parse_voxel_size(cells["voxel_size"], where) if cells["voxel_size"] else None,
         target_name=target_name,
+        modality=parse_modality(cells["modality"] or "", where),
+        focus_offset=_parse_offset(cells["focus_offset"], where) if cells["focus_offset"] else None,
     )
 
 
 def _parse_time(text: str, where: str) -> int:
     if not (text.isascii() and text.isdecimal()):
         raise SpotlightError(f"{where}: time must be a zero-based index of a timepoint. Received: {text!r}.")
+    return int(text)
+
+
+def _parse_offset(text: str, where: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]+", text):
+        raise SpotlightError(
+            f"{where}: focus_offset must be a whole number of planes from the best focus, or empty. Received: {text!r}."
+        )
     return int(text)
 
 

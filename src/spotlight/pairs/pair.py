@@ -13,7 +13,7 @@ from spotlight.images import Stack, parse_region, read, scenes
 SHOWN = ("input", "target", "foreground")
 FILES = (*SHOWN, "labels", "repeat")
 USES = ("name", "split", "group", "labels", "repeat", "target_name", "modality", "focus_offset")
-"""What says how a pair is used, not what it shows."""
+"""What says how a pair is used, or describes it; what it shows is the same without."""
 SPLITS = ("train", "val", "test")
 
 
@@ -40,7 +40,7 @@ class Pair:
     modality : str
         "brightfield", "phase" or "dic"; empty where none is stated.
     focus_offset : int or None
-        Planes between the input and the plane in which the target is in focus.
+        Planes between the input and the best focus; the sign says on which side.
     planes : tuple of Path or None
         More planes of the input, one file each; see `spotlight.pairs.fields.join_planes`.
     """

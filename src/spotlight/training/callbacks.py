@@ -14,6 +14,7 @@ from spotlight.errors import SpotlightError
 from spotlight.files import explained_writing, whole_file
 from spotlight.model import save_weights
 from spotlight.pairs.prepare import PreparedPair
+from spotlight.training.batches import Stains
 from spotlight.training.engine import NEVER, StainModule
 from spotlight.training.loggers import Logger, preview
 from spotlight.training.settings import TrainingSettings
@@ -51,6 +52,8 @@ class Course(lightning.Callback):
         See `Progress`.
     loggers : list of Logger
         Further logs.
+    stains : Stains
+        Which of the validation stacks are the targets of one field.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Course(lightning.Callback):
         names: Callable[[int], list[str]],
         progress: Progress | None,
         loggers: list[Logger],
+        stains: Stains,
     ) -> None:
         self.folder = folder
         self.settings = settings
@@ -70,6 +74,7 @@ class Course(lightning.Callback):
         self.names = names
         self.progress = progress
         self.loggers = loggers
+        self.stains = stains
         self.best: dict[str, float] = {}
         self.without_better = 0
         self.last_step = -1
@@ -131,7 +136,7 @@ class Course(lightning.Callback):
             self.progress("training", step, self.settings.steps, figures | {"learning_rate": rate})
 
     def _validate(self, step: int, module: StainModule) -> dict[str, float]:
-        scores, stain = module.validate_on(self.validation, self.tile)
+        scores, stain = module.validate_on(self.validation, self.tile, self.stains)
         picture = preview(self.validation[0], stain)
         with whole_file(self.folder / PREVIEW) as temporary:
             Image.fromarray(picture).save(temporary, "PNG")
@@ -161,7 +166,7 @@ def prefixed(validation: dict[str, float]) -> dict[str, float]:
     return {f"validation_{name}": value for name, value in validation.items()}
 
 
-PARTS = ("masked_mse", "dice", "background", "instances")
+PARTS = ("masked_mse", "dice", "background", "instances", "l1", "verdict", "discriminator")
 COLUMNS = ("step", "loss", *PARTS, "learning_rate")
 VALIDATION_COLUMNS = tuple(f"validation_{name}" for name in ("loss", "foreground_pearson", *PARTS))
 

@@ -2,6 +2,8 @@
 
 import logging
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,13 @@ import torch
 
 from spotlight.errors import SpotlightError
 from spotlight.foreground import least_foreground_voxels
-from spotlight.losses import SpotlightLossSettings
+from spotlight.losses import L1Settings, SpotlightLossSettings
 from spotlight.pairs.cache import prepare_pairs
+from spotlight.pairs.fields import field_of
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import PatchSampler, patch_starts
 from spotlight.pairs.prepare import PreparedPair
-from spotlight.training.batches import Gather, PatchBatches
+from spotlight.training.batches import Gather, PatchBatches, Stains
 from spotlight.training.callbacks import Progress
 from spotlight.training.hardware import Ranks
 from spotlight.training.settings import Experiment, PatchSettings
@@ -31,15 +34,15 @@ def split_pairs(pairs: list[Pair], experiment: Experiment) -> tuple[list[Pair], 
     share = experiment.training.validation_share
     if validation or share == 0:
         return training, validation
-    if len(training) == 1:
+    if len({field_of(pair) for pair in training}) == 1:
         log.warning("There is one training pair and none for validation: the weights of the last step are kept.")
         return training, []
     # Whole groups, where there are several: fields of one plate are too alike to judge by.
     grouped = all(pair.group for pair in training) and len({pair.group for pair in training}) > 1
-    units = list(dict.fromkeys(pair.group if grouped else pair.name for pair in training))
+    units = list(dict.fromkeys(pair.group if grouped else field_of(pair) for pair in training))
     order = np.random.default_rng(experiment.training.seed).permutation(len(units))
     held = {units[number] for number in order[: max(1, math.floor(share * len(units)))]}
-    validation = [pair for pair in training if (pair.group if grouped else pair.name) in held]
+    validation = [pair for pair in training if (pair.group if grouped else field_of(pair)) in held]
     log.info("Held out for validation: %s.", ", ".join(pair.name for pair in validation))
     return [pair for pair in training if pair not in validation], validation
 
@@ -63,10 +66,12 @@ def prepare(
     settings = experiment.preparation
     if isinstance(experiment.loss, SpotlightLossSettings) and experiment.loss.instances != "none":
         settings = settings.model_copy(update={"cells": True})
+    if isinstance(experiment.loss, L1Settings):
+        settings = settings.model_copy(update={"percentiles": experiment.loss.percentiles})
     first = ranks.rank * len(pairs) // ranks.count
     prepared = prepare_pairs(pairs[first:] + pairs[:first], settings, cache, report)
-    prepared = prepared[len(pairs) - first :] + prepared[: len(pairs) - first]
-    axes = {pair.input.ndim for pair in prepared}
+    prepared = _share_inputs(pairs, prepared[len(pairs) - first :] + prepared[: len(pairs) - first])
+    axes = {pair.target.ndim for pair in prepared}
     if len(axes) > 1:
         raise SpotlightError("the pairs mix two- and three-dimensional stacks. Train a model for each.")
     if experiment.preparation.grid == "native":
@@ -75,6 +80,16 @@ def prepare(
         for doubt in pair.foreground.warnings:
             log.warning("%s: %s", pair.name, doubt)
     return prepared
+
+
+def _share_inputs(pairs: Sequence[Pair], prepared: list[PreparedPair]) -> list[PreparedPair]:
+    """Let the targets of one field share the array of its input, so that it is in memory once."""
+    first: dict[str, PreparedPair] = {}
+    shared = []
+    for pair, made in zip(pairs, prepared, strict=True):
+        other = first.setdefault(field_of(pair), made)
+        shared.append(made if other is made or isinstance(made.input, np.memmap) else replace(made, input=other.input))
+    return shared
 
 
 def _require_one_grid(prepared: list[PreparedPair]) -> None:
@@ -127,16 +142,20 @@ def patch_size(settings: PatchSettings, shapes: dict[str, tuple[int, ...]], dept
     return settings.size
 
 
-def make_sampler(pairs: list[PreparedPair], patch: tuple[int, ...], experiment: Experiment) -> PatchSampler:
-    """Find where patches may be drawn from."""
+def make_sampler(
+    pairs: list[PreparedPair], patch: tuple[int, ...], experiment: Experiment, groups: list[list[int]] | None = None
+) -> PatchSampler:
+    """Find where patches may be drawn from; `groups` are those of `PatchSampler`."""
     least = least_foreground_voxels(patch, experiment.patches.least_foreground)
-    starts = [patch_starts(pair.input.shape, patch, pair.mask, least) for pair in pairs]
+    starts = [patch_starts(pair.target.shape, patch, pair.mask, least) for pair in pairs]
     for pair, found in zip(pairs, starts, strict=True):
         if not len(found):
             log.warning("%s: no patch holds %d foreground voxels; the stack is not used.", pair.name, least)
     if experiment.patches.augment and patch[-1] != patch[-2]:
         raise SpotlightError(f"patches.augment turns patches and needs them square in YX. Received: {patch}.")
-    return PatchSampler(starts, patch, experiment.training.seed, experiment.patches.augment)
+    planes = [pair.planes for pair in pairs]
+    balanced = experiment.balance != "fields"
+    return PatchSampler(starts, patch, experiment.training.seed, experiment.patches.augment, planes, groups, balanced)
 
 
 def make_batches(
@@ -146,14 +165,19 @@ def make_batches(
     parts: int,
     ranks: Ranks,
     device: torch.device,
+    stains: Stains | None = None,
 ) -> PatchBatches:
     """Choose how patches come to the network: gathered on a GPU that has room, else cut on the processor."""
     kept = [array for pair in pairs for array in (pair.input, pair.target, pair.mask, pair.cells) if array is not None]
     size = sum(array.nbytes for array in kept)
-    fits = device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 2
+    # What a batch of several stains, planes or modalities holds is put together on the processor.
+    plain = all(pair.limits is None and not pair.planes for pair in pairs)
+    plain = plain and (stains is None or not (stains.partial or stains.modalities))
+    fits = device.type == "cuda" and plain and size < torch.cuda.mem_get_info(device)[0] / 2
     if device.type == "cuda":
         where = "on the GPU" if fits else "off the GPU, with patches cut ahead of time"
         log.info("The prepared stacks, %.1f GiB, are kept %s.", size / 2**30, where)
     gather = Gather(pairs, sampler.patch, device) if fits else None
     ahead = gather is None and (device.type != "cpu" or any(isinstance(array, np.memmap) for array in kept))
-    return PatchBatches(pairs, sampler, experiment.patches, experiment.training.batch_size, parts, ranks, gather, ahead)
+    settings = experiment.training
+    return PatchBatches(pairs, sampler, experiment.patches, settings.batch_size, parts, ranks, gather, ahead, stains)

@@ -9,15 +9,17 @@ from spotlight.images.normalise import SAMPLED
 from spotlight.images.slabs import slabs
 from spotlight.model import InputDescription, ModelDescription, TargetDescription
 from spotlight.pairs.prepare import PreparedPair
+from spotlight.training.batches import Stains
 from spotlight.training.settings import Experiment
 
 
-def describe(pairs: list[PreparedPair], experiment: Experiment, dims: int) -> ModelDescription:
+def describe(pairs: list[PreparedPair], experiment: Experiment, dims: int, stains: Stains) -> ModelDescription:
     """Say what a network that was trained on these pairs needs to be used right."""
-    backgrounds = [value for pair in pairs if (value := _background(pair)) is not None]
     sizes = [pair.voxel_size for pair in pairs]
     known = [size for size in sizes if size is not None]
     ranges = tuple((min(axis), max(axis)) for axis in zip(*known, strict=True)) if len(known) == len(sizes) else None
+    of_stain = ([p for p, s in zip(pairs, stains.numbers, strict=True) if s == n] for n in range(len(stains.names)))
+    targets = [_describe_target(group, experiment) for group in of_stain]
     return ModelDescription(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         network=experiment.network,
@@ -28,22 +30,28 @@ def describe(pairs: list[PreparedPair], experiment: Experiment, dims: int) -> Mo
             voxel_size=ranges,
             mean=_range([pair.statistics[0] for pair in pairs]),
             contrast=_range([pair.statistics[1] / pair.statistics[0] for pair in pairs if pair.statistics[0] > 0]),
+            normalisation="uint16" if experiment.preparation.scaling == "uint16" else "mean/std",
+            planes=experiment.preparation.planes,
+            modalities=stains.modalities or tuple(sorted({pair.modality for pair in pairs} - {""})),
         ),
-        target=TargetDescription(
-            channel=_common(pair.channels[1] for pair in pairs),
-            center=experiment.preparation.target_center,
-            normalised_range=(
-                min(float(pair.target.min()) for pair in pairs),
-                max(float(pair.target.max()) for pair in pairs),
-            ),
-            intensity_range=(
-                min(pair.intensity_range[0] for pair in pairs),
-                max(pair.intensity_range[1] for pair in pairs),
-            ),
-            threshold=float(np.mean([pair.threshold for pair in pairs])),
-            background=float(np.mean(backgrounds)) if backgrounds else None,
-            flatten=experiment.flatten_background,
-        ),
+        target=targets[0],
+        further_targets=tuple(targets[1:]),
+    )
+
+
+def _describe_target(pairs: list[PreparedPair], experiment: Experiment) -> TargetDescription:
+    backgrounds = [value for pair in pairs if (value := _background(pair)) is not None]
+    fixed = experiment.preparation.scaling == "uint16"
+    values = min(float(pair.target.min()) for pair in pairs), max(float(pair.target.max()) for pair in pairs)
+    intensities = min(pair.intensity_range[0] for pair in pairs), max(pair.intensity_range[1] for pair in pairs)
+    return TargetDescription(
+        channel=_common(pair.channels[1] for pair in pairs),
+        center="uint16" if fixed else experiment.preparation.target_center,
+        normalised_range=(-1.0, 1.0) if fixed else values,
+        intensity_range=(0.0, 65535.0) if fixed else intensities,
+        threshold=float(np.mean([pair.threshold for pair in pairs])),
+        background=float(np.mean(backgrounds)) if backgrounds else None,
+        flatten=experiment.flatten_background,
     )
 
 

@@ -1,6 +1,6 @@
 """The Lightning module: a network, its loss, its optimiser, and how it is validated."""
 
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import numpy as np
@@ -10,9 +10,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from spotlight.losses import Batch, LossSettings, LossTerms, build_loss
-from spotlight.networks import FNet, channels_last
+from spotlight.networks import StainNetwork, channels_last
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.tiles import apply_tiled
+from spotlight.training.batches import Stains
 from spotlight.training.settings import TrainingSettings
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
@@ -26,7 +27,13 @@ NEVER = 2**62
 class StainModule(lightning.LightningModule):
     """A network, its loss and its optimiser."""
 
-    def __init__(self, network: FNet, loss: LossSettings, training: TrainingSettings) -> None:
+    def __init__(
+        self,
+        network: StainNetwork,
+        loss: LossSettings,
+        training: TrainingSettings,
+        over_stains: Literal["mean", "sum"] = "mean",
+    ) -> None:
         super().__init__()
         self.layout = channels_last(network.dims)
         self.network = network
@@ -38,7 +45,8 @@ class StainModule(lightning.LightningModule):
         if training.ema > 0:
             smooth = get_ema_multi_avg_fn(training.ema)  # type: ignore[no-untyped-call]
             self.average = AveragedModel(network, multi_avg_fn=smooth).requires_grad_(False)
-        self.loss = build_loss(loss)
+        self.loss = build_loss(loss, over_stains)
+        self.drops = any(isinstance(m, torch.nn.modules.dropout._DropoutNd) and m.p > 0 for m in network.modules())
         self.training_settings = training
         self.last_terms: LossTerms | None = None
         self.first_bad = torch.tensor(NEVER)
@@ -55,17 +63,26 @@ class StainModule(lightning.LightningModule):
             part.eval()
         return self
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
+    def training_step(self, batch: Batch, number: int) -> Tensor:
         """Loss of a batch of patches."""
         image = batch.input.to(memory_format=self.layout)
         step = self.trainer.global_step
-        terms = self.loss(self.network(image), batch, step / self.training_settings.steps)
+        if self.drops:  # what is dropped depends on seed and step alone, so that a run that goes on drops the same
+            part = number % int(self.training_settings.parts)
+            place = (self.training_settings.seed, step, part, self.trainer.global_rank)
+            torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+        stain = self.network(image, batch.code)
+        terms = self.judge(image, stain, batch, self.loss(stain, batch, step / self.training_settings.steps))
         total = terms.total.detach()
         self.last_terms = LossTerms(total, terms.parts)
         # Looked at every few steps only, since looking waits for the GPU.
         good = total.isfinite() & (total < TOO_MUCH)
         self.first_bad = torch.where(good, self.first_bad.to(total.device), self.first_bad.clamp(max=step))
         return terms.total
+
+    def judge(self, image: Tensor, stain: Tensor, batch: Batch, terms: LossTerms) -> LossTerms:
+        """Add what else is to be said of a stain than its loss; nothing here."""
+        return terms
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take the running average along."""
@@ -82,50 +99,83 @@ class StainModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     @torch.no_grad()
-    def validate_on(self, pairs: list[PreparedPair], tile: tuple[int, ...]) -> tuple[dict[str, float], FloatArray]:
+    def validate_on(
+        self, pairs: list[PreparedPair], tile: tuple[int, ...], stains: Stains
+    ) -> tuple[dict[str, float], FloatArray]:
         """Validate the network as it would be kept, in evaluation mode, over whole stacks.
+
+        Where each of several planes can be the input, the middle one is.
+
+        Parameters
+        ----------
+        pairs : list of PreparedPair
+            The stacks.
+        tile : tuple of int
+            Tiles of their prediction.
+        stains : Stains
+            Which of them are the targets of one field.
 
         Returns
         -------
         (dict, ndarray)
-            Means of the loss, its parts and the foreground Pearson correlation, and the stain of the first stack.
+            Means over the stacks of the loss, its parts and the foreground Pearson correlation, and the stain of the
+            first stack.
         """
         self.result.eval()
         scores: list[dict[str, float]] = []
-        stains: list[FloatArray] = []
-        for pair in pairs:
+        first: FloatArray | None = None
+        for field in stains.fields:
+            pair = pairs[field[0]]
+            image = np.asarray(pair.input[pair.planes // 2] if pair.planes else pair.input)
+            code = torch.tensor([stains.code(pair.modality)]) if stains.modalities else None
             overlap = tuple(t // 4 for t in tile)
-            stain = apply_tiled(self._predict_tile, np.asarray(pair.input), tile, overlap, self.network.divisor)
-            stains = stains or [stain]
-            names = ("input", "target", "mask")
-            image, target, mask = (torch.tensor(np.asarray(getattr(pair, name)))[None, None] for name in names)
-            threshold = torch.tensor([pair.threshold])
-            batch = Batch(image, target, mask, threshold)
-            if pair.cells is not None:
-                cells = torch.tensor(np.asarray(pair.cells))[None, None].long()
-                batch = batch._replace(cells=cells, components=int(cells.max()))
-            terms = self.loss(torch.from_numpy(stain)[None, None], batch, 1.0)
-            inside = np.asarray(pair.mask)
-            both = stain[inside], np.asarray(pair.target)[inside]
-            pearson = float(np.corrcoef(*both)[0, 1]) if inside.any() and min(b.std() for b in both) > 0 else 0.0
-            parts = {name: float(value) for name, value in terms.parts.items()}
-            scores.append({"loss": float(terms.total), "foreground_pearson": pearson, **parts})
+            found = apply_tiled(
+                lambda part, code=code: self._predict_tile(part, code),  # type: ignore[misc]
+                image,
+                tile,
+                overlap,
+                self.network.divisor,
+                self.network.stains,
+            )
+            for number in field:
+                scores.append(self._score(pairs[number], found, stains.numbers[number], stains.partial))
+                first = found[stains.numbers[number]] if first is None else first
         self.train()
-        return {key: float(np.mean([s[key] for s in scores])) for key in scores[0]}, stains[0]
+        assert first is not None
+        return {key: float(np.mean([s[key] for s in scores])) for key in scores[0]}, first
 
-    def _predict_tile(self, tile: FloatArray) -> FloatArray:
+    def _score(self, pair: PreparedPair, stains: FloatArray, which: int, partial: bool) -> dict[str, float]:
+        """Loss, its parts and foreground Pearson correlation of one of the stains of a field."""
+        target, mask = (torch.tensor(np.asarray(getattr(pair, name)))[None, None] for name in ("target", "mask"))
+        batch = Batch(target, target, mask, torch.tensor([pair.threshold]), rows=((0, which),) if partial else ())
+        if pair.cells is not None:
+            cells = torch.tensor(np.asarray(pair.cells))[None, None].long()
+            batch = batch._replace(cells=cells, components=int(cells.max()))
+        if pair.limits is not None:
+            batch = batch._replace(limits=torch.tensor([pair.limits]))
+        terms = self.loss(torch.from_numpy(stains)[None], batch, 1.0)
+        inside = np.asarray(pair.mask)
+        both = stains[which][inside], np.asarray(pair.target)[inside]
+        pearson = float(np.corrcoef(*both)[0, 1]) if inside.any() and min(b.std() for b in both) > 0 else 0.0
+        parts = {name: float(value) for name, value in terms.parts.items()}
+        return {"loss": float(terms.total), "foreground_pearson": pearson, **parts}
+
+    def _predict_tile(self, tile: FloatArray, code: Tensor | None) -> FloatArray:
         image = torch.tensor(tile)[None, None].to(self.device, memory_format=self.layout)
         with self.trainer.precision_plugin.forward_context():
-            stain = self.result(image)
-        return stain[0, 0].float().cpu().numpy()  # type: ignore[no-any-return]
+            stain = self.result(image, None if code is None else code.to(self.device))
+        return stain[0].float().cpu().numpy()  # type: ignore[no-any-return]
 
 
 def learning_rate_factor(step: int, settings: TrainingSettings) -> float:
-    """Share of the full learning rate at a step: a linear rise, then constant or half a cosine down to 0."""
+    """Share of the full learning rate at a step: a linear rise, then constant, half a cosine, or a late line to 0."""
     rise = min(1.0, (step + 1) / (settings.warmup + 1))
+    done = min(1.0, step / settings.steps)
     if settings.schedule == "constant":
         return rise
-    return float(rise * (1 + np.cos(np.pi * min(1.0, step / settings.steps))) / 2)
+    if settings.schedule == "linear":
+        return rise * min(1.0, 2 * (1 - done))
+    return float(rise * (1 + np.cos(np.pi * done)) / 2)
 
 
 def frozen_parts(network: FNet, which: str) -> list[torch.nn.Module]:

@@ -4,14 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
-import numpy as np
-
 from spotlight.errors import SpotlightError
-from spotlight.images.modality import MODALITIES
-from spotlight.pairs.fields import field_of, group_fields, join_planes, stains_of
+from spotlight.images.modality import MODALITIES, modality_of
+from spotlight.pairs.fields import group_fields, join_planes, stains_of
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
-from spotlight.pairs.prepare import PreparedPair
 from spotlight.training.batches import Stains
 from spotlight.training.settings import Experiment
 
@@ -60,8 +57,6 @@ def read_targets(
 
 def _with_modality(pair: Pair) -> Pair:
     """The pair with its modality: the manifest's, or that which the input's channel is named after."""
-    from spotlight.images.modality import modality_of
-
     if pair.modality:
         return pair
     found = modality_of(pair.read_input())
@@ -117,13 +112,3 @@ def drawing_groups(pairs: Sequence[Pair], stains: Stains, experiment: Experiment
         for name, modality in product(stains.names, modalities)
     ]
     return [group for group in groups if group]
-
-
-def share_inputs(pairs: Sequence[Pair], prepared: list[PreparedPair]) -> list[PreparedPair]:
-    """Let the targets of one field share the array of its input, so that it is in memory once."""
-    first: dict[str, PreparedPair] = {}
-    shared = []
-    for pair, made in zip(pairs, prepared, strict=True):
-        other = first.setdefault(field_of(pair), made)
-        shared.append(made if other is made or isinstance(made.input, np.memmap) else replace(made, input=other.input))
-    return shared
