@@ -247,6 +247,7 @@ def test_one_bad_file_does_not_stop_the_rest(model: Model, model_folder: Path, l
     shutil.copy(large, folder / "a.ome.tif")
     Stack(np.ones((24, 32, 32), np.uint16), "ZYX", (0.29,) * 3, ("Brightfield",)).save(folder / "b.ome.tif")
     shutil.copy(large, folder / "c.ome.tif")
+    (folder / "broken.ome.tif").write_bytes(large.read_bytes()[:200])
     (folder / "notes.txt").write_text("not an image")
     command = [sys.executable, "-c", "from spotlight.cli import main; main()", "predict", str(model_folder)]
     done = subprocess.run(
@@ -254,9 +255,14 @@ def test_one_bad_file_does_not_stop_the_rest(model: Model, model_folder: Path, l
     )
     assert done.returncode == 1
     assert done.stdout.splitlines() == ["out/a-stain.ome.tif", "out/c-stain.ome.tif"]
-    assert "1 of 3 failed:\n  b: " in done.stderr
-    assert "is constant" in done.stderr
+    failures = done.stderr.split("\n2 of 4 failed:\n")[1].splitlines()
+    assert failures[0].startswith("  b: ")
+    assert "is constant" in failures[0]
+    assert failures[1].startswith(f"  broken: {folder / 'broken.ome.tif'}: ")
     assert "Traceback" not in done.stderr
+    for named, strict in ((folder / "broken.ome.tif", False), (folder, True)):
+        with pytest.raises(SpotlightError, match=r"broken\.ome\.tif: "):
+            find_parts([named], strict=strict)
     with pytest.raises(SpotlightError, match="Rename one"):
         find_parts([folder, large.rename(folder / "d.ome.tif"), folder / "d.ome.tif"])
     (folder / "d.ome.tif").rename(large)
