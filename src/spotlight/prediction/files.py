@@ -155,9 +155,11 @@ def stain_files(
         path = Path(to) / f"{part.name}-stain.{options.form}"
         try:
             results.append(Stained(part, path, stain_file(model, part, path, options, overwrite, progress)))
-        except SpotlightError as error:
-            log.error("%s: %s", part.name, error)
-            results.append(Stained(part, path, "failed", str(error)))
+        except Exception as error:  # even a fault of a reader or of the machine is no reason to leave the others undone
+            log.debug("%s", part.name, exc_info=True)
+            reason = _reason(error)
+            log.error("%s: %s", part.name, reason)
+            results.append(Stained(part, path, "failed", reason))
     return results
 
 
