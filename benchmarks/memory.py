@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +24,8 @@ from scipy import ndimage
 
 from spotlight.networks import FNet, channels_last
 from spotlight.pairs import Pair, PreparationSettings, prepare_pairs
+
+T = TypeVar("T")
 
 PATCH = (32, 64, 64)
 RUNS = ((3, 16, "float32"), (4, 32, "float32"), (3, 16, "bf16"))
@@ -56,18 +60,25 @@ def prepare(planes: int) -> int:
                 noise = ndimage.gaussian_filter(rng.normal(size=(16, 512, 512)), 2)
                 stack[start : start + 16] = 1000 + 5000 * noise.clip(-0.1)
         pair = Pair("p", folder / "input", folder / "target", axes="ZYX", voxel_size=(0.4, 0.2, 0.2))
-        before, highest, done = own_memory(), [0], threading.Event()
+        return growth(lambda: prepare_pairs([pair], PreparationSettings(), folder / "cache"))[0]
 
-        def watch() -> None:
-            while not done.wait(0.02):
-                highest[0] = max(highest[0], own_memory())
 
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        prepare_pairs([pair], PreparationSettings(), folder / "cache")
+def growth(work: Callable[[], T]) -> tuple[int, T]:
+    """Bytes by which own memory grows at most while work is done, looked at by a thread; and the work's result."""
+    before, highest, done = own_memory(), [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            highest[0] = max(highest[0], own_memory())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        result = work()
+    finally:
         done.set()
         watcher.join()
-        return highest[0] - before
+    return highest[0] - before, result
 
 
 def own_memory() -> int:

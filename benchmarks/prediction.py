@@ -20,7 +20,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +28,7 @@ import numpy as np
 import torch
 import zarr
 
-from memory import own_memory
+from memory import growth
 from spotlight.model import InputDescription, ModelDescription, TargetDescription
 from spotlight.networks import FNet, FNetSettings
 from spotlight.prediction import Model, PredictionSettings, StainOptions, find_parts, stain_files
@@ -128,21 +127,12 @@ def flat(planes: int) -> dict[str, float]:
         for start in range(0, planes, 16):
             stack[start : start + 16] = rng.integers(900, 1100, (16, 512, 512), np.uint16)
         options = StainOptions(axes="ZYX", voxel_size=(0.25, 0.2, 0.2), form="ome.zarr")
-        before, highest, done = own_memory(), [0], threading.Event()
-
-        def watch() -> None:
-            while not done.wait(0.02):
-                highest[0] = max(highest[0], own_memory())
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
+        listed = find_parts([folder / "in.zarr"], axes="ZYX")
         begin = time.perf_counter()
-        state = stain_files(model, find_parts([folder / "in.zarr"], axes="ZYX"), folder, options)[0]
+        memory, (stained,) = growth(lambda: stain_files(model, listed, folder, options))
         seconds = time.perf_counter() - begin
-        done.set()
-        watcher.join()
-        assert state.state == "made", state.reason
-        return {"memory": highest[0] - before, "seconds": seconds}
+        assert stained.state == "made", stained.reason
+        return {"memory": memory, "seconds": seconds}
 
 
 def call(*options: str) -> dict[str, float]:

@@ -177,9 +177,11 @@ def test_a_plate_is_stained_and_what_kills_workers_fails_alone(
     deadly = field.save(tmp_path / "deadly.ome.tif")
     strange = field.save(tmp_path / "strange.ome.tif")
     constant = replace(field, array=np.ones((24, 32, 40), np.uint16)).save(tmp_path / "constant.ome.tif")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "broken.ome.tif").write_bytes(b"II*")
     plate = write_plate(tmp_path / "plate.ome.zarr", fields=2)
-    listed = find_parts([deadly, plate, constant, strange])
-    assert len(listed) == 9
+    listed = find_parts([deadly, plate, constant, strange, tmp_path / "folder"])
+    assert len(listed) == 10
     options = replace(OPTIONS, form="ome.zarr", kind="uint16", channel=0)
     seen = []
     results = stain_on_cluster(
@@ -190,20 +192,21 @@ def test_a_plate_is_stained_and_what_kills_workers_fails_alone(
         scheduler=cluster[0],
         progress=lambda work, done, total, _: seen.append((work, done, total)),
     )
-    assert [result.state for result in results] == ["failed", *["made"] * 6, "failed", "failed"]
+    assert [result.state for result in results] == ["failed", *["made"] * 6, *["failed"] * 3]
     assert [result.part for result in results] == listed
     assert "killed its worker again and again" in results[0].reason
     assert socket.gethostname() in results[0].reason or "127.0.0.1" in results[0].reason
-    assert "is constant" in results[-2].reason
-    assert "ValueError: cannot be pickled" in results[-1].reason
-    assert seen[-1][1] == seen[-1][2] >= 9
-    expected = stain_files(load_model(model_folder), listed[1:-2], tmp_path / "here", options)
-    for one, other in zip(results[1:-2], expected, strict=True):
+    assert "is constant" in results[-3].reason
+    assert "ValueError: cannot be pickled" in results[-2].reason
+    assert results[-1].reason == listed[-1].fault != ""
+    assert seen[-1][1] == seen[-1][2] >= 10
+    expected = stain_files(load_model(model_folder), listed[1:-3], tmp_path / "here", options)
+    for one, other in zip(results[1:-3], expected, strict=True):
         np.testing.assert_array_equal(read(one.path).data, read(other.path).data)
-    again = stain_on_cluster(model_folder, listed[1:-1], tmp_path / "there", options, scheduler=cluster[0])
+    again = stain_on_cluster(model_folder, listed[1:-2], tmp_path / "there", options, scheduler=cluster[0])
     assert [result.state for result in again] == [*["kept"] * 6, "failed"]
     names = {path.name for path in (tmp_path / "there").iterdir()}
-    assert names == {f"{part.name}-stain.ome.zarr{end}" for part in listed[1:-2] for end in ("", ".json")}
+    assert names == {f"{part.name}-stain.ome.zarr{end}" for part in listed[1:-3] for end in ("", ".json")}
 
 
 def test_a_worker_that_cannot_take_part_is_named(model_folder: Path, large: Part, tmp_path: Path) -> None:

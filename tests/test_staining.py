@@ -247,6 +247,7 @@ def test_one_bad_file_does_not_stop_the_rest(model: Model, model_folder: Path, l
     shutil.copy(large, folder / "a.ome.tif")
     Stack(np.ones((24, 32, 32), np.uint16), "ZYX", (0.29,) * 3, ("Brightfield",)).save(folder / "b.ome.tif")
     shutil.copy(large, folder / "c.ome.tif")
+    (folder / "broken.ome.tif").write_bytes(large.read_bytes()[:200])
     (folder / "notes.txt").write_text("not an image")
     command = [sys.executable, "-c", "from spotlight.cli import main; main()", "predict", str(model_folder)]
     done = subprocess.run(
@@ -254,12 +255,43 @@ def test_one_bad_file_does_not_stop_the_rest(model: Model, model_folder: Path, l
     )
     assert done.returncode == 1
     assert done.stdout.splitlines() == ["out/a-stain.ome.tif", "out/c-stain.ome.tif"]
-    assert "1 of 3 failed:\n  b: " in done.stderr
-    assert "is constant" in done.stderr
+    failures = done.stderr.split("\n2 of 4 failed:\n")[1].splitlines()
+    assert failures[0].startswith("  b: ")
+    assert "is constant" in failures[0]
+    assert failures[1].startswith(f"  broken: {folder / 'broken.ome.tif'}: ")
     assert "Traceback" not in done.stderr
+    for named, strict in ((folder / "broken.ome.tif", False), (folder, True)):
+        with pytest.raises(SpotlightError, match=r"broken\.ome\.tif: "):
+            find_parts([named], strict=strict)
     with pytest.raises(SpotlightError, match="Rename one"):
         find_parts([folder, large.rename(folder / "d.ome.tif"), folder / "d.ome.tif"])
     (folder / "d.ome.tif").rename(large)
+
+
+def test_nor_does_an_error_that_is_not_ours(model: Model, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    values = np.random.default_rng(0).normal(1000, 100, (16, 32, 32)).astype(np.float32)
+    stack = Stack(values, "ZYX", (0.29,) * 3, ("Brightfield",))
+    long = "n" * 245  # a name that a file may have, but not its stain
+    for name in ("a", "gone", long, "z"):
+        stack.save(tmp_path / "in" / "x.ome.tif").rename(tmp_path / "in" / f"{name}.ome.tif")
+    listed = find_parts([tmp_path / "in"])
+    (tmp_path / "in" / "gone.ome.tif").unlink()
+    caplog.set_level("DEBUG", "spotlight")
+    options = StainOptions(settings=FLOAT32)
+    results = stain_files(model, listed, tmp_path / "out", options)
+    assert [result.part.name for result in results] == ["a", "gone", long, "z"]
+    assert [result.state for result in results] == ["made", "failed", "failed", "made"]
+    assert "gone.ome.tif: cannot be read" in results[1].reason
+    assert results[2].reason.startswith("OSError: ")
+    assert "File name too long" in results[2].reason
+    traces = [record.exc_info[0] for record in caplog.records if record.levelname == "DEBUG" and record.exc_info]
+    assert traces == [SpotlightError, OSError]
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stain_files(model, listed, tmp_path / "interrupted", options, progress=interrupt)
 
 
 SLOW = """

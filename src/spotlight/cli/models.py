@@ -186,7 +186,7 @@ def predict(
         PredictionSettings.parse(values, "command line"),
     )
     loaded = load_model(model)
-    listed = find_parts(images, scene, time, axes)
+    listed = find_parts(images, scene, time, axes, strict=seams)
     with Reporter(resumable=True) as report:
         if seams:
             for part in listed:
@@ -289,7 +289,7 @@ def segment(
         return
     size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
     measured = ProfileSettings(features=features)
-    for part in find_parts(images, scene, time, axes):
+    for part in find_parts(images, scene, time, axes, strict=True):
         name = part.name
         stack = read(part.path, scene=part.scene, time=part.time, axes=axes, voxel_size=size).channel(channel)
         labels = run(stack, chosen)

@@ -222,6 +222,8 @@ class Part:
         What to give to `read`; None where there is just one.
     channels : tuple of str or None
         Names of the channels, empty if they have none; None if there is only one channel.
+    fault : str
+        Why the file could not be listed, and the part stands for all of it; empty if nothing was wrong.
     """
 
     name: str
@@ -229,6 +231,7 @@ class Part:
     scene: str | None
     time: int | None
     channels: tuple[str, ...] | None
+    fault: str = ""
 
 
 def parts(

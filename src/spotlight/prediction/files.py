@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from spotlight.errors import SpotlightError
 from spotlight.files import whole_file, whole_folder, write_text
-from spotlight.images import Part, Stack, is_image, parts, read
+from spotlight.images import Part, Stack, is_image, parts, read, stem
 from spotlight.images.normalise import prepare_input
 from spotlight.images.slabs import SLAB_VOXELS
 from spotlight.images.writing import Kind
@@ -20,6 +20,7 @@ from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.stain import Model
 from spotlight.prediction.steps import Steps
 from spotlight.prediction.workspace import InFolder, InMemory
+from spotlight.training.hardware import is_out_of_memory
 from spotlight.version import __version__
 
 log = logging.getLogger("spotlight")
@@ -65,22 +66,42 @@ class Stained:
 
 
 def find_parts(
-    images: Sequence[str | Path], scene: str | None = None, time: int | None = None, axes: str | None = None
+    images: Sequence[str | Path],
+    scene: str | None = None,
+    time: int | None = None,
+    axes: str | None = None,
+    strict: bool = False,
 ) -> list[Part]:
     """List the images of files, folders of files and plates, each of whose stains gets a name of its own.
+
+    A file of a folder that cannot be read is a part with a `fault`, whose staining fails.
+
+    Parameters
+    ----------
+    images : sequence of path
+        Files, plates, and folders of them.
+    scene, time, axes : optional
+        See `spotlight.images.parts`.
+    strict : bool
+        Raise for such a file, too, as for one that is named itself.
 
     Raises
     ------
     SpotlightError
-        If there are none, or two would have one name.
+        If there are none, two would have one name, or a file that is named itself cannot be read.
     """
     listed: dict[str, Part] = {}
     for given in map(Path, images):
-        files = [given]
-        if given.is_dir() and not is_image(given):
-            files = sorted(path for path in given.iterdir() if is_image(path))
+        is_folder = given.is_dir() and not is_image(given)
+        files = sorted(path for path in given.iterdir() if is_image(path)) if is_folder else [given]
         for file in files:
-            found = parts(file, scene, time, axes)
+            try:
+                found = parts(file, scene, time, axes)
+            except Exception as error:
+                if strict or not is_folder:
+                    raise
+                log.debug("%s", file, exc_info=True)
+                found = [Part(stem(file), file, scene, time, None, _reason(error))]
             if not found:
                 log.info("%s: belongs to a set of files, and no image of it starts here.", file)
             for part in found:
@@ -104,7 +125,7 @@ def stain_files(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> list[Stained]:
-    """Stain images of files; what fails does not stop the rest.
+    """Stain images of files; what fails, for whatever reason, does not stop the rest.
 
     A stain is there whole or not at all, with a JSON file beside it that says how it was made. One that is there,
     from the same model, input and options, is kept. What a killed call had finished of a large stack is taken up.
@@ -123,16 +144,31 @@ def stain_files(
         Replace stains that are there already, whatever made them.
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
+
+    Returns
+    -------
+    list of Stained
+        In the order of `listed`. Tracebacks of failures are logged at the level "debug".
     """
     results = []
     for part in listed:
         path = Path(to) / f"{part.name}-stain.{options.form}"
         try:
             results.append(Stained(part, path, stain_file(model, part, path, options, overwrite, progress)))
-        except SpotlightError as error:
-            log.error("%s: %s", part.name, error)
-            results.append(Stained(part, path, "failed", str(error)))
+        except Exception as error:  # even a fault of a reader or of the machine is no reason to leave the others undone
+            log.debug("%s", part.name, exc_info=True)
+            reason = _reason(error)
+            log.error("%s: %s", part.name, reason)
+            results.append(Stained(part, path, "failed", reason))
     return results
+
+
+def _reason(error: Exception) -> str:
+    """Why an image failed; errors that are not ours explain nothing without their type."""
+    if isinstance(error, SpotlightError):
+        return str(error)
+    said = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return f"{said}. Predict with smaller tiles (tile in --settings)." if is_out_of_memory(error) else said
 
 
 def stain_file(
@@ -172,6 +208,11 @@ class FileStain:
         See `stain_file`.
     key : str, optional
         Fingerprint of all that the stain depends on, as another process found it.
+
+    Raises
+    ------
+    SpotlightError
+        If the file could not be listed, or is not there any more.
     """
 
     def __init__(self, model: Model, part: Part, path: Path, options: StainOptions, key: str | None = None) -> None:
@@ -179,6 +220,8 @@ class FileStain:
         self.part = part
         self.path = path
         self.options = options
+        if part.fault:
+            raise SpotlightError(part.fault)
         self.key = key or _key(model, part, options)
         self.folder = InFolder(path.with_name(f".{path.name}.{self.key[:12]}.part"))
 

@@ -104,8 +104,10 @@ def train(
     device = find_device(settings.device)
     training_pairs, validation_pairs = split_pairs(read_pairs(pairs, input_channel, target_channel, target), experiment)
     digests = {pair.name: pair.digest() for pair in training_pairs + validation_pairs}
-    facts = sorted(digests.items()), *([_digest_of(settings.finetune / WEIGHTS)] if settings.finetune else [])
-    digest = hashlib.sha256(json.dumps(facts[0] if len(facts) == 1 else facts).encode()).hexdigest()[:16]
+    facts = sorted(digests.items())
+    if settings.finetune:
+        facts.append(("finetune", _digest_of(settings.finetune / WEIGHTS)))
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     run = to / RUN
     begun = None if overwrite else _run_in(to, experiment, digest)
     if begun is not None and (to / DESCRIPTION).exists():
@@ -125,9 +127,8 @@ def train(
     patch = patch_size(experiment.patches, {pair.name: pair.input.shape for pair in prepared}, network.depth)
     sampler = make_sampler(train_set, patch, experiment)
     experiment = begun or _with_parts(experiment, patch, device, ranks)
-    if (
-        begun is None and ranks.rank == 0
-    ):  # nothing is touched before all that can be wrong with the data is found right
+    # Nothing is touched before all that can be wrong with the data is found right.
+    if begun is None and ranks.rank == 0:
         _clear(to)
         write_text(run / EXPERIMENT, f"# data: {digest}\n{experiment.to_yaml()}")
     ranks.wait()
