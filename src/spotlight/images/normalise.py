@@ -117,6 +117,19 @@ def input_statistics(stack: Stack) -> tuple[float, float]:
     return mean_and_std(stack.values, zeros_are_padding(stack.values), name=stack.source)
 
 
+UINT16 = (32767.5, 32767.5)
+"""Centre and scale that map 0 to 65535 onto -1 to 1."""
+
+
+def require_uint16(stack: Stack) -> None:
+    """Raise a `SpotlightError` unless a stack holds 16-bit values, for the fixed scale of `UINT16`."""
+    if stack.dtype != np.uint16:
+        raise SpotlightError(
+            f"{stack.source}: has values of type {stack.dtype}, but the range 0 to 65535 of 16-bit images is to become "
+            "-1 to 1 (preparation.scaling 'uint16'). Give 16-bit images, or train with the scaling 'standard'."
+        )
+
+
 def prepare_input(
     stack: Stack,
     grid: Grid,
@@ -139,7 +152,7 @@ def prepare_input(
     allocate : callable
         Makes the result, called "input".
     statistics : (float, float), optional
-        Its `input_statistics`, where they are known already.
+        Its `input_statistics`, where they are known already, or `UINT16` for that fixed scale.
     """
     mean, std = statistics or input_statistics(stack)
     return resample_slabs(

@@ -175,6 +175,14 @@ class Stack:
             raise SpotlightError(f"{self.source}: has no timepoint {which}; there are 0 to {count - 1}.")
         return replace(self, array=self.values[which or 0], axes=self.axes[1:]) if "T" in self.axes else self
 
+    def plane(self, which: int) -> "Stack":
+        """Take one plane, zero-based, of a stack of the axes ZYX or YX; the result has the axes YX."""
+        if self.axes == "YX":
+            return self
+        size = self.voxel_size and self.voxel_size[1:]
+        source = f"{self.source} (plane {which})"
+        return replace(self, array=self.values[which], axes="YX", voxel_size=size, source=source)
+
     def crop(self, region: tuple[slice, ...]) -> "Stack":
         """Cut out a region, one contiguous slice per spatial axis, as a view."""
         lead = self.array.ndim - len(self.spatial_axes)

@@ -97,9 +97,9 @@ class Pair:
                 f"{target.source}: has {target.shape[0]} planes, but preparation.planes is 'one', for targets of a "
                 "single plane. Set it to 'together', or give targets in focus or projected."
             )
-        target = _plane(target, 0)
+        target = target.plane(0)
         stacks = [self._part(self._read(file), self.input_channel) for file in (self.input, *(self.planes or ()))]
-        found = [_plane(stack, z) for stack in stacks for z in range(stack.shape[0] if stack.axes == "ZYX" else 1)]
+        found = [stack.plane(z) for stack in stacks for z in range(stack.shape[0] if stack.axes == "ZYX" else 1)]
         for plane in found:
             require_match(plane, target)
         return found, target
@@ -160,19 +160,6 @@ class Pair:
         stack.load_if_small()
         stack.require_finite()
         return stack
-
-
-def _plane(stack: Stack, z: int) -> Stack:
-    """One plane of a stack, as a stack of the axes YX."""
-    if stack.axes == "YX":
-        return stack
-    return replace(
-        stack,
-        array=stack.values[z],
-        axes="YX",
-        voxel_size=stack.voxel_size and stack.voxel_size[1:],
-        source=f"{stack.source} (plane {z})",
-    )
 
 
 def _named(file: Path) -> str:

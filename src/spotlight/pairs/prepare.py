@@ -12,12 +12,14 @@ from spotlight.foreground import Foreground, ForegroundSettings, find_foreground
 from spotlight.images import Stack
 from spotlight.images.median import median
 from spotlight.images.normalise import (
+    UINT16,
     Grid,
     grid_shape,
     input_statistics,
     mean_and_std,
     normalise,
     prepare_input,
+    require_uint16,
     zeros_are_padding,
 )
 from spotlight.images.resample import resample_slabs
@@ -62,10 +64,6 @@ class PreparationSettings(Settings):
     percentiles: tuple[float, float] | None = Field(
         None, description="Also find these percentiles of every target. Losses that weigh by them switch it on."
     )
-
-
-UINT16 = (32767.5, 32767.5)
-"""Centre and scale that map 0 to 65535 onto -1 to 1."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
     )
     if settings.scaling == "uint16":
         for stack in (*planes, target):
-            _require_uint16(stack)
+            require_uint16(stack)
         center, std = UINT16
     else:
         mean, std = mean_and_std(values, zeros_are_padding(values), name=target.source)
@@ -200,14 +198,6 @@ def _read(pair: Pair, settings: PreparationSettings) -> tuple[list[Stack], Stack
         )
     image, target = pair.read_both()
     return [image], target
-
-
-def _require_uint16(stack: Stack) -> None:
-    if stack.dtype != np.uint16:
-        raise SpotlightError(
-            f"{stack.source}: has values of type {stack.dtype}, but preparation.scaling is 'uint16', which maps the "
-            "range of 16-bit images. Use 'standard'."
-        )
 
 
 def _prepared_input(

@@ -79,8 +79,9 @@ class Engine:
 
     @property
     def results(self) -> int:
-        """Number of results: the stain, and its spread if asked for."""
-        return 2 if self.spread else 1
+        """Number of results: the stains, and their spreads if asked for."""
+        stains: int = self.networks[0].stains  # type: ignore[assignment]
+        return 2 * stains if self.spread else stains
 
     @torch.inference_mode()
     def __call__(self, tile: FloatArray) -> FloatArray:
@@ -100,7 +101,7 @@ class Engine:
                 mean = mean + apart / count
                 squares = squares + apart * (found - mean)
         parts = [mean, (squares / count).sqrt()] if self.spread else [mean]
-        return torch.cat(parts)[:, 0].cpu().numpy()
+        return torch.cat(parts, 1)[0].cpu().numpy()
 
 
 def orient(image: torch.Tensor, turn: int) -> torch.Tensor:

@@ -25,8 +25,9 @@ from spotlight.prediction.workspace import InMemory, Workspace
 log = logging.getLogger("spotlight")
 
 COLOR = "00FFFF"
-"""In which viewers show stains."""
-
+"""In which viewers show a stain."""
+COLORS = ("00FFFF", "FF00FF", "FFFF00", "00FF00", "FF8000", "0080FF")
+"""In which they show several."""
 
 FAR = 4
 """A stack's mean or contrast is doubted when it is so many times those of all training stacks, or so much less."""
@@ -70,10 +71,35 @@ class Model:
         SpotlightError
             If the model knows no threshold.
         """
-        if flatten and self.description.target.threshold is None:
+        if flatten and any(target.threshold is None for target in self.description.targets):
             raise SpotlightError(f"model {self.name} knows no foreground threshold, so its stains cannot be flattened.")
-        target = self.description.target.model_copy(update={"flatten": flatten})
-        return Model(self.description.model_copy(update={"target": target}), self.networks, self.name)
+        first, *further = (target.model_copy(update={"flatten": flatten}) for target in self.description.targets)
+        changed = {"target": first, "further_targets": tuple(further)}
+        return Model(self.description.model_copy(update=changed), self.networks, self.name)
+
+    @property
+    def needs_modality(self) -> bool:
+        """Whether the network must be told in which modality a stack was seen."""
+        return self.networks[0].modalities > 0
+
+    def for_modality(self, modality: str) -> "Model":
+        """Give the model for stacks of one modality.
+
+        Raises
+        ------
+        SpotlightError
+            If the model was not trained on it.
+        """
+        known = self.description.input.modalities
+        if modality not in known:
+            raise SpotlightError(
+                f"model {self.name} was trained on {', '.join(known) or 'stacks of no stated modality'}. Received: "
+                f"{modality!r}. Use a model that was trained on it."
+            )
+        if not self.needs_modality:
+            return self
+        code = torch.tensor([float(name == modality) for name in known])
+        return Model(self.description, [Conditioned(network, code) for network in self.networks], self.name)
 
     def predict(
         self,
@@ -84,6 +110,8 @@ class Model:
         time: int | None = None,
         axes: str | None = None,
         voxel_size: tuple[float, ...] | None = None,
+        plane: int | None = None,
+        modality: str | None = None,
         normalised: bool = False,
         flatten: bool | None = None,
         any_voxel_size: bool = False,
@@ -103,6 +131,10 @@ class Model:
         axes, voxel_size : optional
             Facts that the file or array does not state; see `spotlight.read`. An array without a voxel size is taken
             to have that of the training stacks.
+        plane : int, optional
+            Which plane of a stack to stain, zero-based, for a model that sees one plane at a time.
+        modality : "brightfield", "phase" or "dic", optional
+            How the stack was seen, for a model that has to be told. Left out: what the channel's name says.
         normalised : bool
             Return the network's own units (standard deviations of the target) instead of intensities.
         flatten : bool, optional
@@ -119,7 +151,7 @@ class Model:
         -------
         Stack
             float32 on the input's grid, in the intensity range of the training targets, with the target's channel
-            name and the input's voxel size.
+            name and the input's voxel size. Several stains, and spreads, are channels.
 
         Raises
         ------
@@ -130,8 +162,9 @@ class Model:
             raise SpotlightError(f"scene={scene!r} chooses an image of a file, but an array or stack was given.")
         if isinstance(image, (str, Path)):
             image = read(image, scene=scene, axes=axes, voxel_size=voxel_size)
-        stack = self.accept(image, channel, time, axes, voxel_size, any_voxel_size)
-        stain, _ = self.stain(stack, settings, normalised=normalised, flatten=flatten, progress=progress)
+        stack = self.accept(image, channel, time, axes, voxel_size, any_voxel_size, plane)
+        model = self if modality is None and not self.needs_modality else self.for_modality(told(stack, modality))
+        stain, _ = model.stain(stack, settings, normalised=normalised, flatten=flatten, progress=progress)
         return stain
 
     def stain(
@@ -185,27 +218,30 @@ class Model:
         """Do what is left of the steps for a stack, and give its stain; see `stain`."""
         # Flattened after resampling, since a spline would ring at the step that flattening makes.
         results = steps.results(stack.shape, progress)
-        flatten = self.description.target.flatten if flatten is None else flatten
         settled = steps.settled
         device = settled.device.split(":")[0]
         facts = {"precision": settled.precision, "device": device, "tile": list(steps.tiling.tile)}
         return self._finished(stack, results, normalised, flatten), facts
 
-    def _finished(self, stack: Stack, results: Sequence[NDArray[np.float32]], normalised: bool, flatten: bool) -> Stack:
-        """Results of the network as a stack in the units that were asked for."""
-        target = self.description.target
+    def _finished(
+        self, stack: Stack, results: Sequence[NDArray[np.float32]], normalised: bool, flatten: bool | None
+    ) -> Stack:
+        """Results of the network as a stack in the units that were asked for: stains, then their spreads."""
+        targets = self.description.targets
 
         def finish(values: NDArray[np.float32], which: int) -> NDArray[np.float32]:
-            if flatten and which == 0:
+            target, is_stain = targets[which % len(targets)], which < len(targets)
+            if is_stain and (target.flatten if flatten is None else flatten):
                 values = target.flattened(values)
             if normalised:
                 return values
-            if which == 0:
+            if is_stain:
                 return target.to_intensity(values)  # type: ignore[no-any-return]
             return values * np.float32(target.to_intensity(1.0) - target.to_intensity(0.0))
 
         unit = "standard deviations of the target" if normalised else "intensity of the training targets"
-        name = f"{target.channel or 'target'} (virtual)"
+        names = [f"{target.channel or 'target'} (virtual)" for target in targets]
+        colors = (COLOR,) if len(targets) == 1 else tuple(COLORS[n % len(COLORS)] for n in range(len(targets)))
         finished = _Finished(results, finish)
         several = len(results) > 1
         array = LazyArray.of(finished) if isinstance(results[0], np.memmap) else finished[()]
@@ -213,11 +249,11 @@ class Model:
             array if several else array[0],
             f"C{stack.axes}" if several else stack.axes,
             stack.voxel_size,
-            (name, f"{name}, spread")[: len(results)],
+            (*names, *(f"{name}, spread" for name in names))[: len(results)],
             stack.source,
             f"Virtual stain of {Path(stack.source).name} by model {self.name} (spotlight "
             f"{self.description.spotlight}); unit: {unit}",
-            colors=(COLOR, "FFFFFF")[: len(results)],
+            colors=(*colors, *["FFFFFF"] * len(targets))[: len(results)],
         )
 
     def accept(
@@ -228,9 +264,12 @@ class Model:
         axes: str | None,
         voxel_size: tuple[float, ...] | None,
         any_voxel_size: bool,
+        plane: int | None = None,
     ) -> Stack:
         """Turn the input into one channel with the model's axes and a voxel size that fits, or say why not."""
         expected = self.description.input
+        if plane is not None and expected.planes != "one":
+            raise SpotlightError(f"model {self.name} sees all planes of a stack together. Leave plane={plane} out.")
         if isinstance(image, np.ndarray):
             size = voxel_size or (tuple(sum(r) / 2 for r in expected.voxel_size) if expected.voxel_size else None)
             stack = Stack(image, axes or expected.axes, size)
@@ -245,6 +284,8 @@ class Model:
                 f"{expected.channel!r}. If it is the same, say so with channel={stack.channels[0]!r} (--channel)."
             )
         stack = stack.channel(channel)
+        if expected.planes == "one":
+            stack = self._plane(stack, plane)
         if stack.axes != expected.axes:
             raise SpotlightError(
                 f"{stack.source}: has axes {stack.axes} {stack.shape}, but model {self.name} stains {expected.axes} "
@@ -255,6 +296,17 @@ class Model:
         if not any_voxel_size:
             self._require_voxel_size(stack)
         return stack
+
+    def _plane(self, stack: Stack, plane: int | None) -> Stack:
+        count = stack.shape[0] if stack.axes == "ZYX" else 1
+        if plane is None and count > 1:
+            raise SpotlightError(
+                f"{stack.source}: has {count} planes, but model {self.name} stains one at a time; say which, 0 to "
+                f"{count - 1}, with plane= (Python) or --plane."
+            )
+        if not 0 <= (plane or 0) < count:
+            raise SpotlightError(f"{stack.source}: has no plane {plane}; there are 0 to {count - 1}.")
+        return stack.plane(plane or 0)
 
     def _doubt(self, stack: Stack, mean: float, std: float) -> None:
         """Say so if a stack's intensities are far from those of the training stacks."""

@@ -112,7 +112,7 @@ class Steps:
     def results(
         self, shape: tuple[int, ...], progress: Callable[[int, int], None] | None = None
     ) -> list[NDArray[np.float32]]:
-        """Blend the layers and resample them to a shape: the stain, and its spread if asked for.
+        """Blend the layers and resample them to a shape: the stains, and their spreads if asked for.
 
         Layers that are not there yet are computed; `progress` is called with tiles done and their total.
         """

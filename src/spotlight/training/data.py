@@ -111,7 +111,7 @@ def with_foreground(pairs: list[PreparedPair]) -> list[PreparedPair]:
     return [pair for pair in pairs if pair.mask.any()]
 
 
-def patch_size(settings: PatchSettings, shapes: dict[str, tuple[int, ...]], depth: int) -> tuple[int, ...]:
+def patch_size(settings: PatchSettings, shapes: dict[str, tuple[int, ...]], divisor: int) -> tuple[int, ...]:
     """Choose the patch: that of the settings, or the published one shrunk to the smallest stack.
 
     Parameters
@@ -120,8 +120,8 @@ def patch_size(settings: PatchSettings, shapes: dict[str, tuple[int, ...]], dept
         With the size, or none.
     shapes : dict
         Shapes on the network's grid by the names of their stacks.
-    depth : int
-        How often the network halves a patch.
+    divisor : int
+        What the network needs every axis to be a multiple of.
     """
     smallest = tuple(min(sizes) for sizes in zip(*shapes.values(), strict=True))
     divisor = 2**depth

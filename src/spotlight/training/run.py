@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from torch.utils.data import DataLoader
 from spotlight.errors import SpotlightError
 from spotlight.files import write_text
 from spotlight.model import DESCRIPTION, WEIGHTS, load_weights, read_description, save_model
-from spotlight.networks import build_network
-from spotlight.pairs.manifest import read_pairs
+from spotlight.networks import StainNetwork, build_network
 from spotlight.pairs.pair import Pair
+from spotlight.training.adversarial import AdversarialModule
 from spotlight.training.batches import PatchBatches
 from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, PREVIEW, Course, Progress, checkpoint_step, trim_log
 from spotlight.training.data import make_batches, make_sampler, patch_size, prepare, split_pairs, with_foreground
@@ -39,6 +40,7 @@ from spotlight.training.hardware import (
 )
 from spotlight.training.loggers import open_loggers
 from spotlight.training.settings import Experiment, protocol
+from spotlight.training.stains import by_modality, drawing_groups, find_stains, read_targets
 
 log = logging.getLogger("spotlight")
 
@@ -55,7 +57,7 @@ def train(
     seed: int | None = None,
     input_channel: str | None = None,
     target_channel: str | None = None,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     overwrite: bool = False,
     cache: str | Path | None = None,
     progress: Progress | None = None,
@@ -78,8 +80,9 @@ def train(
         Instead of the experiment's.
     input_channel, target_channel : str, optional
         Channel names or indices, for a folder.
-    target : str, optional
-        Which target to learn, for a manifest of several.
+    target : str or sequence of str, optional
+        Which target to learn, for a manifest of several; several of them, or "all", for one network that learns them
+        together. Fields need not have all of them.
     overwrite : bool
         Start over, whatever stands under `to`.
     cache : path, optional
@@ -102,11 +105,20 @@ def train(
     experiment = _completed(experiment, {"steps": steps, "seed": seed})
     settings = experiment.training
     device = find_device(settings.device)
-    training_pairs, validation_pairs = split_pairs(read_pairs(pairs, input_channel, target_channel, target), experiment)
+    listed = read_targets(pairs, experiment, input_channel, target_channel, target)
+    if experiment.modalities == "separate":
+        alike = experiment.model_copy(update={"modalities": "unified"})
+        for modality, group in by_modality(listed).items():
+            log.info("A model for %s: %d pairs.", modality, len(group))
+            train(group, to / modality, alike, target="all", overwrite=overwrite, cache=cache, progress=progress)
+        return to
+    training_pairs, validation_pairs = split_pairs(listed, experiment)
     digests = {pair.name: pair.digest() for pair in training_pairs + validation_pairs}
     facts = sorted(digests.items())
     if settings.finetune:
         facts.append(("finetune", _digest_of(settings.finetune / WEIGHTS)))
+    if experiment.modalities != "unified":
+        facts += [(pair.name, pair.modality) for pair in training_pairs + validation_pairs]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     run = to / RUN
     begun = None if overwrite else _run_in(to, experiment, digest)
@@ -118,14 +130,17 @@ def train(
     progress = progress if ranks.rank == 0 else None
     prepared = prepare(training_pairs + validation_pairs, experiment, cache, progress, ranks)
     train_set, validation_set = prepared[: len(training_pairs)], prepared[len(training_pairs) :]
+    judged = [pair.mask.any() for pair in validation_set]
     validation_set = with_foreground(validation_set)
-    dims = train_set[0].input.ndim
+    stains = find_stains(training_pairs, experiment)
+    validation_stains = find_stains(list(compress(validation_pairs, judged)), experiment, training_pairs)
+    dims = train_set[0].target.ndim
     torch.manual_seed(settings.seed)
-    network = build_network(experiment.network, dims)
+    network = build_network(experiment.network, dims, len(stains.names), len(stains.modalities))
     if settings.finetune:
         load_weights(settings.finetune / WEIGHTS, network)
-    patch = patch_size(experiment.patches, {pair.name: pair.input.shape for pair in prepared}, network.depth)
-    sampler = make_sampler(train_set, patch, experiment)
+    patch = patch_size(experiment.patches, {pair.name: pair.target.shape for pair in prepared}, network.divisor)
+    sampler = make_sampler(train_set, patch, experiment, drawing_groups(training_pairs, stains, experiment))
     experiment = begun or _with_parts(experiment, patch, device, ranks)
     # Nothing is touched before all that can be wrong with the data is found right.
     if begun is None and ranks.rank == 0:
@@ -134,11 +149,11 @@ def train(
     ranks.wait()
     settings = experiment.training
     assert settings.parts != "auto"
-    batches = make_batches(train_set, sampler, experiment, settings.parts, ranks, device)
-    module = StainModule(network, experiment.loss, settings)
+    batches = make_batches(train_set, sampler, experiment, settings.parts, ranks, device, stains)
+    module = _module(network, experiment, ranks)
     tile = (64, 128, 128) if dims == 3 else (512, 512)
     loggers = open_loggers(run, settings) if ranks.rank == 0 else []
-    course = Course(run, settings, validation_set, tile, batches.names, progress, loggers)
+    course = Course(run, settings, validation_set, tile, batches.names, progress, loggers, validation_stains)
     precision = choose_precision(settings.precision, device)
     try:
         _fit(module, batches, course, experiment, precision)
@@ -163,7 +178,7 @@ def train(
         "best": course.best or {"step": settings.steps},
         "settings": experiment.model_dump(mode="json"),
     }
-    description = describe(train_set, experiment, dims).model_copy(update={"training": record})
+    description = describe(train_set, experiment, dims, stains).model_copy(update={"training": record})
     if ranks.rank == 0:
         save_model(to, description, network)
     ranks.wait()
@@ -178,6 +193,8 @@ def _completed(experiment: Experiment | str, changes: dict[str, int | None]) -> 
     values["training"] |= {name: value for name, value in changes.items() if value is not None}
     if experiment.training.finetune is not None:
         values["network"] = read_description(experiment.training.finetune).network.model_dump()
+    if experiment.modalities in ("dynamic", "film"):
+        values["network"]["conditioning"] = experiment.modalities
     return Experiment.parse(values, "training")
 
 
@@ -222,6 +239,18 @@ def _too_large(experiment: Experiment, patch: tuple[int, ...], device: torch.dev
         f"needs about {per_patch / 2**30:.2g} GiB; {limit}, which would do for {fitting}. Raise training.parts, lower "
         "training.batch_size, or close other programs."
     )
+
+
+def _module(network: StainNetwork, experiment: Experiment, ranks: Ranks) -> StainModule:
+    settings = experiment.training
+    if experiment.adversarial is None:
+        return StainModule(network, experiment.loss, settings, experiment.over_stains)
+    if ranks.count > 1 or settings.parts != 1:
+        raise SpotlightError(
+            f"discriminators learn from a whole batch in one process, but there are {ranks.count} processes and "
+            f"{settings.parts} parts. Start one process, and set training.parts to 1 or lower training.batch_size."
+        )
+    return AdversarialModule(network, experiment.loss, settings, experiment.over_stains, experiment.adversarial)
 
 
 def _digest_of(path: Path) -> str:

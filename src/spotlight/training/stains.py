@@ -68,6 +68,12 @@ def _with_modality(pair: Pair) -> Pair:
     return replace(pair, modality=found)
 
 
+def by_modality(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
+    """Pairs by their modality, in the order of `MODALITIES`."""
+    found = {name: [pair for pair in pairs if pair.modality == name] for name in MODALITIES}
+    return {name: group for name, group in found.items() if group}
+
+
 def find_stains(pairs: Sequence[Pair], experiment: Experiment, known: Sequence[Pair] = ()) -> Stains:
     """Tell which pairs are the targets of one field.
 
@@ -84,9 +90,15 @@ def find_stains(pairs: Sequence[Pair], experiment: Experiment, known: Sequence[P
     conditioned = experiment.modalities in ("dynamic", "film")
     found = {pair.modality for pair in known or pairs}
     for pair in pairs:
+        if pair.target_name not in names:
+            raise SpotlightError(
+                f"{pair.target}: is for validation, but no pair with the target {pair.target_name!r} is for training. "
+                "Put such a pair into the split train."
+            )
         if conditioned and pair.modality not in found:
             raise SpotlightError(
-                f"{pair.input}: is for validation and of the modality {pair.modality!r}, but no pair is to learn it."
+                f"{pair.input}: is for validation, but no pair of its modality, {pair.modality}, is for training. Put "
+                "such a pair into the split train."
             )
     return Stains(
         names,
