@@ -241,6 +241,23 @@ def test_another_kind_of_image_is_doubted(model: Model, large: Path, caplog: pyt
     assert "standard deviation over mean" in caplog.text
 
 
+def test_another_process_doubts_and_prepares_alike(
+    model: Model, large: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    far = replace(read(large), array=10 * read(large).data.astype(np.float32) - 20_000)
+    (part,) = find_parts([far.save(tmp_path / "far.ome.tif")])
+    work = FileStain(model, part, tmp_path / "far-stain.ome.tif", StainOptions(settings=FLOAT32))
+    expected = work.steps.prepared
+    said = caplog.text
+    assert "was trained on" in said
+    caplog.clear()
+    other = FileStain(model, part, work.path, work.options, work.key)
+    steps = other.steps_of(work.steps.shape, work.steps.settled)
+    assert "stack" not in vars(other)  # not read before it is needed
+    np.testing.assert_array_equal(steps.prepared, expected)
+    assert caplog.text == said
+
+
 def test_one_bad_file_does_not_stop_the_rest(model: Model, model_folder: Path, large: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()

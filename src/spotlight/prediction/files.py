@@ -13,7 +13,6 @@ from typing import Any, Literal
 from spotlight.errors import SpotlightError
 from spotlight.files import whole_file, whole_folder, write_text
 from spotlight.images import Part, Stack, is_image, parts, read, stem
-from spotlight.images.normalise import prepare_input
 from spotlight.images.slabs import SLAB_VOXELS
 from spotlight.images.writing import Kind
 from spotlight.prediction.settings import PredictionSettings
@@ -30,7 +29,30 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 
 @dataclass(frozen=True)
 class StainOptions:
-    """What is to become of every file; see `spotlight.prediction.Model.predict` and `spotlight.images.write`."""
+    """What is to become of every file.
+
+    Attributes
+    ----------
+    channel : str or int, optional
+        Which channel to stain. Left out: the only one, or the one named as in training.
+    axes : str, optional
+        Axes as stored, for example ``"ZYX"``, instead of what the files state.
+    voxel_size : tuple of float, optional
+        Edge lengths in µm per spatial axis, instead of what the files state.
+    normalised : bool
+        Write the network's own units (standard deviations of the target) instead of intensities.
+    flatten : bool, optional
+        Replace what lies below the foreground threshold by the background of the training targets; left out: as the
+        model's training settings say.
+    any_voxel_size : bool
+        Accept a voxel size unlike that of the training stacks.
+    form : "ome.tif" or "ome.zarr"
+        File format of the stains.
+    kind : "float32", "uint16" or "uint8"
+        Type of their values; whole numbers are rounded and clipped.
+    settings : PredictionSettings
+        Tiles, arithmetic and device.
+    """
 
     channel: str | int | None = None
     axes: str | None = None
@@ -265,14 +287,7 @@ class FileStain:
 
     def steps_of(self, shape: tuple[int, ...], settled: PredictionSettings) -> Steps:
         """Give the steps of a large stack as another process settled them; its file is not read for that."""
-        grid = self.model.description.input.grid
-        return Steps(
-            self.model.networks,
-            shape,
-            lambda allocate: prepare_input(self.stack, grid, shape, allocate),
-            settled,
-            self.folder,
-        )
+        return self.model.steps_of(lambda: self.stack, shape, settled, self.folder)
 
     def finish(self, progress: Callable[[int, int], None] | None = None, steps: Steps | None = None) -> None:
         """Do what is left of the steps, and write the stain and how it was made."""

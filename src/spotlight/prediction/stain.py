@@ -195,14 +195,20 @@ class Model:
         SpotlightError
             If the stack is too thin for the network.
         """
-        grid = self.description.input.grid
-        shape = grid_shape(stack, grid)
+        shape = grid_shape(stack, self.description.input.grid)
         self._require_extent(stack, shape)
+        return self.steps_of(lambda: stack, shape, settings, workspace)
+
+    def steps_of(
+        self, load: Callable[[], Stack], shape: tuple[int, ...], settings: PredictionSettings, workspace: Workspace
+    ) -> Steps:
+        """Give what is to be done for a stack of this shape on the network's grid, which is loaded when needed."""
 
         def prepare(allocate: Allocate) -> NDArray[np.float32]:
+            stack = load()
             statistics = input_statistics(stack)
             self._doubt(stack, *statistics)
-            return prepare_input(stack, grid, shape, allocate, statistics)
+            return prepare_input(stack, self.description.input.grid, shape, allocate, statistics)
 
         return Steps(self.networks, shape, prepare, settings, workspace)
 
