@@ -17,7 +17,7 @@ from spotlight.images.lazy import LazyArray
 from spotlight.images.normalise import grid_shape, input_statistics, prepare_input
 from spotlight.images.slabs import Allocate
 from spotlight.model import DESCRIPTION, ModelDescription, read_model
-from spotlight.networks import FNet
+from spotlight.networks import StainNetwork
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.steps import Steps
 from spotlight.prediction.workspace import InMemory, Workspace
@@ -39,15 +39,17 @@ class Model:
     ----------
     description : ModelDescription
         Everything in the folder's ``model.yaml``; of an ensemble, that of its first member.
-    networks : tuple of FNet
+    networks : tuple of StainNetwork
         The network, or those of all members, in evaluation mode.
     name : str
         The folder's name.
     """
 
-    def __init__(self, description: ModelDescription, network: FNet | Sequence[FNet], name: str = "model") -> None:
+    def __init__(
+        self, description: ModelDescription, network: StainNetwork | Sequence[StainNetwork], name: str = "model"
+    ) -> None:
         self.description = description
-        self.networks = (network,) if isinstance(network, FNet) else tuple(network)
+        self.networks = (network,) if isinstance(network, StainNetwork) else tuple(network)
         self.name = name
         for member in self.networks:
             member.eval()

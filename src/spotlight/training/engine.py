@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from spotlight.losses import Batch, LossSettings, LossTerms, build_loss
-from spotlight.networks import FNet, channels_last
+from spotlight.networks import StainNetwork, channels_last
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.tiles import apply_tiled
 from spotlight.training.settings import TrainingSettings
@@ -26,7 +26,7 @@ NEVER = 2**62
 class StainModule(lightning.LightningModule):
     """A network, its loss and its optimiser."""
 
-    def __init__(self, network: FNet, loss: LossSettings, training: TrainingSettings) -> None:
+    def __init__(self, network: StainNetwork, loss: LossSettings, training: TrainingSettings) -> None:
         super().__init__()
         self.layout = channels_last(network.dims)
         self.network = network
@@ -44,7 +44,7 @@ class StainModule(lightning.LightningModule):
         self.first_bad = torch.tensor(NEVER)
 
     @property
-    def result(self) -> FNet:
+    def result(self) -> StainNetwork:
         """The network that is validated and kept: the trained one, or its running average."""
         return self.network if self.average is None else self.average.module  # type: ignore[return-value]
 
@@ -128,7 +128,7 @@ def learning_rate_factor(step: int, settings: TrainingSettings) -> float:
     return float(rise * (1 + np.cos(np.pi * min(1.0, step / settings.steps))) / 2)
 
 
-def frozen_parts(network: FNet, which: str) -> list[torch.nn.Module]:
+def frozen_parts(network: StainNetwork, which: str) -> list[torch.nn.Module]:
     """Modules of the network that a setting of `TrainingSettings.frozen` keeps."""
-    encoder: list[torch.nn.Module] = [network.encoders, network.downs]
-    return {"none": [], "encoder": encoder, "all but head": [*encoder, network.ups, network.decoders]}[which]
+    parts = {"none": [], "encoder": network.encoder_parts(), "all but head": network.all_but_head_parts()}
+    return parts[which]

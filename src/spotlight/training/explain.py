@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from spotlight.foreground import least_foreground_voxels
 from spotlight.images.normalise import grid_shape
 from spotlight.losses import LossSettings, MseSettings
-from spotlight.model import DESCRIPTION, WEIGHTS, read_description
-from spotlight.networks import FNet, FNetSettings, build_network
+from spotlight.model import DESCRIPTION, WEIGHTS, make_network, read_description
+from spotlight.networks import FNetSettings, NetworkSettings, Pix2PixSettings, StainNetwork
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
 from spotlight.settings import commented_yaml
@@ -22,6 +22,8 @@ from spotlight.training.settings import Experiment, TrainingSettings
 
 FNET = "Ounkomol et al. 2018"
 PAPER = "Kalinin et al. 2025"
+PIX2PIX = "Liu et al. 2024"
+UNETPP = "Zhou et al. 2019"
 MOST_NAMED = 12
 
 
@@ -55,7 +57,8 @@ def explain(
     training, validation = split_pairs(read_pairs(pairs, input_channel, target_channel, target), experiment)
     grid = experiment.preparation.grid
     shapes = {pair.name: grid_shape(pair.read_both()[1], grid) for pair in training + validation}
-    patch = patch_size(experiment.patches, shapes, experiment.network.depth)
+    divisor = _skeleton(experiment.network, len(next(iter(shapes.values())))).divisor
+    patch = patch_size(experiment.patches, shapes, divisor)
     sections = {
         "Data": _data(training, validation, shapes, experiment),
         "Preparation, once per stack": _preparation(experiment),
@@ -123,19 +126,29 @@ def _step(experiment: Experiment, patch: tuple[int, ...]) -> Iterator[str]:
     yield _optimiser(settings)
 
 
-def _network(settings: FNetSettings, patch: tuple[int, ...]) -> str:
+def _network(settings: NetworkSettings, patch: tuple[int, ...]) -> str:
     weights, flop = network_cost(settings, patch)
-    start = "N(0, 0.02)" if settings.init == "fnet" else "PyTorch's"
-    return (
-        f"F-net of depth {settings.depth} with {settings.mult_chan} channels ({FNET}: 4, 32): {weights:,} weights, "
-        f"begun from {start}, {flop / 1e9:.3g} GFLOP forward per patch."
-    )
+    start = "PyTorch's"
+    if isinstance(settings, FNetSettings):
+        kind = f"F-net of depth {settings.depth} with {settings.mult_chan} channels ({FNET}: 4, 32)"
+        start = "N(0, 0.02)" if settings.init == "fnet" else start
+    elif isinstance(settings, Pix2PixSettings):
+        kind = f"pix2pix of {settings.blocks} blocks with {settings.width} channels ({PIX2PIX}: 9, 64)"
+    else:
+        kind = f"UNet++ of depth {settings.depth} with {settings.width} channels ({UNETPP}: 4, 32)"
+    return f"{kind}: {weights:,} weights, begun from {start}, {flop / 1e9:.3g} GFLOP forward per patch."
 
 
-def network_cost(settings: FNetSettings, patch: tuple[int, ...]) -> tuple[int, int]:
+def _skeleton(settings: NetworkSettings, dims: int) -> StainNetwork:
+    """The network without values."""
+    with torch.device("meta"):
+        return make_network(settings, dims)
+
+
+def network_cost(settings: NetworkSettings, patch: tuple[int, ...]) -> tuple[int, int]:
     """Number of weights, and floating-point operations of a forward pass over one patch."""
+    network = _skeleton(settings, len(patch))
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        network: FNet = build_network(settings, len(patch))
         network(torch.empty(1, 1, *patch))
     return sum(weight.numel() for weight in network.parameters()), int(counter.get_total_flops())
 
@@ -191,7 +204,7 @@ def _machine(experiment: Experiment, patch: tuple[int, ...]) -> Iterator[str]:
     precision = choose_precision(settings.precision, device)
     yield f"Device: {device.type}; arithmetic: {precision}, losses and sums in float32."
     memory, limit = memory_to_use(device)
-    per_patch = step_memory(patch, experiment.network.mult_chan)
+    per_patch = step_memory(patch, experiment.network.width)
     parts = choose_parts(settings.batch_size, per_patch, memory) if settings.parts == "auto" else settings.parts
     need = settings.batch_size // parts * per_patch / 2**30
     whole = "whole" if parts == 1 else f"in {parts} parts, one after another"

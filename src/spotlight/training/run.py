@@ -18,8 +18,7 @@ from torch.utils.data import DataLoader
 
 from spotlight.errors import SpotlightError
 from spotlight.files import write_text
-from spotlight.model import DESCRIPTION, WEIGHTS, load_weights, read_description, save_model
-from spotlight.networks import build_network
+from spotlight.model import DESCRIPTION, WEIGHTS, load_weights, make_network, read_description, save_model
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
 from spotlight.training.batches import PatchBatches
@@ -119,10 +118,10 @@ def train(
     validation_set = with_foreground(validation_set)
     dims = train_set[0].input.ndim
     torch.manual_seed(settings.seed)
-    network = build_network(experiment.network, dims)
+    network = make_network(experiment.network, dims)
     if settings.finetune:
         load_weights(settings.finetune / WEIGHTS, network)
-    patch = patch_size(experiment.patches, {pair.name: pair.input.shape for pair in prepared}, network.depth)
+    patch = patch_size(experiment.patches, {pair.name: pair.input.shape for pair in prepared}, network.divisor)
     sampler = make_sampler(train_set, patch, experiment)
     experiment = begun or _with_parts(experiment, patch, device, ranks)
     if (
@@ -197,7 +196,7 @@ def _with_parts(experiment: Experiment, patch: tuple[int, ...], device: torch.de
         )
     if parts == "auto":
         memory, limit = memory_to_use(device)
-        per_patch = step_memory(patch, experiment.network.mult_chan)
+        per_patch = step_memory(patch, experiment.network.width)
         parts = choose_parts(share, per_patch, memory // (1 if device.type == "cuda" else ranks.local))
         if parts > 1:
             log.warning(
@@ -214,7 +213,7 @@ def _with_parts(experiment: Experiment, patch: tuple[int, ...], device: torch.de
 def _too_large(experiment: Experiment, patch: tuple[int, ...], device: torch.device) -> SpotlightError:
     settings = experiment.training
     memory, limit = memory_to_use(device)
-    per_patch = step_memory(patch, experiment.network.mult_chan)
+    per_patch = step_memory(patch, experiment.network.width)
     fitting = max(1, memory // per_patch)
     return SpotlightError(
         f"out of memory: a step of {settings.batch_size} patches of {patch} voxels in {settings.parts} parts. A patch "

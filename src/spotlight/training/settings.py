@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 from spotlight.errors import SpotlightError
 from spotlight.foreground import ForegroundSettings
 from spotlight.losses.settings import LossSettings, MseSettings, SpotlightLossSettings
-from spotlight.networks.settings import FNetSettings
+from spotlight.networks.settings import FNetSettings, NetworkSettings
 from spotlight.pairs.prepare import PreparationSettings
 from spotlight.settings import Settings
 
@@ -113,7 +113,7 @@ class Experiment(Settings):
     protocol: str = Field("custom", description="Name of the protocol these settings started from.")
     preparation: PreparationSettings = Field(PreparationSettings(), description="From stacks to input and target.")
     patches: PatchSettings = Field(PatchSettings(), description="What a training step sees.")
-    network: FNetSettings = Field(FNetSettings(), description="The network.")
+    network: NetworkSettings = Field(FNetSettings(), description="The network.")
     loss: LossSettings = Field(SpotlightLossSettings(), description="What is minimised.")
     training: TrainingSettings = Field(TrainingSettings(), description="How it is minimised.")
     flatten_background: bool = Field(
