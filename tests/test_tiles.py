@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
 
-from spotlight.tiles import Blended, Tiling, apply_tiled, axis_weights, fit_tile, tile_starts
+from spotlight.tiles import Blend, Blended, Tiling, apply_tiled, axis_weights, fit_tile, tile_starts
 
 
 @st.composite
@@ -84,19 +84,22 @@ def test_agrees_with_monai(shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(ours, theirs[0, 0].numpy(), atol=1e-5)
 
 
-@given(st.integers(1, 60), st.integers(1, 24), st.sampled_from([1, 4, 8]), st.booleans(), st.data())
-def test_weights_sum_to_one(blocks: int, tile: int, multiple: int, exact: bool, data: st.DataObject) -> None:
+BLENDS = st.sampled_from(["linear", "gaussian", "exact"])
+
+
+@given(st.integers(1, 60), st.integers(1, 24), st.sampled_from([1, 4, 8]), BLENDS, st.data())
+def test_weights_sum_to_one(blocks: int, tile: int, multiple: int, blend: Blend, data: st.DataObject) -> None:
     length, overlap = blocks * multiple, data.draw(st.integers(0, tile - 1))
     edge = fit_tile(length, tile, overlap, multiple)
     total = np.zeros(length)
-    for start, weight in axis_weights(length, edge, overlap, multiple, exact):
+    for start, weight in axis_weights(length, edge, overlap, multiple, blend):
         assert start % multiple == 0
         total[start : start + edge] += weight
     np.testing.assert_allclose(total, 1, atol=1e-6)
 
 
 def test_weights_fall_towards_a_neighbour_only() -> None:
-    (first, a), (second, b) = axis_weights(8, 6, 4, 1, exact=False)
+    (first, a), (second, b) = axis_weights(8, 6, 4, 1, "linear")
     assert (first, second) == (0, 2)
     assert a.tolist() == [1, 1, 0.875, 0.625, 0.375, 0.125]
     assert b.tolist() == a.tolist()[::-1]
@@ -127,7 +130,7 @@ def test_regions_of_blended_layers_are_those_of_the_whole(
 
 def test_exact_tiles_take_every_value_from_one_tile() -> None:
     for length, tile, overlap in ((100, 40, 16), (97, 50, 49), (64, 24, 8)):
-        places = axis_weights(length, tile, overlap, 1, exact=True)
+        places = axis_weights(length, tile, overlap, 1, "exact")
         owners = np.zeros(length)
         for start, weight in places:
             assert set(weight) <= {0.0, 1.0}

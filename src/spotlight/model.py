@@ -15,7 +15,7 @@ from safetensors.torch import save as serialise
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path, whole_file, write_text
 from spotlight.images.normalise import Grid
-from spotlight.networks import FNet, FNetSettings, build_network
+from spotlight.networks import NetworkSettings, StainNetwork, build_network
 from spotlight.settings import Settings, load_yaml
 from spotlight.version import __version__
 
@@ -104,7 +104,7 @@ class ModelDescription(Settings):
     format: StrictInt = FORMAT
     spotlight: str = __version__
     created: str = ""
-    network: FNetSettings
+    network: NetworkSettings
     input: InputDescription
     target: TargetDescription
     further_targets: tuple[TargetDescription, ...] = Field(
@@ -126,6 +126,20 @@ class ModelDescription(Settings):
     def dims(self) -> int:
         """Spatial dimensions."""
         return len(self.input.axes)
+
+
+def make_network(settings: NetworkSettings, dims: int, stains: int = 1, modalities: int = 0) -> StainNetwork:
+    """Build a network by `build_network`, whose parameters these are.
+
+    Raises
+    ------
+    SpotlightError
+        If the settings do not go with the data.
+    """
+    try:
+        return build_network(settings, dims, stains, modalities)
+    except ValueError as error:
+        raise SpotlightError(str(error)) from error
 
 
 def save_weights(path: Path, network: torch.nn.Module) -> None:
@@ -184,7 +198,7 @@ def read_description(folder: str | Path) -> ModelDescription:
     return ModelDescription.parse(values, str(path))
 
 
-def read_model(folder: str | Path) -> tuple[ModelDescription, FNet]:
+def read_model(folder: str | Path) -> tuple[ModelDescription, StainNetwork]:
     """Read a model folder: its description and the network with its weights, in evaluation mode.
 
     Raises
@@ -193,6 +207,7 @@ def read_model(folder: str | Path) -> tuple[ModelDescription, FNet]:
         If a part of the folder is missing, damaged or from a newer version.
     """
     description = read_description(folder)
-    network = build_network(description.network, description.dims)
+    told = len(description.input.modalities) if description.network.conditioning != "none" else 0
+    network = make_network(description.network, description.dims, len(description.targets), told)
     load_weights(require_path(Path(folder) / WEIGHTS, "Copy the whole model folder again."), network)
     return description, network.eval()

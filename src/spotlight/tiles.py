@@ -4,12 +4,13 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
+Blend = Literal["linear", "gaussian", "exact"]
 
 
 def tile_starts(length: int, tile: int, overlap: int, step: int = 1) -> list[int]:
@@ -53,14 +54,21 @@ def fit_tile(length: int, tile: int, overlap: int, multiple: int) -> int:
     return min(tile, enough)
 
 
-def axis_weights(length: int, tile: int, overlap: int, multiple: int, exact: bool) -> list[tuple[int, FloatArray]]:
+def axis_weights(length: int, tile: int, overlap: int, multiple: int, blend: Blend) -> list[tuple[int, FloatArray]]:
     """Starts of the tiles along one axis, and the weights of each, which sum to one at every position.
 
-    A weight is 1 inside a tile and falls linearly over the overlap towards its neighbours; or, where it is to be exact,
-    1 up to the middle of the overlap and 0 beyond.
+    Before they are divided by their sum, weights are
+
+    - "linear": 1 inside a tile, falling linearly over the overlap towards its neighbours;
+    - "gaussian": a Gaussian around the tile's centre, of an eighth of its edge, as nnU-Net and MONAI have it;
+    - "exact": 1 up to the middle of the overlap, and 0 beyond.
     """
     overlap = min(overlap, tile - 1)
     starts = tile_starts(length, tile, overlap, multiple)
+    if blend == "gaussian":
+        bell = np.exp(-0.5 * ((np.arange(tile) - (tile - 1) / 2) / (tile / 8)) ** 2)
+        return _sharing(length, starts, [bell] * len(starts))
+    exact = blend == "exact"
     ramp = (np.arange(tile) + 0.5) / max(1, overlap)
     weights = []
     for number, start in enumerate(starts):
@@ -71,6 +79,12 @@ def axis_weights(length: int, tile: int, overlap: int, multiple: int, exact: boo
             until = other - start + (start + tile - other) // 2
             weight = weight * (np.arange(tile) < until) if exact else np.minimum(weight, ramp[::-1])
         weights.append(weight)
+    return _sharing(length, starts, weights)
+
+
+def _sharing(length: int, starts: list[int], weights: list[NDArray[np.float64]]) -> list[tuple[int, FloatArray]]:
+    """Divide weights by their sum at every position."""
+    tile = len(weights[0])
     total = np.zeros(length)
     for start, weight in zip(starts, weights, strict=True):
         total[start : start + tile] += weight
@@ -102,7 +116,12 @@ class Tiling:
 
     @classmethod
     def of(
-        cls, shape: tuple[int, ...], tile: tuple[int, ...], overlap: tuple[int, ...], multiple: int, exact: bool = False
+        cls,
+        shape: tuple[int, ...],
+        tile: tuple[int, ...],
+        overlap: tuple[int, ...],
+        multiple: int,
+        blend: Blend = "linear",
     ) -> "Tiling":
         """Cut an array of a shape.
 
@@ -114,12 +133,12 @@ class Tiling:
             Greatest tile, shrunk to what the array needs, and least overlap of neighbours, per axis.
         multiple : int
             What every edge and start must be a multiple of; where the array is not, it is extended by reflection.
-        exact : bool
-            Take every position from one tile, in whose middle it lies, instead of blending.
+        blend : "linear", "gaussian" or "exact"
+            How tiles share what they have in common; see `axis_weights`.
         """
         padded = tuple(math.ceil(n / multiple) * multiple for n in shape)
         tile = tuple(fit_tile(n, t, o, multiple) for n, t, o in zip(padded, tile, overlap, strict=True))
-        axes = [axis_weights(n, t, o, multiple, exact) for n, t, o in zip(padded, tile, overlap, strict=True)]
+        axes = [axis_weights(n, t, o, multiple, blend) for n, t, o in zip(padded, tile, overlap, strict=True)]
         return cls(shape, tile, axes, int(np.argmax([len(places) for places in axes])))
 
     @property

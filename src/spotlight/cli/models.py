@@ -49,7 +49,14 @@ def train(
     grid: Annotated[str | None, typer.Option(help="Voxel edge in µm to resample to, or 'native'.")] = None,
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
-    target: Target = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="For a manifest of several targets: which one. Given several times, or 'all': one network."),
+    ] = None,
+    modalities: Annotated[
+        Literal["unified", "separate", "dynamic", "film"] | None,
+        typer.Option(help="Brightfield, phase and DIC: one network, a model each, or one that is told which."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Start over, whatever the folder holds.")] = False,
     cache: Annotated[
         Path | None, typer.Option(help="Folder for prepared pairs, for data larger than memory and for several runs.")
@@ -60,6 +67,7 @@ def train(
 
     Started by torchrun or srun, all processes train one model together.
     """
+    from spotlight.model import DESCRIPTION
     from spotlight.report import write_training_page
     from spotlight.training import Experiment
     from spotlight.training import explain as explained
@@ -71,11 +79,14 @@ def train(
     values["training"] |= {name: value for name, value in given.items() if value is not None}
     if grid is not None:
         values["preparation"]["grid"] = grid
+    if modalities is not None:
+        values["modalities"] = modalities
+    chosen = target[0] if target and len(target) == 1 else target
     if seed is not None and seeds is not None:
         raise SpotlightError("--seed trains one model and --seeds several; give one of them.")
     experiment = Experiment.parse(values, "command line")
     if explain:
-        text = explained(pairs, experiment, input_channel=input_channel, target_channel=target_channel, target=target)
+        text = explained(pairs, experiment, input_channel=input_channel, target_channel=target_channel, target=chosen)
         typer.echo(text)
         return
     for number in range(seeds or 1):
@@ -88,13 +99,19 @@ def train(
                 seed=None if seeds is None else number,
                 input_channel=input_channel,
                 target_channel=target_channel,
-                target=target,
+                target=chosen,
                 overwrite=overwrite,
                 cache=cache,
                 progress=report,
             )
         if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0:
-            typer.echo(f"model: {folder}\nits training: {write_training_page(folder)}")
+            trained = (
+                [folder]
+                if (folder / DESCRIPTION).exists()
+                else sorted(p.parent for p in folder.glob(f"*/{DESCRIPTION}"))
+            )
+            for made in trained:
+                typer.echo(f"model: {made}\nits training: {write_training_page(made)}")
 
 
 @app.command("settings")
@@ -123,6 +140,10 @@ def predict(
         bool | None, typer.Option(help="Make everything below the foreground threshold plain background.")
     ] = None,
     any_voxel_size: Annotated[bool, typer.Option(help="Accept voxels unlike those of the training stacks.")] = False,
+    plane: Annotated[int | None, typer.Option(min=0, help="Which plane to stain, for models of single planes.")] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="How all of them were seen, if a model has to know: brightfield, phase or dic.")
+    ] = None,
     form: Form = "ome.tif",
     dtype: Annotated[
         Kind, typer.Option(help="Type of the stain's values; whole numbers are rounded and clipped.")
@@ -181,6 +202,8 @@ def predict(
         normalised,
         flatten,
         any_voxel_size,
+        plane,
+        modality,
         form,
         dtype,
         PredictionSettings.parse(values, "command line"),

@@ -75,9 +75,9 @@ def export_bioimage(model: Model, path: str | Path, publication: Publication, *,
     publication : Publication
         Authors and licence.
     halo : bool
-        State how far tiles must overlap along y and x to be free of seams, `FNet.reach` rounded up to the divisor.
-        Tools then pad a stack by as much; ``bioimageio.core`` does so before it normalises a whole stack, which
-        changes the stain a little. Along z a stack is taken to be seen whole.
+        State how far tiles must overlap along y and x to be free of seams, `StainNetwork.reach` rounded up to the
+        divisor. Tools then pad a stack by as much; ``bioimageio.core`` does so before it normalises a whole stack,
+        which changes the stain a little. Along z a stack is taken to be seen whole.
 
     Raises
     ------
@@ -267,17 +267,18 @@ def _usage(graph: Graph, halo: bool) -> str:
     """What users of the package must know, in Markdown."""
     expected = graph.model.description.input
     grid = "the voxels of the training stacks" if expected.grid == "native" else f"cubic voxels of {expected.grid:g} µm"
-    overlap = exact_halo(graph.network)
     if halo:
         tiles = (
-            f"The package states a halo of {overlap} voxels along y and x. Give all of z in one tile. A tool that pads "
-            "a whole stack by the halo before it normalises gives a slightly different stain."
+            f"The package states a halo of {exact_halo(graph.network)} voxels along y and x. Give all of z in one "
+            "tile. A tool that pads a whole stack by the halo before it normalises gives a slightly different stain."
         )
+    elif graph.network.reach is None:
+        tiles = "Give whole stacks: every value depends on all of its tile, through instance normalisation."
     else:
         tiles = (
             "Give whole stacks. The package states no halo, since tools pad by it, which changes mean and standard "
-            f"deviation. Tiles must overlap by {overlap} voxels on each side to be free of seams, and must be "
-            "normalised by the statistics of the whole stack."
+            f"deviation. Tiles must overlap by {exact_halo(graph.network)} voxels on each side to be free of seams, "
+            "and must be normalised by the statistics of the whole stack."
         )
     flat = (
         "- The network's file replaces all below the foreground threshold by the background. Scaling the stain "

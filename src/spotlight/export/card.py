@@ -6,7 +6,7 @@ from typing import Any
 
 from spotlight.files import write_text
 from spotlight.model import ModelDescription
-from spotlight.report.training_page import PARTS
+from spotlight.report.training_page import PARTS, network_in_words
 
 CITATIONS = (
     (
@@ -81,11 +81,7 @@ def _facts(description: ModelDescription) -> Iterator[tuple[str, str]]:
     yield "input is normalised by", "its mean and standard deviation, of the whole stack at native resolution"
     yield "output", f"intensities of the training targets, {low:g} to {high:g}, float32"
     yield "background", "flattened below the foreground threshold" if target.flatten else "as the network gives it"
-    network = description.network
-    yield (
-        "network",
-        f"{network.architecture}, depth {network.depth}, {network.mult_chan} channels, {network.block} blocks",
-    )
+    yield "network", network_in_words(description.network.model_dump())
 
 
 def _training(training: dict[str, Any]) -> Iterator[tuple[str, str]]:

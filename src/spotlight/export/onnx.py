@@ -140,6 +140,8 @@ class Graph(nn.Module):
             "tiles": (
                 "Give whole stacks: the statistics of a tile are not those of its stack."
                 if self.normalise
+                else "Every value depends on all of its tile, through instance normalisation."
+                if self.network.reach is None
                 else f"Tiles are exact {self.network.reach} voxels from their cut edges, if they start at multiples of "
                 "divisor."
             ),

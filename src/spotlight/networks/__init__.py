@@ -1,18 +1,73 @@
 """Networks: nothing but `nn.Module`s, each of which declares by `divisor` which shapes it accepts."""
 
-import torch
+from torch import nn
 
+from spotlight.networks.base import StainNetwork, channels_last
+from spotlight.networks.conditioning import Conditioned
 from spotlight.networks.fnet import FNet
-from spotlight.networks.settings import FNetSettings
+from spotlight.networks.patchgan import PatchGAN
+from spotlight.networks.pix2pix import Pix2PixGenerator
+from spotlight.networks.settings import (
+    FNetSettings,
+    NetworkSettings,
+    PatchGANSettings,
+    Pix2PixSettings,
+    UNetPlusPlusSettings,
+)
+from spotlight.networks.unetpp import UNetPlusPlus
 
-__all__ = ["FNet", "FNetSettings", "build_network", "channels_last"]
+__all__ = [
+    "Conditioned",
+    "FNet",
+    "FNetSettings",
+    "NetworkSettings",
+    "PatchGAN",
+    "PatchGANSettings",
+    "Pix2PixGenerator",
+    "Pix2PixSettings",
+    "StainNetwork",
+    "UNetPlusPlus",
+    "UNetPlusPlusSettings",
+    "build_discriminators",
+    "build_network",
+    "channels_last",
+]
 
 
-def build_network(settings: FNetSettings, dims: int) -> FNet:
-    """Build the network that the settings describe, for two- or three-dimensional stacks."""
-    return FNet(dims, settings.depth, settings.mult_chan, block=settings.block, init=settings.init)
+def build_network(settings: NetworkSettings, dims: int, stains: int = 1, modalities: int = 0) -> StainNetwork:
+    """Build the network that the settings describe.
+
+    Parameters
+    ----------
+    settings : NetworkSettings
+        Of any architecture.
+    dims : 2 or 3
+        Spatial dimensions of the stacks.
+    stains : int
+        Channels of the output.
+    modalities : int
+        Length of the modality's code, for settings whose `conditioning` is not "none", and 0 for others.
+
+    Raises
+    ------
+    ValueError
+        If the architecture does not go with the dimensions, or the conditioning with the number of modalities.
+    """
+    told = settings.conditioning
+    if isinstance(settings, Pix2PixSettings):
+        if dims != 2:
+            raise ValueError(
+                f"the network pix2pix is for two-dimensional images. Received: {dims} dimensions. Set "
+                "network.architecture to 'fnet' or 'unetpp', or give single planes."
+            )
+        return Pix2PixGenerator(
+            settings.width, settings.blocks, stains, settings.dropout, settings.tanh, modalities, told
+        )
+    if isinstance(settings, UNetPlusPlusSettings):
+        return UNetPlusPlus(dims, settings.depth, settings.width, stains, modalities, told)
+    return FNet(dims, settings.depth, settings.mult_chan, stains, settings.block, settings.init, modalities, told)
 
 
-def channels_last(dims: int) -> torch.memory_format:
-    """Memory layout in which convolutions are fastest, for two- or three-dimensional stacks."""
-    return torch.channels_last_3d if dims == 3 else torch.channels_last
+def build_discriminators(settings: PatchGANSettings, dims: int, stains: int) -> nn.ModuleList:
+    """Build a discriminator for each stain."""
+    return nn.ModuleList(PatchGAN(dims, settings.width) for _ in range(stains))

@@ -5,18 +5,19 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-UPCONV = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+from spotlight.networks.base import CONV, NORM, UPCONV, StainNetwork
+from spotlight.networks.conditioning import Block, double_conv
+from spotlight.networks.settings import Conditioning
 
 
-class FNet(nn.Module):
+class FNet(StainNetwork):
     """U-Net with learned down- and upsampling, batch normalisation and a linear head.
 
     Each of the `depth` levels has two 3-wide convolutions, a 2-wide convolution of stride 2 down and a transposed one
     up; the upsampled half is concatenated behind the skipped half. Every convolution but the last carries a bias and
     is followed by batch normalisation and ReLU. With the defaults in three dimensions: 23,280,769 parameters and
-    229,536 multiply-adds per voxel.
+    229,536 multiply-adds per voxel. All stains share everything but their linear, 3-wide heads, which together are one
+    convolution with a channel of output per stain.
 
     Parameters
     ----------
@@ -26,13 +27,16 @@ class FNet(nn.Module):
         Number of times the image is halved.
     mult_chan : int
         Channels at the first level; doubled at every further one.
-    in_channels, out_channels : int
-        Channels of input and output.
+    stains : int
+        Heads.
     block : "plain" or "residual"
         "residual" adds a shortcut around every pair of convolutions before its last ReLU (He et al. 2016).
     init : "fnet" or "torch"
         "fnet" draws convolution weights from N(0, 0.02) and batch-normalisation weights from N(1, 0.02), as the
         published code does; biases of convolutions keep PyTorch's default. "torch" keeps all defaults.
+    modalities, conditioning
+        See `StainNetwork`. "dynamic" makes the first convolution a `DynamicConv`; "film" puts a `Film` before the last
+        ReLU of every level of the encoder, in residual blocks on the branch of the convolutions.
     """
 
     def __init__(
@@ -40,22 +44,26 @@ class FNet(nn.Module):
         dims: int = 3,
         depth: int = 4,
         mult_chan: int = 32,
-        in_channels: int = 1,
-        out_channels: int = 1,
+        stains: int = 1,
         block: Literal["plain", "residual"] = "plain",
         init: Literal["fnet", "torch"] = "fnet",
+        modalities: int = 0,
+        conditioning: Conditioning = "none",
     ) -> None:
-        super().__init__()
+        super().__init__(dims, mult_chan, stains, modalities, conditioning)
         widths = [mult_chan * 2**level for level in range(depth + 1)]
-        inputs = [in_channels, *widths[:-1]]
-        self.dims = dims
+        inputs = [1, *widths[:-1]]
         self.depth = depth
-        double_conv = _double_conv if block == "plain" else ResidualConv
-        self.encoders = nn.ModuleList(double_conv(dims, a, b) for a, b in zip(inputs, widths, strict=True))
+        conv = double_conv if block == "plain" else ResidualConv
+        film = modalities if conditioning == "film" else 0
+        dynamic = [modalities if conditioning == "dynamic" else 0, *[0] * depth]
+        self.encoders = nn.ModuleList(
+            conv(dims, a, b, code, film) for a, b, code in zip(inputs, widths, dynamic, strict=True)
+        )
         self.downs = nn.ModuleList(_resampling(CONV[dims], dims, w, w) for w in widths[:-1])
         self.ups = nn.ModuleList(_resampling(UPCONV[dims], dims, 2 * w, w) for w in widths[:-1])
-        self.decoders = nn.ModuleList(double_conv(dims, 2 * w, w) for w in widths[:-1])
-        self.head = CONV[dims](mult_chan, out_channels, 3, padding=1)
+        self.decoders = nn.ModuleList(conv(dims, 2 * w, w) for w in widths[:-1])
+        self.head = CONV[dims](mult_chan, stains, 3, padding=1)
         if init == "fnet":
             self.apply(_published_init)
 
@@ -82,41 +90,38 @@ class FNet(nn.Module):
         spans = [(place, *needed(0, place - 1, place + 1)) for place in range(self.divisor)]
         return max(max(place - low, high - place) for place, low, high in spans)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, in_channels, [Z,] Y, X) to (B, out_channels, [Z,] Y, X)."""
+    def encoder_parts(self) -> list[nn.Module]:
+        """All on the way down."""
+        return [self.encoders, self.downs]
+
+    def all_but_head_parts(self) -> list[nn.Module]:
+        """All on the way down and up."""
+        return [*self.encoder_parts(), self.ups, self.decoders]
+
+    def compute(self, x: Tensor, code: Tensor | None) -> Tensor:
+        """Go down and up, and through the heads."""
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=False):
-            x = encoder(x)
+            x = encoder(x, code)
             skips.append(x)
             x = down(x)
-        x = self.encoders[-1](x)
+        x = self.encoders[-1](x, code)
         for up, decoder, skip in zip(reversed(self.ups), reversed(self.decoders), reversed(skips), strict=True):
             x = decoder(torch.cat((skip, up(x)), dim=1))
         return self.head(x)  # type: ignore[no-any-return]
 
 
 class ResidualConv(nn.Module):
-    """The double convolution with a shortcut around it."""
+    """The double convolution with a shortcut around it; parameters as of `double_conv`."""
 
-    def __init__(self, dims: int, inputs: int, outputs: int) -> None:
+    def __init__(self, dims: int, inputs: int, outputs: int, dynamic: int = 0, film: int = 0) -> None:
         super().__init__()
-        self.body = _double_conv(dims, inputs, outputs)[:-1]
+        self.body = Block(*list(double_conv(dims, inputs, outputs, dynamic, film))[:-1])
         self.shortcut = nn.Identity() if inputs == outputs else CONV[dims](inputs, outputs, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
         """Keep the spatial shape."""
-        return torch.relu_(self.body(x) + self.shortcut(x))
-
-
-def _double_conv(dims: int, inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        CONV[dims](inputs, outputs, 3, padding=1),
-        NORM[dims](outputs),
-        nn.ReLU(inplace=True),
-        CONV[dims](outputs, outputs, 3, padding=1),
-        NORM[dims](outputs),
-        nn.ReLU(inplace=True),
-    )
+        return torch.relu_(self.body(x, code) + self.shortcut(x))
 
 
 def _resampling(conv: type[nn.Module], dims: int, inputs: int, outputs: int) -> nn.Sequential:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
@@ -103,6 +104,24 @@ class Pair:
         for plane in found:
             require_match(plane, target)
         return found, target
+
+    def read_pair(self, planes: Literal["together", "one"]) -> tuple[list[Stack], Stack]:
+        """Read the input, as one stack or as its planes, and the target that goes with it.
+
+        Raises
+        ------
+        SpotlightError
+            If they do not match, or the input is in several files and its planes are to be seen together.
+        """
+        if planes == "one":
+            return self.read_planes()
+        if self.planes:
+            raise SpotlightError(
+                f"{self.target}: is the target of {len(self.planes) + 1} inputs, one plane each, but "
+                "preparation.planes is 'together'. Set it to 'one', or give the planes as one stack."
+            )
+        image, target = self.read_both()
+        return [image], target
 
     def read_labels(self, like: Stack) -> Stack | None:
         """Read the instance labels on the grid of `like`, or None if the row has none."""

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from spotlight.errors import SpotlightError
 from spotlight.foreground import Foreground, ForegroundSettings, find_foreground, nearest_component
 from spotlight.images import Stack
 from spotlight.images.median import median
@@ -140,7 +139,7 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
     SpotlightError
         If the files do not match, or a stack is constant or holds NaN.
     """
-    planes, target = _read(pair, settings)
+    planes, target = pair.read_pair(settings.planes)
     own = pair.read_foreground(target)
     values = target.values
     foreground = find_foreground(
@@ -186,18 +185,6 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
         limits=_limits(normalised, settings.percentiles),
         modality=pair.modality,
     )
-
-
-def _read(pair: Pair, settings: PreparationSettings) -> tuple[list[Stack], Stack]:
-    if settings.planes == "one":
-        return pair.read_planes()
-    if pair.planes:
-        raise SpotlightError(
-            f"{pair.target}: is the target of {len(pair.planes) + 1} inputs, one plane each, but preparation.planes is "
-            "'together'. Set it to 'one', or give the planes as one stack."
-        )
-    image, target = pair.read_both()
-    return [image], target
 
 
 def _prepared_input(

@@ -2,9 +2,10 @@
 
 from spotlight.prediction.cluster import stain_on_cluster
 from spotlight.prediction.files import Stained, StainOptions, find_parts, stain_files
+from spotlight.prediction.loading import load_model
 from spotlight.prediction.seams import Seams, measure_seams
 from spotlight.prediction.settings import PredictionSettings
-from spotlight.prediction.stain import Model, load_model
+from spotlight.prediction.stain import Model
 
 __all__ = [
     "Model",

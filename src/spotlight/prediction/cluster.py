@@ -21,7 +21,7 @@ from spotlight.files import explained_writing
 from spotlight.images import Part
 from spotlight.prediction import tasks
 from spotlight.prediction.files import Progress, Stained, StainOptions
-from spotlight.prediction.stain import load_model
+from spotlight.prediction.loading import load_model
 
 if TYPE_CHECKING:
     from dask_jobqueue.slurm import SLURMCluster

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from spotlight.errors import SpotlightError
-from spotlight.networks import FNet, channels_last
+from spotlight.networks import StainNetwork, channels_last
 
 log = logging.getLogger("spotlight")
 
@@ -28,7 +28,7 @@ PROBE = {2: (256, 256), 3: (32, 64, 64)}
 """Piece of a stack on which arithmetics are tried."""
 
 
-def folded(network: FNet) -> FNet:
+def folded(network: StainNetwork) -> StainNetwork:
     """Give a copy of a network whose batch normalisations are part of the convolutions before them.
 
     The result is the same but for rounding, since in evaluation mode a normalisation is a fixed scale and offset.
@@ -116,13 +116,13 @@ def back(image: torch.Tensor, turn: int) -> torch.Tensor:
 
 
 def make_engine(
-    networks: Sequence[FNet], array: FloatArray, precision: str, device: str, augment: bool, spread: bool
+    networks: Sequence[StainNetwork], array: FloatArray, precision: str, device: str, augment: bool, spread: bool
 ) -> Engine:
     """Fold networks, move them, and choose the arithmetic.
 
     Parameters
     ----------
-    networks : sequence of FNet
+    networks : sequence of StainNetwork
         The members of an ensemble, or one.
     array : ([Z,] Y, X) array of float32
         Normalised input, on a piece of which "auto" tries both arithmetics.

@@ -46,6 +46,10 @@ class StainOptions:
         model's training settings say.
     any_voxel_size : bool
         Accept a voxel size unlike that of the training stacks.
+    plane : int, optional
+        Which plane of a stack to stain, for a model that sees one plane at a time.
+    modality : "brightfield", "phase" or "dic", optional
+        How all of them were seen, for a model that has to be told. Left out: what their channels' names say.
     form : "ome.tif" or "ome.zarr"
         File format of the stains.
     kind : "float32", "uint16" or "uint8"
@@ -60,6 +64,8 @@ class StainOptions:
     normalised: bool = False
     flatten: bool | None = None
     any_voxel_size: bool = False
+    plane: int | None = None
+    modality: str | None = None
     form: Literal["ome.tif", "ome.zarr"] = "ome.tif"
     kind: Kind = "float32"
     settings: PredictionSettings = PredictionSettings()  # noqa: RUF009 - frozen
@@ -238,7 +244,7 @@ class FileStain:
     """
 
     def __init__(self, model: Model, part: Part, path: Path, options: StainOptions, key: str | None = None) -> None:
-        self.model = model
+        self.given = model
         self.part = part
         self.path = path
         self.options = options
@@ -269,11 +275,22 @@ class FileStain:
         )
 
     @cached_property
+    def image(self) -> Stack:
+        """What the file holds."""
+        part, options = self.part, self.options
+        return read(part.path, scene=part.scene, time=part.time, axes=options.axes, voxel_size=options.voxel_size)
+
+    @cached_property
+    def model(self) -> Model:
+        """The model for the modality in which it was seen."""
+        known = self.options.modality is None and not self.given.needs_modality
+        return self.given if known else self.given.suited(self.image, self.options.modality)
+
+    @cached_property
     def stack(self) -> Stack:
         """The input."""
-        part, options = self.part, self.options
-        image = read(part.path, scene=part.scene, time=part.time, axes=options.axes, voxel_size=options.voxel_size)
-        return self.model.accept(image, options.channel, None, None, None, options.any_voxel_size)
+        options = self.options
+        return self.model.accept(self.image, options.channel, None, None, None, options.any_voxel_size, options.plane)
 
     @property
     def is_large(self) -> bool:

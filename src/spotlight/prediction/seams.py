@@ -53,7 +53,8 @@ def measure_seams(model: Model, part: Part, options: StainOptions, progress: Pro
         Called with what is being done, how far it is, and current figures.
     """
     image = read(part.path, scene=part.scene, time=part.time, axes=options.axes, voxel_size=options.voxel_size)
-    stack = model.accept(image, options.channel, None, None, None, options.any_voxel_size)
+    model = model.suited(image, options.modality)
+    stack = model.accept(image, options.channel, None, None, None, options.any_voxel_size, options.plane)
     chosen = options.settings.model_copy(update={"spread": False})
     exact = chosen.model_copy(update={"overlap": "exact"})
     stains = []

@@ -20,6 +20,11 @@ class PredictionSettings(Settings):
         description="Least overlap of tiles, over which they are blended; left out: a quarter of the tile. 'exact' "
         "overlaps them by all that the network sees, so that the result is that of the whole stack at once.",
     )
+    blend: Literal["linear", "gaussian"] = Field(
+        "linear",
+        description="Weights of tiles where they overlap: falling linearly towards the neighbour, or a Gaussian around "
+        "each tile's centre, of an eighth of its edge (for networks whose output is best there, as in pix2pix).",
+    )
     precision: Literal["auto", "float32", "bf16"] = Field(
         "auto",
         description="Arithmetic of the network. 'auto' tries bfloat16 on a piece of the stack, and takes it where it "

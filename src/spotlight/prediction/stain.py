@@ -3,21 +3,23 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack, read
 from spotlight.images.lazy import LazyArray
-from spotlight.images.normalise import grid_shape, input_statistics, prepare_input
+from spotlight.images.normalise import UINT16, grid_shape, input_statistics, prepare_input, require_uint16
 from spotlight.images.slabs import Allocate
-from spotlight.model import DESCRIPTION, ModelDescription, read_model
-from spotlight.networks import FNet
+from spotlight.model import ModelDescription
+from spotlight.networks import Conditioned, StainNetwork
+from spotlight.prediction.acceptance import accept, doubt, require_extent, told
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.steps import Steps
 from spotlight.prediction.workspace import InMemory, Workspace
@@ -29,9 +31,6 @@ COLOR = "00FFFF"
 COLORS = ("00FFFF", "FF00FF", "FFFF00", "00FF00", "FF8000", "0080FF")
 """In which they show several."""
 
-FAR = 4
-"""A stack's mean or contrast is doubted when it is so many times those of all training stacks, or so much less."""
-
 
 class Model:
     """A trained model, or an ensemble of models that differ by their seeds, ready to stain.
@@ -40,16 +39,25 @@ class Model:
     ----------
     description : ModelDescription
         Everything in the folder's ``model.yaml``; of an ensemble, that of its first member.
-    networks : tuple of FNet
+    networks : tuple of StainNetwork
         The network, or those of all members, in evaluation mode.
     name : str
         The folder's name.
+    separate : dict of Model
+        Models for one modality each, of which the one that suits a stack is used instead of this one; mostly none.
     """
 
-    def __init__(self, description: ModelDescription, network: FNet | Sequence[FNet], name: str = "model") -> None:
+    def __init__(
+        self,
+        description: ModelDescription,
+        network: StainNetwork | Sequence[StainNetwork],
+        name: str = "model",
+        separate: "Mapping[str, Model] | None" = None,
+    ) -> None:
         self.description = description
-        self.networks = (network,) if isinstance(network, FNet) else tuple(network)
+        self.networks = (network,) if isinstance(network, StainNetwork) else tuple(network)
         self.name = name
+        self.separate = dict(separate or {})
         for member in self.networks:
             member.eval()
 
@@ -61,6 +69,8 @@ class Model:
             for name, weight in sorted(network.state_dict().items()):
                 seal.update(name.encode())
                 seal.update(np.ascontiguousarray(weight.cpu().numpy()).tobytes())
+        for model in self.separate.values():
+            seal.update(model.digest.encode())
         return seal.hexdigest()
 
     def flattened(self, flatten: bool = True) -> "Model":
@@ -73,14 +83,15 @@ class Model:
         """
         if flatten and any(target.threshold is None for target in self.description.targets):
             raise SpotlightError(f"model {self.name} knows no foreground threshold, so its stains cannot be flattened.")
+        separate = {modality: model.flattened(flatten) for modality, model in self.separate.items()}
         first, *further = (target.model_copy(update={"flatten": flatten}) for target in self.description.targets)
         changed = {"target": first, "further_targets": tuple(further)}
-        return Model(self.description.model_copy(update=changed), self.networks, self.name)
+        return Model(self.description.model_copy(update=changed), self.networks, self.name, separate)
 
     @property
     def needs_modality(self) -> bool:
-        """Whether the network must be told in which modality a stack was seen."""
-        return self.networks[0].modalities > 0
+        """Whether it must be known in which modality a stack was seen: the network is told, or each has its own."""
+        return bool(self.separate) or self.networks[0].modalities > 0
 
     def for_modality(self, modality: str) -> "Model":
         """Give the model for stacks of one modality.
@@ -90,16 +101,30 @@ class Model:
         SpotlightError
             If the model was not trained on it.
         """
-        known = self.description.input.modalities
+        known = tuple(self.separate) or self.description.input.modalities
         if modality not in known:
             raise SpotlightError(
                 f"model {self.name} was trained on {', '.join(known) or 'stacks of no stated modality'}. Received: "
                 f"{modality!r}. Use a model that was trained on it."
             )
+        if self.separate:
+            return self.separate[modality]
         if not self.needs_modality:
             return self
         code = torch.tensor([float(name == modality) for name in known])
         return Model(self.description, [Conditioned(network, code) for network in self.networks], self.name)
+
+    def suited(self, image: Stack | NDArray[Any], modality: str | None) -> "Model":
+        """Give the model for the modality of a stack, which is stated or told by the names of its channels.
+
+        Raises
+        ------
+        SpotlightError
+            If it has to be known and is not, or the model was not trained on it.
+        """
+        if modality is None and not self.needs_modality:
+            return self
+        return self.for_modality(told(image, modality))
 
     def predict(
         self,
@@ -162,8 +187,8 @@ class Model:
             raise SpotlightError(f"scene={scene!r} chooses an image of a file, but an array or stack was given.")
         if isinstance(image, (str, Path)):
             image = read(image, scene=scene, axes=axes, voxel_size=voxel_size)
-        stack = self.accept(image, channel, time, axes, voxel_size, any_voxel_size, plane)
-        model = self if modality is None and not self.needs_modality else self.for_modality(told(stack, modality))
+        model = self.suited(image, modality)
+        stack = model.accept(image, channel, time, axes, voxel_size, any_voxel_size, plane)
         stain, _ = model.stain(stack, settings, normalised=normalised, flatten=flatten, progress=progress)
         return stain
 
@@ -196,18 +221,25 @@ class Model:
             If the stack is too thin for the network.
         """
         shape = grid_shape(stack, self.description.input.grid)
-        self._require_extent(stack, shape)
+        require_extent(self.networks[0].divisor, self.description.input, self.name, stack, shape)
         return self.steps_of(lambda: stack, shape, settings, workspace)
 
     def steps_of(
         self, load: Callable[[], Stack], shape: tuple[int, ...], settings: PredictionSettings, workspace: Workspace
     ) -> Steps:
         """Give what is to be done for a stack of this shape on the network's grid, which is loaded when needed."""
+        patch = self.description.training.get("patch")
+        if settings.tile is None and self.networks[0].reach is None and patch:
+            # What such a network makes of a voxel depends on all of the tile, which is to be as it was in training.
+            settings = settings.model_copy(update={"tile": tuple(patch)})
 
         def prepare(allocate: Allocate) -> NDArray[np.float32]:
             stack = load()
             statistics = input_statistics(stack)
-            self._doubt(stack, *statistics)
+            doubt(self.description.input, self.name, stack, *statistics)
+            if self.description.input.normalisation == "uint16":
+                require_uint16(stack)
+                statistics = UINT16
             return prepare_input(stack, self.description.input.grid, shape, allocate, statistics)
 
         return Steps(self.networks, shape, prepare, settings, workspace)
@@ -273,90 +305,8 @@ class Model:
         plane: int | None = None,
     ) -> Stack:
         """Turn the input into one channel with the model's axes and a voxel size that fits, or say why not."""
-        expected = self.description.input
-        if plane is not None and expected.planes != "one":
-            raise SpotlightError(f"model {self.name} sees all planes of a stack together. Leave plane={plane} out.")
-        if isinstance(image, np.ndarray):
-            size = voxel_size or (tuple(sum(r) / 2 for r in expected.voxel_size) if expected.voxel_size else None)
-            stack = Stack(image, axes or expected.axes, size)
-        else:
-            stack = image if voxel_size is None else replace(image, voxel_size=voxel_size)
-        stack = stack.timepoint(time)
-        if channel is None and expected.channel and expected.channel in stack.channels:
-            channel = expected.channel
-        elif channel is None and expected.channel and len(stack.channels) == 1:
-            raise SpotlightError(
-                f"{stack.source}: its channel is named {stack.channels[0]!r}, but model {self.name} was trained on "
-                f"{expected.channel!r}. If it is the same, say so with channel={stack.channels[0]!r} (--channel)."
-            )
-        stack = stack.channel(channel)
-        if expected.planes == "one":
-            stack = self._plane(stack, plane)
-        if stack.axes != expected.axes:
-            raise SpotlightError(
-                f"{stack.source}: has axes {stack.axes} {stack.shape}, but model {self.name} stains {expected.axes} "
-                "stacks. Give such a stack, or use a model trained on stacks like this one."
-            )
-        stack.load_if_small()
-        stack.require_finite()
-        if not any_voxel_size:
-            self._require_voxel_size(stack)
-        return stack
-
-    def _plane(self, stack: Stack, plane: int | None) -> Stack:
-        count = stack.shape[0] if stack.axes == "ZYX" else 1
-        if plane is None and count > 1:
-            raise SpotlightError(
-                f"{stack.source}: has {count} planes, but model {self.name} stains one at a time; say which, 0 to "
-                f"{count - 1}, with plane= (Python) or --plane."
-            )
-        if not 0 <= (plane or 0) < count:
-            raise SpotlightError(f"{stack.source}: has no plane {plane}; there are 0 to {count - 1}.")
-        return stack.plane(plane or 0)
-
-    def _doubt(self, stack: Stack, mean: float, std: float) -> None:
-        """Say so if a stack's intensities are far from those of the training stacks."""
-        found = {"mean": mean, "contrast": std / mean if mean > 0 else None}
-        for name, value in found.items():
-            trained = getattr(self.description.input, name)
-            if trained is None or value is None:
-                continue
-            low, high = trained
-            if not low / FAR <= value <= high * FAR:
-                log.warning(
-                    "%s: has a %s of %.3g, but model %s was trained on %.3g to %.3g. If it is another kind of image, "
-                    "its stain means nothing.",
-                    stack.source,
-                    {"mean": "mean intensity", "contrast": "standard deviation over mean"}[name],
-                    value,
-                    self.name,
-                    low,
-                    high,
-                )
-
-    def _require_voxel_size(self, stack: Stack) -> None:
-        expected = self.description.input
-        if expected.voxel_size is None:
-            return
-        tolerance = expected.voxel_size_tolerance
-        for size, (low, high) in zip(stack.require_voxel_size(), expected.voxel_size, strict=True):
-            if not low * (1 - tolerance) <= size <= high * (1 + tolerance):
-                trained = " x ".join(f"{a:g}" if a == b else f"{a:g} to {b:g}" for a, b in expected.voxel_size)
-                found = " x ".join(f"{v:g}" for v in stack.require_voxel_size())
-                raise SpotlightError(
-                    f"{stack.source}: has voxels of {found} µm, but model {self.name} was trained on {trained} µm "
-                    f"({expected.axes}, tolerance {100 * tolerance:g} %). Use a model for this magnification, or "
-                    "accept it with any_voxel_size (--any-voxel-size)."
-                )
-
-    def _require_extent(self, stack: Stack, shape: tuple[int, ...]) -> None:
-        least = self.networks[0].divisor
-        for axis, size in zip(stack.axes, shape, strict=True):
-            if size < least:
-                raise SpotlightError(
-                    f"{stack.source}: is too thin: {size} voxels along {axis} on the network's grid "
-                    f"({self.description.input.grid} µm), but model {self.name} needs at least {least}."
-                )
+        given = replace(image, voxel_size=voxel_size) if isinstance(image, Stack) and voxel_size else image
+        return accept(self.description.input, self.name, given, channel, time, axes, voxel_size, any_voxel_size, plane)
 
 
 class _Finished:
@@ -384,31 +334,3 @@ class _Finished:
 
     def _part(self, which: int, index: tuple[int | slice, ...]) -> NDArray[np.float32]:
         return self.finish(np.asarray(self.results[which][index]), which).astype(np.float32, copy=False)
-
-
-def load_model(folder: str | Path) -> Model:
-    """Load a model folder written by `spotlight.train` or `spotlight import-fnet`, or an ensemble.
-
-    An ensemble is a folder of model folders, such as ``spotlight train --seeds`` writes; its stain is the mean of
-    theirs.
-
-    Raises
-    ------
-    SpotlightError
-        If a part of the folder is missing, damaged or from a newer version, or members do not go together.
-    """
-    folder = Path(folder)
-    members = [] if (folder / DESCRIPTION).exists() else sorted(folder.glob(f"*/{DESCRIPTION}"))
-    if not members:
-        description, network = read_model(folder)
-        return Model(description, network, folder.resolve().name)
-    loaded = [read_model(member.parent) for member in members]
-    first = loaded[0][0]
-    for member, (description, _) in zip(members, loaded, strict=True):
-        differs = [name for name in ("input", "target") if getattr(description, name) != getattr(first, name)]
-        if differs:
-            raise SpotlightError(
-                f"{folder}: an ensemble has one {' and '.join(differs)}, but those of {members[0].parent.name} and "
-                f"{member.parent.name} differ. Train its members on the same pairs with the same settings."
-            )
-    return Model(first, [network for _, network in loaded], folder.resolve().name)

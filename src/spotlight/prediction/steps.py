@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from spotlight.images.lazy import LazyArray
 from spotlight.images.resample import resample_slabs
 from spotlight.images.slabs import Allocate
-from spotlight.networks import FNet
+from spotlight.networks import StainNetwork
 from spotlight.prediction.engines import Engine, find_device, make_engine
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.tiling import choose_tile, plan_tiles
@@ -25,7 +25,7 @@ class Steps:
 
     Parameters
     ----------
-    networks : sequence of FNet
+    networks : sequence of StainNetwork
         The members of an ensemble, or one.
     shape : tuple of int
         Of the stack on the network's grid.
@@ -39,7 +39,7 @@ class Steps:
 
     def __init__(
         self,
-        networks: Sequence[FNet],
+        networks: Sequence[StainNetwork],
         shape: tuple[int, ...],
         prepare: Callable[[Allocate], NDArray[np.float32]],
         settings: PredictionSettings,

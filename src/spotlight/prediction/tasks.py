@@ -13,8 +13,9 @@ from spotlight.errors import SpotlightError
 from spotlight.images import Part
 from spotlight.prediction.engines import find_device
 from spotlight.prediction.files import FileStain, Stained, StainOptions
+from spotlight.prediction.loading import load_model
 from spotlight.prediction.settings import PredictionSettings
-from spotlight.prediction.stain import Model, load_model
+from spotlight.prediction.stain import Model
 from spotlight.version import __version__
 
 log = logging.getLogger("spotlight")

@@ -4,7 +4,7 @@ import logging
 import math
 
 from spotlight.errors import SpotlightError
-from spotlight.networks import FNet
+from spotlight.networks import StainNetwork
 from spotlight.prediction.engines import find_device
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.tiles import Tiling
@@ -21,7 +21,7 @@ BYTES_PER_VOXEL = 22
 """Memory in float32 per voxel of a tile and channel of the first level; see benchmarks/prediction.py."""
 
 
-def plan_tiles(shape: tuple[int, ...], network: FNet, settings: PredictionSettings) -> Tiling:
+def plan_tiles(shape: tuple[int, ...], network: StainNetwork, settings: PredictionSettings) -> Tiling:
     """Choose tiles for an array on the network's grid.
 
     Raises
@@ -41,17 +41,28 @@ def plan_tiles(shape: tuple[int, ...], network: FNet, settings: PredictionSettin
     if exact:
         tile = tuple(n if t <= least else t for n, t in zip(shape, tile, strict=True))
         log.info("Exact tiles of %s voxels, of which %d at each border are thrown away.", tile, least // 2)
-    return Tiling.of(shape, tile, overlap, network.divisor, exact)
+    return Tiling.of(shape, tile, overlap, network.divisor, "exact" if exact else settings.blend)
 
 
-def choose_tile(network: FNet, settings: PredictionSettings) -> tuple[int, ...]:
+def choose_tile(network: StainNetwork, settings: PredictionSettings) -> tuple[int, ...]:
     """The largest tile for which there is memory."""
     memory, _ = memory_to_use(find_device(settings.device))
-    width = network.head.in_channels
-    fitting = [tile for tile in TILES[network.dims] if math.prod(tile) * width * BYTES_PER_VOXEL <= memory]
+    fitting = [tile for tile in TILES[network.dims] if math.prod(tile) * network.width * BYTES_PER_VOXEL <= memory]
     return fitting[0] if fitting else TILES[network.dims][-1]
 
 
-def exact_halo(network: FNet) -> int:
-    """Voxels around a position that its value depends on, rounded up to what tiles may start at."""
+def exact_halo(network: StainNetwork) -> int:
+    """Voxels around a position that its value depends on, rounded up to what tiles may start at.
+
+    Raises
+    ------
+    SpotlightError
+        If the value depends on all of its tile.
+    """
+    if network.reach is None:
+        raise SpotlightError(
+            "exact tiles need a network that sees a limited neighbourhood, but every value of this one depends on its "
+            "whole tile, through instance normalisation. Blend tiles instead of asking for exact ones, or give one "
+            "tile that holds the stack."
+        )
     return math.ceil(network.reach / network.divisor) * network.divisor

@@ -80,7 +80,7 @@ def _facts(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "input and target", f"{description['input']['channel'] or '?'} → {description['target']['channel'] or '?'}"
     yield "pairs to learn from", ", ".join(stack["name"] for stack in data["train"])
     yield "pairs to validate on", ", ".join(stack["name"] for stack in data["validation"]) or "none"
-    yield "network", f"{network['architecture']}, depth {network['depth']}, {network['mult_chan']} channels"
+    yield "network", network_in_words(network)
     yield "loss", settings["loss"]["kind"]
     patch = " x ".join(map(str, training["patch"]))
     parts = settings["training"]["parts"]
@@ -88,6 +88,12 @@ def _facts(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "steps", f"{steps:,} of {settings['training']['batch_size']} patches of {patch} voxels{whole}"
     yield "arithmetic", training["precision"]
     yield "seed", str(settings["training"]["seed"])
+
+
+def network_in_words(network: dict[str, Any]) -> str:
+    """Name the architecture and all its settings."""
+    settings = (f"{name.replace('_', ' ')} {value}" for name, value in network.items() if name != "architecture")
+    return ", ".join((network["architecture"], *settings))
 
 
 def _best(best: dict[str, float]) -> str:

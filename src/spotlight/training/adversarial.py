@@ -50,7 +50,7 @@ class AdversarialModule(StainModule):
             for group in opponent.param_groups:
                 group["lr"] = self.adversarial.learning_rate * factor
             opponent.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             opponent.step()
             discriminator.requires_grad_(False)
             verdicts.append(generator_loss(discriminator(seen, made), kind))

@@ -121,23 +121,22 @@ def patch_size(settings: PatchSettings, shapes: dict[str, tuple[int, ...]], divi
     shapes : dict
         Shapes on the network's grid by the names of their stacks.
     divisor : int
-        What the network needs every axis to be a multiple of.
+        Of the network: every side of a patch must be a multiple of it.
     """
     smallest = tuple(min(sizes) for sizes in zip(*shapes.values(), strict=True))
-    divisor = 2**depth
     thin = min(shapes, key=lambda name: min(shapes[name]))
     if min(smallest) < divisor:
         raise SpotlightError(
-            f"{thin}: has {shapes[thin]} voxels on the network's grid, but a network of depth {depth} "
-            f"needs at least {divisor} along every axis. Lower network.depth, or leave the stack out."
+            f"{thin}: has {shapes[thin]} voxels on the network's grid, but the network needs "
+            f"at least {divisor} along every axis. Make it shallower (network.depth), or leave the stack out."
         )
     if settings.size is None:
         usual = (32, 64, 64) if len(smallest) == 3 else (128, 128)
         return tuple(max(divisor, min(u, n) // divisor * divisor) for u, n in zip(usual, smallest, strict=True))
     if len(settings.size) != len(smallest) or any(s % divisor for s in settings.size):
         raise SpotlightError(
-            f"patches.size must be {len(smallest)} multiples of {divisor} for these stacks and network.depth "
-            f"{depth}. Received: {settings.size}."
+            f"patches.size must be {len(smallest)} multiples of {divisor} for these stacks and this network. "
+            f"Received: {settings.size}."
         )
     return settings.size
 

@@ -52,7 +52,7 @@ class StainModule(lightning.LightningModule):
         self.first_bad = torch.tensor(NEVER)
 
     @property
-    def result(self) -> FNet:
+    def result(self) -> StainNetwork:
         """The network that is validated and kept: the trained one, or its running average."""
         return self.network if self.average is None else self.average.module  # type: ignore[return-value]
 
@@ -178,7 +178,7 @@ def learning_rate_factor(step: int, settings: TrainingSettings) -> float:
     return float(rise * (1 + np.cos(np.pi * done)) / 2)
 
 
-def frozen_parts(network: FNet, which: str) -> list[torch.nn.Module]:
+def frozen_parts(network: StainNetwork, which: str) -> list[torch.nn.Module]:
     """Modules of the network that a setting of `TrainingSettings.frozen` keeps."""
-    encoder: list[torch.nn.Module] = [network.encoders, network.downs]
-    return {"none": [], "encoder": encoder, "all but head": [*encoder, network.ups, network.decoders]}[which]
+    parts = {"none": [], "encoder": network.encoder_parts(), "all but head": network.all_but_head_parts()}
+    return parts[which]

@@ -1,6 +1,7 @@
 """`explain`: all that a run would do, before it does anything."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,19 +10,21 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spotlight.foreground import least_foreground_voxels
 from spotlight.images.normalise import grid_shape
-from spotlight.losses import LossSettings, MseSettings
-from spotlight.model import DESCRIPTION, WEIGHTS, read_description
-from spotlight.networks import FNet, FNetSettings, build_network
-from spotlight.pairs.manifest import read_pairs
+from spotlight.losses import L1Settings, LossSettings, MseSettings
+from spotlight.model import DESCRIPTION, WEIGHTS, make_network, read_description
+from spotlight.networks import FNetSettings, NetworkSettings, Pix2PixSettings, StainNetwork
 from spotlight.pairs.pair import Pair
 from spotlight.settings import commented_yaml
 from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, PREVIEW
 from spotlight.training.data import patch_size, split_pairs
 from spotlight.training.hardware import choose_parts, choose_precision, find_device, memory_to_use, step_memory
 from spotlight.training.settings import Experiment, TrainingSettings
+from spotlight.training.stains import by_modality, drawing_groups, find_stains, read_targets
 
 FNET = "Ounkomol et al. 2018"
 PAPER = "Kalinin et al. 2025"
+PIX2PIX = "Liu et al. 2024"
+UNETPP = "Zhou et al. 2019"
 MOST_NAMED = 12
 
 
@@ -31,7 +34,7 @@ def explain(
     *,
     input_channel: str | None = None,
     target_channel: str | None = None,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
 ) -> str:
     """Say what `train` would do with these pairs and settings: every step, number, source and file.
 
@@ -52,12 +55,22 @@ def explain(
     if experiment.training.finetune is not None:
         network = read_description(experiment.training.finetune).network
         experiment = experiment.model_copy(update={"network": network})
-    training, validation = split_pairs(read_pairs(pairs, input_channel, target_channel, target), experiment)
+    listed = read_targets(pairs, experiment, input_channel, target_channel, target)
+    if experiment.modalities == "separate":
+        alike = experiment.model_copy(update={"modalities": "unified"})
+        texts = [
+            f"A MODEL FOR {modality.upper()}\n\n{explain(group, alike, target='all')}"
+            for modality, group in by_modality(listed).items()
+        ]
+        return "\n\n".join(texts)
+    training, validation = split_pairs(listed, experiment)
     grid = experiment.preparation.grid
-    shapes = {pair.name: grid_shape(pair.read_both()[1], grid) for pair in training + validation}
-    patch = patch_size(experiment.patches, shapes, experiment.network.depth)
+    targets = {pair.name: pair.read_pair(experiment.preparation.planes)[1] for pair in training + validation}
+    shapes = {name: grid_shape(target, grid) for name, target in targets.items()}
+    divisor = _skeleton(experiment.network, len(next(iter(shapes.values())))).divisor
+    patch = patch_size(experiment.patches, shapes, divisor)
     sections = {
-        "Data": _data(training, validation, shapes, experiment),
+        "Data": [*_data(training, validation, shapes, experiment), *_stains(training, experiment)],
         "Preparation, once per stack": _preparation(experiment),
         "A step": _step(experiment, patch),
         "The run": _run(experiment, patch, bool(validation)),
@@ -84,6 +97,30 @@ def _data(
     )
 
 
+OVER = {"mean": "their mean", "sum": "the sum over stains of their means"}
+
+
+def _stains(training: list[Pair], experiment: Experiment) -> Iterator[str]:
+    """What is to be said where a field can have several targets, planes or modalities."""
+    stains = find_stains(training, experiment)
+    if stains.partial:
+        counts = Counter(pair.target_name for pair in training)
+        found = ", ".join(f"{name} {counts[name]}" for name in stains.names)
+        yield (
+            f"One network with {len(stains.names)} stains; of {len(stains.fields)} fields have: {found}. Losses are "
+            f"those of the targets that are there, {OVER[experiment.over_stains]}."
+        )
+    if stains.modalities:
+        yield f"The network is told the modality ({experiment.modalities}): {', '.join(stains.modalities)}."
+    if experiment.balance != "fields":
+        groups = len(drawing_groups(training, stains, experiment))
+        yield f"Drawn equally often, in turn within every batch: {experiment.balance} ({groups} groups)."
+    if experiment.preparation.planes == "one":
+        yield "The network sees one plane of a field, at random at each draw; the middle one in validation."
+    batches = len(stains.fields) / experiment.training.batch_size
+    yield f"An epoch, as many patches as there are fields, is {batches:.4g} steps."
+
+
 def _names(pairs: list[Pair]) -> str:
     shown = ", ".join(pair.name for pair in pairs[:MOST_NAMED])
     more = f" and {len(pairs) - MOST_NAMED} more" if len(pairs) > MOST_NAMED else ""
@@ -95,9 +132,12 @@ def _preparation(experiment: Experiment) -> Iterator[str]:
     smooth = f"median {rule.median_px} voxels, Gaussian {rule.gaussian_px:g} voxels"
     value = f" of {rule.value:g}" if rule.value is not None else f" of the target smoothed by {smooth}"
     yield f"Threshold T: {rule.method}{value}, whole stack, native resolution ({PAPER}; smoothing: the author's)."
-    yield f"Input: (I - mean) / standard deviation of the whole stack, native resolution ({FNET})."
-    center, source = {"threshold": ("T", PAPER), "mean": ("mean", FNET)}[settings.target_center]
-    yield f"Target: (I - {center}) / standard deviation of the whole stack, native resolution ({source})."
+    if settings.scaling == "uint16":
+        yield f"Input and target: I / 32767.5 - 1, so that 0 to 65535 becomes -1 to 1 ({PIX2PIX})."
+    else:
+        yield f"Input: (I - mean) / standard deviation of the whole stack, native resolution ({FNET})."
+        center, source = {"threshold": ("T", PAPER), "mean": ("mean", FNET)}[settings.target_center]
+        yield f"Target: (I - {center}) / standard deviation of the whole stack, native resolution ({source})."
     if settings.grid == "native":
         yield "No resampling: the stacks stay on their own grid."
     else:
@@ -120,27 +160,53 @@ def _step(experiment: Experiment, patch: tuple[int, ...]) -> Iterator[str]:
     yield f"Varied at random: {', '.join(varied) or 'nothing'} (both papers: nothing)."
     yield _network(experiment.network, patch)
     yield _loss(experiment.loss)
+    if experiment.adversarial is not None:
+        against = experiment.adversarial
+        yield (
+            f"Against a discriminator of 70-pixel patches per stain, {against.kind}, weight {against.weight:g} "
+            f"({PIX2PIX}: 1), which learns first in every step, with Adam at {against.learning_rate:g}."
+        )
     yield _optimiser(settings)
 
 
-def _network(settings: FNetSettings, patch: tuple[int, ...]) -> str:
+def _network(settings: NetworkSettings, patch: tuple[int, ...]) -> str:
     weights, flop = network_cost(settings, patch)
-    start = "N(0, 0.02)" if settings.init == "fnet" else "PyTorch's"
-    return (
-        f"F-net of depth {settings.depth} with {settings.mult_chan} channels ({FNET}: 4, 32): {weights:,} weights, "
-        f"begun from {start}, {flop / 1e9:.3g} GFLOP forward per patch."
-    )
+    start = "PyTorch's"
+    if isinstance(settings, FNetSettings):
+        kind = f"F-net of depth {settings.depth} with {settings.mult_chan} channels ({FNET}: 4, 32)"
+        start = "N(0, 0.02)" if settings.init == "fnet" else start
+    elif isinstance(settings, Pix2PixSettings):
+        kind = f"pix2pix of {settings.blocks} blocks with {settings.width} channels ({PIX2PIX}: 9, 64)"
+    else:
+        kind = f"UNet++ of depth {settings.depth} with {settings.width} channels ({UNETPP}: 4, 32)"
+    return f"{kind}: {weights:,} weights, begun from {start}, {flop / 1e9:.3g} GFLOP forward per patch."
 
 
-def network_cost(settings: FNetSettings, patch: tuple[int, ...]) -> tuple[int, int]:
+def _skeleton(settings: NetworkSettings, dims: int) -> StainNetwork:
+    """The network without values."""
+    with torch.device("meta"):
+        return make_network(settings, dims)
+
+
+def network_cost(settings: NetworkSettings, patch: tuple[int, ...]) -> tuple[int, int]:
     """Number of weights, and floating-point operations of a forward pass over one patch."""
+    network = _skeleton(settings, len(patch))
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        network: FNet = build_network(settings, len(patch))
         network(torch.empty(1, 1, *patch))
     return sum(weight.numel() for weight in network.parameters()), int(counter.get_total_flops())
 
 
 def _loss(loss: LossSettings) -> str:
+    if isinstance(loss, L1Settings):
+        weighed = (
+            ""
+            if loss.percentiles is None
+            else (
+                f", of weight 1 between percentiles {loss.percentiles[0]:g} and {loss.percentiles[1]:g} of the whole "
+                f"target and {loss.outside:g} elsewhere"
+            )
+        )
+        return f"Loss: {loss.weight:g} times the mean absolute error{weighed} ({PIX2PIX})."
     if isinstance(loss, MseSettings):
         return f"Loss: mean squared error over all voxels ({FNET})."
     terms = [f"{loss.weight:g} masked squared error", f"{1 - loss.weight:g} Dice"]
@@ -191,7 +257,7 @@ def _machine(experiment: Experiment, patch: tuple[int, ...]) -> Iterator[str]:
     precision = choose_precision(settings.precision, device)
     yield f"Device: {device.type}; arithmetic: {precision}, losses and sums in float32."
     memory, limit = memory_to_use(device)
-    per_patch = step_memory(patch, experiment.network.mult_chan)
+    per_patch = step_memory(patch, experiment.network.width)
     parts = choose_parts(settings.batch_size, per_patch, memory) if settings.parts == "auto" else settings.parts
     need = settings.batch_size // parts * per_patch / 2**30
     whole = "whole" if parts == 1 else f"in {parts} parts, one after another"

@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader
 
 from spotlight.errors import SpotlightError
 from spotlight.files import write_text
-from spotlight.model import DESCRIPTION, WEIGHTS, load_weights, read_description, save_model
-from spotlight.networks import StainNetwork, build_network
+from spotlight.model import DESCRIPTION, WEIGHTS, load_weights, make_network, read_description, save_model
+from spotlight.networks import StainNetwork
 from spotlight.pairs.pair import Pair
 from spotlight.training.adversarial import AdversarialModule
 from spotlight.training.batches import PatchBatches
@@ -136,7 +136,7 @@ def train(
     validation_stains = find_stains(list(compress(validation_pairs, judged)), experiment, training_pairs)
     dims = train_set[0].target.ndim
     torch.manual_seed(settings.seed)
-    network = build_network(experiment.network, dims, len(stains.names), len(stains.modalities))
+    network = make_network(experiment.network, dims, len(stains.names), len(stains.modalities))
     if settings.finetune:
         load_weights(settings.finetune / WEIGHTS, network)
     patch = patch_size(experiment.patches, {pair.name: pair.target.shape for pair in prepared}, network.divisor)
@@ -151,7 +151,7 @@ def train(
     assert settings.parts != "auto"
     batches = make_batches(train_set, sampler, experiment, settings.parts, ranks, device, stains)
     module = _module(network, experiment, ranks)
-    tile = (64, 128, 128) if dims == 3 else (512, 512)
+    tile = patch if network.reach is None else (64, 128, 128) if dims == 3 else (512, 512)
     loggers = open_loggers(run, settings) if ranks.rank == 0 else []
     course = Course(run, settings, validation_set, tile, batches.names, progress, loggers, validation_stains)
     precision = choose_precision(settings.precision, device)
@@ -215,7 +215,7 @@ def _with_parts(experiment: Experiment, patch: tuple[int, ...], device: torch.de
         )
     if parts == "auto":
         memory, limit = memory_to_use(device)
-        per_patch = step_memory(patch, experiment.network.mult_chan)
+        per_patch = step_memory(patch, experiment.network.width)
         parts = choose_parts(share, per_patch, memory // (1 if device.type == "cuda" else ranks.local))
         if parts > 1:
             log.warning(
@@ -232,7 +232,7 @@ def _with_parts(experiment: Experiment, patch: tuple[int, ...], device: torch.de
 def _too_large(experiment: Experiment, patch: tuple[int, ...], device: torch.device) -> SpotlightError:
     settings = experiment.training
     memory, limit = memory_to_use(device)
-    per_patch = step_memory(patch, experiment.network.mult_chan)
+    per_patch = step_memory(patch, experiment.network.width)
     fitting = max(1, memory // per_patch)
     return SpotlightError(
         f"out of memory: a step of {settings.batch_size} patches of {patch} voxels in {settings.parts} parts. A patch "

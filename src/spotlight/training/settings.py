@@ -15,7 +15,7 @@ from spotlight.losses.settings import (
     MseSettings,
     SpotlightLossSettings,
 )
-from spotlight.networks.settings import FNetSettings
+from spotlight.networks.settings import FNetSettings, NetworkSettings, Pix2PixSettings
 from spotlight.pairs.prepare import PreparationSettings
 from spotlight.settings import Settings
 
@@ -121,7 +121,7 @@ class Experiment(Settings):
     protocol: str = Field("custom", description="Name of the protocol these settings started from.")
     preparation: PreparationSettings = Field(PreparationSettings(), description="From stacks to input and target.")
     patches: PatchSettings = Field(PatchSettings(), description="What a training step sees.")
-    network: FNetSettings = Field(FNetSettings(), description="The network.")
+    network: NetworkSettings = Field(FNetSettings(), description="The network.")
     loss: LossSettings = Field(SpotlightLossSettings(), description="What is minimised.")
     adversarial: AdversarialSettings | None = Field(
         None, description="A discriminator per stain, whose verdict is added to the loss. None: no such game."

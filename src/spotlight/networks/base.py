@@ -1,0 +1,115 @@
+"""What every network here is: `StainNetwork`, which turns a stack of transmitted light into one channel per stain."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+UPCONV: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
+class StainNetwork(nn.Module, ABC):
+    """A network with one channel of input and a channel of output per stain.
+
+    Parameters
+    ----------
+    dims : 2 or 3
+        Spatial dimensions.
+    width : int
+        Channels at full resolution, from which memory is estimated.
+    stains : int
+        Channels of the output.
+    modalities : int
+        Kinds of transmitted light that the network is told apart by a code; 0 if it is told nothing.
+    conditioning : "none", "dynamic" or "film"
+        How it uses the code; see `spotlight.networks.conditioning`.
+
+    Attributes
+    ----------
+    dims, width, stains, modalities, conditioning
+        As given.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or `conditioning` and `modalities` contradict each other.
+    """
+
+    def __init__(self, dims: int, width: int, stains: int, modalities: int, conditioning: str) -> None:
+        super().__init__()
+        if dims not in (2, 3) or stains < 1:
+            raise ValueError(
+                f"a network needs 2 or 3 spatial dimensions and at least one stain. Received: {dims} and {stains}."
+            )
+        if modalities < 0 or (modalities > 0) != (conditioning != "none"):
+            raise ValueError(
+                "a network whose conditioning is 'dynamic' or 'film' needs the number of modalities, and one whose "
+                f"conditioning is 'none' has 0. Received: conditioning {conditioning!r} with {modalities} modalities. "
+                "Change network.conditioning, or state the modality of the data."
+            )
+        self.dims = dims
+        self.width = width
+        self.stains = stains
+        self.modalities = modalities
+        self.conditioning = conditioning
+
+    @property
+    @abstractmethod
+    def divisor(self) -> int:
+        """Every spatial axis of the input must be a multiple of this."""
+
+    @property
+    @abstractmethod
+    def reach(self) -> int | None:
+        """Voxels along an axis, to either side, on which a voxel of the output can depend at most.
+
+        None if it depends on all of the input, as instance normalisation makes it.
+        """
+
+    @abstractmethod
+    def encoder_parts(self) -> list[nn.Module]:
+        """Modules that stay as they are where the encoder is frozen."""
+
+    @abstractmethod
+    def all_but_head_parts(self) -> list[nn.Module]:
+        """Modules that stay as they are where only the last layer of every stain is trained."""
+
+    @abstractmethod
+    def compute(self, x: Tensor, code: Tensor | None) -> Tensor:
+        """Do what `forward` promises, with a code that is known to fit."""
+
+    def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
+        """Map (B, 1, [Z,] Y, X) to (B, stains, [Z,] Y, X).
+
+        Parameters
+        ----------
+        x : (B, 1, [Z,] Y, X) tensor
+            Normalised transmitted light; every spatial axis a multiple of `divisor`.
+        code : (B, modalities) tensor, optional
+            One-hot code of the modality of each sample; given exactly if `modalities` is not 0.
+
+        Raises
+        ------
+        ValueError
+            If a code is missing, not wanted or of another shape.
+        """
+        if code is None and self.modalities:
+            raise ValueError(
+                f"this network is conditioned on {self.modalities} modalities and needs their code: give a (batch, "
+                f"{self.modalities}) tensor, or fix the modality by Conditioned(network, code)."
+            )
+        if code is not None and not self.modalities:
+            raise ValueError("this network is not conditioned on the modality. Leave the code out.")
+        if code is not None and code.shape != (x.shape[0], self.modalities):
+            raise ValueError(
+                f"the code of the modality must be {self.modalities} numbers for each of {x.shape[0]} samples. "
+                f"Received: shape {tuple(code.shape)}."
+            )
+        return self.compute(x, code)
+
+
+def channels_last(dims: int) -> torch.memory_format:
+    """Memory layout in which convolutions are fastest, for two- or three-dimensional stacks."""
+    return torch.channels_last_3d if dims == 3 else torch.channels_last

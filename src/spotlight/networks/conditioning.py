@@ -1,0 +1,216 @@
+"""Conditioning on the modality: layers that depend on a one-hot code, and networks for which it is fixed.
+
+A code says which kind of transmitted light a sample is (brightfield, phase contrast, DIC). Two layers can use it: the
+dynamic convolution (Liu et al. 2022, arXiv:2203.04959; first layer only, as in arXiv:2406.15716) and FiLM (Perez et al.
+2018, arXiv:1709.07871). Both start as if there was no code.
+"""
+
+import copy
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spotlight.networks.base import CONV, NORM, StainNetwork
+
+GROUPED = {2: functional.conv2d, 3: functional.conv3d}
+
+
+class CodedLayer(nn.Module, ABC):
+    """A layer that depends on the code of the modality."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """Map (B, C, [Z,] Y, X), with a code of (B, modalities)."""
+
+    @abstractmethod
+    def fixed(self, code: Tensor) -> nn.Module:
+        """Give the layer of `x` alone that this one is for a code of (modalities,)."""
+
+
+class DynamicConv(CodedLayer):
+    """A convolution whose kernels are scaled by a linear function of the code.
+
+    W'[o, i] = s[o, i] W[o, i] over all of the kernel's window, and b'[o] = t[o] b[o], where (s, t) = A code + a. At the
+    start A is 0 and a is 1, so that it is the plain convolution.
+
+    Where a layer has one input channel and an instance normalisation behind it, the normalisation takes the scale out
+    again, but for its sign: such a network learns next to nothing from the code, and FiLM is what it needs.
+
+    Parameters
+    ----------
+    plain : Conv2d or Conv3d
+        The convolution, with a bias, zero padding and one group.
+    modalities : int
+        Length of the code.
+    """
+
+    def __init__(self, plain: nn.Conv2d | nn.Conv3d, modalities: int) -> None:
+        super().__init__()
+        self.plain = plain
+        self.scale = nn.Linear(modalities, plain.out_channels * (plain.in_channels + 1))
+        nn.init.zeros_(self.scale.weight)
+        nn.init.ones_(self.scale.bias)
+
+    def scaled(self, code: Tensor) -> tuple[Tensor, Tensor]:
+        """Kernels (B, out, in, ...) and biases (B, out) for codes of (B, modalities)."""
+        weight, bias = self.plain.weight, self.plain.bias
+        assert bias is not None
+        outputs, inputs = weight.shape[:2]
+        scale, shift = self.scale(code.to(weight.dtype)).split((outputs * inputs, outputs), dim=1)
+        window = (1,) * (weight.ndim - 2)
+        return weight * scale.reshape(-1, outputs, inputs, *window), bias * shift
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """Map (B, in, [Z,] Y, X) to (B, out, [Z,] Y, X): one convolution, in which every sample is a group."""
+        weight, bias = self.scaled(code)
+        plain, samples = self.plain, x.shape[0]
+        out: Tensor = GROUPED[x.ndim - 2](
+            x.reshape(1, -1, *x.shape[2:]),
+            weight.flatten(0, 1),
+            bias.flatten(),
+            stride=plain.stride,
+            padding=plain.padding,
+            groups=samples,
+        )
+        return out.reshape(samples, -1, *out.shape[2:])
+
+    @torch.no_grad()
+    def fixed(self, code: Tensor) -> nn.Module:
+        """Give a plain convolution, which can be fused with a normalisation behind it."""
+        conv = copy.deepcopy(self.plain)
+        weight, bias = self.scaled(code[None])
+        conv.weight, conv.bias = nn.Parameter(weight[0]), nn.Parameter(bias[0])
+        return conv
+
+
+class Film(CodedLayer):
+    """Feature-wise linear modulation: x'[c] = (1 + g[c]) x[c] + h[c], where (g, h) = A code; A is 0 at the start."""
+
+    def __init__(self, channels: int, modalities: int) -> None:
+        super().__init__()
+        # Without an offset, which would do the same as the rows of A together.
+        self.modulation = nn.Linear(modalities, 2 * channels, bias=False)
+        nn.init.zeros_(self.modulation.weight)
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """Keep the shape."""
+        modulation: Tensor = self.modulation(code.to(self.modulation.weight.dtype))
+        scale, shift = modulation.reshape(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, dim=1)
+        return x * (1 + scale) + shift
+
+    @torch.no_grad()
+    def fixed(self, code: Tensor) -> nn.Module:
+        """Give a layer with these scales and shifts."""
+        scale, shift = self.modulation(code.to(self.modulation.weight.dtype)).chunk(2)
+        return ChannelAffine(1 + scale, shift)
+
+
+class ChannelAffine(nn.Module):
+    """Channels (C,) times a fixed scale, plus a fixed shift."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, scale: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keep the shape."""
+        window = (1,) * (x.ndim - 2)
+        return x * self.scale.reshape(-1, *window) + self.shift.reshape(-1, *window)
+
+
+class Block(nn.Sequential):
+    """Layers one after another, of which the coded ones get the code."""
+
+    def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
+        """Apply the layers; `code` may be missing where none is coded."""
+        for layer in self:
+            x = layer(x, code) if isinstance(layer, CodedLayer) else layer(x)
+        return x
+
+
+def double_conv(dims: int, inputs: int, outputs: int, dynamic: int = 0, film: int = 0) -> Block:
+    """Two 3-wide convolutions, each with batch normalisation and ReLU.
+
+    Parameters
+    ----------
+    dims : 2 or 3
+        Spatial dimensions.
+    inputs, outputs : int
+        Channels.
+    dynamic, film : int
+        Number of modalities on whose code the first convolution, or the channels before the last ReLU, depend; 0 for
+        none.
+    """
+    first = CONV[dims](inputs, outputs, 3, padding=1)
+    return Block(
+        DynamicConv(first, dynamic) if dynamic else first,
+        NORM[dims](outputs),
+        nn.ReLU(inplace=True),
+        CONV[dims](outputs, outputs, 3, padding=1),
+        NORM[dims](outputs),
+        *([Film(outputs, film)] if film else []),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Conditioned(StainNetwork):
+    """A copy of a conditioned network with a fixed modality, whose forward takes `x` alone.
+
+    The scaled kernels of dynamic convolutions are plain convolutions here and the modulation of FiLM is a fixed one,
+    so that what prediction and export do with networks, such as fusing normalisations, goes for this one, too.
+
+    Parameters
+    ----------
+    network : StainNetwork
+        One with `modalities` > 0; it is copied and stays as it is.
+    code : (modalities,) tensor
+        One-hot code of the modality.
+
+    Raises
+    ------
+    ValueError
+        If the network is not conditioned, or the code of another length.
+    """
+
+    def __init__(self, network: StainNetwork, code: Tensor) -> None:
+        super().__init__(network.dims, network.width, network.stains, 0, "none")
+        if not network.modalities or code.shape != (network.modalities,):
+            raise ValueError(
+                f"the code that fixes the modality must have shape ({network.modalities},) for this network, and a "
+                f"network without modalities takes none. Received: shape {tuple(code.shape)}."
+            )
+        self.network = copy.deepcopy(network)
+        self.network.modalities, self.network.conditioning = 0, "none"
+        for parent in list(self.network.modules()):
+            for name, layer in list(parent.named_children()):
+                if isinstance(layer, CodedLayer):
+                    setattr(parent, name, layer.fixed(code))
+        self.train(network.training)
+
+    @property
+    def divisor(self) -> int:
+        """That of the network."""
+        return self.network.divisor
+
+    @property
+    def reach(self) -> int | None:
+        """That of the network."""
+        return self.network.reach
+
+    def encoder_parts(self) -> list[nn.Module]:
+        """Those of the network."""
+        return self.network.encoder_parts()
+
+    def all_but_head_parts(self) -> list[nn.Module]:
+        """Those of the network."""
+        return self.network.all_but_head_parts()
+
+    def compute(self, x: Tensor, code: Tensor | None) -> Tensor:
+        """Apply the network, which needs no code any more."""
+        return self.network.compute(x, code)

@@ -1,0 +1,149 @@
+"""What a model accepts: axes, channel, plane, voxel size, modality and intensities like those it was trained on."""
+
+import logging
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spotlight.errors import SpotlightError
+from spotlight.images import Stack
+from spotlight.images.modality import MODALITIES, modality_of, parse_modality
+from spotlight.model import InputDescription
+
+log = logging.getLogger("spotlight")
+
+FAR = 4
+"""A stack's mean or contrast is doubted when it is so many times those of all training stacks, or so much less."""
+
+
+def accept(
+    expected: InputDescription,
+    name: str,
+    image: Stack | NDArray[Any],
+    channel: str | int | None,
+    time: int | None,
+    axes: str | None,
+    voxel_size: tuple[float, ...] | None,
+    any_voxel_size: bool,
+    plane: int | None = None,
+) -> Stack:
+    """Turn an input into one channel with a model's axes and a voxel size that fits, or say why not.
+
+    Parameters
+    ----------
+    expected : InputDescription
+        What the model was trained on.
+    name : str
+        The model's, for messages.
+    image, channel, time, axes, voxel_size, any_voxel_size, plane
+        See `spotlight.prediction.Model.predict`.
+
+    Raises
+    ------
+    SpotlightError
+        If the input is not what the model was trained for.
+    """
+    if plane is not None and expected.planes != "one":
+        raise SpotlightError(f"model {name} sees all planes of a stack together. Leave plane={plane} out.")
+    if isinstance(image, np.ndarray):
+        size = voxel_size or (tuple(sum(r) / 2 for r in expected.voxel_size) if expected.voxel_size else None)
+        image = Stack(image, axes or expected.axes, size)
+    stack = image.timepoint(time)
+    if channel is None and expected.channel and expected.channel in stack.channels:
+        channel = expected.channel
+    elif channel is None and expected.channel and len(stack.channels) == 1:
+        raise SpotlightError(
+            f"{stack.source}: its channel is named {stack.channels[0]!r}, but model {name} was trained on "
+            f"{expected.channel!r}. If it is the same, say so with channel={stack.channels[0]!r} (--channel)."
+        )
+    stack = stack.channel(channel)
+    if expected.planes == "one":
+        stack = _plane(name, stack, plane)
+    if stack.axes != expected.axes:
+        raise SpotlightError(
+            f"{stack.source}: has axes {stack.axes} {stack.shape}, but model {name} stains {expected.axes} "
+            "stacks. Give such a stack, or use a model trained on stacks like this one."
+        )
+    stack.load_if_small()
+    stack.require_finite()
+    if not any_voxel_size:
+        _require_voxel_size(expected, name, stack)
+    return stack
+
+
+def _plane(name: str, stack: Stack, plane: int | None) -> Stack:
+    count = stack.shape[0] if stack.axes == "ZYX" else 1
+    if plane is None and count > 1:
+        raise SpotlightError(
+            f"{stack.source}: has {count} planes, but model {name} stains one at a time; say which, 0 to "
+            f"{count - 1}, with plane= (Python) or --plane."
+        )
+    if not 0 <= (plane or 0) < count:
+        raise SpotlightError(f"{stack.source}: has no plane {plane}; there are 0 to {count - 1}.")
+    return stack.plane(plane or 0)
+
+
+def doubt(expected: InputDescription, name: str, stack: Stack, mean: float, std: float) -> None:
+    """Say so if a stack's intensities are far from those of the training stacks."""
+    found = {"mean": mean, "contrast": std / mean if mean > 0 else None}
+    for what, value in found.items():
+        trained = getattr(expected, what)
+        if trained is None or value is None:
+            continue
+        low, high = trained
+        if not low / FAR <= value <= high * FAR:
+            log.warning(
+                "%s: has a %s of %.3g, but model %s was trained on %.3g to %.3g. If it is another kind of image, "
+                "its stain means nothing.",
+                stack.source,
+                {"mean": "mean intensity", "contrast": "standard deviation over mean"}[what],
+                value,
+                name,
+                low,
+                high,
+            )
+
+
+def _require_voxel_size(expected: InputDescription, name: str, stack: Stack) -> None:
+    if expected.voxel_size is None:
+        return
+    tolerance = expected.voxel_size_tolerance
+    for size, (low, high) in zip(stack.require_voxel_size(), expected.voxel_size, strict=True):
+        if not low * (1 - tolerance) <= size <= high * (1 + tolerance):
+            trained = " x ".join(f"{a:g}" if a == b else f"{a:g} to {b:g}" for a, b in expected.voxel_size)
+            found = " x ".join(f"{v:g}" for v in stack.require_voxel_size())
+            raise SpotlightError(
+                f"{stack.source}: has voxels of {found} µm, but model {name} was trained on {trained} µm "
+                f"({expected.axes}, tolerance {100 * tolerance:g} %). Use a model for this magnification, or "
+                "accept it with any_voxel_size (--any-voxel-size)."
+            )
+
+
+def require_extent(least: int, expected: InputDescription, name: str, stack: Stack, shape: tuple[int, ...]) -> None:
+    """Raise a `SpotlightError` if a stack has fewer voxels than `least` along an axis of the network's grid."""
+    for axis, size in zip(stack.axes, shape, strict=True):
+        if size < least:
+            raise SpotlightError(
+                f"{stack.source}: is too thin: {size} voxels along {axis} on the network's grid "
+                f"({expected.grid} µm), but model {name} needs at least {least}."
+            )
+
+
+def told(image: Stack | NDArray[Any], modality: str | None) -> str:
+    """The modality of a stack: what is stated, or what the names of its channels say.
+
+    Raises
+    ------
+    SpotlightError
+        If neither tells.
+    """
+    stack = image if isinstance(image, Stack) else None
+    found = parse_modality(modality, "modality") if modality else stack and modality_of(stack)
+    if not found:
+        where = "array" if stack is None else stack.source
+        raise SpotlightError(
+            f"{where}: its modality is needed, but the name of its channel does not tell it. State one of "
+            f"{', '.join(MODALITIES)} with modality= (Python) or --modality."
+        )
+    return found

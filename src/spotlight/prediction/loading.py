@@ -1,0 +1,48 @@
+"""`load_model`: from a folder to a model, an ensemble, or models for one modality each."""
+
+from pathlib import Path
+
+from spotlight.errors import SpotlightError
+from spotlight.images.modality import MODALITIES
+from spotlight.model import DESCRIPTION, read_model
+from spotlight.prediction.stain import Model
+
+
+def load_model(folder: str | Path) -> Model:
+    """Load a model folder written by `spotlight.train` or `spotlight import-fnet`, or a folder of such folders.
+
+    They are an ensemble, such as ``spotlight train --seeds`` writes, whose stain is the mean of theirs; or, where they
+    are named ``brightfield``, ``phase`` or ``dic``, models for one modality each, of which every stack gets its own.
+
+    Raises
+    ------
+    SpotlightError
+        If a part of the folder is missing, damaged or from a newer version, or members do not go together.
+    """
+    folder = Path(folder)
+    name = folder.resolve().name
+    if not (folder / DESCRIPTION).exists():
+        separate = {modality: folder / modality for modality in MODALITIES if (folder / modality).is_dir()}
+        if separate:
+            models = {modality: load_model(path) for modality, path in separate.items()}
+            first = next(iter(models.values()))
+            return Model(first.description, first.networks, name, models)
+        members = sorted(path.parent for path in folder.glob(f"*/{DESCRIPTION}"))
+        if members:
+            return _ensemble(members, name)
+    description, network = read_model(folder)
+    return Model(description, network, name)
+
+
+def _ensemble(members: list[Path], name: str) -> Model:
+    loaded = [read_model(member) for member in members]
+    first = loaded[0][0]
+    for member, (description, _) in zip(members, loaded, strict=True):
+        compared = ("input", "target", "further_targets")
+        differs = [what for what in compared if getattr(description, what) != getattr(first, what)]
+        if differs:
+            raise SpotlightError(
+                f"{member.parent}: an ensemble has one {' and '.join(differs)}, but those of {members[0].name} and "
+                f"{member.name} differ. Train its members on the same pairs with the same settings."
+            )
+    return Model(first, [network for _, network in loaded], name)
