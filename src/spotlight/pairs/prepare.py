@@ -118,6 +118,11 @@ class PreparedPair:
         """Number of planes of which each can be the input; 0 where they are seen together."""
         return self.input.shape[0] if self.input.ndim > self.target.ndim else 0
 
+    @property
+    def shown_input(self) -> NDArray[np.float32]:
+        """What stands for the input where one is to be shown or judged: all of it, or the middle one of its planes."""
+        return np.asarray(self.input[self.planes // 2] if self.planes else self.input)
+
 
 def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate = in_memory) -> PreparedPair:
     """Read, check, normalise and resample one pair, slab by slab where it is large.

@@ -126,12 +126,11 @@ class StainModule(lightning.LightningModule):
         first: FloatArray | None = None
         for field in stains.fields:
             pair = pairs[field[0]]
-            image = np.asarray(pair.input[pair.planes // 2] if pair.planes else pair.input)
             code = torch.tensor([stains.code(pair.modality)]) if stains.modalities else None
             overlap = tuple(t // 4 for t in tile)
             found = apply_tiled(
                 lambda part, code=code: self._predict_tile(part, code),  # type: ignore[misc]
-                image,
+                pair.shown_input,
                 tile,
                 overlap,
                 self.network.divisor,

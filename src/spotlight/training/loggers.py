@@ -99,7 +99,7 @@ def preview(pair: PreparedPair, stain: NDArray[np.float32]) -> NDArray[np.uint8]
     Target and stain share their grey values, black to white from the 1st to the 99.8th percentile of the target.
     """
     target = np.asarray(pair.target)
-    image = np.asarray(pair.input)
+    image = pair.shown_input
     shades = np.percentile(target, (1, 99.8))
     drawn = [_cuts(image, np.percentile(image, (0.2, 99.8))), _cuts(target, shades), _cuts(stain, shades)]
     gap = np.full((len(drawn[0]), GAP), 255, np.uint8)

@@ -40,7 +40,7 @@ from spotlight.training.hardware import (
 )
 from spotlight.training.loggers import open_loggers
 from spotlight.training.settings import Experiment, protocol
-from spotlight.training.stains import by_modality, drawing_groups, find_stains, read_targets
+from spotlight.training.stains import by_modality, drawing_groups, find_stains, read_targets, with_what_is_learnt
 
 log = logging.getLogger("spotlight")
 
@@ -113,6 +113,7 @@ def train(
             train(group, to / modality, alike, target="all", overwrite=overwrite, cache=cache, progress=progress)
         return to
     training_pairs, validation_pairs = split_pairs(listed, experiment)
+    validation_pairs = with_what_is_learnt(validation_pairs, training_pairs, experiment)
     digests = {pair.name: pair.digest() for pair in training_pairs + validation_pairs}
     facts = sorted(digests.items())
     if settings.finetune:

@@ -1,5 +1,6 @@
 """Several stains and modalities in one run: which rows are one field, how they are drawn, what the network is told."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -11,6 +12,8 @@ from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
 from spotlight.training.batches import Stains
 from spotlight.training.settings import Experiment
+
+log = logging.getLogger("spotlight")
 
 
 def read_targets(
@@ -74,6 +77,24 @@ def by_modality(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
     return {name: group for name, group in found.items() if group}
 
 
+def with_what_is_learnt(validation: Sequence[Pair], training: Sequence[Pair], experiment: Experiment) -> list[Pair]:
+    """Validation pairs whose stain, and where the network is told it, modality have pairs to be learnt from.
+
+    Others, such as the actin of fields in DIC of which no training field has any, are left out with a warning.
+    """
+    told = experiment.modalities in ("dynamic", "film")
+    names, modalities = stains_of(training), {pair.modality for pair in training}
+    kept = []
+    for pair in validation:
+        what = "target" if pair.target_name not in names else "modality" if told else ""
+        if what == "target" or (what and pair.modality not in modalities):
+            found = pair.target_name if what == "target" else pair.modality
+            log.warning("%s: left out of the validation, since no training pair has the %s %s.", pair.name, what, found)
+        else:
+            kept.append(pair)
+    return kept
+
+
 def find_stains(pairs: Sequence[Pair], experiment: Experiment, known: Sequence[Pair] = ()) -> Stains:
     """Tell which pairs are the targets of one field.
 
@@ -87,24 +108,13 @@ def find_stains(pairs: Sequence[Pair], experiment: Experiment, known: Sequence[P
         Those that decide which stains and modalities there are, and their order; left out: `pairs`.
     """
     names = stains_of(known or pairs)
-    conditioned = experiment.modalities in ("dynamic", "film")
     found = {pair.modality for pair in known or pairs}
-    for pair in pairs:
-        if pair.target_name not in names:
-            raise SpotlightError(
-                f"{pair.target}: is for validation, but no pair with the target {pair.target_name!r} is for training. "
-                "Put such a pair into the split train."
-            )
-        if conditioned and pair.modality not in found:
-            raise SpotlightError(
-                f"{pair.input}: is for validation, but no pair of its modality, {pair.modality}, is for training. Put "
-                "such a pair into the split train."
-            )
+    told = experiment.modalities in ("dynamic", "film")
     return Stains(
         names,
         tuple(names.index(pair.target_name) for pair in pairs),
         tuple(map(tuple, group_fields(pairs))),
-        tuple(name for name in MODALITIES if name in found) if conditioned else (),
+        tuple(name for name in MODALITIES if name in found) if told else (),
     )
 
 
