@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from spotlight.errors import SpotlightError
 from spotlight.files import write_text
+from spotlight.memory import is_out_of_memory, memory_to_use
 from spotlight.model import DESCRIPTION, WEIGHTS, load_weights, read_description, save_model
 from spotlight.networks import build_network
 from spotlight.pairs.manifest import read_pairs
@@ -32,9 +33,7 @@ from spotlight.training.hardware import (
     choose_parts,
     choose_precision,
     find_device,
-    is_out_of_memory,
     join_ranks,
-    memory_to_use,
     step_memory,
 )
 from spotlight.training.loggers import open_loggers
