@@ -14,13 +14,12 @@ from spotlight.files import whole_file, write_text
 SOURCE = Path(spotlight.__file__).parent
 ROAD = [
     ["errors", "version", "files", "settings"],
-    ["images", "networks", "losses", "tiles"],
+    ["images", "networks", "losses", "tiles", "memory"],
     ["foreground"],
     ["simulation"],
     ["pairs"],
     ["model"],
-    ["training", "import_fnet"],
-    ["prediction"],
+    ["training", "import_fnet", "prediction"],  # staining must not wait for Lightning's import
     ["metrics"],
     ["segmentation", "profiles"],
     ["evaluation"],

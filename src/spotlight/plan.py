@@ -12,11 +12,12 @@ from spotlight.errors import SpotlightError
 from spotlight.files import write_text
 from spotlight.foreground import find_foreground
 from spotlight.images import Stack
+from spotlight.memory import memory_to_use
 from spotlight.pairs import Pair
 from spotlight.pairs.manifest import write_manifest
 from spotlight.pairs.proposal import propose_pairs
 from spotlight.settings import commented_yaml
-from spotlight.training.hardware import memory_to_use, step_memory
+from spotlight.training.hardware import step_memory
 from spotlight.training.settings import Experiment, protocol
 
 MANIFEST = "manifest.csv"

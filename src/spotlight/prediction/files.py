@@ -15,11 +15,11 @@ from spotlight.files import whole_file, whole_folder, write_text
 from spotlight.images import Part, Stack, is_image, parts, read, stem
 from spotlight.images.slabs import SLAB_VOXELS
 from spotlight.images.writing import Kind
+from spotlight.memory import is_out_of_memory
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.stain import Model
 from spotlight.prediction.steps import Steps
 from spotlight.prediction.workspace import InFolder, InMemory
-from spotlight.training.hardware import is_out_of_memory
 from spotlight.version import __version__
 
 log = logging.getLogger("spotlight")

@@ -4,11 +4,11 @@ import logging
 import math
 
 from spotlight.errors import SpotlightError
+from spotlight.memory import memory_to_use
 from spotlight.networks import StainNetwork
 from spotlight.prediction.engines import find_device
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.tiles import Tiling
-from spotlight.training.hardware import memory_to_use
 
 log = logging.getLogger("spotlight")
 

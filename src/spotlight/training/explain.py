@@ -11,13 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from spotlight.foreground import least_foreground_voxels
 from spotlight.images.normalise import grid_shape
 from spotlight.losses import L1Settings, LossSettings, MseSettings
+from spotlight.memory import memory_to_use
 from spotlight.model import DESCRIPTION, WEIGHTS, make_network, read_description
 from spotlight.networks import FNetSettings, NetworkSettings, Pix2PixSettings, StainNetwork
 from spotlight.pairs.pair import Pair
 from spotlight.settings import commented_yaml
 from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, PREVIEW
 from spotlight.training.data import patch_size, split_pairs
-from spotlight.training.hardware import choose_parts, choose_precision, find_device, memory_to_use, step_memory
+from spotlight.training.hardware import choose_parts, choose_precision, find_device, step_memory
 from spotlight.training.settings import Experiment, TrainingSettings
 from spotlight.training.stains import by_modality, drawing_groups, find_stains, read_targets
 

@@ -1,4 +1,4 @@
-"""What a run has to work with: device, arithmetic, memory, and the other processes of the same run."""
+"""What a run has to work with: device, arithmetic, parts of a batch, and the other processes of the same run."""
 
 import math
 import os
@@ -87,18 +87,6 @@ def choose_precision(precision: str, device: torch.device) -> str:
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "float32"
 
 
-def memory_to_use(device: torch.device) -> tuple[int, str]:
-    """Bytes that a training step may take, and why."""
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-        return int(0.8 * free), f"four fifths of the {free / 2**30:.0f} GiB that are free on the GPU may be used"
-    try:
-        half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (AttributeError, ValueError):  # not a Unix
-        return 4 * 2**30, "4 GiB are taken to be free, since this system does not tell how much memory it has"
-    return half, f"half of this machine's, {half / 2**30:.0f} GiB, may be used"
-
-
 def step_memory(patch: tuple[int, ...], channels: int) -> int:
     """Bytes that a training step needs for each patch of a batch; `channels` are those of the first level."""
     return math.prod(patch) * channels * BYTES_PER_VOXEL
@@ -112,9 +100,3 @@ def choose_parts(patches: int, per_patch: int, memory: int) -> int:
     """
     possible = [parts for parts in range(1, patches // 2 + 1) if patches % parts == 0] or [1]
     return next((parts for parts in possible if patches // parts * per_patch <= memory), possible[-1])
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory was wanting, on a GPU or off it."""
-    wanting = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-    return wanting or (isinstance(error, RuntimeError) and "allocate memory" in str(error))

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from spotlight.errors import SpotlightError
 from spotlight.files import write_text
+from spotlight.memory import is_out_of_memory, memory_to_use
 from spotlight.model import DESCRIPTION, WEIGHTS, load_weights, make_network, read_description, save_model
 from spotlight.networks import StainNetwork
 from spotlight.pairs.pair import Pair
@@ -33,9 +34,7 @@ from spotlight.training.hardware import (
     choose_parts,
     choose_precision,
     find_device,
-    is_out_of_memory,
     join_ranks,
-    memory_to_use,
     step_memory,
 )
 from spotlight.training.loggers import open_loggers
