@@ -20,10 +20,11 @@ def submit(
     from spotlight.export import write_submission
     from spotlight.images import read
     from spotlight.prediction import find_parts
+    from spotlight.prediction.files import SUFFIX
 
     for part in find_parts(stains):
         stain = read(part.path, scene=part.scene, time=part.time)
-        for path in write_submission(stain, part.name.removesuffix("-stain"), to, overwrite=overwrite):
+        for path in write_submission(stain, part.name.removesuffix(SUFFIX), to, overwrite=overwrite):
             typer.echo(path)
 
 

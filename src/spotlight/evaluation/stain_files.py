@@ -8,9 +8,8 @@ from spotlight.errors import SpotlightError
 from spotlight.images import Stack, is_image, parse_region, parts, read, stem
 from spotlight.model import DESCRIPTION
 from spotlight.pairs.pair import Pair, require_match
-
-SUFFIX = "-stain"
-"""What `spotlight predict` adds to the name of its input."""
+from spotlight.prediction.files import SUFFIX
+from spotlight.prediction.stain import VIRTUAL
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def find_stain_files(folder: Path, pairs: Sequence[Pair]) -> list[StainFile | No
             continue
         if file not in channels:
             channels[file] = read(file, axes_if_unstated="YX").channels
-        names = [n for n in (f"{pair.target_name} (virtual)", pair.target_name) if n in channels[file]]
+        names = [n for n in (f"{pair.target_name}{VIRTUAL}", pair.target_name) if n in channels[file]]
         found.append(StainFile(file, names[0]) if names else None)
     _require_whole(folder, pairs, found)
     return found

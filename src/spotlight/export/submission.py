@@ -9,13 +9,9 @@ import numpy as np
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
 from spotlight.pairs.importers import STAINS
+from spotlight.prediction.stain import SPREAD, VIRTUAL
 
 log = logging.getLogger("spotlight")
-
-VIRTUAL = " (virtual)"
-"""What `spotlight predict` adds to the name of the target that a channel is a stain of."""
-SPREAD = f"{VIRTUAL}, spread"
-"""And to that of a channel which says how sure the stain is; it is not submitted."""
 
 
 def write_submission(stain: Stack, name: str, folder: str | Path, *, overwrite: bool = False) -> list[Path]:

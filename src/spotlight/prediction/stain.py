@@ -26,6 +26,10 @@ log = logging.getLogger("spotlight")
 
 COLOR = "00FFFF"
 """In which viewers show stains."""
+VIRTUAL = " (virtual)"
+"""What is added to the name of the target that a channel is a stain of."""
+SPREAD = ", spread"
+"""What is added to that, for the channel that says how sure the stain is."""
 
 
 FAR = 4
@@ -205,7 +209,7 @@ class Model:
             return values * np.float32(target.to_intensity(1.0) - target.to_intensity(0.0))
 
         unit = "standard deviations of the target" if normalised else "intensity of the training targets"
-        name = f"{target.channel or 'target'} (virtual)"
+        name = f"{target.channel or 'target'}{VIRTUAL}"
         finished = _Finished(results, finish)
         several = len(results) > 1
         array = LazyArray.of(finished) if isinstance(results[0], np.memmap) else finished[()]
@@ -213,7 +217,7 @@ class Model:
             array if several else array[0],
             f"C{stack.axes}" if several else stack.axes,
             stack.voxel_size,
-            (name, f"{name}, spread")[: len(results)],
+            (name, f"{name}{SPREAD}")[: len(results)],
             stack.source,
             f"Virtual stain of {Path(stack.source).name} by model {self.name} (spotlight "
             f"{self.description.spotlight}); unit: {unit}",

@@ -8,7 +8,17 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from spotlight.evaluation.light_my_cells import BEYOND, EVERY, PLANES, RECORD, TABLE, UNKNOWN, LightMyCells, Picture
+from spotlight.evaluation.light_my_cells import (
+    BEYOND,
+    BINS,
+    EVERY,
+    PLANES,
+    RECORD,
+    TABLE,
+    UNKNOWN,
+    LightMyCells,
+    Picture,
+)
 from spotlight.files import write_text
 from spotlight.metrics.challenge import CHALLENGE_SCORES, PERCENTILES
 from spotlight.report.curves import LINES, literal, one_legend, panels
@@ -48,6 +58,7 @@ def write_challenge_page(result: LightMyCells, title: str = "Light My Cells") ->
         loader=jinja2.PackageLoader("spotlight", "report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
     table, planes = result.table, result.planes
+    targets = list(dict.fromkeys(table["target"]))
     methods = list(dict.fromkeys(table["method"]))
     flat = planes[planes["flat"]]
     page = environment.get_template("challenge.html.j2").render(
@@ -58,12 +69,13 @@ def write_challenge_page(result: LightMyCells, title: str = "Light My Cells") ->
         bins=[_row(row) for row in _grouped(table[table["focus_bin"] != EVERY])],
         known=bool((planes["focus_bin"] != UNKNOWN).any()),
         beyond=int((planes["focus_bin"] == BEYOND).sum()),
+        compared=len(planes),
         chart=_chart(table),
         missing=[f"{method}: {', '.join(targets)}" for method, targets in result.missing.items()],
         flat=[f"{row['plane']} ({row['target']}, {row['method']})" for row in flat.to_dict("records")],
         settings=result.settings,
         percentiles=PERCENTILES,
-        pictures=_pictures(result.pictures, methods),
+        pictures=_pictures(result.pictures, targets, methods),
         files=(PLANES, TABLE, RECORD),
         version=__version__,
     )
@@ -85,9 +97,10 @@ def table_text(result: LightMyCells) -> str:
 
 
 def _grouped(table: pd.DataFrame) -> list[dict[Any, Any]]:
-    """Rows with the methods of a target together, in the order in which targets and bins stand already."""
-    order = {target: number for number, target in enumerate(dict.fromkeys(table["target"]))}
-    return table.sort_values("target", key=lambda names: names.map(order), kind="stable").to_dict("records")
+    """Rows by target, then by bin, with the methods side by side."""
+    targets = list(dict.fromkeys(table["target"]))
+    rows = table.to_dict("records")
+    return sorted(rows, key=lambda row: (targets.index(row["target"]), (EVERY, *BINS).index(row["focus_bin"])))
 
 
 def _row(row: dict[Any, Any]) -> dict[str, Any]:
@@ -129,10 +142,10 @@ def _chart(table: pd.DataFrame) -> dict[str, str] | None:
     return {"image": data_uri(rendered(figure, "svg"), "image/svg+xml"), "alt": "; ".join(said)}
 
 
-def _pictures(pictures: dict[tuple[str, str], Picture], methods: list[str]) -> list[dict[str, Any]]:
+def _pictures(pictures: dict[tuple[str, str], Picture], targets: list[str], methods: list[str]) -> list[dict[str, Any]]:
     """Input, target and stains of one plane per target, each between its own percentiles as it was compared."""
     shown = []
-    for target in dict.fromkeys(target for target, _ in pictures):
+    for target in targets:
         of_target = {method: pictures[target, method] for method in methods if (target, method) in pictures}
         first = next(iter(of_target.values()))
         images = {"input": first["input"], "target": first["target"]}
