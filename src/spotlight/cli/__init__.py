@@ -6,12 +6,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from spotlight.cli import data, export, models, public
+from spotlight.cli import challenge, data, export, models, public
 from spotlight.cli.app import app
 from spotlight.errors import SpotlightError
 from spotlight.version import __version__
 
-__all__ = ["app", "data", "export", "main", "models", "public"]
+__all__ = ["app", "challenge", "data", "export", "main", "models", "public"]
 
 LESS_MEMORY = "Train with a smaller --batch-size, or predict with smaller tiles."
 

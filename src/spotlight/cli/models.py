@@ -25,6 +25,7 @@ from spotlight.cli.app import (
     Workers,
     app,
 )
+from spotlight.cli.challenge import score_light_my_cells
 from spotlight.errors import SpotlightError
 
 
@@ -325,9 +326,14 @@ def segment(
 def evaluate(
     pairs: Pairs,
     model: Annotated[
-        list[Path], typer.Option("--model", "-m", help="Model folder, or folder of stains; repeat for several.")
+        list[Path],
+        typer.Option("--model", "--predictions", "-m", help="Model folder, or folder of stains; repeat for several."),
     ],
     to: To,
+    preset: Annotated[
+        Literal["light-my-cells"] | None,
+        typer.Option(help="Scores and table of this challenge, for folders of stains of planes."),
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Rows of the manifest to evaluate: test unless said.")] = None,
     settings: Annotated[Path | None, typer.Option(help="YAML file of evaluation settings.")] = None,
     input_channel: InputChannel = None,
@@ -336,6 +342,13 @@ def evaluate(
     workers: Workers = None,
 ) -> None:
     """Judge models on pairs they have not seen: tables, stains, labels and a page with pictures."""
+    named = {folder.resolve().name: folder for folder in model}
+    if len(named) < len(model):
+        raise SpotlightError("the model folders must have different names; rename one.")
+    if preset is not None:
+        unfit = {"--input-channel": input_channel, "--target-channel": target_channel, "--workers": workers}
+        score_light_my_cells(named, pairs, to, settings, split, target, unfit)
+        return
     from spotlight.evaluation import EvaluationSettings
     from spotlight.evaluation import evaluate as run
     from spotlight.report import write_report
@@ -343,9 +356,6 @@ def evaluate(
 
     chosen = EvaluationSettings.from_yaml(settings) if settings else EvaluationSettings()
     values = chosen.model_dump() | ({} if split is None else {"split": split})
-    named = {folder.resolve().name: folder for folder in model}
-    if len(named) < len(model):
-        raise SpotlightError("the model folders must have different names; rename one.")
     with Reporter(resumable=True) as report:
         evaluation = run(
             named,

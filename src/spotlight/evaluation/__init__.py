@@ -2,6 +2,18 @@
 
 from spotlight.evaluation.compare import Compared, Comparison, compare
 from spotlight.evaluation.evaluate import Evaluation, evaluate, summarise
+from spotlight.evaluation.light_my_cells import LightMyCells, LightMyCellsSettings, evaluate_light_my_cells
 from spotlight.evaluation.settings import EvaluationSettings
 
-__all__ = ["Compared", "Comparison", "Evaluation", "EvaluationSettings", "compare", "evaluate", "summarise"]
+__all__ = [
+    "Compared",
+    "Comparison",
+    "Evaluation",
+    "EvaluationSettings",
+    "LightMyCells",
+    "LightMyCellsSettings",
+    "compare",
+    "evaluate",
+    "evaluate_light_my_cells",
+    "summarise",
+]

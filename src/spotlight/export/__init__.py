@@ -1,7 +1,8 @@
-"""A trained model for other tools: an ONNX file, a BioImage Model Zoo package, and a model card."""
+"""For others: a model as ONNX, BioImage Model Zoo package or model card, and stains as a challenge wants them."""
 
 from spotlight.export.bioimage import Publication, export_bioimage
 from spotlight.export.card import model_card, write_card
 from spotlight.export.onnx import export_onnx
+from spotlight.export.submission import write_submission
 
-__all__ = ["Publication", "export_bioimage", "export_onnx", "model_card", "write_card"]
+__all__ = ["Publication", "export_bioimage", "export_onnx", "model_card", "write_card", "write_submission"]

@@ -1,5 +1,6 @@
 """Numbers from two images, two label images, two tables of nuclei."""
 
+from spotlight.metrics.challenge import CHALLENGE_SCORES, challenge_scores
 from spotlight.metrics.instances import AP_THRESHOLDS, InstanceScores, score_instances
 from spotlight.metrics.microssim import MicroMS3IM, fit_micro_ms3im, score_micro_ms3im
 from spotlight.metrics.pixels import PIXEL_SCORES, intensity_scores, score_pixels
@@ -25,6 +26,7 @@ from spotlight.metrics.structural import structural_similarity
 
 __all__ = [
     "AP_THRESHOLDS",
+    "CHALLENGE_SCORES",
     "ONE_IMAGE",
     "PIXEL_SCORES",
     "TWO_IMAGES",
@@ -32,6 +34,7 @@ __all__ = [
     "MicroMS3IM",
     "ResolutionCurve",
     "ResolutionSettings",
+    "challenge_scores",
     "compare_nuclei",
     "feature_ranges",
     "fit_micro_ms3im",

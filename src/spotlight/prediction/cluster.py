@@ -20,7 +20,7 @@ from spotlight.errors import SpotlightError
 from spotlight.files import explained_writing
 from spotlight.images import Part
 from spotlight.prediction import tasks
-from spotlight.prediction.files import Progress, Stained, StainOptions
+from spotlight.prediction.files import SUFFIX, Progress, Stained, StainOptions
 from spotlight.prediction.loading import load_model
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class _Run:
         self.client = client
         self.order = order
         self.listed = listed
-        self.paths = [to / f"{part.name}-stain.{order.options.form}" for part in listed]
+        self.paths = [to / f"{part.name}{SUFFIX}.{order.options.form}" for part in listed]
         self.progress = progress
         self.name = uuid.uuid4().hex[:8]
         self.waiting = deque(_Task(image, "begin") for image in range(len(listed)))

@@ -26,6 +26,9 @@ log = logging.getLogger("spotlight")
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
+SUFFIX = "-stain"
+"""What is added to the name of the input."""
+
 
 @dataclass(frozen=True)
 class StainOptions:
@@ -180,7 +183,7 @@ def stain_files(
     """
     results = []
     for part in listed:
-        path = Path(to) / f"{part.name}-stain.{options.form}"
+        path = Path(to) / f"{part.name}{SUFFIX}.{options.form}"
         try:
             results.append(Stained(part, path, stain_file(model, part, path, options, overwrite, progress)))
         except Exception as error:  # even a fault of a reader or of the machine is no reason to leave the others undone

@@ -30,6 +30,10 @@ COLOR = "00FFFF"
 """In which viewers show a stain."""
 COLORS = ("00FFFF", "FF00FF", "FFFF00", "00FF00", "FF8000", "0080FF")
 """In which they show several."""
+VIRTUAL = " (virtual)"
+"""What is added to the name of the target that a channel is a stain of."""
+SPREAD = ", spread"
+"""What is added to that, for the channel that says how sure the stain is."""
 
 
 class Model:
@@ -278,7 +282,7 @@ class Model:
             return values * np.float32(target.to_intensity(1.0) - target.to_intensity(0.0))
 
         unit = "standard deviations of the target" if normalised else "intensity of the training targets"
-        names = [f"{target.channel or 'target'} (virtual)" for target in targets]
+        names = [f"{target.channel or 'target'}{VIRTUAL}" for target in targets]
         colors = (COLOR,) if len(targets) == 1 else tuple(COLORS[n % len(COLORS)] for n in range(len(targets)))
         finished = _Finished(results, finish)
         several = len(results) > 1
@@ -287,7 +291,7 @@ class Model:
             array if several else array[0],
             f"C{stack.axes}" if several else stack.axes,
             stack.voxel_size,
-            (*names, *(f"{name}, spread" for name in names))[: len(results)],
+            (*names, *(f"{name}{SPREAD}" for name in names))[: len(results)],
             stack.source,
             f"Virtual stain of {Path(stack.source).name} by model {self.name} (spotlight "
             f"{self.description.spotlight}); unit: {unit}",

@@ -1,0 +1,53 @@
+"""`spotlight submit`, and the preset ``light-my-cells`` of `spotlight evaluate`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spotlight.cli.app import Reporter, To, app
+from spotlight.errors import SpotlightError
+
+
+@app.command()
+def submit(
+    stains: Annotated[list[Path], typer.Argument(help="Stains of planes that `predict` made, or folders of them.")],
+    to: To,
+    overwrite: Annotated[bool, typer.Option(help="Replace files that are there already.")] = False,
+) -> None:
+    """Write stains as the Light My Cells challenge wants them: a folder per organelle, uint16 OME-TIFF."""
+    from spotlight.export import write_submission
+    from spotlight.images import read
+    from spotlight.prediction import find_parts
+    from spotlight.prediction.files import SUFFIX
+
+    for part in find_parts(stains):
+        stain = read(part.path, scene=part.scene, time=part.time)
+        for path in write_submission(stain, part.name.removesuffix(SUFFIX), to, overwrite=overwrite):
+            typer.echo(path)
+
+
+def score_light_my_cells(
+    stains: Mapping[str, Path],
+    pairs: Path,
+    to: Path,
+    settings: Path | None,
+    split: str | None,
+    target: str | None,
+    unfit: Mapping[str, object],
+) -> None:
+    """Do what `spotlight evaluate --preset light-my-cells` does; options in `unfit` must not be given with it."""
+    from spotlight.evaluation import LightMyCellsSettings, evaluate_light_my_cells
+    from spotlight.report.challenge_page import table_text, write_challenge_page
+
+    given = [name for name, value in unfit.items() if value is not None]
+    if given:
+        raise SpotlightError(f"{', '.join(given)} means nothing for --preset light-my-cells. Leave it out.")
+    chosen = LightMyCellsSettings.from_yaml(settings) if settings else LightMyCellsSettings()
+    values = chosen.model_dump() | ({} if split is None else {"split": split})
+    with Reporter() as report:
+        result = evaluate_light_my_cells(
+            stains, pairs, to, LightMyCellsSettings.parse(values, "command line"), target=target, progress=report
+        )
+    typer.echo(f"\n{table_text(result)}\n\nThe page: {write_challenge_page(result)}")

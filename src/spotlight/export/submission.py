@@ -1,0 +1,86 @@
+"""The submission layout of the Light My Cells challenge: a folder per organelle, with one file per input plane."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from spotlight.errors import SpotlightError
+from spotlight.images import Stack
+from spotlight.pairs.importers import STAINS
+from spotlight.prediction.stain import SPREAD, VIRTUAL
+
+log = logging.getLogger("spotlight")
+
+
+def write_submission(stain: Stack, name: str, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
+    """Write a stain as the Light My Cells challenge wants it: ``FOLDER/Nucleus/NAME.ome.tiff`` and so on.
+
+    Values are stored as uint16, rounded and clipped; what share of them was clipped is logged. Pixel size and
+    description of the stain go with every file, and the organelle as the name of its channel.
+
+    Parameters
+    ----------
+    stain : Stack
+        With axes CYX, or YX for one organelle, in the intensities of the targets. Channels are named after the
+        challenge's targets, as ``Nucleus`` or ``Nucleus (virtual)``; channels of a stain's spread are left out.
+    name : str
+        Of the files: that of the input plane.
+    folder : path
+        Where the folders of the organelles are made.
+    overwrite : bool
+        Replace files that are there already.
+
+    Returns
+    -------
+    list of Path
+        The files, in the order of the channels.
+
+    Raises
+    ------
+    SpotlightError
+        If the stain has other axes or channels, holds values that are not finite, or a file is there already.
+    """
+    if stain.axes not in ("CYX", "YX"):
+        raise SpotlightError(
+            f"{stain.source}: Light My Cells takes planes, of axes CYX or YX, not {stain.axes} {stain.shape}. Stain "
+            "single planes of transmitted light."
+        )
+    places = {
+        which: Path(folder) / _organelle(channel, stain.source) / f"{name}.ome.tiff"
+        for which, channel in enumerate(stain.channels)
+        if not channel.endswith(SPREAD)
+    }
+    if not places or len(set(places.values())) < len(places):
+        raise SpotlightError(
+            f"{stain.source}: needs one channel per organelle, named {', '.join(STAINS)}. Received: "
+            f"{', '.join(stain.channels) or 'no names'}."
+        )
+    there = [path for path in places.values() if path.exists() and not overwrite]
+    if there:
+        raise SpotlightError(f"{there[0]}: is there already. Choose another folder, or overwrite (--overwrite).")
+    stain.require_finite()
+    for which, path in places.items():
+        plane = stain.channel(which)
+        data = np.rint(plane.data)
+        if data.min() == data.max():
+            log.warning(
+                "%s: %s is %g everywhere as whole numbers. Stains must be in intensities, not in normalised units.",
+                stain.source,
+                path.parent.name,
+                data.flat[0],
+            )
+        source = f"{stain.source}, {path.parent.name}"
+        replace(plane, channels=(path.parent.name,), colors=(), source=source).save(path, "uint16")
+    return list(places.values())
+
+
+def _organelle(channel: str, source: str) -> str:
+    name = channel.removesuffix(VIRTUAL)
+    if name not in STAINS:
+        raise SpotlightError(
+            f"{source}: channel {channel!r} is no target of Light My Cells ({', '.join(STAINS)}). Submit stains of "
+            "models whose targets are named so."
+        )
+    return name

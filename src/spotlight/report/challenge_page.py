@@ -1,0 +1,155 @@
+"""`write_challenge_page`: one self-contained HTML page with the table of the Light My Cells challenge."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from spotlight.evaluation.light_my_cells import (
+    BEYOND,
+    BINS,
+    EVERY,
+    PLANES,
+    RECORD,
+    TABLE,
+    UNKNOWN,
+    LightMyCells,
+    Picture,
+)
+from spotlight.files import write_text
+from spotlight.metrics.challenge import CHALLENGE_SCORES, PERCENTILES
+from spotlight.report.curves import LINES, literal, one_legend, panels
+from spotlight.report.figure import rendered
+from spotlight.report.pictures import COLORS, data_uri, gray_slice
+from spotlight.report.tables import NOTHING
+from spotlight.version import __version__
+
+CHALLENGE_PAGE = "light-my-cells.html"
+
+TITLES = {"mae": "MAE", "ssim": "SSIM", "pcc": "PCC", "e_dist": "E_dist", "c_dist": "C_dist"}
+"""Scores as the challenge calls them."""
+MEANINGS = {
+    "mae": "mean absolute error; less is better",
+    "ssim": "structural similarity; more is better",
+    "pcc": "Pearson's correlation; more is better",
+    "e_dist": "Euclidean distance; less is better. It grows with the square root of the number of pixels: values of "
+    "images of different sizes do not compare, and a mean over fields of several sizes is ruled by the largest",
+    "c_dist": "cosine distance; less is better. It depends on the offset, since no means are subtracted: where the "
+    "background is above 0 after the normalisation, all images are alike in it",
+}
+FORMS = {"e_dist": "{:.1f}"}
+"""Of scores that are not written with four decimals."""
+
+
+def write_challenge_page(result: LightMyCells, title: str = "Light My Cells") -> Path:
+    """Write ``light-my-cells.html`` beside the tables: scores by organelle and by distance from the best focus.
+
+    Parameters
+    ----------
+    result : LightMyCells
+        From `spotlight.evaluation.evaluate_light_my_cells`.
+    title : str
+        Heading of the page.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("spotlight", "report"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    table, planes = result.table, result.planes
+    targets = list(dict.fromkeys(table["target"]))
+    methods = list(dict.fromkeys(table["method"]))
+    flat = planes[planes["flat"]]
+    page = environment.get_template("challenge.html.j2").render(
+        title=title,
+        methods=methods,
+        heads=[(TITLES[name], MEANINGS[name]) for name in CHALLENGE_SCORES],
+        rows=[_row(row) for row in _grouped(table[table["focus_bin"] == EVERY])],
+        bins=[_row(row) for row in _grouped(table[table["focus_bin"] != EVERY])],
+        known=bool((planes["focus_bin"] != UNKNOWN).any()),
+        beyond=int((planes["focus_bin"] == BEYOND).sum()),
+        compared=len(planes),
+        chart=_chart(table),
+        missing=[f"{method}: {', '.join(targets)}" for method, targets in result.missing.items()],
+        flat=[f"{row['plane']} ({row['target']}, {row['method']})" for row in flat.to_dict("records")],
+        settings=result.settings,
+        percentiles=PERCENTILES,
+        pictures=_pictures(result.pictures, targets, methods),
+        files=(PLANES, TABLE, RECORD),
+        version=__version__,
+    )
+    path = result.folder / CHALLENGE_PAGE
+    write_text(path, page)
+    return path
+
+
+def table_text(result: LightMyCells) -> str:
+    """The table over all planes as plain text, for a terminal."""
+    rows = [_row(row) for row in _grouped(result.table[result.table["focus_bin"] == EVERY])]
+    lines = [["", "method", *TITLES.values(), "fields", "planes"]]
+    for row in rows:
+        texts = [f"{mean} ± {spread}" if spread else mean for mean, spread in row["cells"]]
+        lines.append([row["letter"] or row["target"], row["method"], *texts, str(row["fields"]), str(row["planes"])])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([*text, "mean ± standard deviation over fields, whose planes are averaged first"])
+
+
+def _grouped(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Rows by target, then by bin, with the methods side by side."""
+    targets = list(dict.fromkeys(table["target"]))
+    rows = table.to_dict("records")
+    return sorted(rows, key=lambda row: (targets.index(row["target"]), (EVERY, *BINS).index(row["focus_bin"])))
+
+
+def _row(row: dict[Any, Any]) -> dict[str, Any]:
+    cells = []
+    for name in CHALLENGE_SCORES:
+        form = FORMS.get(name, "{:.4f}")
+        mean, spread = row[name], row[f"{name}_sd"]
+        shown = NOTHING if np.isnan(mean) else form.format(mean)
+        cells.append((shown, "" if np.isnan(spread) else form.format(spread)))
+    return {name: row[name] for name in ("target", "letter", "method", "focus_bin", "fields", "planes")} | {
+        "cells": cells
+    }
+
+
+def _chart(table: pd.DataFrame) -> dict[str, str] | None:
+    """Every score over the distance from the best focus; none where fewer than two distances are known."""
+    near = table[~table["focus_bin"].isin([EVERY, UNKNOWN, BEYOND])].astype({"focus_bin": int})
+    if near["focus_bin"].nunique() < 2:
+        return None
+    figure, axes = panels(len(CHALLENGE_SCORES))
+    targets, methods = (list(dict.fromkeys(near[name])) for name in ("target", "method"))
+    for target, method in itertools.product(targets, methods):
+        rows = near[(near["target"] == target) & (near["method"] == method)]
+        color = COLORS[targets.index(target) % len(COLORS)]
+        label = literal(target if len(methods) == 1 else f"{target}, {method}")
+        line = LINES[methods.index(method) % len(LINES)]
+        for panel, name in zip(axes, CHALLENGE_SCORES, strict=True):
+            if rows[name].notna().any():
+                bars = rows[f"{name}_sd"].fillna(0)
+                (drawn, _, _) = panel.errorbar(rows["focus_bin"], rows[name], bars, color=color, capsize=2, label=label)
+                drawn.set(linestyle=line, marker="o", markersize=4)
+    for panel, name in zip(axes, CHALLENGE_SCORES, strict=True):
+        panel.set(xlabel="planes from the best focus", ylabel=TITLES[name], xticks=sorted(set(near["focus_bin"])))
+    one_legend(figure, axes)
+    said = [
+        f"{row['target']} of {row['method']} at {row['focus_bin']}: PCC {row['pcc']:.3f}"
+        for row in near.to_dict("records")
+    ]
+    return {"image": data_uri(rendered(figure, "svg"), "image/svg+xml"), "alt": "; ".join(said)}
+
+
+def _pictures(pictures: dict[tuple[str, str], Picture], targets: list[str], methods: list[str]) -> list[dict[str, Any]]:
+    """Input, target and stains of one plane per target, each between its own percentiles as it was compared."""
+    shown = []
+    for target in targets:
+        of_target = {method: pictures[target, method] for method in methods if (target, method) in pictures}
+        first = next(iter(of_target.values()))
+        images = {"input": first["input"], "target": first["target"]}
+        images |= {method: images["stain"] for method, images in of_target.items()}
+        views = [{"name": name, "image": gray_slice(i, *np.percentile(i, PERCENTILES))} for name, i in images.items()]
+        shown.append({"target": target, "views": views})
+    return shown
