@@ -34,7 +34,9 @@ def simulate(
     layout: Annotated[
         Literal["stacks", "light-my-cells"], typer.Option(help="Stacks of stem cells, or study folders of many stains.")
     ] = "stacks",
-    complete: Annotated[bool, typer.Option("--complete", help="light-my-cells: every stain of every field.")] = False,
+    complete: Annotated[
+        list[str] | None, typer.Option(help="light-my-cells: a split whose fields have every stain; may be repeated.")
+    ] = None,
 ) -> None:
     """Simulate pairs of transmitted light and fluorescence, as OME-TIFFs with a manifest."""
     from spotlight.simulation import LightMyCellsSettings, SimulationSettings, simulate_light_my_cells, simulate_pairs
@@ -45,7 +47,7 @@ def simulate(
         progress = report.tiles("simulating")
         if layout == "light-my-cells":
             studies = LightMyCellsSettings.from_yaml(settings) if settings else LightMyCellsSettings()
-            manifest = simulate_light_my_cells(to, counts, studies, seed, workers, complete, progress)
+            manifest = simulate_light_my_cells(to, counts, studies, seed, workers, complete or (), progress)
         elif complete:
             raise SpotlightError("--complete means nothing for stacks, which have one stain. Leave it out.")
         else:

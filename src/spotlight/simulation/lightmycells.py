@@ -1,9 +1,6 @@
 """Simulated sets in the layout of Light My Cells: many planes of transmitted light, few stains in focus."""
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -16,12 +13,12 @@ from pydantic import Field, model_validator
 from scipy import fft
 
 from spotlight.errors import SpotlightError
-from spotlight.files import whole_file, write_text
+from spotlight.files import whole_file
 from spotlight.images import Stack
 from spotlight.settings import Settings
 from spotlight.simulation.adherent import AdherentCellSettings
 from spotlight.simulation.contrast import DICSettings, PhaseContrastSettings, dic, phase_contrast
-from spotlight.simulation.dataset import MANIFEST, RECORD
+from spotlight.simulation.dataset import MANIFEST, claim, write_fields
 from spotlight.simulation.optics import BrightfieldSettings, WidefieldSettings, camera, focus_series, widefield
 from spotlight.simulation.organelles import STAINS, OrganellePhantom, make_organelles
 from spotlight.simulation.studies import ABBREVIATIONS, CHALLENGE_STUDIES, PlannedField, StudySettings, plan_fields
@@ -33,6 +30,7 @@ EMISSION_UM = {"Nucleus": 0.461, "Mitochondria": 0.599, "Tubulin": 0.519, "Actin
 """Emission of common dyes: Hoechst 33342, MitoTracker Red CMXRos, Alexa Fluor 488 and 647."""
 
 FOCUS = "focus.csv"
+SPLITS = ("train", "val", "test")
 
 
 class LightMyCellsSettings(Settings):
@@ -46,7 +44,7 @@ class LightMyCellsSettings(Settings):
     slices: int = Field(12, ge=1, description="Number of these slices; the first lies on the coverslip.")
     planes: int = Field(7, ge=1, description="Focal planes of the series.")
     z_step_um: float = Field(0.5, gt=0, description="Distance of the focal planes.")
-    focus_um: float = Field(1.6, description="Height of the best focus over the coverslip.")
+    focus_um: float = Field(1.4, description="Height of the best focus over the coverslip.")
     focus_planes: tuple[int, int] = Field(
         (1, 5),
         description="First and last plane, from 0, among which the one in best focus is drawn for each field.",
@@ -163,7 +161,7 @@ def simulate_light_my_cells(
     settings: LightMyCellsSettings | None = None,
     seed: int = 0,
     workers: int = 1,
-    complete: bool = False,
+    complete: bool | Collection[str] = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Simulate a data set in the layout of Light My Cells, with a manifest.
@@ -184,8 +182,9 @@ def simulate_light_my_cells(
         Of the cells, and of which stains are missing.
     workers : int
         Processes. More than one need a script to guard its main part, as `multiprocessing` documents.
-    complete : bool
-        Write every stain of every field, as for a set on which to test. All else stays the same.
+    complete : bool or collection of str
+        Write every stain of every field, or of the fields of these splits, such as ``{"test"}``. All else stays the
+        same.
     progress : callable, optional
         Called with the number of fields done and their total.
 
@@ -202,30 +201,20 @@ def simulate_light_my_cells(
     """
     folder = Path(folder)
     settings = settings or LightMyCellsSettings()
-    if not sum(counts.values()) or min(counts.values()) < 0 or seed < 0 or not set(counts) <= {"train", "val", "test"}:
+    if not sum(counts.values()) or min(counts.values()) < 0 or seed < 0 or not set(counts) <= set(SPLITS):
         raise SpotlightError(
             "simulate needs fields to make for train, val or test, and a seed of at least 0. "
             f"Received: {dict(counts)}, {seed}."
         )
-    planned = plan_fields(counts, settings.studies, settings.focus_planes, complete, seed)
-    _claim(folder, settings, {"seed": seed, "complete": complete, "counts": dict(counts)})
+    whole = set(counts) if complete is True else set(complete or ())
+    if not whole <= set(SPLITS):
+        raise SpotlightError(f"complete names splits, of {', '.join(SPLITS)}. Received: {', '.join(sorted(whole))}.")
+    planned = plan_fields(counts, settings.studies, settings.focus_planes, whole, seed)
+    asked = {"seed": seed, "complete": sorted(whole), "counts": dict(counts)}
+    claim(folder, "".join(f"# {name}: {value}\n" for name, value in asked.items()) + settings.to_yaml())
     own = {field.study: study_settings(settings, field.study) for field in planned}
     tasks = (repeat(folder), planned, [own[field.study] for field in planned], repeat(seed))
-    with ExitStack() as resources:
-        if workers > 1:
-            pool = resources.enter_context(ProcessPoolExecutor(min(workers, len(planned))))
-            done = pool.map(_write_field, *tasks)
-        else:
-            done = map(_write_field, *tasks)
-        try:
-            for number, _ in enumerate(done, start=1):
-                if progress is not None:
-                    progress(number, len(planned))
-        except BrokenProcessPool as error:
-            raise SpotlightError(
-                f"{folder}: a simulating process died, for lack of memory or of a guard around the script's main part. "
-                "Use fewer workers; what is done is kept."
-            ) from error
+    write_fields(folder, _write_field, tasks, len(planned), workers, progress)
     for name, rows in ((FOCUS, _focus_rows(planned, settings)), (MANIFEST, _manifest_rows(planned, settings))):
         with whole_file(folder / name) as temporary:
             pd.DataFrame(rows).to_csv(temporary, index=False)
@@ -265,18 +254,6 @@ def _shading(shape: tuple[int, int], strength: float, rng: np.random.Generator) 
     tilt_y, tilt_x, bowl = rng.uniform(-strength / 2, strength / 2, 3)
     slope = tilt_y * y[:, None] + tilt_x * x[None, :]
     return np.asarray(1 + slope + bowl * (y[:, None] ** 2 + x[None, :] ** 2 - 2 / 3), np.float32)
-
-
-def _claim(folder: Path, settings: LightMyCellsSettings, asked: dict[str, Any]) -> None:
-    """Record what a folder holds; an error if it holds something else."""
-    said = "".join(f"# {name}: {value}\n" for name, value in asked.items())
-    record = f"{said}{settings.to_yaml()}"
-    path = folder / RECORD
-    if path.exists() and path.read_text(encoding="utf-8") != record:
-        raise SpotlightError(
-            f"{folder}: holds fields of another seed, other numbers or other settings ({RECORD}). Use another folder."
-        )
-    write_text(path, record)
 
 
 def _plane_name(field: PlannedField, plane: int) -> str:

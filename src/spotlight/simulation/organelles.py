@@ -74,8 +74,8 @@ def make_organelles(
     index += dense * (settings.nucleolus_index - settings.nucleoplasm_index)
     # The nucleoplasm is smoother than the cytoplasm.
     index += settings.texture_index * (0.8 * fine + 0.6 * coarse) * (inside - 0.7 * nucleus)
-    index += settings.mitochondrion_index * tubules + settings.microtubule_index * np.minimum(filaments, 2)
-    index += settings.actin_index * np.minimum(bundles, 1) + settings.droplet_index * spots
+    index += np.maximum(settings.mitochondrion_index * tubules, settings.droplet_index * spots)
+    index += settings.microtubule_index * np.minimum(filaments, 2) + settings.actin_index * np.minimum(bundles, 1)
 
     brightness = rng.lognormal(0, settings.brightness_variation, (len(STAINS), count + 1)).astype(np.float32)
     chromatin = nucleus * np.exp(0.25 * fine + 0.2 * coarse) * (1 - 0.7 * dense)

@@ -1,6 +1,6 @@
 """Which fields a simulated set has: studies of one modality each, and the stains that were made in them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,7 +91,7 @@ def plan_fields(
     counts: Mapping[str, int],
     studies: Sequence[StudySettings],
     focus_planes: tuple[int, int],
-    complete: bool,
+    complete: Collection[str],
     seed: int,
 ) -> list[PlannedField]:
     """Divide fields among studies, and draw the stains and the plane in focus of each.
@@ -107,8 +107,8 @@ def plan_fields(
         What there is to divide among.
     focus_planes : (int, int)
         First and last plane that may be in best focus.
-    complete : bool
-        Whether every field has every stain.
+    complete : collection of str
+        Splits in which every field has every stain.
     seed : int
         Of the draws.
 
@@ -127,13 +127,13 @@ def plan_fields(
         if split == "train":
             needed |= {stain for study in studies for stain, share in study.shares.items() if share}
         first = _cover(studies, needed)
-        if len(first) > count and split == "train" and not complete:
+        if len(first) > count and split == "train" and split not in complete:
             raise SpotlightError(
                 f"simulate needs {len(first)} training fields to show every modality and every stain of these studies. "
                 f"Received: {count}. Ask for more fields, or give studies with fewer kinds."
             )
         members = rng.permutation(_divide(count, [study.fields for study in studies], first[:count]))
-        stains = [STAINS] * count if complete else _stained(members, studies, split, for_stains)
+        stains = [STAINS] * count if split in complete else _stained(members, studies, split, for_stains)
         for number, written in zip(members, stains, strict=True):
             focus = int(rng.integers(focus_planes[0], focus_planes[1] + 1))
             planned.append(
