@@ -31,14 +31,28 @@ def simulate(
     test: Annotated[int, typer.Option(help="Fields for testing.")] = 2,
     seed: Annotated[int, typer.Option(help="The same seed gives the same fields.")] = 0,
     settings: Annotated[Path | None, typer.Option(help="YAML file of simulation settings.")] = None,
+    layout: Annotated[
+        Literal["stacks", "light-my-cells"], typer.Option(help="Stacks of stem cells, or study folders of many stains.")
+    ] = "stacks",
+    complete: Annotated[
+        list[str] | None, typer.Option(help="light-my-cells: a split whose fields have every stain; may be repeated.")
+    ] = None,
 ) -> None:
-    """Simulate pairs of brightfield and fluorescence stacks with exact labels, as OME-TIFFs with a manifest."""
-    from spotlight.simulation import SimulationSettings, simulate_pairs
+    """Simulate pairs of transmitted light and fluorescence, as OME-TIFFs with a manifest."""
+    from spotlight.simulation import LightMyCellsSettings, SimulationSettings, simulate_light_my_cells, simulate_pairs
 
-    chosen = SimulationSettings.from_yaml(settings) if settings else SimulationSettings()
+    counts = {"train": train, "val": val, "test": test}
+    workers = os.cpu_count() or 1
     with Reporter(resumable=True) as report:
-        counts = {"train": train, "val": val, "test": test}
-        manifest = simulate_pairs(to, counts, chosen, seed, os.cpu_count() or 1, report.tiles("simulating"))
+        progress = report.tiles("simulating")
+        if layout == "light-my-cells":
+            studies = LightMyCellsSettings.from_yaml(settings) if settings else LightMyCellsSettings()
+            manifest = simulate_light_my_cells(to, counts, studies, seed, workers, complete or (), progress)
+        elif complete:
+            raise SpotlightError("--complete means nothing for stacks, which have one stain. Leave it out.")
+        else:
+            chosen = SimulationSettings.from_yaml(settings) if settings else SimulationSettings()
+            manifest = simulate_pairs(to, counts, chosen, seed, workers, progress)
     typer.echo(manifest)
 
 

@@ -1,13 +1,13 @@
 """Simulated fields as stacks, and whole data sets of them as OME-TIFFs with a manifest."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -144,24 +144,9 @@ def simulate_pairs(
     names = [f"field-{number:02d}" for number in range(len(splits))]
     if not names or min(counts.values()) < 0 or seed < 0:
         raise SpotlightError(f"simulate needs fields to make and a seed of at least 0. Received: {counts}, {seed}.")
-    _claim(folder, settings, seed)
+    claim(folder, f"# seed: {seed}\n{settings.to_yaml()}")
     seeds = [seed * 10_000 + number for number in range(len(names))]
-    tasks = (repeat(folder), names, repeat(settings), seeds)
-    with ExitStack() as resources:
-        if workers > 1:
-            pool = resources.enter_context(ProcessPoolExecutor(min(workers, len(names))))
-            done = pool.map(_write_field, *tasks)
-        else:
-            done = map(_write_field, *tasks)
-        try:
-            for number, _ in enumerate(done, start=1):
-                if progress is not None:
-                    progress(number, len(names))
-        except BrokenProcessPool as error:
-            raise SpotlightError(
-                f"{folder}: a simulating process died, for lack of memory or of a guard around the script's main part. "
-                "Use fewer workers; what is done is kept."
-            ) from error
+    write_fields(folder, _write_field, (repeat(folder), names, repeat(settings), seeds), len(names), workers, progress)
     table = pd.DataFrame(
         {
             "input": [f"{name}.ome.tif" for name in names],
@@ -179,15 +164,40 @@ def simulate_pairs(
     return folder / MANIFEST
 
 
-def _claim(folder: Path, settings: SimulationSettings, seed: int) -> None:
+def claim(folder: Path, record: str) -> None:
     """Record what a folder holds; an error if it holds something else."""
-    record = f"# seed: {seed}\n{settings.to_yaml()}"
     path = folder / RECORD
     if path.exists() and path.read_text(encoding="utf-8") != record:
         raise SpotlightError(
-            f"{folder}: holds fields of another seed or other settings ({RECORD}). Use another folder."
+            f"{folder}: holds fields of another seed or other settings; its {RECORD} says which. Use another folder."
         )
     write_text(path, record)
+
+
+def write_fields(
+    folder: Path,
+    write: Callable[..., None],
+    tasks: Iterable[Iterable[Any]],
+    count: int,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Call `write` with every field's arguments, which stand one after another in each of `tasks`, in processes."""
+    with ExitStack() as resources:
+        if workers > 1:
+            pool = resources.enter_context(ProcessPoolExecutor(min(workers, count)))
+            done = pool.map(write, *tasks)
+        else:
+            done = map(write, *tasks)
+        try:
+            for number, _ in enumerate(done, start=1):
+                if progress is not None:
+                    progress(number, count)
+        except BrokenProcessPool as error:
+            raise SpotlightError(
+                f"{folder}: a simulating process died, for lack of memory or of a guard around the script's main part. "
+                "Use fewer workers; what is done is kept."
+            ) from error
 
 
 def _write_field(folder: Path, name: str, settings: SimulationSettings, seed: int) -> None:

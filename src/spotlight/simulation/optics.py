@@ -5,6 +5,7 @@ then through the objective's pupil to each focal plane; intensities of the sourc
 Fluorescence: the dye convolved with the point spread function of a spinning-disk microscope from a scalar pupil.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -15,6 +16,10 @@ from scipy import fft
 from spotlight.settings import Settings
 
 FloatArray = NDArray[np.float32]
+Source = Callable[[int, float], NDArray[np.float64]]
+Transfer = Callable[
+    [NDArray[np.float64], NDArray[np.float64], tuple[float, float], float], NDArray[np.float64] | NDArray[np.complex128]
+]
 
 
 class BrightfieldSettings(Settings):
@@ -62,6 +67,23 @@ class FluorescenceSettings(Settings):
     offset: float = Field(100.0, ge=0, description="Camera counts without light.")
 
 
+class WidefieldSettings(Settings):
+    """A widefield fluorescence microscope with its focus near the coverslip, and a camera.
+
+    The effective aperture lies below the engraved 0.95 of a dry 40x objective, as for `FluorescenceSettings`.
+    """
+
+    objective_na: float = Field(0.85, gt=0, description="Effective numerical aperture.")
+    immersion_index: float = Field(1.0, ge=1, description="Refractive index of the immersion: air.")
+    sample_index: float = Field(1.36, gt=1, description="Mean refractive index of the cells.")
+    depth_um: float = Field(2.0, ge=0, description="Depth at which the index mismatch acts.")
+    photons: float = Field(250.0, gt=0, description="Photo-electrons per pixel where a dense structure fills 1 µm.")
+    background_photons: float = Field(25.0, ge=0, description="Photo-electrons per pixel from medium and optics.")
+    read_noise: float = Field(1.8, ge=0, description="Electrons, standard deviation.")
+    gain: float = Field(4.0, gt=0, description="Camera counts per electron.")
+    offset: float = Field(100.0, ge=0, description="Camera counts without light.")
+
+
 def brightfield(
     index: FloatArray, medium_index: float, voxel_um: float, optics: BrightfieldSettings, rng: np.random.Generator
 ) -> FloatArray:
@@ -85,38 +107,91 @@ def brightfield(
     (Z, Y, X) float32
         Intensity, 1 where there is no object.
     """
+    heights = np.asarray(np.arange(len(index)) * voxel_um + optics.focus_offset_um, np.float64)
+    return focus_series(index, medium_index, (voxel_um, voxel_um), heights, optics, rng)
+
+
+def focus_series(
+    index: FloatArray,
+    medium_index: float,
+    voxel_um: tuple[float, float],
+    heights_um: NDArray[np.float64],
+    optics: BrightfieldSettings,
+    rng: np.random.Generator,
+    source: Source | None = None,
+    transfer: Transfer | None = None,
+) -> FloatArray:
+    """Form noise-free transmitted-light images at some focal heights, with any source and any objective's pupil.
+
+    Parameters
+    ----------
+    index : (Z, Y, X) float32
+        Refractive index; light enters at z = 0. Y and X are taken as periodic.
+    medium_index : float
+        Refractive index of the medium, which is the reference of the propagation.
+    voxel_um : (float, float)
+        Distance of the slices and edge of the pixels in µm.
+    heights_um : (n,) float
+        Focal planes, over the middle of the first slice.
+    optics : BrightfieldSettings
+        The transmitted-light path.
+    rng : numpy.random.Generator
+        Draws the wavelength of each source point and turns the source.
+    source : callable, optional
+        Source points for a count and a turn, (count, 2) in units of the condenser's aperture; a full disk if left out.
+    transfer : callable, optional
+        What the objective's open pupil does to a wave, for its spatial frequencies in y and x, those of the light
+        that met no object, and the wavelength; nothing if left out.
+
+    Returns
+    -------
+    (n, Y, X) float32
+        Intensity, 1 where there is no object and `transfer` leaves the light as it is.
+    """
     nz, ny, nx = index.shape
-    ky = fft.fftfreq(ny, voxel_um)[:, None]
-    kx = fft.fftfreq(nx, voxel_um)[None, :]
+    step_um, pixel_um = voxel_um
+    ky = fft.fftfreq(ny, pixel_um)[:, None]
+    kx = fft.fftfreq(nx, pixel_um)[None, :]
     lateral2 = ky**2 + kx**2
-    sources = _disk(optics.source_points, rng.uniform(0, 2 * np.pi)) * optics.condenser_na
-    wavelengths = optics.wavelength_um + optics.bandwidth_um * rng.uniform(-0.5, 0.5, len(sources))
+    points = (source or _disk)(optics.source_points, rng.uniform(0, 2 * np.pi)) * optics.condenser_na
+    wavelengths = optics.wavelength_um + optics.bandwidth_um * rng.uniform(-0.5, 0.5, len(points))
     contrast = (index - np.float32(medium_index)).astype(np.float32)
-    planes = np.arange(nz) * voxel_um + optics.focus_offset_um
-    image = np.zeros(index.shape, np.float32)
-    for (sy, sx), wavelength in zip(sources, wavelengths, strict=True):
+    image = np.zeros((len(heights_um), ny, nx), np.float32)
+    for (sy, sx), wavelength in zip(points, wavelengths, strict=True):
         # The nearest frequency on the grid keeps the plane wave periodic.
-        wave_y = round(sy / wavelength * ny * voxel_um)
-        wave_x = round(sx / wavelength * nx * voxel_um)
+        wave_y = round(sy / wavelength * ny * pixel_um)
+        wave_x = round(sx / wavelength * nx * pixel_um)
         axial2 = (medium_index / wavelength) ** 2 - lateral2
         propagating = axial2 > 0
         kz = 2 * np.pi * np.sqrt(np.where(propagating, axial2, 0))
-        step = np.where(propagating, np.exp(1j * kz * voxel_um), 0).astype(np.complex64)
+        step = np.where(propagating, _wave(kz * step_um), 0)
         pupil = propagating & (lateral2 <= (optics.objective_na / wavelength) ** 2)
         # A tilted wave crosses more of each slice.
-        path = voxel_um * kz[wave_y, wave_x] ** -1 * 2 * np.pi * medium_index / wavelength
+        path = step_um * kz[wave_y, wave_x] ** -1 * 2 * np.pi * medium_index / wavelength
         phase_per_index = np.float32(2 * np.pi / wavelength * path)
         spectrum = np.zeros((ny, nx), np.complex64)
         spectrum[wave_y, wave_x] = ny * nx
         for plane in range(nz):
-            field = fft.ifft2(spectrum, overwrite_x=True) * np.exp(1j * phase_per_index * contrast[plane])
+            field = fft.ifft2(spectrum, overwrite_x=True) * _wave(phase_per_index * contrast[plane])
             spectrum = fft.fft2(field, overwrite_x=True) * step
         spectrum *= pupil
-        for plane, z in enumerate(planes):
-            field = fft.ifft2(spectrum * np.exp(1j * kz * (z - nz * voxel_um)).astype(np.complex64), overwrite_x=True)
+        if transfer is not None:
+            direct = (ky[wave_y, 0], kx[0, wave_x])
+            spectrum *= transfer(ky, kx, direct, wavelength).astype(np.complex64)
+        for plane, z in enumerate(heights_um):
+            field = fft.ifft2(spectrum * _wave(kz * (z - nz * step_um)), overwrite_x=True)
             image[plane] += field.real**2 + field.imag**2
-    image /= np.float32(len(sources))
+    image /= np.float32(len(points))
     return image
+
+
+def _wave(phase: NDArray[np.floating]) -> NDArray[np.complex64]:
+    """exp(i phase) in single precision, several times faster than NumPy's complex exponential."""
+    phase = phase.astype(np.float32)
+    wave = np.empty(phase.shape, np.complex64)
+    np.cos(phase, out=wave.real)
+    np.sin(phase, out=wave.imag)
+    return wave
 
 
 def _disk(count: int, turn: float) -> NDArray[np.float64]:
@@ -149,7 +224,7 @@ def fluorescence_psf(optics: FluorescenceSettings, voxel_um: float) -> FloatArra
 
 
 def _intensity_psf(
-    optics: FluorescenceSettings, wavelength: float, side: int, pixel: float, z: NDArray[np.float64]
+    optics: FluorescenceSettings | WidefieldSettings, wavelength: float, side: int, pixel: float, z: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Widefield intensity of a point on a fine lateral grid at the defoci `z`, centre at index 0 in y and x."""
     k = fft.fftfreq(side, pixel)
@@ -183,6 +258,50 @@ def fluorescence(dye: FloatArray, voxel_um: float, optics: FluorescenceSettings)
     crop = tuple(slice(m // 2, m // 2 + n) for n, m in zip(dye.shape, psf.shape, strict=True))
     expected = optics.photons * blurred[crop].clip(0) + optics.background_photons
     return np.asarray(expected, np.float32)
+
+
+def widefield(
+    dye: FloatArray, voxel_um: tuple[float, float], height_um: float, emission_um: float, optics: WidefieldSettings
+) -> FloatArray:
+    """Expected photo-electrons of a dye volume in one focal plane.
+
+    Every slice is convolved with the widefield point spread function at its distance from the focus, and all add up.
+
+    Parameters
+    ----------
+    dye : (Z, Y, X) float32
+        Dye concentration; the first slice begins at height 0.
+    voxel_um : (float, float)
+        Distance of the slices and edge of the pixels.
+    height_um : float
+        The focal plane.
+    emission_um : float
+        Centre of the dye's emission band.
+    optics : WidefieldSettings
+        The fluorescence path.
+
+    Returns
+    -------
+    (Y, X) float32
+    """
+    step, pixel = voxel_um
+    slices, ny, nx = dye.shape
+    side = fft.next_fast_len(max(ny, nx) + round(6.0 / pixel), real=True)
+    transfer = _widefield_transfer(optics, emission_um, side, pixel, slices, step, height_um)
+    spectrum = sum(fft.rfft2(dye[n], (side, side)) * transfer[n] for n in range(slices))
+    blurred = fft.irfft2(spectrum, (side, side))[:ny, :nx].clip(0)
+    return np.asarray(optics.photons * step * blurred + optics.background_photons, np.float32)
+
+
+@lru_cache(maxsize=8)
+def _widefield_transfer(
+    optics: WidefieldSettings, emission_um: float, side: int, pixel: float, slices: int, step: float, height: float
+) -> NDArray[np.complex64]:
+    """Spectrum of the point spread function of every slice, each conserving its light."""
+    defocus = np.asarray(height - (np.arange(slices) + 0.5) * step, np.float64)
+    psf = _intensity_psf(optics, emission_um, side, pixel, defocus)
+    psf /= psf.sum((1, 2), keepdims=True)
+    return np.asarray(fft.rfft2(psf), np.complex64)
 
 
 def camera(

@@ -1,0 +1,88 @@
+"""Adherent cells with four stained structures, and the refractive index that makes them visible without stains.
+
+Lengths are in µm, arrays are ZYX, and z rises from the coverslip, where the first slice begins.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spotlight.simulation.adherent import AdherentCellSettings, between, make_bodies, nucleoli
+from spotlight.simulation.fibres import actin, droplets, microtubules, mitochondria
+from spotlight.simulation.phantom import FloatArray, _noise
+
+STAINS = ("Nucleus", "Mitochondria", "Tubulin", "Actin")
+"""What is stained, in the order and by the names of Light My Cells."""
+
+
+@dataclass(frozen=True)
+class OrganellePhantom:
+    """One simulated field of adherent cells: what is really there.
+
+    Attributes
+    ----------
+    index : (Z, Y, X) float32
+        Refractive index.
+    dyes : dict of (Z, Y, X) float32
+        Concentration of each dye in `STAINS`, 1 where the structure is dense.
+    cells, nuclei : (Y, X) int32
+        The cells seen from above, and their nuclei with the same numbers; 0 outside.
+    """
+
+    index: FloatArray
+    dyes: dict[str, FloatArray]
+    cells: NDArray[np.int32]
+    nuclei: NDArray[np.int32]
+
+
+def make_organelles(
+    shape: tuple[int, int, int],
+    voxel_um: tuple[float, float],
+    settings: AdherentCellSettings,
+    rng: np.random.Generator,
+) -> OrganellePhantom:
+    """Make one field of adherent cells.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        Slices, and pixels in y and x.
+    voxel_um : (float, float)
+        Distance of the slices and edge of the pixels.
+    settings : AdherentCellSettings
+        What the cells are like.
+    rng : numpy.random.Generator
+        The source of all randomness.
+    """
+    pixel = voxel_um[1]
+    bodies = make_bodies(shape[1:], pixel, settings, rng)
+    count = int(bodies.cells.max())
+    inside = between(np.zeros_like(bodies.height), bodies.height, shape[0], voxel_um[0])
+    nucleus = between(bodies.bottom, bodies.top, shape[0], voxel_um[0])
+    dense = nucleoli(bodies, shape[0], voxel_um, rng)
+    fine, coarse = _noise(shape, 0.3 / pixel, rng), _noise(shape, 1.2 / pixel, rng)
+
+    tubules = mitochondria(bodies, shape, voxel_um, settings, rng)
+    filaments = microtubules(bodies, shape, voxel_um, settings, rng)
+    bundles = actin(bodies, inside, voxel_um, settings, rng)
+    spots = droplets(bodies, shape, voxel_um, settings, rng)
+
+    index = np.full(shape, settings.medium_index, np.float32)
+    index += inside * (settings.cytoplasm_index - settings.medium_index)
+    index += nucleus * (settings.nucleoplasm_index - settings.cytoplasm_index)
+    index += dense * (settings.nucleolus_index - settings.nucleoplasm_index)
+    # The nucleoplasm is smoother than the cytoplasm.
+    index += settings.texture_index * (0.8 * fine + 0.6 * coarse) * (inside - 0.7 * nucleus)
+    index += np.maximum(settings.mitochondrion_index * tubules, settings.droplet_index * spots)
+    index += settings.microtubule_index * np.minimum(filaments, 2) + settings.actin_index * np.minimum(bundles, 1)
+
+    brightness = rng.lognormal(0, settings.brightness_variation, (len(STAINS), count + 1)).astype(np.float32)
+    chromatin = nucleus * np.exp(0.25 * fine + 0.2 * coarse) * (1 - 0.7 * dense)
+    haze = 0.06 * (inside - nucleus)  # dyes and antibodies that bind elsewhere
+    amounts = (chromatin + 0.3 * haze, tubules + haze, filaments + haze, bundles + haze)
+    dyes = {
+        name: np.asarray(amount * bright[bodies.cells], np.float32)
+        for name, amount, bright in zip(STAINS, amounts, brightness, strict=True)
+    }
+    return OrganellePhantom(index.astype(np.float32), dyes, bodies.cells, bodies.nuclei)
