@@ -5,13 +5,26 @@ import sys
 from typing import Annotated, NoReturn
 
 import typer
+from typer.models import CommandInfo
 
-from spotlight.cli import challenge, data, export, models, public
+from spotlight.cli import challenge, data, export, models, public, training
 from spotlight.cli.app import app
 from spotlight.errors import SpotlightError
 from spotlight.version import __version__
 
-__all__ = ["app", "challenge", "data", "export", "main", "models", "public"]
+__all__ = ["app", "challenge", "data", "export", "main", "models", "public", "training"]
+
+
+def _name(command: CommandInfo) -> str:
+    return command.name or (command.callback.__name__ if command.callback else "")
+
+
+ORDER = (
+    *("demo", "simulate", "init", "import-pairs", "check", "info", "train", "settings", "clear-cache"),
+    *("predict", "segment", "evaluate", "compare", "export", "import-fnet", "submit"),
+)
+"""Commands in the order in which data pass them; others follow."""
+app.registered_commands.sort(key=lambda command: ORDER.index(_name(command)) if _name(command) in ORDER else len(ORDER))
 
 LESS_MEMORY = "Train with a smaller --batch-size, or predict with smaller tiles."
 

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import torch
 from spotlight.errors import SpotlightError
 from spotlight.foreground import least_foreground_voxels
 from spotlight.losses import L1Settings, SpotlightLossSettings
+from spotlight.model import read_description
 from spotlight.pairs.cache import prepare_pairs
 from spotlight.pairs.fields import field_of
 from spotlight.pairs.pair import Pair
@@ -20,9 +21,26 @@ from spotlight.pairs.prepare import PreparedPair
 from spotlight.training.batches import Gather, PatchBatches, Stains
 from spotlight.training.callbacks import Progress
 from spotlight.training.hardware import Ranks
-from spotlight.training.settings import Experiment, PatchSettings
+from spotlight.training.settings import Experiment, PatchSettings, protocol
 
 log = logging.getLogger("spotlight")
+
+
+def complete(experiment: Experiment | str, changes: Mapping[str, int | None]) -> Experiment:
+    """All settings of a run, with changes of those of training that are not None.
+
+    The network of a run that goes on from another model is that model's; how it is told the modality follows from
+    `Experiment.modalities`.
+    """
+    if isinstance(experiment, str):
+        experiment = protocol(experiment)
+    values = experiment.model_dump()
+    values["training"] |= {name: value for name, value in changes.items() if value is not None}
+    if experiment.training.finetune is not None:
+        values["network"] = read_description(experiment.training.finetune).network.model_dump()
+    if experiment.modalities in ("dynamic", "film"):
+        values["network"]["conditioning"] = experiment.modalities
+    return Experiment.parse(values, "training")
 
 
 def split_pairs(pairs: list[Pair], experiment: Experiment) -> tuple[list[Pair], list[Pair]]:
@@ -137,6 +155,12 @@ def patch_size(settings: PatchSettings, shapes: dict[str, tuple[int, ...]], divi
         raise SpotlightError(
             f"patches.size must be {len(smallest)} multiples of {divisor} for these stacks and this network. "
             f"Received: {settings.size}."
+        )
+    if any(side > n for side, n in zip(settings.size, smallest, strict=True)):
+        small = min(shapes, key=lambda name: min(n - p for n, p in zip(shapes[name], settings.size or (), strict=True)))
+        raise SpotlightError(
+            f"{small}: has {shapes[small]} voxels on the network's grid, fewer than patches.size {settings.size}. Make "
+            "the patches smaller, or leave the stack out."
         )
     return settings.size
 

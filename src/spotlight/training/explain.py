@@ -12,12 +12,13 @@ from spotlight.foreground import least_foreground_voxels
 from spotlight.images.normalise import grid_shape
 from spotlight.losses import L1Settings, LossSettings, MseSettings
 from spotlight.memory import memory_to_use
-from spotlight.model import DESCRIPTION, WEIGHTS, make_network, read_description
+from spotlight.model import DESCRIPTION, WEIGHTS, make_network
 from spotlight.networks import FNetSettings, NetworkSettings, Pix2PixSettings, StainNetwork
 from spotlight.pairs.pair import Pair
 from spotlight.settings import commented_yaml
+from spotlight.training.batches import Stains
 from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, PREVIEW
-from spotlight.training.data import patch_size, split_pairs
+from spotlight.training.data import complete, patch_size, split_pairs
 from spotlight.training.hardware import choose_parts, choose_precision, find_device, step_memory
 from spotlight.training.settings import Experiment, TrainingSettings
 from spotlight.training.stains import by_modality, drawing_groups, find_stains, read_targets
@@ -53,9 +54,7 @@ def explain(
     SpotlightError
         If the run could not begin: files that are missing or do not match, sizes that do not fit.
     """
-    if experiment.training.finetune is not None:
-        network = read_description(experiment.training.finetune).network
-        experiment = experiment.model_copy(update={"network": network})
+    experiment = complete(experiment, {})
     listed = read_targets(pairs, experiment, input_channel, target_channel, target)
     if experiment.modalities == "separate":
         alike = experiment.model_copy(update={"modalities": "unified"})
@@ -68,13 +67,16 @@ def explain(
     grid = experiment.preparation.grid
     targets = {pair.name: pair.read_pair(experiment.preparation.planes)[1] for pair in training + validation}
     shapes = {name: grid_shape(target, grid) for name, target in targets.items()}
-    divisor = _skeleton(experiment.network, len(next(iter(shapes.values())))).divisor
+    stains = find_stains(training, experiment)
+    dims = len(next(iter(shapes.values())))
+    divisor = _skeleton(experiment.network, dims, len(stains.names), len(stains.modalities)).divisor
     patch = patch_size(experiment.patches, shapes, divisor)
+    cost = network_cost(experiment.network, patch, len(stains.names), len(stains.modalities))
     sections = {
-        "Data": [*_data(training, validation, shapes, experiment), *_stains(training, experiment)],
+        "Data": [*_data(training, validation, shapes, experiment), *_stains(training, stains, experiment)],
         "Preparation, once per stack": _preparation(experiment),
-        "A step": _step(experiment, patch),
-        "The run": _run(experiment, patch, bool(validation)),
+        "A step": _step(experiment, patch, cost),
+        "The run": _run(experiment, cost, bool(validation)),
         "This machine": _machine(experiment, patch),
     }
     lines = [f"{title}\n" + "".join(f"  - {line}\n" for line in found) for title, found in sections.items()]
@@ -101,9 +103,8 @@ def _data(
 OVER = {"mean": "their mean", "sum": "the sum over stains of their means"}
 
 
-def _stains(training: list[Pair], experiment: Experiment) -> Iterator[str]:
+def _stains(training: list[Pair], stains: Stains, experiment: Experiment) -> Iterator[str]:
     """What is to be said where a field can have several targets, planes or modalities."""
-    stains = find_stains(training, experiment)
     if stains.partial:
         counts = Counter(pair.target_name for pair in training)
         found = ", ".join(f"{name} {counts[name]}" for name in stains.names)
@@ -147,11 +148,12 @@ def _preparation(experiment: Experiment) -> Iterator[str]:
     yield f"Foreground mask: target{median} >= T, or the pair's own mask ({PAPER})."
 
 
-def _step(experiment: Experiment, patch: tuple[int, ...]) -> Iterator[str]:
+def _step(experiment: Experiment, patch: tuple[int, ...], cost: tuple[int, int]) -> Iterator[str]:
     patches, settings = experiment.patches, experiment.training
     least = least_foreground_voxels(patch, patches.least_foreground)
+    what = {"fields": "field", "stains": "stain", "stains and modalities": "stain in any modality"}[experiment.balance]
     yield (
-        f"{settings.batch_size} patches of {'x'.join(map(str, patch))} voxels, each from any stack with the same "
+        f"{settings.batch_size} patches of {'x'.join(map(str, patch))} voxels, each from any {what} with the same "
         f"probability and from any position in it that holds at least {least} foreground voxels "
         f"({patches.least_foreground:.2%}; {PAPER}: 0.1 %, {FNET}: none)."
     )
@@ -159,7 +161,7 @@ def _step(experiment: Experiment, patch: tuple[int, ...]) -> Iterator[str]:
     if patches.augment:
         varied.insert(0, "flips and quarter turns in YX")
     yield f"Varied at random: {', '.join(varied) or 'nothing'} (both papers: nothing)."
-    yield _network(experiment.network, patch)
+    yield _network(experiment.network, cost)
     yield _loss(experiment.loss)
     if experiment.adversarial is not None:
         against = experiment.adversarial
@@ -170,8 +172,8 @@ def _step(experiment: Experiment, patch: tuple[int, ...]) -> Iterator[str]:
     yield _optimiser(settings)
 
 
-def _network(settings: NetworkSettings, patch: tuple[int, ...]) -> str:
-    weights, flop = network_cost(settings, patch)
+def _network(settings: NetworkSettings, cost: tuple[int, int]) -> str:
+    weights, flop = cost
     start = "PyTorch's"
     if isinstance(settings, FNetSettings):
         kind = f"F-net of depth {settings.depth} with {settings.mult_chan} channels ({FNET}: 4, 32)"
@@ -183,17 +185,19 @@ def _network(settings: NetworkSettings, patch: tuple[int, ...]) -> str:
     return f"{kind}: {weights:,} weights, begun from {start}, {flop / 1e9:.3g} GFLOP forward per patch."
 
 
-def _skeleton(settings: NetworkSettings, dims: int) -> StainNetwork:
+def _skeleton(settings: NetworkSettings, dims: int, stains: int = 1, modalities: int = 0) -> StainNetwork:
     """The network without values."""
     with torch.device("meta"):
-        return make_network(settings, dims)
+        return make_network(settings, dims, stains, modalities)
 
 
-def network_cost(settings: NetworkSettings, patch: tuple[int, ...]) -> tuple[int, int]:
+def network_cost(
+    settings: NetworkSettings, patch: tuple[int, ...], stains: int = 1, modalities: int = 0
+) -> tuple[int, int]:
     """Number of weights, and floating-point operations of a forward pass over one patch."""
-    network = _skeleton(settings, len(patch))
+    network = _skeleton(settings, len(patch), stains, modalities)
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        network(torch.empty(1, 1, *patch))
+        network(torch.empty(1, 1, *patch), torch.empty(1, modalities) if modalities else None)
     return sum(weight.numel() for weight in network.parameters()), int(counter.get_total_flops())
 
 
@@ -231,9 +235,9 @@ def _optimiser(settings: TrainingSettings) -> str:
     )
 
 
-def _run(experiment: Experiment, patch: tuple[int, ...], validates: bool) -> Iterator[str]:
+def _run(experiment: Experiment, cost: tuple[int, int], validates: bool) -> Iterator[str]:
     settings = experiment.training
-    flop = 3 * network_cost(experiment.network, patch)[1] * settings.batch_size * settings.steps
+    flop = 3 * cost[1] * settings.batch_size * settings.steps
     yield (
         f"{settings.steps:,} steps, {settings.steps * settings.batch_size:,} patches, {flop:.2g} FLOP forward and back "
         f"({PAPER}: 50,000 steps of 24)."

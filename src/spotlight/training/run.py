@@ -20,13 +20,21 @@ from torch.utils.data import DataLoader
 from spotlight.errors import SpotlightError
 from spotlight.files import write_text
 from spotlight.memory import is_out_of_memory, memory_to_use
-from spotlight.model import DESCRIPTION, WEIGHTS, load_weights, make_network, read_description, save_model
+from spotlight.model import DESCRIPTION, WEIGHTS, load_weights, make_network, save_model
 from spotlight.networks import StainNetwork
 from spotlight.pairs.pair import Pair
 from spotlight.training.adversarial import AdversarialModule
 from spotlight.training.batches import PatchBatches
 from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, PREVIEW, Course, Progress, checkpoint_step, trim_log
-from spotlight.training.data import make_batches, make_sampler, patch_size, prepare, split_pairs, with_foreground
+from spotlight.training.data import (
+    complete,
+    make_batches,
+    make_sampler,
+    patch_size,
+    prepare,
+    split_pairs,
+    with_foreground,
+)
 from spotlight.training.describe import describe, stack_record
 from spotlight.training.engine import StainModule
 from spotlight.training.hardware import (
@@ -38,7 +46,7 @@ from spotlight.training.hardware import (
     step_memory,
 )
 from spotlight.training.loggers import open_loggers
-from spotlight.training.settings import Experiment, protocol
+from spotlight.training.settings import Experiment
 from spotlight.training.stains import by_modality, drawing_groups, find_stains, read_targets, with_what_is_learnt
 
 log = logging.getLogger("spotlight")
@@ -101,7 +109,7 @@ def train(
         If files are missing or do not fit together, or `to` holds a run with other data or settings.
     """
     to = Path(to)
-    experiment = _completed(experiment, {"steps": steps, "seed": seed})
+    experiment = complete(experiment, {"steps": steps, "seed": seed})
     settings = experiment.training
     device = find_device(settings.device)
     listed = read_targets(pairs, experiment, input_channel, target_channel, target)
@@ -183,19 +191,6 @@ def train(
         save_model(to, description, network)
     ranks.wait()
     return to
-
-
-def _completed(experiment: Experiment | str, changes: dict[str, int | None]) -> Experiment:
-    """All settings of a run; the network of one that goes on from another model is that model's."""
-    if isinstance(experiment, str):
-        experiment = protocol(experiment)
-    values = experiment.model_dump()
-    values["training"] |= {name: value for name, value in changes.items() if value is not None}
-    if experiment.training.finetune is not None:
-        values["network"] = read_description(experiment.training.finetune).network.model_dump()
-    if experiment.modalities in ("dynamic", "film"):
-        values["network"]["conditioning"] = experiment.modalities
-    return Experiment.parse(values, "training")
 
 
 def _with_parts(experiment: Experiment, patch: tuple[int, ...], device: torch.device, ranks: Ranks) -> Experiment:

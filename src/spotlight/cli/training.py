@@ -1,0 +1,116 @@
+"""Commands of training: `train`, and the settings that it takes."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from spotlight.cli.app import (
+    PROTOCOLS,
+    InputChannel,
+    Pairs,
+    Protocol,
+    Reporter,
+    TargetChannel,
+    To,
+    app,
+)
+from spotlight.errors import SpotlightError
+
+
+@app.command()
+def train(
+    pairs: Pairs,
+    to: To,
+    protocol: Protocol = "spotlight",
+    settings: Annotated[
+        Path | None, typer.Option(help="YAML file of experiment settings, instead of a protocol.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps, instead of the protocol's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Patches per step, instead of the protocol's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of initial weights and patches.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Train an ensemble: so many models, seeds 0, 1, ..., in folders seed-N.")
+    ] = None,
+    finetune: Annotated[Path | None, typer.Option(help="Go on from the weights of this model.")] = None,
+    frozen: Annotated[
+        Literal["none", "encoder", "all but head"] | None, typer.Option(help="What of them stays as it is.")
+    ] = None,
+    grid: Annotated[str | None, typer.Option(help="Voxel edge in µm to resample to, or 'native'.")] = None,
+    input_channel: InputChannel = None,
+    target_channel: TargetChannel = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="For a manifest of several targets: which one. Given several times, or 'all': one network."),
+    ] = None,
+    modalities: Annotated[
+        Literal["unified", "separate", "dynamic", "film"] | None,
+        typer.Option(help="Brightfield, phase and DIC: one network, a model each, or one that is told which."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Start over, whatever the folder holds.")] = False,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for prepared pairs, for data larger than memory and for several runs.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say all that the run would do, and do nothing.")] = False,
+) -> None:
+    """Train a model on pairs of stacks. Interrupted, the same command goes on where it was.
+
+    Started by torchrun or srun, all processes train one model together.
+    """
+    from spotlight.model import DESCRIPTION
+    from spotlight.report import write_training_page
+    from spotlight.training import Experiment
+    from spotlight.training import explain as explained
+    from spotlight.training import protocol as named
+    from spotlight.training import train as run
+
+    values = (Experiment.from_yaml(settings) if settings else named(protocol)).model_dump()
+    given = {"batch_size": batch_size, "steps": steps, "seed": seed, "finetune": finetune, "frozen": frozen}
+    values["training"] |= {name: value for name, value in given.items() if value is not None}
+    if grid is not None:
+        values["preparation"]["grid"] = grid
+    if modalities is not None:
+        values["modalities"] = modalities
+    chosen = target[0] if target and len(target) == 1 else target
+    if seed is not None and seeds is not None:
+        raise SpotlightError("--seed trains one model and --seeds several; give one of them.")
+    experiment = Experiment.parse(values, "command line")
+    if explain:
+        text = explained(pairs, experiment, input_channel=input_channel, target_channel=target_channel, target=chosen)
+        typer.echo(text)
+        return
+    for number in range(seeds or 1):
+        folder = to if seeds is None else to / f"seed-{number}"
+        with Reporter(resumable=True) as report:
+            run(
+                pairs,
+                folder,
+                experiment,
+                seed=None if seeds is None else number,
+                input_channel=input_channel,
+                target_channel=target_channel,
+                target=chosen,
+                overwrite=overwrite,
+                cache=cache,
+                progress=report,
+            )
+        if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0:
+            trained = (
+                [folder]
+                if (folder / DESCRIPTION).exists()
+                else sorted(p.parent for p in folder.glob(f"*/{DESCRIPTION}"))
+            )
+            for made in trained:
+                typer.echo(f"model: {made}\nits training: {write_training_page(made)}")
+
+
+@app.command("settings")
+def show_settings(
+    protocol: Annotated[str, typer.Argument(help=PROTOCOLS)] = "spotlight",
+) -> None:
+    """Print a protocol's settings as YAML, to edit and give to `spotlight train --settings`."""
+    from spotlight.settings import commented_yaml
+    from spotlight.training import protocol as named
+
+    typer.echo(commented_yaml(named(protocol)))
