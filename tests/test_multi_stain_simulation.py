@@ -35,7 +35,7 @@ from spotlight.simulation import (
     simulate_multi_stain_field,
     widefield,
 )
-from spotlight.simulation.lightmycells import study_settings
+from spotlight.simulation.lightmycells import focal_heights, study_settings
 from spotlight.simulation.optics import focus_series
 from spotlight.simulation.organelles import STAINS
 from spotlight.simulation.studies import plan_fields
@@ -255,6 +255,23 @@ def test_modality_and_focus_change_nothing_but_transmitted_light() -> None:
     assert np.corrcoef(a.planes[0].ravel(), c.planes[1].ravel())[0, 1] > 0.95
     with pytest.raises(SpotlightError, match="a modality is one of brightfield, phase, dic"):
         simulate_multi_stain_field(FEW, "PC")
+
+
+def test_the_plane_in_focus_is_where_the_targets_are() -> None:
+    """A field's planes are those formed of its cells at their heights over the coverslip, less half a slice."""
+    settings = FEW.model_copy(update={"shading": 0.0, "planes": 3, "focus_um": 1.0, "z_step_um": 0.4})
+    np.testing.assert_allclose(focal_heights(settings, 1), [0.6, 1.0, 1.4])
+    optics = BrightfieldSettings(source_points=1, condenser_na=0.01, bandwidth_um=0, photons=5e3, read_noise=0)
+    settings = settings.model_copy(update={"brightfield": optics, "shape": (96, 96), "cells": AdherentCellSettings()})
+    field = simulate_multi_stain_field(settings, "brightfield", 1, seed=7)
+    inner = (slice(20, -20), slice(20, -20))  # light from beyond the field is not in the cut phantom
+    found = []
+    for height in np.arange(0.0, 2.1, 0.2):
+        light = focus_series(field.phantom.index, MEDIUM, VOXEL, FOCUS + height, optics, np.random.default_rng(0))[0]
+        found.append(np.corrcoef(light[inner].ravel(), field.planes[1][inner].ravel())[0, 1])
+    # The middle of the first slice is 0.25 µm high.
+    assert 0.2 * np.argmax(found) == pytest.approx(1.0 - 0.25, abs=0.15)
+    assert max(found) > 0.95
 
 
 def test_stains_are_missing_as_often_as_in_the_challenge() -> None:

@@ -134,8 +134,7 @@ def simulate_multi_stain_field(
         targets[name] = camera(light[inside], fluor.read_noise, fluor.gain, fluor.offset, for_stains)
 
     optics: BrightfieldSettings = getattr(settings, modality)
-    lowest = settings.focus_um - focus * settings.z_step_um - settings.slice_um / 2 + optics.focus_offset_um
-    heights = np.array([lowest + plane * settings.z_step_um for plane in range(settings.planes)])
+    heights = focal_heights(settings, focus) - settings.slice_um / 2 + optics.focus_offset_um
     medium = settings.cells.medium_index
     if isinstance(optics, PhaseContrastSettings):
         series = phase_contrast(phantom.index, medium, voxel, heights, optics, for_light)
@@ -219,6 +218,11 @@ def simulate_light_my_cells(
         with whole_file(folder / name) as temporary:
             pd.DataFrame(rows).to_csv(temporary, index=False)
     return folder / MANIFEST
+
+
+def focal_heights(settings: LightMyCellsSettings, focus: int) -> NDArray[np.float64]:
+    """Height of every focal plane over the coverslip in µm; that of the plane `focus` is `focus_um`."""
+    return np.array([settings.focus_um + (plane - focus) * settings.z_step_um for plane in range(settings.planes)])
 
 
 def study_settings(settings: LightMyCellsSettings, study: int) -> LightMyCellsSettings:
