@@ -1,13 +1,14 @@
-"""Memory of a training step of F-net, for `spotlight init`, and of preparing stacks of growing size into a cache.
+"""Memory of a training step, for `spotlight init` and batches in parts, and of preparing stacks into a cache.
 
     python benchmarks/memory.py
 
 Each figure is from processes of their own. For training it is the growth of the peak from one patch to several, per
-voxel of a patch and channel of the first level. For preparation it is the peak of memory that is the process's own:
+voxel of a patch and channel at full resolution. For preparation it is the peak of memory that is the process's own:
 pages of mapped files do not count, since the system takes them back when it needs to.
 """
 
 import argparse
+import math
 import resource
 import subprocess
 import sys
@@ -22,25 +23,42 @@ import torch
 import zarr
 from scipy import ndimage
 
-from spotlight.networks import FNet, channels_last
+from spotlight.networks import (
+    FNetSettings,
+    NetworkSettings,
+    Pix2PixSettings,
+    UNetPlusPlusSettings,
+    build_network,
+    channels_last,
+)
 from spotlight.pairs import Pair, PreparationSettings, prepare_pairs
 
 T = TypeVar("T")
 
-PATCH = (32, 64, 64)
-RUNS = ((3, 16, "float32"), (4, 32, "float32"), (3, 16, "bf16"))
+PATCH = {2: (256, 256), 3: (32, 64, 64)}
+RUNS: dict[str, tuple[NetworkSettings, int, int, str]] = {
+    "F-net 3D, depth 3": (FNetSettings(depth=3, mult_chan=16), 3, 1, "float32"),
+    "F-net 3D, depth 4": (FNetSettings(), 3, 1, "float32"),
+    "F-net 3D, depth 3, bf16": (FNetSettings(depth=3, mult_chan=16), 3, 1, "bf16"),
+    "F-net 2D, depth 4": (FNetSettings(), 2, 1, "float32"),
+    "UNet++ 3D, depth 3": (UNetPlusPlusSettings(depth=3, width=16), 3, 1, "float32"),
+    "UNet++ 2D, depth 4": (UNetPlusPlusSettings(), 2, 1, "float32"),
+    "pix2pix, 1 stain": (Pix2PixSettings(), 2, 1, "float32"),
+    "pix2pix, 4 stains": (Pix2PixSettings(), 2, 4, "float32"),
+}
+"""Networks, dimensions, stains and arithmetic."""
 PATCHES = 4
 PLANES = (64, 256, 1024)
 """Sizes of the stacks that are prepared, in planes of 512 x 512."""
 
 
-def peak(depth: int, width: int, precision: str, patches: int) -> int:
+def peak(run: str, patches: int) -> int:
     """Bytes at the peak of two training steps."""
-    layout = channels_last(3)
-    network = FNet(depth=depth, mult_chan=width).to(memory_format=layout)  # type: ignore[call-overload]
+    settings, dims, stains, precision = RUNS[run]
+    network = build_network(settings, dims, stains).to(memory_format=channels_last(dims))  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(network.parameters())
     for _ in range(2):
-        image = torch.randn(patches, 1, *PATCH)
+        image = torch.randn(patches, 1, *PATCH[dims])
         with torch.autocast("cpu", torch.bfloat16, precision == "bf16"):
             stain = network(image)
         optimiser.zero_grad()
@@ -89,23 +107,23 @@ def own_memory() -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--prepare", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.prepare:
         print(prepare(arguments.prepare))
         return
     if arguments.one:
-        depth, width, precision, patches = arguments.one
-        print(peak(int(depth), int(width), precision, int(patches)))
+        print(peak(arguments.one[0], int(arguments.one[1])))
         return
-    for run in RUNS:
+    for run, (settings, dims, _, _) in RUNS.items():
         low, high = (
-            int(subprocess.check_output([sys.executable, __file__, "--one", *map(str, run), str(patches)]))
+            int(subprocess.check_output([sys.executable, __file__, "--one", run, str(patches)]))
             for patches in (1, PATCHES)
         )
-        voxels = (PATCHES - 1) * PATCH[0] * PATCH[1] * PATCH[2] * run[1]
-        print(f"depth {run[0]}, {run[1]} channels, {run[2]}: {(high - low) / voxels:.0f} bytes per voxel and channel")
+        voxels = (PATCHES - 1) * math.prod(PATCH[dims])
+        found = [(high - low) / voxels / width for width in (settings.width, settings.memory_width)]
+        print(f"{run}: {found[0]:.0f} bytes per voxel and channel, {found[1]:.0f} per channel of memory_width")
     for planes in PLANES:
         peak_bytes = int(subprocess.check_output([sys.executable, __file__, "--prepare", str(planes)]))
         size = planes * 512 * 512 * 2 / 2**20

@@ -167,6 +167,10 @@ def test_settings_are_told_apart_by_their_architecture() -> None:
         experiment = Experiment.parse({"network": values}, "test")
         assert experiment.network == expected
         assert Experiment.parse(experiment.model_dump(mode="json"), "again") == experiment
+    # Nodes at full resolution: five instead of two, or four.
+    for depth, width in ((4, 80), (3, 64)):
+        settings = UNetPlusPlusSettings(depth=depth, width=32)
+        assert settings.memory_width == build_network(settings, 2).memory_width == width
     assert (FNetSettings(mult_chan=8).width, Pix2PixSettings().width, UNetPlusPlusSettings().width) == (8, 64, 32)
     for wrong, message in (
         ({"architecture": "unet"}, "architecture must be 'fnet', 'pix2pix' or 'unetpp'"),

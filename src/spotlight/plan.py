@@ -157,7 +157,7 @@ def plan_experiment(prints: Sequence[Fingerprint], memory: int | None = None) ->
     dims = len(prints[0].shape)
     patch = (32, 64, 64) if dims == 3 else (128, 128)
     reasons["patch"] = f"Patches: {'x'.join(map(str, patch))} voxels, shrunk if a stack is smaller."
-    per_patch = step_memory(patch, protocol("spotlight").network.width)
+    per_patch = step_memory(patch, protocol("spotlight").network.memory_width)
     if memory is None:
         memory, limit = memory_to_use(torch.device("cpu"))
     else:

@@ -18,7 +18,7 @@ class StainNetwork(nn.Module, ABC):
     dims : 2 or 3
         Spatial dimensions.
     width : int
-        Channels at full resolution, from which memory is estimated.
+        Channels at full resolution.
     stains : int
         Channels of the output.
     modalities : int
@@ -54,6 +54,11 @@ class StainNetwork(nn.Module, ABC):
         self.stains = stains
         self.modalities = modalities
         self.conditioning = conditioning
+
+    @property
+    def memory_width(self) -> int:
+        """Width of the F-net that needs as much memory to compute."""
+        return self.width
 
     @property
     @abstractmethod

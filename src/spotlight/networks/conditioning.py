@@ -194,6 +194,11 @@ class Conditioned(StainNetwork):
         self.train(network.training)
 
     @property
+    def memory_width(self) -> int:
+        """That of the network."""
+        return self.network.memory_width
+
+    @property
     def divisor(self) -> int:
         """That of the network."""
         return self.network.divisor

@@ -34,8 +34,13 @@ class FNetSettings(Settings):
 
     @property
     def width(self) -> int:
-        """Channels at full resolution, from which memory is estimated."""
+        """Channels at full resolution."""
         return self.mult_chan
+
+    @property
+    def memory_width(self) -> int:
+        """Width of the F-net whose training step needs as much memory."""
+        return self.width
 
 
 class Pix2PixSettings(Settings):
@@ -52,6 +57,11 @@ class Pix2PixSettings(Settings):
     )
     conditioning: ConditioningField = "none"
 
+    @property
+    def memory_width(self) -> int:
+        """Width of the F-net whose training step needs as much memory: that of four stains, as benchmarks/memory.py."""
+        return 7 * self.width // 4
+
 
 class UNetPlusPlusSettings(Settings):
     """UNet++ (Zhou et al. 2019, arXiv:1912.05074). The published network has depth 4 and 32 channels."""
@@ -60,6 +70,11 @@ class UNetPlusPlusSettings(Settings):
     depth: int = Field(4, ge=1, le=6, description="How often the image is halved.")
     width: int = Field(32, ge=1, le=1024, description="Channels at full resolution, doubled at each further level.")
     conditioning: ConditioningField = "none"
+
+    @property
+    def memory_width(self) -> int:
+        """Width of the F-net whose training step needs as much memory: it has two nodes at full resolution."""
+        return -(-self.width * (self.depth + 1) // 2)
 
 
 def _architecture(values: Any) -> Any:

@@ -70,6 +70,11 @@ class UNetPlusPlus(StainNetwork):
         return [(i, j) for j in range(1, self.depth + 1) for i in range(self.depth + 1 - j)]
 
     @property
+    def memory_width(self) -> int:
+        """Level 0 has depth + 1 nodes, where F-net has two."""
+        return -(-self.width * (self.depth + 1) // 2)
+
+    @property
     def divisor(self) -> int:
         """Every spatial axis of the input must be a multiple of this."""
         return int(2**self.depth)

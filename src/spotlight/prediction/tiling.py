@@ -47,7 +47,9 @@ def plan_tiles(shape: tuple[int, ...], network: StainNetwork, settings: Predicti
 def choose_tile(network: StainNetwork, settings: PredictionSettings) -> tuple[int, ...]:
     """The largest tile for which there is memory."""
     memory, _ = memory_to_use(find_device(settings.device))
-    fitting = [tile for tile in TILES[network.dims] if math.prod(tile) * network.width * BYTES_PER_VOXEL <= memory]
+    fitting = [
+        tile for tile in TILES[network.dims] if math.prod(tile) * network.memory_width * BYTES_PER_VOXEL <= memory
+    ]
     return fitting[0] if fitting else TILES[network.dims][-1]
 
 

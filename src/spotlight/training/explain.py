@@ -262,7 +262,7 @@ def _machine(experiment: Experiment, patch: tuple[int, ...]) -> Iterator[str]:
     precision = choose_precision(settings.precision, device)
     yield f"Device: {device.type}; arithmetic: {precision}, losses and sums in float32."
     memory, limit = memory_to_use(device)
-    per_patch = step_memory(patch, experiment.network.width)
+    per_patch = step_memory(patch, experiment.network.memory_width)
     parts = choose_parts(settings.batch_size, per_patch, memory) if settings.parts == "auto" else settings.parts
     need = settings.batch_size // parts * per_patch / 2**30
     whole = "whole" if parts == 1 else f"in {parts} parts, one after another"

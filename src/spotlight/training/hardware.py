@@ -11,8 +11,8 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 
 from spotlight.errors import SpotlightError
 
-BYTES_PER_VOXEL = 60
-"""Memory of a training step per voxel of a patch and channel of the first level; see benchmarks/memory.py."""
+BYTES_PER_VOXEL = {2: 110, 3: 60}
+"""Memory of F-net's training step by dimensions, per voxel of a patch and channel; see benchmarks/memory.py."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ def choose_precision(precision: str, device: torch.device) -> str:
 
 
 def step_memory(patch: tuple[int, ...], channels: int) -> int:
-    """Bytes that a training step needs for each patch of a batch; `channels` are those of the first level."""
-    return math.prod(patch) * channels * BYTES_PER_VOXEL
+    """Bytes that a training step needs for each patch of a batch; `channels` is the `memory_width` of the network."""
+    return math.prod(patch) * channels * BYTES_PER_VOXEL[len(patch)]
 
 
 def choose_parts(patches: int, per_patch: int, memory: int) -> int:

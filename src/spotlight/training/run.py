@@ -210,7 +210,7 @@ def _with_parts(experiment: Experiment, patch: tuple[int, ...], device: torch.de
         )
     if parts == "auto":
         memory, limit = memory_to_use(device)
-        per_patch = step_memory(patch, experiment.network.width)
+        per_patch = step_memory(patch, experiment.network.memory_width)
         parts = choose_parts(share, per_patch, memory // (1 if device.type == "cuda" else ranks.local))
         if parts > 1:
             log.warning(
@@ -227,7 +227,7 @@ def _with_parts(experiment: Experiment, patch: tuple[int, ...], device: torch.de
 def _too_large(experiment: Experiment, patch: tuple[int, ...], device: torch.device) -> SpotlightError:
     settings = experiment.training
     memory, limit = memory_to_use(device)
-    per_patch = step_memory(patch, experiment.network.width)
+    per_patch = step_memory(patch, experiment.network.memory_width)
     fitting = max(1, memory // per_patch)
     return SpotlightError(
         f"out of memory: a step of {settings.batch_size} patches of {patch} voxels in {settings.parts} parts. A patch "
