@@ -103,7 +103,7 @@ def structure(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Part:
-    stack = Stack(structure((24, 96, 240)), "ZYX", (0.29, 0.31, 0.29), ("Brightfield",))
+    stack = Stack(structure((24, 72, 160)), "ZYX", (0.29, 0.31, 0.29), ("Brightfield",))
     return find_parts([stack.save(tmp_path_factory.mktemp("large") / "large.ome.tif")])[0]
 
 

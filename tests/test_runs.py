@@ -33,39 +33,44 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "weights.safetensors")
 
 
-SHARED_RUN = """
-import sys
-sys.path.insert(0, {tests!r})
-from conftest import TINY
-from test_runs import change
-from spotlight.losses import MseSettings
-from spotlight.training import train
-experiment = change(TINY, **{training!r}).model_copy(update={{"loss": MseSettings()}})
-train({manifest!r}, {to!r}, experiment, cache={cache!r})
+SHARED_RUNS = """
+from spotlight.errors import SpotlightError
+from spotlight.training import Experiment, train
+for name in ("uneven", "two"):
+    try:
+        train({manifest!r}, name, Experiment.from_yaml(name + ".yaml"), cache="cache")
+    except SpotlightError as error:
+        print(name, error)
 """
+SHARED = {"batch_size": 4, "steps": 6, "validate_every": 3, "checkpoint_every": 3, "learning_rate": 1e-12}
+SMOOTH = {"loss": MseSettings()}  # the soft threshold is so steep that other rounding gives other gradients
 
 
-def torchrun(code: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    script = folder / "run.py"
-    script.write_text(code)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+@pytest.fixture(scope="module")
+def shared_runs(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """Folder of the runs of two processes, which are started once for all, and the lines that they print."""
+    folder = tmp_path_factory.mktemp("shared")
+    for name, changed in (("uneven", {"batch_size": 3}), ("two", SHARED)):
+        (folder / f"{name}.yaml").write_text(change(TINY, **changed).model_copy(update=SMOOTH).to_yaml())
+    (folder / "run.py").write_text(SHARED_RUNS.format(manifest=str(manifest)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "run.py"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=300, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout.splitlines()
 
 
-def test_two_processes_give_what_one_gives_in_two_parts(manifest: Path, tmp_path: Path) -> None:
+def test_two_processes_give_what_one_gives_in_two_parts(
+    manifest: Path, shared_runs: tuple[Path, list[str]], tmp_path: Path
+) -> None:
     """Batch normalisation sees the same patches in both, so that the gradients agree: their means over the steps, with
     weights that stay, since Adam makes steps of full length of gradients that are mere rounding."""
-    settings = {"batch_size": 4, "steps": 6, "validate_every": 3, "checkpoint_every": 3, "learning_rate": 1e-12}
-    smooth = {"loss": MseSettings()}  # the soft threshold is so steep that other rounding gives other gradients
-    one = train(manifest, tmp_path / "one", change(TINY, parts=2, **settings).model_copy(update=smooth))
-    options = {"tests": str(Path(__file__).parent), "manifest": str(manifest), "cache": str(tmp_path / "cache")}
-    code = SHARED_RUN.format(to=str(tmp_path / "two"), training=settings, **options)
-    done = torchrun(code, tmp_path)
-    assert done.returncode == 0, done.stderr
-    two = tmp_path / "two"
+    one = train(manifest, tmp_path / "one", change(TINY, parts=2, **SHARED).model_copy(update=SMOOTH))
+    two = shared_runs[0] / "two"
     assert read_description(two).training["processes"] == 2
-    assert len(list((tmp_path / "cache").glob("*.prepared"))) == 3
+    assert len(list((shared_runs[0] / "cache").glob("*.prepared"))) == 3
     logs = [pd.read_csv(folder / "training" / "log.csv") for folder in (one, two)]
     assert logs[0]["step"].tolist() == logs[1]["step"].tolist()
     states = [torch.load(f / "training" / "last.ckpt", weights_only=True)["optimizer_states"][0] for f in (one, two)]
@@ -75,18 +80,11 @@ def test_two_processes_give_what_one_gives_in_two_parts(manifest: Path, tmp_path
     assert logs[1]["validation_loss"].dropna().tolist() == pytest.approx(logs[0]["validation_loss"].dropna(), rel=1e-2)
 
 
-def test_a_batch_that_processes_cannot_share(manifest: Path, tmp_path: Path) -> None:
-    code = SHARED_RUN.format(
-        tests=str(Path(__file__).parent),
-        manifest=str(manifest),
-        to=str(tmp_path / "m"),
-        cache=None,
-        training={"batch_size": 3},
-    )
-    refused = torchrun(code, tmp_path)
-    assert refused.returncode != 0
-    assert "a batch of 3 patches cannot be shared by 2 processes" in refused.stderr
-    assert not (tmp_path / "m").exists()
+def test_a_batch_that_processes_cannot_share(shared_runs: tuple[Path, list[str]]) -> None:
+    folder, said = shared_runs
+    assert len(said) == 2
+    assert all(line.startswith("uneven a batch of 3 patches cannot be shared by 2 processes") for line in said)
+    assert not (folder / "uneven").exists()
 
 
 def test_parts_of_a_batch_are_one_step(manifest: Path, tmp_path: Path) -> None:
