@@ -1,0 +1,232 @@
+"""Many stains from partly labelled fields: what each part of the method is worth, on simulated fields with all truths.
+
+    python benchmarks/lightmycells.py --to DIR [--only NAME ...] [--seeds 3] [--steps 400] [--workers 2]
+
+28 fields train (four of them with all stains, actin in 7, none of it in DIC), 3 choose the weights, 12 with all stains
+are judged, each in its 7 planes. Networks, patches and steps are small; every method has the same number of patches, so
+that models for one stain or one modality have a fourth or a third of the steps each. What is there is not done again.
+
+DIR then holds results.csv (a row per method, seed, plane and stain), lightmycells.md, and seed-0/light-my-cells.html.
+"""
+
+import argparse
+import itertools
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ablation import merged
+from spotlight.evaluation import LightMyCellsSettings as Scored
+from spotlight.evaluation import evaluate_light_my_cells
+from spotlight.evaluation.statistics import bootstrap_interval
+from spotlight.export import write_submission
+from spotlight.files import write_text
+from spotlight.foreground import ForegroundSettings, find_foreground
+from spotlight.images import read, stem
+from spotlight.pairs import read_pairs
+from spotlight.prediction import PredictionSettings, load_model
+from spotlight.report.challenge_page import write_challenge_page
+from spotlight.simulation import MILD_STUDIES, LightMyCellsSettings, simulate_light_my_cells
+from spotlight.simulation.studies import StudySettings
+from spotlight.training import Experiment, train
+
+STAINS = ("Mitochondria", "Nucleus", "Tubulin", "Actin")
+COUNTS = {"train": 28, "val": 3, "test": 12}
+FULL = {"nucleus": 1, "mitochondria": 1, "tubulin": 1, "actin": 1}
+STUDIES = (
+    *MILD_STUDIES,
+    *(StudySettings(modality=modality, fields=0.5, **FULL) for modality in ("brightfield", "phase")),
+)
+FOREGROUND = ForegroundSettings(median_px=3, gaussian_px=0)
+
+BASE: dict[str, Any] = {
+    "preparation": {
+        "grid": "native",
+        "planes": "one",
+        "target_center": "mean",
+        "foreground": FOREGROUND.model_dump(),
+        "mask_median_px": 3,
+    },
+    "patches": {"size": (128, 128), "least_foreground": 0.0, "augment": True},
+    "network": {"architecture": "fnet", "depth": 3, "mult_chan": 12},
+    "loss": {"kind": "l1", "weight": 1.0},
+    "balance": "stains",
+    "training": {"batch_size": 8, "schedule": "cosine", "validate_every": 100, "checkpoint_every": 200},
+}
+GAME = {"loss": {"kind": "l1", "weight": 100.0}, "adversarial": {"width": 16, "learning_rate": 1e-3}}
+PIX2PIX = {"architecture": "pix2pix", "width": 12, "blocks": 4, "dropout": 0.0, "tanh": False}
+SPOTLIGHT = {"kind": "spotlight", "weight": 0.25, "background": 0.25}
+
+BASELINE = "one network, partial labels, L1"
+METHODS: dict[str, dict[str, Any]] = {
+    BASELINE: {},
+    "fully labelled fields alone": {},
+    "one network per stain": {},
+    "all labels (not to be had)": {},
+    "a model per modality": {"modalities": "separate"},
+    "told: dynamic convolution": {"modalities": "dynamic"},
+    "told: FiLM": {"modalities": "film"},
+    "every field alike": {"balance": "fields"},
+    "sum over stains": {"over_stains": "sum"},
+    "squared error": {"loss": {"kind": "mse"}},
+    "Spotlight": {"loss": SPOTLIGHT, "preparation": {"target_center": "threshold"}},
+    "L1 and discriminators": GAME,
+    "UNet++": {"network": {"architecture": "unetpp", "depth": 3, "width": 8}},
+    "pix2pix's generator": {"network": PIX2PIX},
+    "pix2pix": GAME | {"network": PIX2PIX},
+}
+REPLACED = ("network", "loss")
+"""Settings of another kind replace those of the base, if they name theirs."""
+
+
+def experiment_of(method: str, steps: int) -> Experiment:
+    """Settings of a method."""
+    change = METHODS[method]
+    base = BASE | {n: {} for n in REPLACED if {"kind", "architecture"} & set(change.get(n, {}))}
+    values = merged({"adversarial": {}, **base}, change | {"training": {"steps": steps}})
+    if not values["adversarial"]:
+        del values["adversarial"]
+    return Experiment.parse(values, method)
+
+
+def train_method(method: str, seed: int, manifest: Path, to: Path, steps: int) -> list[Path]:
+    """Train a method's model, or models for one stain each."""
+    pairs = read_pairs(manifest, every_target=True)
+    if method == "fully labelled fields alone":
+        rows = pd.read_csv(manifest)
+        full = rows[(rows == "absent").sum(axis=1) == 0]["input"].map(lambda name: manifest.parent / name)
+        known = set(full)
+        pairs = [pair for pair in pairs if pair.split != "train" or pair.input in known]
+    if method == "one network per stain":
+        experiment = experiment_of(method, steps // len(STAINS))
+        return [train(pairs, to / stain, experiment, seed=seed, target=stain) for stain in STAINS]
+    share = 3 if METHODS[method].get("modalities") == "separate" else 1
+    return [train(pairs, to / "model", experiment_of(method, steps // share), seed=seed, target="all")]
+
+
+def run(method: str, seed: int, data: Path, to: Path, steps: int) -> pd.DataFrame:
+    """Train, stain every test plane, and score."""
+    torch.set_num_threads(1)
+    folder = to / f"seed-{seed}" / method.replace(" ", "-").replace(":", "").replace("'", "")
+    done = folder / "scores.csv"
+    if done.exists():
+        return pd.read_csv(done, dtype={"focus_bin": str})
+    manifest = data / ("complete" if method.startswith("all labels") else "partial") / "pairs.csv"
+    models = [load_model(path) for path in train_method(method, seed, manifest, folder, steps)]
+    pairs = [pair for pair in read_pairs(manifest, every_target=True) if pair.split == "test"]
+    settings = PredictionSettings(tile=(256, 256), precision="float32")
+    for image in dict.fromkeys(pair.input for pair in pairs):
+        for model in models:
+            stain = model.predict(image, settings=settings, flatten=False)
+            write_submission(stain, stem(image), folder / "stains", overwrite=True)
+    fill_absent(folder / "stains", [stem(pair.input) for pair in pairs])
+    found = evaluate_light_my_cells({method: folder / "stains"}, manifest, folder / "scores", SCORED)
+    planes = found.planes.assign(seed=seed)
+    extra = [foreground_scores(pair, folder / "stains") for pair in pairs]
+    planes = planes.merge(pd.DataFrame(extra), on=["plane", "target"])
+    planes.to_csv(done, index=False)
+    return planes
+
+
+SCORED = Scored(every_score=True)
+
+
+def fill_absent(folder: Path, names: list[str]) -> None:
+    """Give an empty stain where a model does not know one: that of a modality in which it was never labelled."""
+    some = next(folder.glob("*/*.ome.tiff"))
+    for stain, name in itertools.product(STAINS, set(names)):
+        path = folder / stain / f"{name}.ome.tiff"
+        if not path.exists():
+            like = read(some)
+            like.__class__(np.zeros_like(like.data), like.axes, like.voxel_size, (stain,)).save(path)
+
+
+def foreground_scores(pair: Any, folder: Path) -> dict[str, Any]:
+    """Dice of what reaches the target's threshold, and Pearson correlation within the target's foreground."""
+    truth = pair.read_target().data.squeeze().astype(np.float64)
+    stain = read(folder / pair.target_name / f"{stem(pair.input)}.ome.tiff").data.squeeze().astype(np.float64)
+    level = find_foreground(truth.astype(np.float32), FOREGROUND).threshold
+    mask, found = truth >= level, stain >= level
+    dice = 2 * (mask & found).sum() / max(1, mask.sum() + found.sum())
+    flat = stain[mask].std() == 0
+    inside = 0.0 if flat else float(np.corrcoef(stain[mask], truth[mask])[0, 1])
+    return {"plane": stem(pair.input), "target": pair.target_name, "dice": dice, "pcc_foreground": inside}
+
+
+SHOWN = {"pcc": "PCC", "ssim": "SSIM", "dice": "Dice of the foreground", "pcc_foreground": "PCC within the foreground"}
+
+
+def tables(results: pd.DataFrame) -> str:
+    """Means and spreads between seeds, and differences to the baseline between fields."""
+    text = []
+    by_field = results.groupby(["method", "seed", "field", "target"], sort=False)[list(SHOWN)].mean().reset_index()
+    for score, name in SHOWN.items():
+        lines = [f"\n**{name}**\n", f"| | {' | '.join(STAINS)} | mean | against the baseline (95 %) |"]
+        lines.append("|---" * (len(STAINS) + 3) + "|")
+        base = by_field[by_field["method"] == BASELINE].groupby("field")[score].mean()
+        for method, rows in by_field.groupby("method", sort=False):
+            seeds = rows.groupby(["seed", "target"])[score].mean().unstack()
+            cells = [f"{seeds[stain].mean():.3f} ± {seeds[stain].std():.3f}" for stain in STAINS]
+            whole = seeds.mean(axis=1)
+            cells.append(f"{whole.mean():.3f} ± {whole.std():.3f}")
+            apart = (rows.groupby("field")[score].mean() - base).to_numpy()
+            low, high = bootstrap_interval(apart) if method != BASELINE else (0.0, 0.0)
+            cells.append("" if method == BASELINE else f"{apart.mean():+.3f} [{low:+.3f}, {high:+.3f}]")
+            lines.append(f"| {method} | {' | '.join(cells)} |")
+        text += lines
+    text += ["\n**PCC by the distance from the best focus, in planes of 0.5 µm** (" + BASELINE + ")\n"]
+    base_rows = results[results["method"] == BASELINE]
+    focus = base_rows.groupby(["target", "focus_bin"])["pcc"].mean().unstack()
+    text += [f"| | {' | '.join(map(str, focus.columns))} |", "|---" * (focus.shape[1] + 1) + "|"]
+    text += [f"| {stain} | {' | '.join(f'{v:.3f}' for v in focus.loc[stain])} |" for stain in STAINS]
+    text += ["\n**PCC by modality**\n", f"| | {' | '.join(f'{s}, {m}' for s in STAINS for m in MODALITIES)} |"]
+    text.append("|---" * (len(STAINS) * len(MODALITIES) + 1) + "|")
+    for method, rows in results.groupby("method", sort=False):
+        if method in (BASELINE, "a model per modality", "told: dynamic convolution", "told: FiLM"):
+            means = rows.groupby(["target", "modality"])["pcc"].mean()
+            text.append(f"| {method} | {' | '.join(f'{means[s, m]:.3f}' for s in STAINS for m in MODALITIES)} |")
+    return "\n".join(text).strip() + "\n"
+
+
+MODALITIES = ("brightfield", "phase", "dic")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--to", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", choices=list(METHODS), help="these methods, and the baseline")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    data = arguments.to / "data"
+    settings = LightMyCellsSettings(studies=STUDIES)
+    for name, complete in (("partial", {"val", "test"}), ("complete", True)):
+        simulate_light_my_cells(data / name, COUNTS, settings, seed=1, workers=arguments.workers, complete=complete)
+    chosen = [name for name in METHODS if not arguments.only or name in (BASELINE, *arguments.only)]
+    jobs = [(method, seed) for seed in range(arguments.seeds) for method in chosen]
+    with ProcessPoolExecutor(arguments.workers, get_context("spawn")) as pool:
+        futures = [pool.submit(run, method, seed, data, arguments.to, arguments.steps) for method, seed in jobs]
+        found = []
+        for (method, seed), future in zip(jobs, futures, strict=True):
+            found.append(future.result())
+            print(f"{method}, seed {seed}: PCC {found[-1]['pcc'].mean():.3f}", file=sys.stderr, flush=True)
+    results = pd.concat(found)
+    results.to_csv(arguments.to / "results.csv", index=False)
+    text = tables(results)
+    write_text(arguments.to / "lightmycells.md", text)
+    print(text)
+    first = arguments.to / "seed-0"
+    folders = {m: first / m.replace(" ", "-").replace(":", "").replace("'", "") / "stains" for m in chosen}
+    page = evaluate_light_my_cells(folders, data / "partial" / "pairs.csv", first, SCORED)
+    print(write_challenge_page(page))
+
+
+if __name__ == "__main__":
+    main()
