@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spotlight.errors import SpotlightError
+from spotlight.export.onnx import export_onnx
 from spotlight.images import Stack
 from spotlight.model import InputDescription, ModelDescription, TargetDescription, read_model, save_model
 from spotlight.networks import (
@@ -32,7 +33,7 @@ from spotlight.networks import (
 from spotlight.networks.conditioning import DynamicConv, Film
 from spotlight.networks.settings import Conditioning
 from spotlight.pairs import Pair
-from spotlight.prediction import PredictionSettings, load_model
+from spotlight.prediction import Model, PredictionSettings, load_model
 from spotlight.prediction.engines import folded
 from spotlight.prediction.tiling import plan_tiles
 from spotlight.training import Experiment
@@ -182,16 +183,18 @@ def test_settings_are_told_apart_by_their_architecture() -> None:
             Experiment.parse({"network": wrong}, "test")
 
 
-@pytest.mark.parametrize(("name", "dims"), [("pix2pix", 2), ("unetpp", 3)])
-def test_model_folders_of_other_networks(name: str, dims: int, tmp_path: Path) -> None:
-    network = small(name, dims, stains=1).float()
-    description = ModelDescription(
+def described(name: str, dims: int) -> ModelDescription:
+    return ModelDescription(
         network=SMALL[name],
         input=InputDescription(axes="ZYX" if dims == 3 else "YX", grid="native"),
         target=TargetDescription(center="mean", normalised_range=(0, 1), intensity_range=(0, 1)),
     )
-    folder = save_model(tmp_path / "model", description, network)
-    model = load_model(folder)
+
+
+@pytest.mark.parametrize(("name", "dims"), [("pix2pix", 2), ("unetpp", 3)])
+def test_model_folders_of_other_networks(name: str, dims: int, tmp_path: Path) -> None:
+    network = small(name, dims, stains=1).float()
+    model = load_model(save_model(tmp_path / "model", described(name, dims), network))
     assert type(model.networks[0]) is type(network)
     picture = np.random.default_rng(0).normal(size=(16, 24, 16)[:dims]).astype(np.float32)
     normal = (picture - picture.mean()) / picture.std()
@@ -201,13 +204,24 @@ def test_model_folders_of_other_networks(name: str, dims: int, tmp_path: Path) -
         expected = network(torch.from_numpy(normal)[None, None])[0, 0].numpy()
     np.testing.assert_allclose(stain, expected, atol=1e-4 * np.abs(expected).max())
     if name == "pix2pix":
-        flat = save_model(tmp_path / "flat", description.model_copy(update={"input": _in_3d(description)}), network)
         with pytest.raises(SpotlightError, match="two-dimensional"):
-            read_model(flat)
+            read_model(save_model(tmp_path / "flat", described(name, 3), network))
 
 
-def _in_3d(description: ModelDescription) -> InputDescription:
-    return description.input.model_copy(update={"axes": "ZYX"})
+@pytest.mark.parametrize(("name", "conditioning"), [("pix2pix", "film"), ("fnet", "dynamic")])
+def test_a_file_holds_a_network_of_a_fixed_modality(name: str, conditioning: str, tmp_path: Path) -> None:
+    """`export_onnx` compares what ONNX Runtime makes of the file with the network."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    fixed = Conditioned(small(name, 2, conditioning, stains=1), CODES[1])
+    if isinstance(fixed.network, FNet):
+        with torch.no_grad():
+            fixed.network.head.weight.div_(fixed(image(2)).std())  # the tolerance is for spreads of about 1
+    path = export_onnx(Model(described(name, 2), fixed.float()), tmp_path / "network.onnx", bare=True)
+    facts = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert facts["tiles"].startswith(
+        "Every value depends on all of its tile" if name == "pix2pix" else "Tiles are exact"
+    )
 
 
 def test_explaining_names_the_network(tmp_path: Path) -> None:
