@@ -42,7 +42,7 @@ for name in ("uneven", "two"):
     except SpotlightError as error:
         print(name, error)
 """
-SHARED = {"batch_size": 4, "steps": 6, "validate_every": 3, "checkpoint_every": 3, "learning_rate": 1e-12}
+SHARED = {"batch_size": 4, "steps": 3, "validate_every": 3, "checkpoint_every": 3, "learning_rate": 1e-12}
 SMOOTH = {"loss": MseSettings()}  # the soft threshold is so steep that other rounding gives other gradients
 
 
