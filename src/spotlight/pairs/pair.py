@@ -87,20 +87,26 @@ class Pair:
     def read_planes(self) -> tuple[list[Stack], Stack]:
         """Read the planes of the input one by one, and the single plane of the target that all of them match.
 
+        A region is one of the plane: it has a range for Y and one for X.
+
         Raises
         ------
         SpotlightError
             If the target has several planes, or a plane does not match it.
         """
-        target = self.read_target()
-        if target.axes == "ZYX" and target.shape[0] > 1:
+        whole = self._read(self.target).channel(self.target_channel)
+        if whole.axes == "ZYX" and whole.shape[0] > 1:
             raise SpotlightError(
-                f"{target.source}: has {target.shape[0]} planes, but preparation.planes is 'one', for targets of a "
+                f"{whole.source}: has {whole.shape[0]} planes, but preparation.planes is 'one', for targets of a "
                 "single plane. Set it to 'together', or give targets in focus or projected."
             )
-        target = target.plane(0)
-        stacks = [self._part(self._read(file), self.input_channel) for file in (self.input, *(self.planes or ()))]
-        found = [stack.plane(z) for stack in stacks for z in range(stack.shape[0] if stack.axes == "ZYX" else 1)]
+        target = self._part(whole.plane(0), None)
+        stacks = [self._read(file).channel(self.input_channel) for file in (self.input, *(self.planes or ()))]
+        found = [
+            self._part(stack.plane(z), None)
+            for stack in stacks
+            for z in range(stack.shape[0] if stack.axes == "ZYX" else 1)
+        ]
         for plane in found:
             require_match(plane, target)
         return found, target
