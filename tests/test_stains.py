@@ -23,7 +23,7 @@ from spotlight.losses import (
     l1_loss,
 )
 from spotlight.networks import FNetSettings, Pix2PixSettings
-from spotlight.pairs import PatchSampler, patch_starts, read_pairs
+from spotlight.pairs import Pair, PatchSampler, patch_starts, read_pairs
 from spotlight.pairs.fields import join_planes
 from spotlight.pairs.patches import Starts
 from spotlight.pairs.prepare import PreparationSettings, prepare_pair
@@ -194,6 +194,20 @@ def test_planes_of_a_field_are_joined_unless_their_rows_differ(collection: Path)
         join_planes([replace(pairs[0], split="test"), *pairs[1:]])
     with pytest.raises(SpotlightError, match="'together'"):
         prepare_pair(joined[0], PreparationSettings(grid="native"))
+
+
+def test_a_region_is_one_of_the_plane_whatever_the_input_has_of_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    series, stains = rng.integers(0, 9999, (5, 40, 50)), rng.integers(0, 9999, (2, 40, 50))
+    Stack(series.astype(np.uint16), "ZYX", None, ("Phase",)).save(tmp_path / "series.ome.tif")
+    Stack(stains.astype(np.uint16), "CYX", None, ("DAPI", "NFH")).save(tmp_path / "stains.ome.tif")
+    pair = Pair("a", tmp_path / "series.ome.tif", tmp_path / "stains.ome.tif", target_channel="NFH", region="8:40, :32")
+    planes, target = pair.read_planes()
+    np.testing.assert_array_equal(target.data, stains[1, 8:40, :32])
+    np.testing.assert_array_equal([plane.data for plane in planes], series[:, 8:40, :32])
+    deep = replace(pair, target=pair.input, target_channel=None)
+    with pytest.raises(SpotlightError, match="has 5 planes"):
+        deep.read_planes()
 
 
 # --- whole runs -------------------------------------------------------------------------------------------------------
