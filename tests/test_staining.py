@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import ndimage
@@ -362,3 +363,25 @@ def test_killed_between_tiles_it_goes_on_and_ends_the_same(
         "large-stain.ome.zarr",
         "large-stain.ome.zarr.json",
     ]
+
+
+def test_inputs_of_a_manifest_are_stained_once(model_folder: Path, manifest: Path, tmp_path: Path) -> None:
+    rows = pd.read_csv(manifest)
+    rows["input"] = [str(manifest.parent / name) for name in rows["input"]]
+    table = tmp_path / "wanted.csv"
+    pd.concat([rows, rows[rows["split"] == "test"]]).to_csv(table, index=False)
+    assert len(find_parts([table])) == len(rows)
+    (part,) = find_parts([table], split="test")
+    assert part.channel == "Brightfield"
+    assert [r.state for r in stain_files(load_model(model_folder), [part], tmp_path / "out")] == ["made"]
+    rows.iloc[:1].assign(input="gone.ome.tif").to_csv(table, index=False)
+    (gone,) = find_parts([table])
+    assert "gone.ome.tif" in gone.fault
+    for wrong, said in (({"split": "val"}, "no row of the split 'val'"), ({"split": "test"}, "no row")):
+        with pytest.raises(SpotlightError, match=said):
+            find_parts([table], **wrong)
+    with pytest.raises(SpotlightError, match="is no manifest"):
+        find_parts([manifest.parent], split="test")
+    table.write_text("file\nx.tif\n")
+    with pytest.raises(SpotlightError, match="no column 'input'"):
+        find_parts([table])

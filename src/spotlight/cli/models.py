@@ -30,7 +30,7 @@ from spotlight.errors import SpotlightError
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="Model folder, or a folder of models: an ensemble.")],
-    images: Annotated[list[Path], typer.Argument(help="Transmitted-light stacks, plates, or folders of them.")],
+    images: Annotated[list[Path], typer.Argument(help="Stacks of transmitted light, plates, folders, manifests.")],
     to: To,
     channel: Channel = None,
     scene: Scene = None,
@@ -43,6 +43,7 @@ def predict(
     ] = None,
     any_voxel_size: Annotated[bool, typer.Option(help="Accept voxels unlike those of the training stacks.")] = False,
     plane: Annotated[int | None, typer.Option(min=0, help="Which plane to stain, for models of single planes.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of manifests, stain only the rows of this split.")] = None,
     modality: Annotated[
         str | None, typer.Option(help="How all of them were seen, if a model has to know: brightfield, phase or dic.")
     ] = None,
@@ -111,7 +112,7 @@ def predict(
         PredictionSettings.parse(values, "command line"),
     )
     loaded = load_model(model)
-    listed = find_parts(images, scene, time, axes, strict=seams)
+    listed = find_parts(images, scene, time, axes, strict=seams, split=split)
     with Reporter(resumable=True) as report:
         if seams:
             for part in listed:

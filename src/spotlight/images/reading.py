@@ -224,6 +224,8 @@ class Part:
         Names of the channels, empty if they have none; None if there is only one channel.
     fault : str
         Why the file could not be listed, and the part stands for all of it; empty if nothing was wrong.
+    channel, axes, voxel_size, modality : optional
+        What a manifest states of it.
     """
 
     name: str
@@ -232,6 +234,10 @@ class Part:
     time: int | None
     channels: tuple[str, ...] | None
     fault: str = ""
+    channel: str | None = None
+    axes: str | None = None
+    voxel_size: tuple[float, ...] | None = None
+    modality: str | None = None
 
 
 def parts(

@@ -1,7 +1,8 @@
 """Staining: a model folder applied to stacks of any size."""
 
 from spotlight.prediction.cluster import stain_on_cluster
-from spotlight.prediction.files import Stained, StainOptions, find_parts, stain_files
+from spotlight.prediction.files import Stained, StainOptions, stain_files
+from spotlight.prediction.listing import find_parts
 from spotlight.prediction.loading import load_model
 from spotlight.prediction.seams import Seams, measure_seams
 from spotlight.prediction.settings import PredictionSettings

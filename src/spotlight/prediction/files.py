@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from spotlight.errors import SpotlightError
 from spotlight.files import whole_file, whole_folder, write_text
-from spotlight.images import Part, Stack, is_image, parts, read, stem
+from spotlight.images import Part, Stack
 from spotlight.images.slabs import SLAB_VOXELS
 from spotlight.images.writing import Kind
-from spotlight.memory import is_out_of_memory
+from spotlight.prediction.listing import read_part, reason_of
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.stain import Model
 from spotlight.prediction.steps import Steps
@@ -96,57 +96,6 @@ class Stained:
     reason: str = ""
 
 
-def find_parts(
-    images: Sequence[str | Path],
-    scene: str | None = None,
-    time: int | None = None,
-    axes: str | None = None,
-    strict: bool = False,
-) -> list[Part]:
-    """List the images of files, folders of files and plates, each of whose stains gets a name of its own.
-
-    A file of a folder that cannot be read is a part with a `fault`, whose staining fails.
-
-    Parameters
-    ----------
-    images : sequence of path
-        Files, plates, and folders of them.
-    scene, time, axes : optional
-        See `spotlight.images.parts`.
-    strict : bool
-        Raise for such a file, too, as for one that is named itself.
-
-    Raises
-    ------
-    SpotlightError
-        If there are none, two would have one name, or a file that is named itself cannot be read.
-    """
-    listed: dict[str, Part] = {}
-    for given in map(Path, images):
-        is_folder = given.is_dir() and not is_image(given)
-        files = sorted(path for path in given.iterdir() if is_image(path)) if is_folder else [given]
-        for file in files:
-            try:
-                found = parts(file, scene, time, axes)
-            except Exception as error:
-                if strict or not is_folder:
-                    raise
-                log.debug("%s", file, exc_info=True)
-                found = [Part(stem(file), file, scene, time, None, _reason(error))]
-            if not found:
-                log.info("%s: belongs to a set of files, and no image of it starts here.", file)
-            for part in found:
-                if part.name in listed:
-                    raise SpotlightError(
-                        f"{file}: its result would overwrite that of {listed[part.name].path}, since both are named "
-                        f"{part.name}. Rename one."
-                    )
-                listed[part.name] = part
-    if not listed:
-        raise SpotlightError("no image starts in the files that were given. Give all files of the set.")
-    return list(listed.values())
-
-
 def stain_files(
     model: Model,
     listed: Sequence[Part],
@@ -188,18 +137,10 @@ def stain_files(
             results.append(Stained(part, path, stain_file(model, part, path, options, overwrite, progress)))
         except Exception as error:  # even a fault of a reader or of the machine is no reason to leave the others undone
             log.debug("%s", part.name, exc_info=True)
-            reason = _reason(error)
+            reason = reason_of(error)
             log.error("%s: %s", part.name, reason)
             results.append(Stained(part, path, "failed", reason))
     return results
-
-
-def _reason(error: Exception) -> str:
-    """Why an image failed; errors that are not ours explain nothing without their type."""
-    if isinstance(error, SpotlightError):
-        return str(error)
-    said = f"{type(error).__name__}: {error}".removesuffix(": ")
-    return f"{said}. Predict with smaller tiles (tile in --settings)." if is_out_of_memory(error) else said
 
 
 def stain_file(
@@ -281,19 +222,22 @@ class FileStain:
     def image(self) -> Stack:
         """What the file holds."""
         part, options = self.part, self.options
-        return read(part.path, scene=part.scene, time=part.time, axes=options.axes, voxel_size=options.voxel_size)
+        return read_part(part, options.axes, options.voxel_size)
 
     @cached_property
     def model(self) -> Model:
         """The model for the modality in which it was seen."""
-        known = self.options.modality is None and not self.given.needs_modality
-        return self.given if known else self.given.suited(self.image, self.options.modality)
+        stated = self.options.modality
+        if stated is None and not self.given.needs_modality:
+            return self.given
+        return self.given.suited(self.image, stated or self.part.modality)
 
     @cached_property
     def stack(self) -> Stack:
         """The input."""
         options = self.options
-        return self.model.accept(self.image, options.channel, None, None, None, options.any_voxel_size, options.plane)
+        given = self.part.channel if options.channel is None else options.channel
+        return self.model.accept(self.image, given, None, None, None, options.any_voxel_size, options.plane)
 
     @property
     def is_large(self) -> bool:
@@ -358,6 +302,7 @@ def _key(model: Model, part: Part, options: StainOptions) -> str:
         state = part.path.stat()
     except OSError as error:
         raise SpotlightError(f"{part.path}: cannot be read ({error}). Check the path and its permissions.") from error
-    facts = [model.digest, str(part.path.resolve()), state.st_size, state.st_mtime_ns, part.scene, part.time]
+    which = [str(fact) for fact in (part.scene, part.time, part.channel, part.axes, part.voxel_size, part.modality)]
+    facts = [model.digest, str(part.path.resolve()), state.st_size, state.st_mtime_ns, *which]
     facts += [options.settings.model_dump(mode="json"), repr(options)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

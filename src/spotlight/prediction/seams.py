@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spotlight.images import Part, read
+from spotlight.images import Part
 from spotlight.images.normalise import grid_shape
 from spotlight.prediction.files import Progress, StainOptions
+from spotlight.prediction.listing import read_part
 from spotlight.prediction.stain import Model
 from spotlight.prediction.tiling import plan_tiles
 
@@ -52,9 +53,10 @@ def measure_seams(model: Model, part: Part, options: StainOptions, progress: Pro
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
     """
-    image = read(part.path, scene=part.scene, time=part.time, axes=options.axes, voxel_size=options.voxel_size)
-    model = model.suited(image, options.modality)
-    stack = model.accept(image, options.channel, None, None, None, options.any_voxel_size, options.plane)
+    image = read_part(part, options.axes, options.voxel_size)
+    model = model.suited(image, options.modality or (part.modality if model.needs_modality else None))
+    channel = part.channel if options.channel is None else options.channel
+    stack = model.accept(image, channel, None, None, None, options.any_voxel_size, options.plane)
     chosen = options.settings.model_copy(update={"spread": False})
     exact = chosen.model_copy(update={"overlap": "exact"})
     stains = []

@@ -1,0 +1,140 @@
+"""Which images are to be stained: of files, folders, plates and manifests."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from spotlight.errors import SpotlightError
+from spotlight.images import Part, Stack, is_image, parts, read, stem
+from spotlight.images.modality import parse_modality
+from spotlight.memory import is_out_of_memory
+from spotlight.pairs.manifest import parse_voxel_size
+from spotlight.pairs.table import PARQUET, read_table
+
+log = logging.getLogger("spotlight")
+
+TABLES = (".csv", *PARQUET)
+
+
+def find_parts(
+    images: Sequence[str | Path],
+    scene: str | None = None,
+    time: int | None = None,
+    axes: str | None = None,
+    strict: bool = False,
+    split: str | None = None,
+) -> list[Part]:
+    """List the images of files, folders of files, plates and manifests, each of whose stains gets a name of its own.
+
+    A file of a folder or manifest that cannot be read is a part with a `fault`, whose staining fails.
+
+    Parameters
+    ----------
+    images : sequence of path
+        Files, plates, folders of them, and manifests (CSV or Parquet). Of a manifest the inputs are taken, each once,
+        with the channels, scenes, timepoints, axes and voxel sizes that it states; regions are not cut out.
+    scene, time, axes : optional
+        See `spotlight.images.parts`.
+    strict : bool
+        Raise for such a file, too, as for one that is named itself.
+    split : str, optional
+        Take only these rows of manifests.
+
+    Raises
+    ------
+    SpotlightError
+        If there are none, two would have one name, or a file that is named itself cannot be read.
+    """
+    listed: dict[str, Part] = {}
+    for given in map(Path, images):
+        is_table = given.suffix.lower() in TABLES and given.is_file()
+        is_folder = given.is_dir() and not is_image(given)
+        if split is not None and not is_table:
+            raise SpotlightError(f"{given}: is no manifest, but split {split!r} chooses rows of one. Leave it out.")
+        if is_table:
+            wanted = list(_rows(given, split))
+        elif is_folder:
+            wanted = [Part("", path, scene, time, None) for path in sorted(given.iterdir()) if is_image(path)]
+        else:
+            wanted = [Part("", given, scene, time, None)]
+        for want in wanted:
+            for part in _images(want, axes, strict or not (is_folder or is_table)):
+                if part.name in listed:
+                    raise SpotlightError(
+                        f"{part.path}: its result would overwrite that of {listed[part.name].path}, since both are "
+                        f"named {part.name}. Rename one."
+                    )
+                listed[part.name] = part
+    if not listed:
+        raise SpotlightError("no image starts in the files that were given. Give all files of the set.")
+    return list(listed.values())
+
+
+def _images(want: Part, axes: str | None, strict: bool) -> list[Part]:
+    """The images of a file, or of one of its scenes or timepoints."""
+    try:
+        found = parts(want.path, want.scene, want.time, axes or want.axes)
+    except Exception as error:
+        if strict:
+            raise
+        log.debug("%s", want.path, exc_info=True)
+        return [replace(want, name=stem(want.path), fault=reason_of(error))]
+    if not found:
+        log.info("%s: belongs to a set of files, and no image of it starts here.", want.path)
+    stated = {name: getattr(want, name) for name in ("channel", "axes", "voxel_size", "modality")}
+    return [replace(part, **stated) for part in found]
+
+
+def _rows(manifest: Path, split: str | None) -> Iterator[Part]:
+    """The inputs of a manifest, each once; their names are still open."""
+    header, rows = read_table(manifest)
+    for column in ("input", *(["split"] if split else [])):
+        if column not in header:
+            raise SpotlightError(f"{manifest}: has no column {column!r}. Found: {', '.join(header) or 'nothing'}.")
+    seen = set()
+    for where, row in rows:
+        cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
+        if split and cells["split"].lower() != split:
+            continue
+        stated = [cells.get(name) or None for name in ("scene", "time", "input_channel", "axes")]
+        scene, time, channel, axes = stated
+        if time is not None and not time.isdecimal():
+            raise SpotlightError(f"{where}: time must be a zero-based index of a timepoint. Received: {time!r}.")
+        size = cells.get("voxel_size")
+        part = Part(
+            "",
+            manifest.parent / cells["input"],
+            scene,
+            None if time is None else int(time),
+            None,
+            channel=channel,
+            axes=axes,
+            voxel_size=parse_voxel_size(size, where) if size else None,
+            modality=parse_modality(cells.get("modality", ""), where) or None,
+        )
+        if part not in seen:
+            seen.add(part)
+            yield part
+    if not seen:
+        which = f" of the split {split!r}" if split else ""
+        raise SpotlightError(f"{manifest}: has no row{which}.")
+
+
+def read_part(part: Part, axes: str | None = None, voxel_size: tuple[float, ...] | None = None) -> Stack:
+    """Read an image with what its manifest states of it, unless something else is given."""
+    return read(
+        part.path,
+        scene=part.scene,
+        time=part.time,
+        axes=axes or part.axes,
+        voxel_size=voxel_size or part.voxel_size,
+    )
+
+
+def reason_of(error: Exception) -> str:
+    """Why an image failed; errors that are not ours explain nothing without their type."""
+    if isinstance(error, SpotlightError):
+        return str(error)
+    said = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return f"{said}. Predict with smaller tiles (tile in --settings)." if is_out_of_memory(error) else said
