@@ -44,6 +44,10 @@ def train(
         list[str] | None,
         typer.Option(help="For a manifest of several targets: which one. Given several times, or 'all': one network."),
     ] = None,
+    planes: Annotated[
+        Literal["together", "one"] | None,
+        typer.Option(help="See a stack whole, or one plane at a time, another at each draw, for flat targets."),
+    ] = None,
     modalities: Annotated[
         Literal["unified", "separate", "dynamic", "film"] | None,
         typer.Option(help="Brightfield, phase and DIC: one network, a model each, or one that is told which."),
@@ -70,6 +74,8 @@ def train(
     values["training"] |= {name: value for name, value in given.items() if value is not None}
     if grid is not None:
         values["preparation"]["grid"] = grid
+    if planes is not None:
+        values["preparation"]["planes"] = planes
     if modalities is not None:
         values["modalities"] = modalities
     chosen = target[0] if target and len(target) == 1 else target
