@@ -1,5 +1,8 @@
 """Tiling: an identity comes back whole, weights sum to one, and an independent sliding window agrees."""
 
+import threading
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -116,6 +119,36 @@ def test_gaussian_weights_are_those_of_monai(overlap: float) -> None:
             roi_weight_map=torch.from_numpy(np.outer(bell, bell)),
         )
     np.testing.assert_allclose(Blended(tiling, layers)[()], theirs[0, 0].numpy(), atol=1e-5)
+
+
+def test_the_next_tile_is_read_while_the_function_works() -> None:
+    """Each call but the last waits until the next tile has been asked for; without overlap it would wait in vain."""
+    reads: list[int] = []
+    asked = threading.Condition()
+
+    class Watched:
+        values = np.arange(40, dtype=np.float32)
+
+        def __getitem__(self, index: tuple[slice, ...]) -> NDArray[np.float32]:
+            with asked:
+                reads.append(index[0].start)
+                asked.notify_all()
+            return self.values[index]
+
+    tiling = Tiling.of((40,), (40,), (0,), 1)
+    tiling = replace(tiling, tile=(10,), axes=[[(s, np.ones(10, np.float32)) for s in (0, 10, 20, 30)]], along=1)
+    calls = 0
+
+    def slow(tile: NDArray[np.float32]) -> NDArray[np.float32]:
+        nonlocal calls
+        calls += 1
+        with asked:
+            assert calls == 4 or asked.wait_for(lambda: len(reads) > calls, timeout=20)
+        return tile[None]
+
+    out = np.empty((1, 40), np.float32)
+    tiling.compute(0, slow, Watched(), out)
+    np.testing.assert_array_equal(out[0], np.arange(40))
 
 
 BLENDS = st.sampled_from(["linear", "gaussian", "exact"])

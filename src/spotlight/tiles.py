@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -183,19 +184,33 @@ class Tiling:
         """
         out[...] = 0
         chosen = [[places[layer]] if axis == self.along else places for axis, places in enumerate(self.axes)]
-        for places in itertools.product(*chosen):
-            starts = [start for start, _ in places]
-            found = function(self.read(array, starts))
+        every = list(itertools.product(*chosen))
+
+        def read(number: int) -> FloatArray | None:
+            return self.read(array, [start for start, _ in every[number]]) if number < len(every) else None
+
+        def add(found: FloatArray, places: Sequence[tuple[int, FloatArray]]) -> None:
             box = tuple(
                 slice(0, t) if axis == self.along else slice(start, start + t)
-                for axis, (start, t) in enumerate(zip(starts, self.tile, strict=True))
+                for axis, ((start, _), t) in enumerate(zip(places, self.tile, strict=True))
             )
             for axis, (_, weight) in enumerate(places):
                 if axis != self.along:
                     found = found * _along(weight, axis + 1, found.ndim)
             out[(slice(None), *box)] += found
-            if progress is not None:
-                progress()
+
+        # The next tile is read and the last one added, one after another, while the function is at work.
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as adder:
+            ahead, added = reader.submit(read, 0), adder.submit(lambda: None)
+            for number, places in enumerate(every):
+                tile, ahead = ahead.result(), reader.submit(read, number + 1)
+                assert tile is not None
+                found = function(tile)
+                added.result()
+                added = adder.submit(add, found, places)
+                if progress is not None:
+                    progress()
+            added.result()
 
     def read(self, array: Any, starts: Sequence[int]) -> FloatArray:
         """Read a tile; beyond the array's end it is its mirror image."""
