@@ -1,6 +1,8 @@
 """Several stains from partly labelled fields, in several modalities and planes: one network, or a few."""
 
 import itertools
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -358,3 +360,25 @@ def test_the_explanation_counts_fields_stains_and_modalities(collection: Path) -
     for said in ("3 stains", "of 5 fields have: Nucleus 3", "film", "in turn within every batch: stains (3 groups)"):
         assert said in text
     assert "A MODEL FOR PHASE" in explain(collection, SMALL.model_copy(update={"modalities": "separate"}), target="all")
+
+
+def test_the_road_of_a_challenger(model: Path, collection: Path, tmp_path: Path) -> None:
+    """Stain the planes of a split, write them in the challenge's layout, and score them as it does."""
+    run("predict", model, collection, "--split", "val", "--to", tmp_path / "stains", "--dtype", "uint16")
+    assert len(list((tmp_path / "stains").glob("*.ome.tif"))) == PLANES
+    run("submit", tmp_path / "stains", "--to", tmp_path / "submission")
+    assert sorted(path.name for path in (tmp_path / "submission").iterdir()) == sorted(STAINS)
+    values = "split: val\n"
+    (tmp_path / "settings.yaml").write_text(values)
+    scores = ("evaluate", collection, "--preset", "light-my-cells", "--settings", tmp_path / "settings.yaml")
+    for number, stains in enumerate(("stains", "submission")):
+        run(*scores, "--predictions", tmp_path / stains, "--to", tmp_path / f"scores-{number}")
+    first, second = (pd.read_csv(tmp_path / f"scores-{n}" / "planes.csv") for n in (0, 1))
+    assert len(first) == PLANES * len(PRESENT[3])
+    columns = ["target", "plane", "ssim", "pcc"]
+    pd.testing.assert_frame_equal(first[columns], second[columns])
+
+
+def run(*arguments: object) -> None:
+    result = subprocess.run([sys.executable, "-m", "spotlight", *map(str, arguments)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
