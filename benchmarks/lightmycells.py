@@ -6,7 +6,8 @@
 are judged, each in its 7 planes. Networks, patches and steps are small; every method has the same number of patches, so
 that models for one stain or one modality have a fourth or a third of the steps each. What is there is not done again.
 
-DIR then holds results.csv (a row per method, seed, plane and stain), lightmycells.md, and seed-0/light-my-cells.html.
+DIR then holds results.csv (a row per method, seed, plane and stain), lightmycells.md, lightmycells.png, and
+seed-0/light-my-cells.html.
 """
 
 import argparse
@@ -20,6 +21,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 
 from ablation import merged
 from spotlight.evaluation import LightMyCellsSettings as Scored
@@ -148,15 +151,17 @@ def fill_absent(folder: Path, names: list[str]) -> None:
 
 
 def foreground_scores(pair: Any, folder: Path) -> dict[str, Any]:
-    """Dice of what reaches the target's threshold, and Pearson correlation within the target's foreground."""
-    truth = pair.read_target().data.squeeze().astype(np.float64)
-    stain = read(folder / pair.target_name / f"{stem(pair.input)}.ome.tiff").data.squeeze().astype(np.float64)
-    level = find_foreground(truth.astype(np.float32), FOREGROUND).threshold
-    mask, found = truth >= level, stain >= level
-    dice = 2 * (mask & found).sum() / max(1, mask.sum() + found.sum())
-    flat = stain[mask].std() == 0
-    inside = 0.0 if flat else float(np.corrcoef(stain[mask], truth[mask])[0, 1])
-    return {"plane": stem(pair.input), "target": pair.target_name, "dice": dice, "pcc_foreground": inside}
+    """Dice of what reaches the threshold of each image, and Pearson correlation within the target's foreground."""
+    truth = pair.read_target().data.squeeze().astype(np.float32)
+    stain = read(folder / pair.target_name / f"{stem(pair.input)}.ome.tiff").data.squeeze().astype(np.float32)
+    scores = {"plane": stem(pair.input), "target": pair.target_name, "dice": 0.0, "pcc_foreground": 0.0}
+    mask = truth >= find_foreground(truth, FOREGROUND).threshold
+    if np.ptp(stain) > 0:  # an absent stain has no foreground
+        found = stain >= find_foreground(stain, FOREGROUND).threshold
+        scores["dice"] = 2 * float((mask & found).sum()) / float(mask.sum() + found.sum())
+    if np.ptp(stain[mask]) > 0:
+        scores["pcc_foreground"] = float(np.corrcoef(stain[mask], truth[mask])[0, 1])
+    return scores
 
 
 SHOWN = {"pcc": "PCC", "ssim": "SSIM", "dice": "Dice of the foreground", "pcc_foreground": "PCC within the foreground"}
@@ -195,6 +200,32 @@ def tables(results: pd.DataFrame) -> str:
 
 
 MODALITIES = ("brightfield", "phase", "dic")
+PICTURED = (BASELINE, "L1 and discriminators", "Spotlight")
+SIDE = 144
+
+
+def picture(folders: dict[str, Path], manifest: Path) -> Image.Image:
+    """Input, and truth and stains of three methods below each other, of a field in each modality, near its focus."""
+    pairs = [pair for pair in read_pairs(manifest, every_target=True) if pair.split == "test"]
+    rows = []
+    for modality in MODALITIES:
+        near = min((p for p in pairs if p.modality == modality), key=lambda p: (abs(p.focus_offset or 0), p.name))
+        truths = {p.target_name: p.read_target().data for p in pairs if p.input == near.input}
+        image = near.read_input().data
+        rows.append(np.hstack([shaded(image), *map(shaded, truths.values())]))
+        for method in PICTURED:
+            found = [read(folders[method] / stain / f"{stem(near.input)}.ome.tiff").data for stain in truths]
+            blank = np.full((SIDE, SIDE), 255, np.uint8)
+            rows.append(np.hstack([blank, *map(shaded, found)]))
+    return Image.fromarray(np.vstack(rows))
+
+
+def shaded(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """The middle of an image, in grey values from black to white between its 1st and 99.8th percentile."""
+    y, x = ((n - SIDE) // 2 for n in image.shape[-2:])
+    low, high = np.percentile(image, (1, 99.8))
+    middle = image.squeeze()[y : y + SIDE, x : x + SIDE].astype(np.float64)
+    return np.asarray(255 * ((middle - low) / max(1.0, high - low)).clip(0, 1), np.uint8)
 
 
 def main() -> None:
@@ -226,6 +257,8 @@ def main() -> None:
     folders = {m: first / m.replace(" ", "-").replace(":", "").replace("'", "") / "stains" for m in chosen}
     page = evaluate_light_my_cells(folders, data / "partial" / "pairs.csv", first, SCORED)
     print(write_challenge_page(page))
+    if set(PICTURED) <= set(folders):
+        picture(folders, data / "partial" / "pairs.csv").save(arguments.to / "lightmycells.png")
 
 
 if __name__ == "__main__":
