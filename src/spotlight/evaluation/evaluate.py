@@ -153,7 +153,7 @@ def evaluate(
     if not chosen:
         raise SpotlightError(f"no pair has the split {settings.split!r}. Found: {sorted({p.split for p in listed})}.")
     methods = tuple(find_methods(models, [pair.name for pair in chosen]))
-    work = Work(methods, settings, _data_range(methods, settings), to)
+    work = Work(methods, settings, _data_range(methods, chosen, settings), to)
     judged: dict[str, tuple[Truth, dict[str, Finding]]] = {}
     for number, (pair, result) in enumerate(zip(chosen, _judge_all(chosen, work, workers), strict=True), start=1):
         judged[pair.name] = result
@@ -196,7 +196,7 @@ def evaluate(
             getattr(evaluation, name).to_csv(temporary, index=False, float_format="%.6g")
     record = {
         "versions": {"spotlight": __version__},
-        "models": {m.folder: m.model.description.model_dump(mode="json") if m.model else "stains" for m in methods},
+        "models": {m.folder: _described(m) for m in methods},
         "settings": settings.model_dump(mode="json"),
         "data_range": work.data_range,
         "feature_ranges": {"from": ranged, "truth": _plain(ranges), TARGET: _plain(ranges_of_target)},
@@ -206,12 +206,17 @@ def evaluate(
     return evaluation
 
 
-def _data_range(methods: Sequence[Method], settings: EvaluationSettings) -> float:
+def _data_range(methods: Sequence[Method], pairs: Sequence[Pair], settings: EvaluationSettings) -> float:
     """The range that PSNR and SSIM refer to: one for all methods, since two would not compare."""
     if settings.data_range is not None:
         low, high = settings.data_range
         return high - low
-    ranges = {m.name: m.model.description.target.intensity_range for m in methods if m.model is not None}
+    judged = {pair.target_name: pair for pair in pairs}
+    ranges = {}
+    for method in methods:
+        found = [target.intensity_range for pair in judged.values() for target in method.targets_of(pair)]
+        if found:  # of models for one modality each: all that they were trained on
+            ranges[method.name] = min(low for low, _ in found), max(high for _, high in found)
     if not ranges:
         raise SpotlightError(
             "stains of other tools do not say which intensities PSNR refers to. State the least and the greatest value "
@@ -261,7 +266,7 @@ def judge_stack(pair: Pair, work: Work) -> tuple[Truth, dict[str, Finding]]:
     """Judge all methods on one stack, or take up what an earlier call has found; stains and labels are written."""
     settings, to = work.settings, work.folder
     key = key_of(pair, settings)
-    keys = {m.folder: key_of(pair, settings, m.digest(pair.name), work.data_range) for m in work.methods}
+    keys = {m.folder: key_of(pair, settings, m.digest(pair), work.data_range) for m in work.methods}
     if pair.repeat is not None:
         keys[REPEAT] = key_of(pair, settings, work.data_range)
     truth = load(Truth, key, _place(to, "truth", pair))
@@ -351,8 +356,8 @@ def _mean_sweep(swept: pd.DataFrame) -> pd.DataFrame:
 
 def _record(pair: Pair, truth: Truth, findings: Mapping[str, Finding], methods: Sequence[Method]) -> dict[str, Any]:
     digest = pair.digest()
-    models = {m.folder: m.model.description for m in methods if m.model is not None}
-    seen = [name for name, description in models.items() if digest in _training_digests(description)]
+    models = {m.folder: m.descriptions for m in methods}
+    seen = [name for name, found in models.items() if any(digest in _training_digests(one) for one in found)]
     for name in seen:
         log.warning("%s was used to train model %s: its scores are not those of unseen data.", pair.name, name)
     return {
@@ -365,6 +370,14 @@ def _record(pair: Pair, truth: Truth, findings: Mapping[str, Finding], methods: 
         "foreground_fraction": truth.fraction,
         "remarks": [f"{m}: {name}: {why}" for m, found in findings.items() for name, why in found.remarks.items()],
     }
+
+
+def _described(method: Method) -> Any:
+    """What is recorded of a method: the description of its model, or of its models by modality."""
+    if method.model is None:
+        return "stains"
+    separate = {name: model.description.model_dump(mode="json") for name, model in method.model.separate.items()}
+    return separate or method.model.description.model_dump(mode="json")
 
 
 def _training_digests(description: ModelDescription) -> set[str]:
