@@ -14,14 +14,14 @@ from packaging.version import Version
 from scipy import ndimage
 from typer.testing import CliRunner
 
+from small_models import of_several_stains, told_modality, warmed
 from spotlight import SpotlightError, load_model
 from spotlight.cli import app
 from spotlight.export import Publication, export_bioimage, export_onnx, model_card
 from spotlight.export.onnx import Graph, check_file
 from spotlight.images import Stack
 from spotlight.model import InputDescription, ModelDescription, TargetDescription, read_description, save_model
-from spotlight.networks import FNet, FNetSettings, NetworkSettings, Pix2PixGenerator, Pix2PixSettings, StainNetwork
-from spotlight.networks.conditioning import Film
+from spotlight.networks import FNet, FNetSettings, Pix2PixGenerator, Pix2PixSettings
 from spotlight.prediction import Model, PredictionSettings
 
 onnx = pytest.importorskip("onnx")
@@ -230,59 +230,8 @@ def test_the_command_line_and_the_documents_example(
         assert message in str(command(*arguments).exception)
 
 
-STAINS = ("Nucleus", "Actin")
-RANGES = ((100.0, 900.0), (50.0, 4000.0))
-
-
-def of_several_stains(network: StainNetwork, settings: NetworkSettings, **expected: Any) -> Model:
-    """A model of two stains that differ in threshold, background and range; weights are those of no training."""
-    fixed = expected.get("normalisation") == "uint16"
-    targets = [
-        TargetDescription(
-            channel=name,
-            center="uint16" if fixed else "mean",
-            normalised_range=(-1.0, 1.0) if fixed else (-1.0 - n, 4.0),
-            intensity_range=(0.0, 65535.0) if fixed else limits,
-            threshold=0.1 - 0.3 * n,
-            background=-0.5 - n,
-        )
-        for n, (name, limits) in enumerate(zip(STAINS, RANGES, strict=True))
-    ]
-    description = ModelDescription(
-        network=settings,
-        input=InputDescription(axes="YX", grid="native", planes="one", **expected),
-        target=targets[0],
-        further_targets=tuple(targets[1:]),
-    )
-    return Model(description, network.eval(), "several")
-
-
-def warmed(network: FNet) -> FNet:
-    """Batch statistics and a head of the size of a trained network's."""
-    network.train()
-    code = torch.eye(2)[[0, 1, 0, 1]] if network.modalities else None
-    with torch.no_grad():
-        for _ in range(30):
-            network(torch.randn(4, 1, 16, 16), code)
-        network.head.weight *= 3
-    return network.eval()
-
-
 def metadata(path: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-
-
-@pytest.fixture
-def told() -> Model:
-    """A network of two stains that is told the modality by FiLM, whose modulations are not those of the start."""
-    torch.manual_seed(5)
-    network = FNet(2, 2, 4, 2, init="torch", modalities=2, conditioning="film")
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, Film):
-                module.modulation.weight.normal_(0, 0.4)
-    settings = FNetSettings(depth=2, mult_chan=4, conditioning="film")
-    return of_several_stains(warmed(network), settings, modalities=("brightfield", "phase"))
 
 
 @pytest.mark.parametrize("flatten", [False, True])
@@ -345,7 +294,8 @@ def test_a_fixed_scale_is_in_the_file_instead_of_statistics(tmp_path: Path) -> N
     assert "halves of the 16-bit range" in metadata(bare)["output"]
 
 
-def test_a_file_is_for_one_modality(told: Model, tmp_path: Path) -> None:
+def test_a_file_is_for_one_modality(tmp_path: Path) -> None:
+    told = told_modality()
     with pytest.raises(SpotlightError, match=r"to be told the modality \(brightfield, phase\).*--modality"):
         export_onnx(told, tmp_path / "model.onnx")
     image = picture((24, 60))
@@ -361,7 +311,9 @@ def test_a_file_is_for_one_modality(told: Model, tmp_path: Path) -> None:
         told.for_modality("phase").for_modality("brightfield")
 
 
-def test_the_command_line_chooses_the_modality(told: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_chooses_the_modality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = told_modality()
+
     def command(*arguments: str) -> Any:
         return CliRunner().invoke(app, ["export", *arguments, "--to", "exported"])
 
@@ -384,7 +336,8 @@ def test_a_package_of_the_model_zoo_has_one_stain_and_no_fixed_scale(tmp_path: P
         export_bioimage(model, tmp_path / "model.zip", JANE)
 
 
-def test_the_card_tells_of_all_stains_and_how_the_input_is_seen(told: Model) -> None:
+def test_the_card_tells_of_all_stains_and_how_the_input_is_seen() -> None:
+    told = told_modality()
     card = model_card(told.description, "told")
     for fact in (
         "# told: Nucleus and Actin from brightfield or phase",

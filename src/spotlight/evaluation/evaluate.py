@@ -33,6 +33,7 @@ from spotlight.evaluation.store import key_of, load, save
 from spotlight.files import whole_file, write_text
 from spotlight.images import Stack
 from spotlight.model import ModelDescription
+from spotlight.pairs.fields import fields_by_plane
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
 from spotlight.version import __version__
@@ -194,13 +195,15 @@ def evaluate(
     for name in TABLES:
         with whole_file(to / f"{name}.csv") as temporary:
             getattr(evaluation, name).to_csv(temporary, index=False, float_format="%.6g")
+    alone = any(description.input.planes == "one" for m in methods for description in m.descriptions)
+    fields = fields_by_plane(listed) if alone else {}
     record = {
         "versions": {"spotlight": __version__},
-        "models": {m.folder: _described(m) for m in methods},
+        "models": {m.folder: m.record for m in methods},
         "settings": settings.model_dump(mode="json"),
         "data_range": work.data_range,
         "feature_ranges": {"from": ranged, "truth": _plain(ranges), TARGET: _plain(ranges_of_target)},
-        "stacks": [_record(pair, *judged[pair.name], methods) for pair in chosen],
+        "stacks": [_record(pair, *judged[pair.name], methods, fields) for pair in chosen],
     }
     write_text(to / "evaluation.yaml", yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
     return evaluation
@@ -354,10 +357,18 @@ def _mean_sweep(swept: pd.DataFrame) -> pd.DataFrame:
     return swept.drop(columns=["stack", "seed"]).groupby(["method", "position"], sort=False).mean().reset_index()
 
 
-def _record(pair: Pair, truth: Truth, findings: Mapping[str, Finding], methods: Sequence[Method]) -> dict[str, Any]:
-    digest = pair.digest()
+def _record(
+    pair: Pair,
+    truth: Truth,
+    findings: Mapping[str, Finding],
+    methods: Sequence[Method],
+    fields: Mapping[str, Pair],
+) -> dict[str, Any]:
+    digests = {pair.digest()}
+    if pair.name in fields:  # models that see one plane at a time have learnt from all planes of a field
+        digests.add(fields[pair.name].digest())
     models = {m.folder: m.descriptions for m in methods}
-    seen = [name for name, found in models.items() if any(digest in _training_digests(one) for one in found)]
+    seen = [name for name, found in models.items() if any(digests & _training_digests(one) for one in found)]
     for name in seen:
         log.warning("%s was used to train model %s: its scores are not those of unseen data.", pair.name, name)
     return {
@@ -370,14 +381,6 @@ def _record(pair: Pair, truth: Truth, findings: Mapping[str, Finding], methods: 
         "foreground_fraction": truth.fraction,
         "remarks": [f"{m}: {name}: {why}" for m, found in findings.items() for name, why in found.remarks.items()],
     }
-
-
-def _described(method: Method) -> Any:
-    """What is recorded of a method: the description of its model, or of its models by modality."""
-    if method.model is None:
-        return "stains"
-    separate = {name: model.description.model_dump(mode="json") for name, model in method.model.separate.items()}
-    return separate or method.model.description.model_dump(mode="json")
 
 
 def _training_digests(description: ModelDescription) -> set[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
@@ -93,6 +94,14 @@ class Method:
         if self.model is None:
             return ()
         return tuple(model.description for model in self.model.separate.values()) or (self.model.description,)
+
+    @property
+    def record(self) -> Any:
+        """What an evaluation writes down of it: the description of its model, or of its models by modality."""
+        if self.model is None:
+            return "stains"
+        separate = {name: model.description.model_dump(mode="json") for name, model in self.model.separate.items()}
+        return separate or self.model.description.model_dump(mode="json")
 
     def targets_of(self, pair: Pair) -> list[TargetDescription]:
         """What the models say of the pair's target; a model of one stain says what it does of that.
