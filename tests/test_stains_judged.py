@@ -194,7 +194,7 @@ def test_one_of_several_stains_is_asked_for_by_name(tmp_path: Path, monkeypatch:
     y, x = np.mgrid[:64, :64]
     nuclei = [500 * (np.hypot(y - 20, x - a) < 10) for a in (20, 44)]  # one in each stain
     names = tuple(f"{name} (virtual)" for name in STAINS)
-    stain = Stack(ndimage.gaussian_filter(np.float32(nuclei), (0, 1, 1)), "CYX", (0.5, 0.5), names)
+    stain = Stack(ndimage.gaussian_filter(np.float32(nuclei), (0, 1, 1)), "CYX", (1.0, 1.0), names)
     stain.save("stain.ome.tif")
     asked = "has 2 channels .0: Nucleus .virtual., 1: Actin .virtual..; say which one"
     result = CliRunner().invoke(app, ["segment", "stain.ome.tif", "--to", "found"])
