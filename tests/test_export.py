@@ -14,13 +14,14 @@ from packaging.version import Version
 from scipy import ndimage
 from typer.testing import CliRunner
 
+from small_models import of_several_stains, told_modality, warmed
 from spotlight import SpotlightError, load_model
 from spotlight.cli import app
 from spotlight.export import Publication, export_bioimage, export_onnx, model_card
 from spotlight.export.onnx import Graph, check_file
 from spotlight.images import Stack
-from spotlight.model import InputDescription, ModelDescription, TargetDescription, read_description
-from spotlight.networks import FNet, FNetSettings
+from spotlight.model import InputDescription, ModelDescription, TargetDescription, read_description, save_model
+from spotlight.networks import FNet, FNetSettings, Pix2PixGenerator, Pix2PixSettings
 from spotlight.prediction import Model, PredictionSettings
 
 onnx = pytest.importorskip("onnx")
@@ -227,6 +228,141 @@ def test_the_command_line_and_the_documents_example(
         (("--format", "bioimage", "--author", "Jane Doe"), "Give --author and --licence"),
     ):
         assert message in str(command(*arguments).exception)
+
+
+def metadata(path: Path) -> dict[str, str]:
+    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+
+
+@pytest.mark.parametrize("flatten", [False, True])
+def test_several_stains_are_channels_each_with_its_own_threshold_and_range(flatten: bool, tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    network = warmed(FNet(2, 2, 4, 2, init="torch"))
+    model = of_several_stains(network, FNetSettings(depth=2, mult_chan=4)).flattened(flatten)
+    path = export_onnx(model, tmp_path / "model.onnx")
+    image = picture((24, 60))
+    wanted = model.predict(image, settings=FLOAT32)
+    found = run(path, image[None, None])[0]
+    free = model.predict(image, normalised=True, flatten=False, settings=FLOAT32).data
+    assert wanted.channels == ("Nucleus (virtual)", "Actin (virtual)")
+    for n, target in enumerate(model.description.targets):
+        assert target.threshold is not None
+        sure = np.abs(free[n] - target.threshold) > 1e-4
+        unit = target.to_intensity(1.0) - target.to_intensity(0.0)
+        assert np.abs(found[n] - wanted.data[n])[sure].max() < 1e-4 * unit
+        flat = np.mean(found[n] == found[n].min())
+        assert 0.02 < flat < 0.98 if flatten else flat < 0.01
+    said = metadata(path)
+    assert said["target_channel"] == "Nucleus, Actin"
+    assert said["planes"] == "any one plane of a stack, alone"
+    assert "a channel per stain" in said["output"]
+
+
+def test_only_the_stains_that_the_model_flattens_are_flattened(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    model = of_several_stains(warmed(FNet(2, 2, 4, 2, init="torch")), FNetSettings(depth=2, mult_chan=4))
+    first = model.description.target.model_copy(update={"flatten": True})
+    half = Model(model.description.model_copy(update={"target": first}), model.networks, "half")
+    found = run(export_onnx(half, tmp_path / "model.onnx"), picture((24, 60))[None, None])[0]
+    assert np.mean(found[0] == found[0].min()) > 0.02
+    np.testing.assert_array_equal(
+        found[1], run(export_onnx(model, tmp_path / "free.onnx"), picture((24, 60))[None, None])[0, 1]
+    )
+
+
+def test_a_fixed_scale_is_in_the_file_instead_of_statistics(tmp_path: Path) -> None:
+    torch.manual_seed(6)
+    network = Pix2PixGenerator(4, 1, 2)
+    model = of_several_stains(network, Pix2PixSettings(width=4, blocks=1), normalisation="uint16")
+    path = export_onnx(model, tmp_path / "model.onnx")
+    image = np.random.default_rng(0).integers(0, 65536, (40, 64)).astype(np.uint16)
+    whole = FLOAT32.model_copy(update={"tile": (40, 64)})
+    wanted = model.predict(image, settings=whole).data
+    found = run(path, image[None, None].astype(np.float32))[0]
+    assert wanted.std(axis=(1, 2)).min() > 100
+    np.testing.assert_allclose(found, wanted, atol=1.0)  # grey levels of 65536
+    dark = image // 4  # which statistics of its own would make the same image
+    np.testing.assert_allclose(
+        run(path, dark[None, None].astype(np.float32))[0], model.predict(dark, settings=whole).data, atol=1.0
+    )
+    said = metadata(path)
+    assert "0 to 65535 become -1 to 1 inside" in said["input"]
+    assert "depends on all of its tile" in said["tiles"]
+    bare = export_onnx(model, tmp_path / "bare.onnx", bare=True)
+    scaled = image[None, None].astype(np.float32) / 32767.5 - 1
+    np.testing.assert_allclose((run(bare, scaled)[0] + 1) * 32767.5, wanted, atol=1.0)
+    assert "halves of the 16-bit range" in metadata(bare)["output"]
+
+
+def test_a_file_is_for_one_modality(tmp_path: Path) -> None:
+    told = told_modality()
+    with pytest.raises(SpotlightError, match=r"to be told the modality \(brightfield, phase\).*--modality"):
+        export_onnx(told, tmp_path / "model.onnx")
+    image = picture((24, 60))
+    stains = []
+    for modality in ("brightfield", "phase"):
+        path = export_onnx(told.for_modality(modality), tmp_path / f"{modality}.onnx")
+        stains.append(run(path, image[None, None])[0])
+        wanted = told.predict(image, modality=modality, settings=FLOAT32).data
+        np.testing.assert_allclose(stains[-1], wanted, atol=1e-4 * 160)
+        assert metadata(path)["modality"] == modality
+    assert np.abs(stains[0] - stains[1]).max() > 10
+    with pytest.raises(SpotlightError, match="was trained on phase"):
+        told.for_modality("phase").for_modality("brightfield")
+
+
+def test_the_command_line_chooses_the_modality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = told_modality()
+
+    def command(*arguments: str) -> Any:
+        return CliRunner().invoke(app, ["export", *arguments, "--to", "exported"])
+
+    monkeypatch.chdir(tmp_path)
+    save_model("model", told.description, told.networks[0])
+    assert command("model", "--modality", "PC").stdout.strip() == "exported/model-phase.onnx"
+    assert "has to be told the modality" in str(command("model").exception)
+    assert "was trained on brightfield, phase" in str(command("model", "--modality", "dic").exception)
+    assert "means nothing for a card" in str(command("model", "--modality", "PC", "--format", "card").exception)
+    alone = untrained(2).description.model_copy(update={"input": told.description.input})
+    for modality in ("brightfield", "phase"):
+        save_model(f"models/{modality}", alone, untrained(2).networks[0])
+    assert command("models", "--modality", "phase").stdout.strip() == "exported/models-phase.onnx"
+    assert "has to be told the modality" in str(command("models").exception)
+
+
+def test_a_package_of_the_model_zoo_has_one_stain_and_no_fixed_scale(tmp_path: Path) -> None:
+    model = of_several_stains(Pix2PixGenerator(4, 1, 2), Pix2PixSettings(width=4, blocks=1), normalisation="uint16")
+    with pytest.raises(SpotlightError, match="has 2 stains and an input on the fixed scale.*Write an ONNX file"):
+        export_bioimage(model, tmp_path / "model.zip", JANE)
+
+
+def test_the_card_tells_of_all_stains_and_how_the_input_is_seen() -> None:
+    told = told_modality()
+    card = model_card(told.description, "told")
+    for fact in (
+        "# told: Nucleus and Actin from brightfield or phase",
+        "| stained channels | Nucleus, Actin |",
+        "| modalities | brightfield, phase, of which the network is told one |",
+        "| planes | any one plane of a stack, alone |",
+        "Nucleus 100 to 900; Actin 50 to 4000",
+        "`--plane 12`",
+        "`--modality brightfield`",
+    ):
+        assert fact in card, fact
+    for absent in ("adversarial", "16-bit", "discriminator"):
+        assert absent not in card, absent
+    settings = {"adversarial": {"weight": 1.0, "kind": "bce"}, "balance": "stains"}
+    scale = told.description.input.model_copy(update={"normalisation": "uint16"})
+    card = model_card(
+        told.description.model_copy(update={"training": {"settings": settings}, "input": scale}), "played"
+    )
+    for fact in (
+        "| adversarial loss | a discriminator per stain: weight 1.0, kind bce |",
+        "| input is normalised by | a fixed scale: 0 to 65535 become -1 to 1 |",
+        "takes 16-bit images alone",
+        "real to a discriminator",
+    ):
+        assert fact in card, fact
 
 
 def model_zoo() -> Any:

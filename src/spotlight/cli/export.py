@@ -20,6 +20,10 @@ def export(
     bare: Annotated[
         bool, typer.Option("--bare", help="onnx: the network alone, in normalised units, for tools that tile.")
     ] = False,
+    modality: Annotated[
+        str | None,
+        typer.Option(help="onnx, bioimage: brightfield, phase or dic, for a model that has to be told."),
+    ] = None,
     flatten: Annotated[
         bool | None, typer.Option(help="onnx, bioimage: plain background below the threshold; else as the model does.")
     ] = None,
@@ -40,6 +44,11 @@ def export(
         bioimage={"author": author, "licence": licence, "cite": cite, "name": name, "halo": halo},
         card={},
     )
+    if modality is not None and form == "card":
+        raise SpotlightError(
+            "--modality means nothing for a card, which tells of all that a model was trained on. Leave it out; of a "
+            "folder with a model for each, name the one: MODEL/phase."
+        )
     if flatten is not None and (bare or form == "card"):
         raise SpotlightError("--flatten and --no-flatten mean nothing for a bare network or a card. Leave them out.")
     if form == "bioimage" and not (author and licence):
@@ -48,6 +57,7 @@ def export(
             "folder knows. Give --author and --licence."
         )
     from spotlight.export import Publication, export_bioimage, export_onnx, write_card
+    from spotlight.images.modality import parse_modality
     from spotlight.model import read_description
     from spotlight.prediction import load_model
 
@@ -55,14 +65,19 @@ def export(
         typer.echo(write_card(read_description(model), model.resolve().name, to / "card.md"))
         return
     loaded = load_model(model)
+    file = loaded.name
+    if modality is not None:
+        chosen = parse_modality(modality, "--modality")
+        file = f"{file}-{chosen}" if loaded.needs_modality else file
+        loaded = loaded.for_modality(chosen)
     if flatten is not None:
         loaded = loaded.flattened(flatten)
     if form == "onnx":
-        typer.echo(export_onnx(loaded, to / f"{loaded.name}{'-bare' if bare else ''}.onnx", bare=bare))
+        typer.echo(export_onnx(loaded, to / f"{file}{'-bare' if bare else ''}.onnx", bare=bare))
         return
     values = {"authors": author, "licence": licence, "name": name, "cite": cite or ()}
     publication = Publication.parse(values, "command line")
-    typer.echo(export_bioimage(loaded, to / f"{loaded.name}.bioimage.zip", publication, halo=halo))
+    typer.echo(export_bioimage(loaded, to / f"{file}.bioimage.zip", publication, halo=halo))
 
 
 def _require_fitting(form: str, **options: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ from spotlight.evaluation.store import key_of, load, save
 from spotlight.files import whole_file, write_text
 from spotlight.images import Stack
 from spotlight.model import ModelDescription
+from spotlight.pairs.fields import fields_by_plane
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
 from spotlight.version import __version__
@@ -153,7 +154,7 @@ def evaluate(
     if not chosen:
         raise SpotlightError(f"no pair has the split {settings.split!r}. Found: {sorted({p.split for p in listed})}.")
     methods = tuple(find_methods(models, [pair.name for pair in chosen]))
-    work = Work(methods, settings, _data_range(methods, settings), to)
+    work = Work(methods, settings, _data_range(methods, chosen, settings), to)
     judged: dict[str, tuple[Truth, dict[str, Finding]]] = {}
     for number, (pair, result) in enumerate(zip(chosen, _judge_all(chosen, work, workers), strict=True), start=1):
         judged[pair.name] = result
@@ -194,24 +195,31 @@ def evaluate(
     for name in TABLES:
         with whole_file(to / f"{name}.csv") as temporary:
             getattr(evaluation, name).to_csv(temporary, index=False, float_format="%.6g")
+    alone = any(description.input.planes == "one" for m in methods for description in m.descriptions)
+    fields = fields_by_plane(listed) if alone else {}
     record = {
         "versions": {"spotlight": __version__},
-        "models": {m.folder: m.model.description.model_dump(mode="json") if m.model else "stains" for m in methods},
+        "models": {m.folder: m.record for m in methods},
         "settings": settings.model_dump(mode="json"),
         "data_range": work.data_range,
         "feature_ranges": {"from": ranged, "truth": _plain(ranges), TARGET: _plain(ranges_of_target)},
-        "stacks": [_record(pair, *judged[pair.name], methods) for pair in chosen],
+        "stacks": [_record(pair, *judged[pair.name], methods, fields) for pair in chosen],
     }
     write_text(to / "evaluation.yaml", yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
     return evaluation
 
 
-def _data_range(methods: Sequence[Method], settings: EvaluationSettings) -> float:
+def _data_range(methods: Sequence[Method], pairs: Sequence[Pair], settings: EvaluationSettings) -> float:
     """The range that PSNR and SSIM refer to: one for all methods, since two would not compare."""
     if settings.data_range is not None:
         low, high = settings.data_range
         return high - low
-    ranges = {m.name: m.model.description.target.intensity_range for m in methods if m.model is not None}
+    judged = {pair.target_name: pair for pair in pairs}
+    ranges = {}
+    for method in methods:
+        found = [target.intensity_range for pair in judged.values() for target in method.targets_of(pair)]
+        if found:  # of models for one modality each: all that they were trained on
+            ranges[method.name] = min(low for low, _ in found), max(high for _, high in found)
     if not ranges:
         raise SpotlightError(
             "stains of other tools do not say which intensities PSNR refers to. State the least and the greatest value "
@@ -261,7 +269,7 @@ def judge_stack(pair: Pair, work: Work) -> tuple[Truth, dict[str, Finding]]:
     """Judge all methods on one stack, or take up what an earlier call has found; stains and labels are written."""
     settings, to = work.settings, work.folder
     key = key_of(pair, settings)
-    keys = {m.folder: key_of(pair, settings, m.digest(pair.name), work.data_range) for m in work.methods}
+    keys = {m.folder: key_of(pair, settings, m.digest(pair), work.data_range) for m in work.methods}
     if pair.repeat is not None:
         keys[REPEAT] = key_of(pair, settings, work.data_range)
     truth = load(Truth, key, _place(to, "truth", pair))
@@ -349,10 +357,18 @@ def _mean_sweep(swept: pd.DataFrame) -> pd.DataFrame:
     return swept.drop(columns=["stack", "seed"]).groupby(["method", "position"], sort=False).mean().reset_index()
 
 
-def _record(pair: Pair, truth: Truth, findings: Mapping[str, Finding], methods: Sequence[Method]) -> dict[str, Any]:
-    digest = pair.digest()
-    models = {m.folder: m.model.description for m in methods if m.model is not None}
-    seen = [name for name, description in models.items() if digest in _training_digests(description)]
+def _record(
+    pair: Pair,
+    truth: Truth,
+    findings: Mapping[str, Finding],
+    methods: Sequence[Method],
+    fields: Mapping[str, Pair],
+) -> dict[str, Any]:
+    digests = {pair.digest()}
+    if pair.name in fields:  # models that see one plane at a time have learnt from all planes of a field
+        digests.add(fields[pair.name].digest())
+    models = {m.folder: m.descriptions for m in methods}
+    seen = [name for name, found in models.items() if any(digests & _training_digests(one) for one in found)]
     for name in seen:
         log.warning("%s was used to train model %s: its scores are not those of unseen data.", pair.name, name)
     return {

@@ -1,15 +1,18 @@
 """What is compared: models, and stains that other tools have made."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.images import Stack, is_image, read, stem
-from spotlight.model import DESCRIPTION
+from spotlight.images.modality import MODALITIES
+from spotlight.model import DESCRIPTION, ModelDescription, TargetDescription
 from spotlight.pairs.pair import Pair, require_match
 from spotlight.prediction import Model, PredictionSettings, load_model
+from spotlight.prediction.stain import SPREAD, VIRTUAL
 
 TARGET = "target"
 """Name of the real fluorescence among the methods: it is segmented and measured like a stain."""
@@ -18,7 +21,7 @@ REPEAT = "repeat"
 RESERVED = (TARGET, REPEAT, "input", "truth", "training", "foreground", ".sets")
 
 Source = str | Path | Model
-"""A model, its folder, or a folder of stains that are named after their stacks."""
+"""A model, its folder or one of several models, or a folder of stains that are named after their stacks."""
 
 TILES = {3: (96, 192, 192), 2: (1024, 1024)}
 """Tiles in which models are judged, where the settings do not say."""
@@ -52,22 +55,70 @@ class Method:
     seal: str
 
     def stain(self, pair: Pair, image: Stack, target: Stack, settings: PredictionSettings) -> Stack:
-        """Make or read the stain of a stack."""
+        """Make or read the stain of a stack; of several stains, that of the pair's target.
+
+        Raises
+        ------
+        SpotlightError
+            If there is no stain of that target, or it does not match the target.
+        """
         if self.model is not None:
-            if settings.tile is None:  # else it would follow the memory of the machine
+            model = self.model
+            if model.needs_modality:
+                model = model.suited(image, pair.modality or None)
+            if settings.tile is None and not _has_tiles_of_training(model):  # else they would follow the memory
                 settings = settings.model_copy(update={"tile": TILES[len(target.spatial_axes)]})
-            return self.model.predict(image, settings=settings)
-        stain = read(self.stains[pair.name]).timepoint().channel(None)
+            stain = model.predict(image, settings=settings)
+        else:
+            stain = read(self.stains[pair.name]).timepoint()
+        stain = _of_target(stain, pair, target)
         stain.require_finite()
         require_match(target, stain)
         return stain
 
-    def digest(self, stack: str) -> str:
+    def digest(self, pair: Pair) -> str:
         """Fingerprint of what a stain depends on, besides its input."""
-        if self.model is not None:
-            return self.seal
-        facts = self.stains[stack].stat()
-        return f"{self.stains[stack].resolve()} {facts.st_size} {facts.st_mtime_ns}"
+        if self.model is None:
+            facts = self.stains[pair.name].stat()
+            seal = f"{self.stains[pair.name].resolve()} {facts.st_size} {facts.st_mtime_ns}"
+        else:
+            seal = self.seal
+        several = self.model is None or any(len(found.targets) > 1 for found in self.descriptions)
+        told = self.model is not None and self.model.needs_modality
+        # A name that decides nothing changes nothing.
+        return " ".join(filter(None, (seal, pair.target_name if several else "", pair.modality if told else "")))
+
+    @property
+    def descriptions(self) -> tuple[ModelDescription, ...]:
+        """What the model folders say: one, or one for each modality; none of stains."""
+        if self.model is None:
+            return ()
+        return tuple(model.description for model in self.model.separate.values()) or (self.model.description,)
+
+    @property
+    def record(self) -> Any:
+        """What an evaluation writes down of it: the description of its model, or of its models by modality."""
+        if self.model is None:
+            return "stains"
+        separate = {name: model.description.model_dump(mode="json") for name, model in self.model.separate.items()}
+        return separate or self.model.description.model_dump(mode="json")
+
+    def targets_of(self, pair: Pair) -> list[TargetDescription]:
+        """What the models say of the pair's target; a model of one stain says what it does of that.
+
+        Raises
+        ------
+        SpotlightError
+            If none of them stains that target.
+        """
+        known = [target for description in self.descriptions for target in description.targets]
+        if all(len(description.targets) == 1 for description in self.descriptions):
+            return known
+        wanted = pair.target_name or _target_name(pair, pair.read_target())
+        found = [target for target in known if target.channel == wanted]
+        if not found:
+            raise _no_stain(self.name, wanted, pair, [target.channel or "target" for target in known])
+        return found
 
 
 def find_methods(sources: Source | Mapping[str, Source | Mapping[int, Source]], stacks: list[str]) -> list[Method]:
@@ -108,7 +159,7 @@ def _open(source: Source, stacks: list[str]) -> tuple[Model | None, dict[str, Pa
     if isinstance(source, Model):
         return source, {}
     folder = require_path(source, "Give a model folder, or a folder of stains.")
-    if (folder / DESCRIPTION).exists() or not folder.is_dir():
+    if not folder.is_dir() or _holds_models(folder):
         return load_model(folder), {}
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
@@ -125,3 +176,44 @@ def _open(source: Source, stacks: list[str]) -> tuple[Model | None, dict[str, Pa
             f"{missing[0]}.ome.tif, or take these stacks out of the manifest."
         )
     return None, found
+
+
+def _holds_models(folder: Path) -> bool:
+    """Whether a folder is a model, an ensemble, or holds a model or an ensemble for each modality."""
+    alone = (folder / DESCRIPTION).exists()
+    if alone or any(is_image(file) for file in folder.iterdir()):
+        return alone
+    members = [folder.glob(f"*/{DESCRIPTION}"), *(folder.glob(f"{name}/*/{DESCRIPTION}") for name in MODALITIES)]
+    return any(any(found) for found in members)
+
+
+def _has_tiles_of_training(model: Model) -> bool:
+    """Whether a model stains in tiles as large as its patches; see `Model.steps_of`."""
+    return model.networks[0].reach is None and bool(model.description.training.get("patch"))
+
+
+def _target_name(pair: Pair, target: Stack) -> str:
+    """What a pair's target is called: as the manifest says, else as its channel is."""
+    return pair.target_name or (*target.channels, "")[0]
+
+
+def _of_target(stain: Stack, pair: Pair, target: Stack) -> Stack:
+    """Take the channel that is the stain of the pair's target, or the only one; channels of a spread are left out."""
+    if "C" not in stain.axes:
+        return stain
+    named = [name for name in stain.channels if not name.endswith(SPREAD)]
+    if len(named) == 1 or not stain.channels:
+        return stain.channel(named[0] if named else None)
+    wanted = _target_name(pair, target)
+    found = [name for name in (f"{wanted}{VIRTUAL}", wanted) if name and name in named]
+    if not found:
+        raise _no_stain(stain.source, wanted, pair, named)
+    return stain.channel(found[0])
+
+
+def _no_stain(where: str, wanted: str, pair: Pair, known: Sequence[str]) -> SpotlightError:
+    what = f"of the target {wanted!r}" if wanted else "of a target without a name"
+    return SpotlightError(
+        f"{where}: has no stain {what} (row {pair.name!r}); its channels are {', '.join(dict.fromkeys(known))}. Choose "
+        "another target (--target), or name the column of the manifest, target:NAME, as the stain is named."
+    )

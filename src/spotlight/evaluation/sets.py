@@ -126,7 +126,7 @@ def score_sets(
     """MicroMS3IM, which is fitted once for all stains of a method, by the method's folder."""
     found: dict[str, SetScores] = {}
     for method in methods:
-        key = key_of(pairs[0], settings, *(key_of(pair, settings, method.digest(pair.name)) for pair in pairs))
+        key = key_of(pairs[0], settings, *(key_of(pair, settings, method.digest(pair)) for pair in pairs))
         place = to / "judged" / ".sets" / method.folder
         known = load(SetScores, key, place)
         if known is None:

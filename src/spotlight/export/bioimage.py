@@ -82,14 +82,16 @@ def export_bioimage(model: Model, path: str | Path, publication: Publication, *,
     Raises
     ------
     SpotlightError
-        If the packages of the extra ``export`` are missing, the specification refuses what the publication says, or
-        the package fails its own test.
+        If the packages of the extra ``export`` are missing, the model has several stains, a fixed input scale or a
+        modality that is still to be chosen, the specification refuses what the publication says, or the package fails
+        its own test.
     """
+    graph = Graph(model, normalise=False, flatten=True, intensities=False)
+    _require_writable(graph)
     require_bioimageio()
     import bioimageio.core
     import bioimageio.spec
 
-    graph = Graph(model, normalise=False, flatten=True, intensities=False)
     with TemporaryDirectory() as name, _silent():
         folder = Path(name)
         write_graph(graph, folder / "network.onnx")
@@ -114,6 +116,18 @@ def require_bioimageio() -> None:
         raise SpotlightError(
             f"bioimageio.spec {spec} cannot write a package with pydantic {pydantic.VERSION}: pip install "
             "'pydantic<2.14', or bioimageio.spec from 0.5.14.3 on with a bioimageio.core that takes it."
+        )
+
+
+def _require_writable(graph: Graph) -> None:
+    """Raise a `SpotlightError` for what the steps of a package here do not say: several stains, and a fixed scale."""
+    found = [f"{len(graph.targets)} stains"] if len(graph.targets) > 1 else []
+    found += ["an input on the fixed scale of 16-bit images"] if graph.fixed_scale else []
+    if found:
+        raise SpotlightError(
+            f"model {graph.model.name} has {' and '.join(found)}, but a package for the BioImage Model Zoo is written "
+            "for one stain, of an input normalised by its mean and standard deviation. Write an ONNX file instead "
+            "(--format onnx), which holds all of it."
         )
 
 
@@ -182,7 +196,7 @@ def _tolerance(graph: Graph, greatest: float) -> "v0_5.ReproducibilityTolerance"
     """A thousandth of the target's standard deviation, but less than the hundredth of the test that is allowed."""
     from bioimageio.spec.model import v0_5
 
-    scale = Graph(graph.model, normalise=False, flatten=False, intensities=True).unit
+    scale = Graph(graph.model, normalise=False, flatten=False, intensities=True).unit.item()
     return v0_5.ReproducibilityTolerance(absolute_tolerance=max(0.0, min(1e-3 * scale, 0.005 * greatest)))
 
 

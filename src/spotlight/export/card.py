@@ -1,6 +1,6 @@
 """`write_card`: what a model is, in Markdown, from what its folder records."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,6 @@ def model_card(description: ModelDescription, name: str) -> str:
 
     Nothing is said that ``model.yaml`` does not hold; what is missing there is called "not recorded".
     """
-    expected, target = description.input, description.target
     sections = {
         "What it does": _table(_facts(description)),
         "Training": _table(_training(description.training)),
@@ -56,14 +55,37 @@ def model_card(description: ModelDescription, name: str) -> str:
             f"With Spotlight, from the model folder `{name}`:\n\n```sh\n"
             f"spotlight predict {name} new.ome.tif --to stains\n```\n\n```python\nimport spotlight\n\n"
             f'stain = spotlight.load_model("{name}").predict("new.ome.tif")\nstain.save("stain.ome.tif")\n```'
+            f"{''.join(_to_be_said(description))}"
         ),
         "Versions": _table(
             [("Spotlight", description.spotlight), *description.versions.items(), ("made", description.created)]
         ),
         "Citation": "\n".join(f"- {text}. <{link}>" for text, link in CITATIONS),
     }
-    title = f"# {name}: {target.channel or 'fluorescence'} from {expected.channel or 'transmitted light'}"
+    seen = description.input.channel or " or ".join(description.input.modalities) or "transmitted light"
+    title = f"# {name}: {_joined(_names(description))} from {seen}"
     return "\n\n".join([title, *(f"## {head}\n\n{text}" for head, text in sections.items())]) + "\n"
+
+
+def _names(description: ModelDescription) -> list[str]:
+    """What the stains are called, in order."""
+    return [target.channel or "fluorescence" for target in description.targets]
+
+
+def _joined(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _to_be_said(description: ModelDescription) -> Iterator[str]:
+    """What a user has to state of an image, besides the file."""
+    if description.input.planes == "one":
+        yield "\n\nOf a stack, say which plane: `--plane 12` or `plane=12`, zero-based."
+    if description.network.conditioning != "none":
+        first = description.input.modalities[0]
+        yield (
+            "\n\nThe network is told the modality. Where the name of the channel does not tell it, say it: "
+            f"`--modality {first}` or `modality={first!r}`."
+        )
 
 
 def _table(rows: Any) -> str:
@@ -72,15 +94,29 @@ def _table(rows: Any) -> str:
 
 
 def _facts(description: ModelDescription) -> Iterator[tuple[str, str]]:
-    expected, target = description.input, description.target
-    low, high = target.intensity_range
+    expected, targets = description.input, description.targets
+    ranges = ["{:g} to {:g}".format(*target.intensity_range) for target in targets]
+    flat = [name for name, target in zip(_names(description), targets, strict=True) if target.flatten]
     yield "input channel", expected.channel
-    yield "stained channel", target.channel
+    if expected.modalities:
+        told = ", of which the network is told one" if description.network.conditioning != "none" else ""
+        yield "modalities", f"{', '.join(expected.modalities)}{told}"
+    if len(targets) == 1:
+        yield "stained channel", targets[0].channel
+    else:
+        yield "stained channels", ", ".join(_names(description))
+        ranges = [f"{name} {limits}" for name, limits in zip(_names(description), ranges, strict=True)]
     yield "axes", expected.axes
+    if expected.planes == "one":
+        yield "planes", "any one plane of a stack, alone"
     yield "voxels of the network", "as in the file" if expected.grid == "native" else f"{expected.grid:g} µm, cubic"
-    yield "input is normalised by", "its mean and standard deviation, of the whole stack at native resolution"
-    yield "output", f"intensities of the training targets, {low:g} to {high:g}, float32"
-    yield "background", "flattened below the foreground threshold" if target.flatten else "as the network gives it"
+    if expected.normalisation == "uint16":
+        yield "input is normalised by", "a fixed scale: 0 to 65535 become -1 to 1"
+    else:
+        yield "input is normalised by", "its mean and standard deviation, of the whole stack at native resolution"
+    yield "output", f"intensities of the training targets, {'; '.join(ranges)}, float32"
+    some = f" ({', '.join(flat)})" if len(flat) < len(targets) else ""
+    yield "background", f"flattened below the foreground threshold{some}" if flat else "as the network gives it"
     yield "network", network_in_words(description.network.model_dump())
 
 
@@ -95,6 +131,11 @@ def _training(training: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"{split} stacks", count or ("none" if data else "")
     yield "protocol", settings.get("protocol", "")
     yield "loss", ", ".join(f"{key} {value}" for key, value in settings.get("loss", {}).items() if value is not None)
+    if settings.get("adversarial"):
+        game = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in settings["adversarial"].items())
+        yield "adversarial loss", f"a discriminator per stain: {game}"
+    if "balance" in settings:
+        yield "drawn equally often", settings["balance"]
     run = settings.get("training", {})
     keys = ("steps", "batch_size", "learning_rate", "schedule", "ema", "seed")
     yield "run", ", ".join(f"{key.replace('_', ' ')} {run[key]}" for key in keys if key in run)
@@ -121,17 +162,22 @@ def _validation(training: dict[str, Any]) -> str:
 
 
 def _limits(description: ModelDescription) -> Iterator[str]:
-    expected, target = description.input, description.target
+    expected, targets = description.input, description.targets
     if expected.voxel_size is None:
         yield "The voxel size of the training stacks is not recorded, so other magnifications are not refused."
     else:
         sizes = " x ".join(f"{a:g}" if a == b else f"{a:g} to {b:g}" for a, b in expected.voxel_size)
         share = 100 * expected.voxel_size_tolerance
         yield f"It was trained on voxels of {sizes} µm ({expected.axes}); others, beyond {share:g} %, are refused."
-    channel = f"{expected.channel!r}" if expected.channel else "a channel whose name is not recorded"
+    if expected.normalisation == "uint16":
+        yield "It takes 16-bit images alone. Nothing evens out their brightness, which has to be that of training."
+    known = f"{expected.channel!r}" if expected.channel else " and ".join(expected.modalities)
+    channel = known or "a channel whose name is not recorded"
     yield f"It knows {channel} alone. Another contrast, microscope or kind of cell gives a stain, too, but a wrong one."
-    if target.threshold is not None and not target.flatten:
+    if any(target.threshold is not None and not target.flatten for target in targets):
         yield "Below the foreground threshold a stain may hold structure that no fluorescence has."
-    if target.flatten:
+    if any(target.flatten for target in targets):
         yield "Below the foreground threshold a stain is one value; faint fluorescence is not shown."
+    if description.training.get("settings", {}).get("adversarial"):
+        yield "It has learnt to look real to a discriminator: texture that looks right need not be in the cell."
     yield "A stain shows what is likely, not what is there: it is no proof of a molecule."

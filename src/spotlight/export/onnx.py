@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from spotlight.errors import SpotlightError
 from spotlight.files import whole_file
-from spotlight.images.normalise import mean_and_std, normalise
+from spotlight.images.normalise import UINT16, mean_and_std, normalise
 from spotlight.prediction import Model
 from spotlight.version import __version__
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 OPSET = 18
 TOLERANCE = 1e-4
-"""Greatest difference between ONNX Runtime and torch, in standard deviations of the target."""
+"""Greatest difference between ONNX Runtime and torch, in the network's units: standard deviations of the target."""
 MOST_BYTES = 2 * 10**9
 """What an ONNX file, a Protocol Buffer, can hold."""
 SMALLEST = (16, 32, 48)
@@ -32,11 +32,12 @@ SMALLEST = (16, 32, 48)
 def export_onnx(model: Model, path: str | Path, *, bare: bool = False) -> Path:
     """Write a model as an ONNX file with any batch size and any spatial sizes that are multiples of the divisor.
 
-    The file takes ``image`` (batch, 1, [z,] y, x) float32 on the network's grid and gives ``stain`` of the same shape.
-    It does what `Model.predict` does on that grid: normalises every image of the batch by its own mean and standard
-    deviation, applies the network in float32, flattens the background if the model does, and maps to intensities.
-    A constant image gives NaN. Resampling to the grid is not in the file, nor does it leave out zeros that pad an
-    image. The file's metadata say all this; see docs/export.md.
+    The file takes ``image`` (batch, 1, [z,] y, x) float32 on the network's grid and gives ``stain`` (batch, stains,
+    [z,] y, x). It does what `Model.predict` does on that grid: normalises every image of the batch by its own mean and
+    standard deviation, or by the fixed scale of the model, applies the network in float32, flattens the background of
+    every stain if the model does, and maps each to the intensities of its own targets. A constant image gives NaN,
+    except on a fixed scale. Resampling to the grid is not in the file, nor does it leave out zeros that pad an image.
+    The file's metadata say all this; see docs/export.md.
 
     Before the file gets its name, ONNX Runtime computes images of two sizes, neither of them the traced one, and is
     compared with normalisation by NumPy and the network by torch.
@@ -44,7 +45,8 @@ def export_onnx(model: Model, path: str | Path, *, bare: bool = False) -> Path:
     Parameters
     ----------
     model : Model
-        See `spotlight.load_model`.
+        See `spotlight.load_model`. Where it has to be told the modality, a file is for one: give
+        ``model.for_modality("phase")``.
     path : path
         The file to write.
     bare : bool
@@ -54,8 +56,8 @@ def export_onnx(model: Model, path: str | Path, *, bare: bool = False) -> Path:
     Raises
     ------
     SpotlightError
-        If the packages of the extra ``export`` are missing, the network is too large for an ONNX file, or the check
-        fails.
+        If the packages of the extra ``export`` are missing, the modality is still to be chosen, the network is too
+        large for an ONNX file, or the check fails.
     """
     graph = Graph(model, normalise=not bare, flatten=not bare, intensities=not bare)
     with whole_file(path) as temporary:
@@ -71,81 +73,125 @@ class Graph(nn.Module):
     model : Model
         Network and description.
     normalise : bool
-        Subtract the mean of every image and divide by its standard deviation first.
+        Subtract the mean of every image and divide by its standard deviation first, or do as the fixed scale says.
     flatten : bool
-        Flatten the background, if the model's description says so.
+        Flatten the background of the stains of which the model's description says so.
     intensities : bool
-        Map to the intensity range of the training targets last.
+        Map every stain to the intensity range of its training targets last.
+
+    Raises
+    ------
+    SpotlightError
+        If the model is an ensemble, has to be told the modality, or is to be flattened and knows no threshold.
     """
+
+    threshold: Tensor
+    background: Tensor
 
     def __init__(self, model: Model, *, normalise: bool, flatten: bool, intensities: bool) -> None:
         super().__init__()
         self.model = model
+        if model.needs_modality:
+            known = tuple(model.separate) or model.description.input.modalities
+            raise SpotlightError(
+                f"model {model.name} has to be told the modality ({', '.join(known)}), and a file is for one. Choose "
+                f"with --modality, or give model.for_modality({known[0]!r})."
+            )
         if len(model.networks) > 1:
             raise SpotlightError(f"{model.name} is an ensemble, and a file holds one network. Export a member of it.")
         self.network = model.networks[0]
         self.normalise = normalise
-        self.flatten = flatten and model.description.target.flatten
+        self.targets = model.description.targets
+        self.flatten = flatten and any(target.flatten for target in self.targets)
         self.intensities = intensities
-        target = model.description.target
-        if self.flatten and (target.threshold is None or target.background is None):
+        flat = [target for target in self.targets if target.flatten]
+        if self.flatten and any(target.threshold is None or target.background is None for target in flat):
             raise SpotlightError(
                 f"model {model.name} knows no foreground threshold, so its stains cannot be flattened. Say "
                 "--no-flatten."
             )
-        self.threshold, self.background = target.threshold or 0.0, target.background or 0.0
+        # Nothing is below the threshold of a stain that is not flattened.
+        never = (-math.inf, math.nan)
+        limits = [(t.threshold, t.background) if self.flatten and t.flatten else never for t in self.targets]
+        columns = torch.tensor(limits, dtype=torch.float32).reshape(-1, 2, *[1] * self.network.dims)
+        self.register_buffer("threshold", columns[:, 0])
+        self.register_buffer("background", columns[:, 1])
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map (batch, 1, [z,] y, x) to the same shape."""
-        target = self.model.description.target
-        if self.normalise:
+        """Map (batch, 1, [z,] y, x) to (batch, stains, [z,] y, x)."""
+        if self.normalise and self.fixed_scale:
+            image = (image - UINT16[0]) / UINT16[1]
+        elif self.normalise:
             # Twice, since float32 leaves of the mean of bright images what is not small beside their spread.
             image = image - _mean(image)
             image = image - _mean(image)
             image = image / _mean(image * image).sqrt()
-        values = self.network(image)
+        values: Tensor = self.network(image)
         if self.flatten:
             values = torch.where(values >= self.threshold, values, self.background)
-        stain: Tensor = target.to_intensity(values) if self.intensities else values
-        return stain
+        if not self.intensities:
+            return values
+        return torch.stack([target.to_intensity(values[:, n]) for n, target in enumerate(self.targets)], dim=1)
 
     @property
-    def unit(self) -> float:
-        """One standard deviation of the target, in the units of the output."""
-        target = self.model.description.target
-        return float(target.to_intensity(1.0) - target.to_intensity(0.0)) if self.intensities else 1.0
+    def fixed_scale(self) -> bool:
+        """Whether the input is on the fixed scale of 16-bit images, and not normalised by its own statistics."""
+        return self.model.description.input.normalisation == "uint16"
+
+    @property
+    def unit(self) -> NDArray[np.float64]:
+        """The network's unit, one standard deviation of the target, in those of the output; (stains, [1,] 1, 1)."""
+        widths = [t.to_intensity(1.0) - t.to_intensity(0.0) if self.intensities else 1.0 for t in self.targets]
+        return np.reshape(widths, (-1, *[1] * self.network.dims))
+
+    @property
+    def unit_name(self) -> str:
+        """What the network's unit is, in the plural."""
+        fixed = all(target.center == "uint16" for target in self.targets)
+        return "halves of the 16-bit range" if fixed else "standard deviations of the target"
 
     def metadata(self) -> dict[str, str]:
         """Say in words what the file takes and gives, for its ``metadata_props``."""
-        expected, target = self.model.description.input, self.model.description.target
+        expected = self.model.description.input
         axes = ", ".join(("batch", "channel", *expected.axes.lower()))
         cubic = " ".join([f"{expected.grid:g}"] * len(expected.axes)) if expected.grid != "native" else trained_on(self)
-        takes = (
-            "the raw image: normalised inside by mean and standard deviation of all of it"
-            if self.normalise
-            else "the image minus its mean, divided by its standard deviation, both of the whole stack"
-        )
+        if self.fixed_scale:
+            scale = ": 0 to 65535 become -1 to 1 inside" if self.normalise else " / 32767.5 - 1: from -1 to 1"
+            takes = f"values of a 16-bit image{scale}"
+        elif self.normalise:
+            takes = "the raw image: normalised inside by mean and standard deviation of all of it"
+        else:
+            takes = "the image minus its mean, divided by its standard deviation, both of the whole stack"
         background = "; plain background below the foreground threshold" if self.flatten else ""
-        gives = "intensities of the training targets" if self.intensities else "standard deviations of the target"
+        gives = "intensities of the training targets" if self.intensities else self.unit_name
+        names = [target.channel for target in self.targets]
+        several = "; a channel per stain, in the order of target_channel" if len(names) > 1 else ""
+        whole = "all of a stack together" if len(expected.axes) == 3 else "a single image"
         return {
             "spotlight": __version__,
             "model": self.model.name,
             "input_channel": expected.channel,
-            "target_channel": target.channel,
+            "modality": ", ".join(expected.modalities),
+            "planes": "any one plane of a stack, alone" if expected.planes == "one" else whole,
+            "target_channel": ", ".join(name or "target" for name in names) if several else names[0],
             "axes": axes,
             "voxel_size_um": cubic,
             "divisor": str(self.network.divisor),
             "input": f"{takes}. Resample to voxel_size_um before; every spatial size must be a multiple of divisor.",
-            "output": f"{gives}{background}",
-            "tiles": (
-                "Give whole stacks: the statistics of a tile are not those of its stack."
-                if self.normalise
-                else "Every value depends on all of its tile, through instance normalisation."
-                if self.network.reach is None
-                else f"Tiles are exact {self.network.reach} voxels from their cut edges, if they start at multiples of "
-                "divisor."
-            ),
+            "output": f"{gives}{background}{several}",
+            "tiles": self._tiles(),
         }
+
+    def _tiles(self) -> str:
+        patch = self.model.description.training.get("patch")
+        if self.normalise and not self.fixed_scale:
+            return "Give whole stacks: the statistics of a tile are not those of its stack."
+        if self.network.reach is None:
+            own = f" Spotlight takes tiles of {' x '.join(map(str, patch))} voxels, as in training." if patch else ""
+            return f"Every value depends on all of its tile, through instance normalisation.{own}"
+        return (
+            f"Tiles are exact {self.network.reach} voxels from their cut edges, if they start at multiples of divisor."
+        )
 
 
 def trained_on(graph: Graph) -> str:
@@ -204,8 +250,8 @@ def check_file(graph: Graph, path: Path, shapes: list[tuple[int, ...]]) -> float
     Returns
     -------
     float
-        Greatest difference in standard deviations of the target. Where the network's value is within `TOLERANCE` of
-        the foreground threshold, flattened or not are both right.
+        Greatest difference in standard deviations of the target, or in the unit of the fixed scale. Where the network's
+        value is within `TOLERANCE` of the foreground threshold, flattened or not are both right.
 
     Raises
     ------
@@ -218,15 +264,17 @@ def check_file(graph: Graph, path: Path, shapes: list[tuple[int, ...]]) -> float
     greatest = 0.0
     for number, shape in enumerate(shapes):
         image = np.random.default_rng(number).standard_normal(shape, np.float32)
-        if graph.normalise:
+        if graph.normalise and graph.fixed_scale:
+            image = np.clip(10_000 * image + UINT16[0], 0, 65535).round().astype(np.float32)
+        elif graph.normalise:
             for nth, one in enumerate(image, start=1):
                 one[:] = 50 * one + 1000 * nth
         (found,) = session.run(None, {"image": image})
-        difference = float(np.max(_differences(graph, image, found)) / graph.unit)
+        difference = float(np.max(_differences(graph, image, found) / graph.unit))
         if not difference < TOLERANCE:
             raise SpotlightError(
                 f"the ONNX file of model {graph.model.name} is wrong: for an image of {shape} voxels ONNX Runtime "
-                f"differs from torch by {difference:.2g} standard deviations of the target, and {TOLERANCE:g} are "
+                f"differs from torch by {difference:.2g} {graph.unit_name}, and {TOLERANCE:g} are "
                 "accepted. Use other versions of torch, onnx and onnxruntime (constraints.txt names ones that work)."
             )
         greatest = max(greatest, difference)
@@ -236,21 +284,30 @@ def check_file(graph: Graph, path: Path, shapes: list[tuple[int, ...]]) -> float
 def reference(graph: Graph, image: NDArray[np.float32]) -> NDArray[np.float32]:
     """What the network gives in normalised units, by the functions that `Model.predict` uses."""
     if graph.normalise:
-        image = np.stack([normalise(one, *mean_and_std(one)) for one in image])
+        image = np.stack([normalise(one, *(UINT16 if graph.fixed_scale else mean_and_std(one))) for one in image])
     with torch.inference_mode():
         return graph.network(torch.from_numpy(image)).numpy()  # type: ignore[no-any-return]
 
 
 def _differences(graph: Graph, image: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.float32]:
     """Distance of every voxel from what is right."""
-    values, target = reference(graph, image), graph.model.description.target
-    scaled = target.to_intensity if graph.intensities else np.asarray
-    kept = np.abs(found - scaled(values))
+    values = reference(graph, image)
+    kept: NDArray[np.float32] = np.abs(found - scaled(graph, values))
     if not graph.flatten:
         return kept
-    flat = np.abs(found - scaled(np.float32(graph.background)))
-    near = np.abs(values - graph.threshold) < TOLERANCE
-    return np.where(near, np.minimum(kept, flat), np.where(values >= graph.threshold, kept, flat))
+    threshold = graph.threshold.numpy()
+    flat = np.abs(found - scaled(graph, np.broadcast_to(graph.background.numpy(), values.shape)))
+    near = np.abs(values - threshold) < TOLERANCE
+    wrong: NDArray[np.float32] = np.where(near, np.minimum(kept, flat), np.where(values >= threshold, kept, flat))
+    return wrong
+
+
+def scaled(graph: Graph, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Stains (batch, stains, ...) in the units of a graph's output."""
+    if not graph.intensities:
+        return values
+    stains = [np.asarray(target.to_intensity(values[:, n])) for n, target in enumerate(graph.targets)]
+    return np.stack(stains, axis=1)
 
 
 def require_packages(extra: str, *packages: str) -> None:

@@ -1,7 +1,5 @@
 """Networks: nothing but `nn.Module`s, each of which declares by `divisor` which shapes it accepts."""
 
-from torch import nn
-
 from spotlight.networks.base import StainNetwork, channels_last
 from spotlight.networks.conditioning import Conditioned
 from spotlight.networks.fnet import FNet
@@ -10,7 +8,6 @@ from spotlight.networks.pix2pix import Pix2PixGenerator
 from spotlight.networks.settings import (
     FNetSettings,
     NetworkSettings,
-    PatchGANSettings,
     Pix2PixSettings,
     UNetPlusPlusSettings,
 )
@@ -22,13 +19,11 @@ __all__ = [
     "FNetSettings",
     "NetworkSettings",
     "PatchGAN",
-    "PatchGANSettings",
     "Pix2PixGenerator",
     "Pix2PixSettings",
     "StainNetwork",
     "UNetPlusPlus",
     "UNetPlusPlusSettings",
-    "build_discriminators",
     "build_network",
     "channels_last",
 ]
@@ -66,8 +61,3 @@ def build_network(settings: NetworkSettings, dims: int, stains: int = 1, modalit
     if isinstance(settings, UNetPlusPlusSettings):
         return UNetPlusPlus(dims, settings.depth, settings.width, stains, modalities, told)
     return FNet(dims, settings.depth, settings.mult_chan, stains, settings.block, settings.init, modalities, told)
-
-
-def build_discriminators(settings: PatchGANSettings, dims: int, stains: int) -> nn.ModuleList:
-    """Build a discriminator for each stain."""
-    return nn.ModuleList(PatchGAN(dims, settings.width) for _ in range(stains))

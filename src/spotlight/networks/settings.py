@@ -92,9 +92,3 @@ NetworkSettings = Annotated[
         custom_error_message="architecture must be 'fnet', 'pix2pix' or 'unetpp'",
     ),
 ]
-
-
-class PatchGANSettings(Settings):
-    """The discriminators of pix2pix (Isola et al. 2017), one per stain, each of which judges patches of 70 pixels."""
-
-    width: int = Field(64, ge=1, le=1024, description="Channels after the first convolution; up to 8 times as many.")

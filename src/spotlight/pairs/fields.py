@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from spotlight.errors import SpotlightError
 from spotlight.images import stem
@@ -40,6 +41,18 @@ def join_planes(pairs: Sequence[Pair]) -> list[Pair]:
         for pair in joined.values()
     ]
     return name_apart(renamed)
+
+
+def fields_by_plane(pairs: Sequence[Pair]) -> dict[str, Pair]:
+    """Fields as `join_planes` makes them, by the names of the pairs whose inputs are their planes."""
+
+    def key(pair: Pair, plane: Path) -> tuple[object, ...]:
+        return plane, pair.target, pair.target_channel, pair.target_name, pair.scene, pair.time, pair.region
+
+    fields = {
+        key(field, plane): field for field in join_planes(pairs) for plane in (field.input, *(field.planes or ()))
+    }
+    return {pair.name: fields[key(pair, pair.input)] for pair in pairs}
 
 
 def field_of(pair: Pair) -> str:

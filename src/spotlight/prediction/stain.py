@@ -116,7 +116,10 @@ class Model:
         if not self.needs_modality:
             return self
         code = torch.tensor([float(name == modality) for name in known])
-        return Model(self.description, [Conditioned(network, code) for network in self.networks], self.name)
+        # Such a network is for this modality alone, and must not be taken for one of another.
+        expected = self.description.input.model_copy(update={"modalities": (modality,)})
+        description = self.description.model_copy(update={"input": expected})
+        return Model(description, [Conditioned(network, code) for network in self.networks], self.name)
 
     def suited(self, image: Stack | NDArray[Any], modality: str | None) -> "Model":
         """Give the model for the modality of a stack, which is stated or told by the names of its channels.

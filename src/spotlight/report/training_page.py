@@ -24,6 +24,9 @@ PARTS = {
     "background": "background above the threshold",
     "instances": "loss per nucleus",
     "foreground_pearson": "correlation on the foreground",
+    "l1": "mean absolute error",
+    "verdict": "verdict of the discriminators",
+    "discriminator": "loss of the discriminators",
 }
 """Columns of the log, and what they are."""
 WINDOW = 20
@@ -65,6 +68,7 @@ def write_training_page(folder: str | Path) -> Path:
             if _columns(log, name)
         ],
         preview=data_uri(preview.read_bytes(), "image/png") if preview.exists() else None,
+        volume=description["input"]["axes"] == "ZYX",
         settings=yaml.safe_dump(description["training"]["settings"], sort_keys=False, allow_unicode=True),
         version=__version__,
     )
@@ -73,15 +77,28 @@ def write_training_page(folder: str | Path) -> Path:
 
 
 def _facts(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    training, network = description["training"], description["network"]
+    training, network, expected = description["training"], description["network"], description["input"]
     settings = training["settings"]
     data, steps = training["data"], settings["training"]["steps"]
+    targets = [target["channel"] or "?" for target in (description["target"], *description.get("further_targets", ()))]
+    modalities = expected.get("modalities", ())
     yield "protocol", settings["protocol"]
-    yield "input and target", f"{description['input']['channel'] or '?'} → {description['target']['channel'] or '?'}"
+    seen = expected["channel"] or " or ".join(modalities) or "?"
+    yield f"input and target{'s' if len(targets) > 1 else ''}", f"{seen} → {', '.join(targets)}"
+    if modalities:
+        told = settings.get("modalities", "unified")
+        how = "one network, which is not told which" if told == "unified" else f"one network, told which by {told!r}"
+        yield "modalities", f"{', '.join(modalities)}{f'; {how}' if len(modalities) > 1 else ''}"
+    if expected.get("planes") == "one":
+        yield "planes", "any one plane of a stack, alone"
+    if expected.get("normalisation") == "uint16":
+        yield "scale", "fixed: 0 to 65535 become -1 to 1"
     yield "pairs to learn from", ", ".join(stack["name"] for stack in data["train"])
     yield "pairs to validate on", ", ".join(stack["name"] for stack in data["validation"]) or "none"
     yield "network", network_in_words(network)
-    yield "loss", settings["loss"]["kind"]
+    yield "loss", f"{settings['loss']['kind']}{' and discriminators' if settings.get('adversarial') else ''}"
+    if len(targets) > 1:
+        yield "drawn equally often", settings["balance"]
     patch = " x ".join(map(str, training["patch"]))
     parts = settings["training"]["parts"]
     whole = f", in {parts} parts" if parts not in (1, "auto") else ""
