@@ -1,6 +1,7 @@
 """Several stains from partly labelled fields, in several modalities and planes: one network, or a few."""
 
 import itertools
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -280,6 +281,11 @@ def test_separate_models_are_one_folder_of_which_each_stack_gets_its_own(collect
         image = collection.parent / f"{name}.ome.tiff"
         alone = load_model(folder / modality).predict(image, settings=FLOAT32)
         np.testing.assert_array_equal(loaded.predict(image, settings=FLOAT32).data, alone.data)
+    ensemble = tmp_path / "ensemble"
+    for seed in range(2):
+        shutil.copytree(folder, ensemble / f"seed-{seed}")
+    twice = load_model(ensemble).predict(image, settings=FLOAT32)
+    np.testing.assert_allclose(twice.data, alone.data, rtol=1e-6)
     # No training field in phase contrast has tubulin.
     assert len(load_model(folder / "phase").description.targets) == 2
 

@@ -23,8 +23,12 @@ def load_model(folder: str | Path) -> Model:
     name = folder.resolve().name
     if not (folder / DESCRIPTION).exists():
         separate = {modality: folder / modality for modality in MODALITIES if (folder / modality).is_dir()}
-        if separate:
-            models = {modality: load_model(path) for modality, path in separate.items()}
+        models = {modality: load_model(path) for modality, path in separate.items()}
+        for modality in MODALITIES:  # of an ensemble, each of whose members has a model for each modality
+            members = sorted(path.parent for path in folder.glob(f"*/{modality}/{DESCRIPTION}"))
+            if members:
+                models[modality] = _ensemble(members, name)
+        if models:
             first = next(iter(models.values()))
             return Model(first.description, first.networks, name, models)
         members = sorted(path.parent for path in folder.glob(f"*/{DESCRIPTION}"))
