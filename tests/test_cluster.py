@@ -31,10 +31,11 @@ psutil = pytest.importorskip("psutil")
 PRELOAD = """
 import os, signal, threading, time
 import spotlight.prediction.files as files
+import spotlight.prediction.listing as listing
 import spotlight.prediction.engines as engines
 files.SLAB_VOXELS = 200_000  # the stack "large" is, fields of the plate are not
 if not hasattr(files, "untouched"):  # Dask loads this twice
-    files.untouched = files.read, engines.Engine.__call__
+    files.untouched = listing.read, engines.Engine.__call__
 read, compute = files.untouched
 def deadly(path, **more):
     if "deadly" in str(path):
@@ -50,7 +51,7 @@ def strange(path, **more):
         error.lock = threading.Lock()
         raise error
     return deadly(path, **more)
-files.read, engines.Engine.__call__ = strange, slow
+listing.read, engines.Engine.__call__ = strange, slow
 """
 SETTINGS = PredictionSettings(precision="float32", tile=(24, 48, 48), device="cpu")
 OPTIONS = StainOptions(settings=SETTINGS)
