@@ -4,7 +4,7 @@
 
 DATA holds ``neurons_phase_zstack`` (13 planes of phase contrast; DAPI, MAP2 and NFH as projections; Christiansen et al.
 2018) and ``phase_nuclei_2d`` (two positions of HeLa and RPE1 cells; cell-AAP). Of the neurons the left 704 columns
-train, in eight regions of which most lack one or two stains; the right 256 columns, 64 beyond them, are judged in every
+train, in eight regions that lack one or two stains each; the right 256 columns, 64 beyond them, are judged in every
 plane. Of the nuclei one position trains, the other is judged. One field each: what is found says little of others.
 
 DIR then holds results.csv and lightmycells_real.md.

@@ -33,7 +33,10 @@ from spotlight.pairs.prepare import PreparationSettings, prepare_pair
 from spotlight.prediction import PredictionSettings, load_model
 from spotlight.training import explain, train
 from spotlight.training.adversarial import AdversarialModule
+from spotlight.training.batches import PatchBatches
+from spotlight.training.data import make_sampler, split_pairs
 from spotlight.training.settings import AdversarialSettings, Experiment, PatchSettings, TrainingSettings
+from spotlight.training.stains import drawing_groups, find_stains
 
 STAINS = ("Nucleus", "Mitochondria", "Tubulin")
 PRESENT = {0: (0, 1), 1: (0,), 2: (1, 2), 3: (0, 1, 2), 4: (0, 2), 5: (1,)}
@@ -244,13 +247,92 @@ def test_a_plane_of_a_series_is_stained_as_if_it_were_alone(model: Path, collect
         loaded.predict(series, plane=3)
 
 
+def test_batches_hold_the_targets_that_are_there_and_no_others(collection: Path) -> None:
+    """Every row is cut from a present target of the drawn field, at the place and turn of its input."""
+    pairs = join_planes(read_pairs(collection, every_target=True))
+    prepared = [prepare_pair(pair, SMALL.preparation) for pair in pairs]
+    stains = find_stains(pairs, SMALL)
+    sampler = make_sampler(prepared, (32, 32), SMALL, drawing_groups(pairs, stains, SMALL))
+    batches = PatchBatches(prepared, sampler, SMALL.patches, 6, stains=stains)
+    for step in range(5):
+        drawn, batch = sampler.draw(step, 6), batches.batch(step)
+        expected = []
+        for sample, draw in enumerate(drawn):
+            field = pairs[draw.stack].input.name.split("_")[1]
+            expected += [(sample, stains.names.index(STAINS[n])) for n in PRESENT[int(field)]]
+            planes = prepared[draw.stack].input
+            np.testing.assert_array_equal(
+                batch.input[sample, 0], sampler.cut(planes[draw.plane], draw.start, draw.turn)
+            )
+        assert sorted(batch.rows) == sorted(expected)
+        for (sample, stain), target in zip(batch.rows, batch.target, strict=True):
+            of_field = [p for p in pairs if p.input == pairs[drawn[sample].stack].input]
+            (which,) = [n for n, p in enumerate(pairs) if p in of_field and p.target_name == stains.names[stain]]
+            cut = sampler.cut(prepared[which].target, drawn[sample].start, drawn[sample].turn)
+            np.testing.assert_array_equal(target[0], cut)
+
+
+@pytest.mark.parametrize("over", ["mean", "sum"])
+@pytest.mark.parametrize("parts", [2, 3])
+def test_losses_of_parts_average_to_that_of_the_whole_batch(over: Any, parts: int, collection: Path) -> None:
+    pairs = join_planes(read_pairs(collection, every_target=True))
+    prepared = [prepare_pair(pair, SMALL.preparation) for pair in pairs]
+    stains = find_stains(pairs, SMALL)
+    sampler = make_sampler(prepared, (32, 32), SMALL, drawing_groups(pairs, stains, SMALL))
+    loss, net = build_loss(MseSettings(), over), torch.nn.Conv2d(1, 3, 3, padding=1)
+    found = []
+    for count in (1, parts):
+        batches = PatchBatches(prepared, sampler, SMALL.patches, 6, count, stains=stains)
+        every = [batches.batch(4, part) for part in range(count)]
+        found.append(torch.stack([loss(net(batch.input), batch).total for batch in every]).mean())
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_two_targets_of_one_name_for_an_input_are_both_learnt(collection: Path) -> None:
+    pairs = join_planes(read_pairs(collection, every_target=True, target=None))
+    pairs = [replace(p, target_name="", name=f"{n}") for n, p in enumerate(pairs)]
+    prepared = [prepare_pair(pair, SMALL.preparation) for pair in pairs]
+    stains = find_stains(pairs, SMALL)
+    sampler = make_sampler(prepared, (32, 32), SMALL, drawing_groups(pairs, stains, SMALL))
+    batch = PatchBatches(prepared, sampler, SMALL.patches, 4, stains=stains).batch(0)
+    assert len(batch.rows) == len(batch.target) > 4
+    assert build_loss(MseSettings())(batch.input, batch).total.isfinite()
+
+
+def test_planes_are_never_on_both_sides_of_the_split(collection: Path) -> None:
+    """Even where the stains of a field list different planes of it."""
+
+    def listed(pair: Pair) -> bool:
+        return pair.target_name != "Mitochondria" or "z0" in pair.input.name
+
+    rows = filter(listed, read_pairs(collection, every_target=True))
+    pairs = join_planes([replace(p, split="", group="") for p in rows])
+    for seed in range(6):
+        settings = SMALL.training.model_copy(update={"seed": seed, "validation_share": 0.4})
+        training, validation = split_pairs(pairs, SMALL.model_copy(update={"training": settings}))
+        files = [{file for p in part for file in (p.input, *(p.planes or ()))} for part in (training, validation)]
+        assert not files[0] & files[1]
+        assert {p.target_name for p in training} == set(STAINS)
+
+
+def test_a_run_with_stains_in_another_order_is_another_run(collection: Path, tmp_path: Path) -> None:
+    train(collection, tmp_path / "model", SMALL, target=["Nucleus", "Tubulin", "Nucleus"])
+    with pytest.raises(SpotlightError, match="differs in the data"):
+        train(collection, tmp_path / "model", SMALL, target=["Tubulin", "Nucleus"])
+    tuned = SMALL.model_dump()
+    tuned["training"]["finetune"] = tmp_path / "model"
+    with pytest.raises(SpotlightError, match="same in the same order"):
+        train(collection, tmp_path / "other", Experiment.parse(tuned, "test"), target=["Tubulin", "Nucleus"])
+
+
 def test_an_absent_target_may_hold_anything(collection: Path, model: Path, tmp_path: Path) -> None:
-    """What stands in the files of absent targets changes no weight."""
+    """What lies under the names that absent targets would have changes no weight."""
     rows = pd.read_csv(collection)
     for column in [name for name in rows if name.startswith("target:")]:
         for number, cell in rows[column].items():
             if cell == "absent":
-                path = collection.parent / f"image_absent_{number}_{column[7:]}.ome.tiff"
+                field = rows["input"][number].split("_")[1]
+                path = collection.parent / f"image_{field}_{column[7:]}.ome.tiff"
                 path.write_bytes(b"no image")
     again = trained(SMALL, collection, tmp_path / "model")
     ours, theirs = (load_model(folder).networks[0].state_dict() for folder in (again, model))
@@ -346,7 +428,8 @@ def test_only_discriminators_of_present_stains_learn(collection: Path) -> None:
         for old, d in zip(before, module.discriminators, strict=True)
     ]
     assert moved == [True, False, True]
-    assert all(w.grad is not None and w.grad.isfinite().all() for w in network.parameters() if w.grad is not None)
+    stems = [w.grad for w in network.stem.parameters()]  # type: ignore[union-attr]
+    assert all(grad is not None and grad.isfinite().all() and grad.any() for grad in stems[:1])
 
 
 def test_augmentation_and_blending_work_for_stains_of_any_shape(model: Path, collection: Path) -> None:
@@ -358,7 +441,17 @@ def test_augmentation_and_blending_work_for_stains_of_any_shape(model: Path, col
     stain = load_model(model).predict(image, settings=settings)
     assert stain.shape == (6, 64, 41)
     assert stain.channels[3] == "Nucleus (virtual), spread"
-    assert np.all(stain.data[3:] >= 0)
+    alone = settings.model_copy(update={"augment": False, "spread": False})
+    turns = []
+    for turn in range(8):
+        turned = np.rot90(image.data[:, ::-1] if turn % 2 else image.data, turn // 2)
+        found = load_model(model).predict(replace(image, array=np.ascontiguousarray(turned)), settings=alone).data
+        found = np.rot90(found, -(turn // 2), axes=(-2, -1))
+        turns.append(found[..., ::-1] if turn % 2 else found)
+    middle = (slice(None), slice(24, 40), slice(16, 24))  # tiles of turned images lie elsewhere at the borders
+    spread = np.std(turns, axis=0)[middle]
+    assert np.corrcoef(stain.data[3:][middle].ravel(), spread.ravel())[0, 1] > 0.5
+    np.testing.assert_allclose(stain.data[:3][middle], np.mean(turns, axis=0)[middle], atol=4 * spread.max())
 
 
 def test_the_explanation_counts_fields_stains_and_modalities(collection: Path) -> None:

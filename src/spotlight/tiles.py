@@ -123,6 +123,7 @@ class Tiling:
         overlap: tuple[int, ...],
         multiple: int,
         blend: Blend = "linear",
+        fit: bool = True,
     ) -> "Tiling":
         """Cut an array of a shape.
 
@@ -136,9 +137,15 @@ class Tiling:
             What every edge and start must be a multiple of; where the array is not, it is extended by reflection.
         blend : "linear", "gaussian" or "exact"
             How tiles share what they have in common; see `axis_weights`.
+        fit : bool
+            Shrink tiles to what covers the array in as many; else they have the size that was asked for, for functions
+            whose result depends on it.
         """
         padded = tuple(math.ceil(n / multiple) * multiple for n in shape)
-        tile = tuple(fit_tile(n, t, o, multiple) for n, t, o in zip(padded, tile, overlap, strict=True))
+        if fit:
+            tile = tuple(fit_tile(n, t, o, multiple) for n, t, o in zip(padded, tile, overlap, strict=True))
+        else:
+            tile = tuple(min(math.ceil(t / multiple) * multiple, n) for n, t in zip(padded, tile, strict=True))
         axes = [axis_weights(n, t, o, multiple, blend) for n, t, o in zip(padded, tile, overlap, strict=True)]
         return cls(shape, tile, axes, int(np.argmax([len(places) for places in axes])))
 
@@ -292,6 +299,7 @@ def apply_tiled(
     overlap: tuple[int, ...],
     multiple: int = 1,
     results: int | None = None,
+    fit: bool = True,
 ) -> FloatArray:
     """Apply a function to overlapping tiles of an array in memory, and blend the results.
 
@@ -301,7 +309,7 @@ def apply_tiled(
         Maps a float32 array of the tile's shape to another of the same shape, or to `results` of them.
     array : ndarray of float32
         Any size in any number of dimensions.
-    tile, overlap, multiple
+    tile, overlap, multiple, fit
         See `Tiling.of`.
     results : int, optional
         How many results the function gives, stacked along a first axis; left out: one without such an axis.
@@ -311,7 +319,7 @@ def apply_tiled(
     ndarray of float32
         Shape of `array`, or ``(results, *array.shape)``.
     """
-    tiling = Tiling.of(array.shape, tile, overlap, multiple)
+    tiling = Tiling.of(array.shape, tile, overlap, multiple, fit=fit)
     layers = [np.empty((results or 1, *tiling.layer_shape), np.float32) for _ in range(tiling.layers)]
     every = function if results is not None else lambda values: function(values)[None]
     for number, layer in enumerate(layers):

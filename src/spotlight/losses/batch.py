@@ -32,6 +32,9 @@ class Batch(NamedTuple):
         (N, 2), percentiles of their whole targets, for losses that weigh by them.
     rows : tuple of (int, int)
         The sample and the stain of each of the N rows; empty where there is one stain, which every sample has.
+    whole : tuple of float
+        For a part of a step's batch with several stains: the rows of every stain in the whole batch, divided by the
+        number of parts. Losses of the parts then average to that of the whole. Empty where a batch is whole.
     code : Tensor or None
         (B, M), which of M modalities each sample is, 1 there and 0 elsewhere; for networks that ask for it.
     """
@@ -45,6 +48,7 @@ class Batch(NamedTuple):
     limits: Tensor | None = None
     rows: tuple[tuple[int, int], ...] = ()
     code: Tensor | None = None
+    whole: tuple[float, ...] = ()
 
     def select(self, rows: list[int]) -> "Batch":
         """Keep some of the N rows; the samples stay."""
@@ -89,7 +93,7 @@ def build_loss(settings: LossSettings, over_stains: Literal["mean", "sum"] = "me
         Its kind.
     over_stains : "mean" or "sum"
         Mean over all rows of a batch, in which a stain weighs as much as it is frequent; or the sum over stains of the
-        mean over the rows of each.
+        mean over the rows of each. Of a part of a batch, both are taken with the numbers of rows in all of it.
     """
 
     def of_rows(prediction: Tensor, batch: Batch, progress: float) -> LossTerms:
@@ -104,11 +108,14 @@ def build_loss(settings: LossSettings, over_stains: Literal["mean", "sum"] = "me
     def loss(prediction: Tensor, batch: Batch, progress: float = 1.0) -> LossTerms:
         stained = batch.present(prediction)
         if over_stains == "mean" or not batch.rows:
-            return of_rows(stained, batch, progress)
+            terms = of_rows(stained, batch, progress)
+            return LossTerms(terms.total * len(batch.rows) / sum(batch.whole), terms.parts) if batch.whole else terms
         found = []
-        for rows in batch.rows_of().values():
+        for stain, rows in batch.rows_of().items():
             part = batch.select(rows)
-            found.append(of_rows(part.present(prediction), part, progress))
+            terms = of_rows(part.present(prediction), part, progress)
+            share = len(rows) / batch.whole[stain] if batch.whole else 1
+            found.append(LossTerms(terms.total * share, terms.parts))
         total = torch.stack([terms.total for terms in found]).sum()
         return LossTerms(total, {name: torch.stack([t.parts[name] for t in found]).sum() for name in found[0].parts})
 

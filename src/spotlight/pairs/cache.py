@@ -72,7 +72,7 @@ def prepare_cached(pair: Pair, settings: PreparationSettings, folder: str | Path
         foreground=Foreground(**facts["foreground"], warnings=tuple(facts["warnings"])),
         intensity_range=tuple(facts["intensity_range"]),
         voxel_size=None if size is None else tuple(size),
-        channels=tuple(facts["channels"]),
+        channels=(facts["channels"][0], pair.target_name or facts["channels"][1]),
         statistics=tuple(facts["statistics"]),
         limits=None if facts["limits"] is None else tuple(facts["limits"]),
         modality=pair.modality,
@@ -107,7 +107,7 @@ def _make(pair: Pair, settings: PreparationSettings, entry: Path) -> None:
                 "warnings": prepared.foreground.warnings,
                 "intensity_range": prepared.intensity_range,
                 "voxel_size": prepared.voxel_size,
-                "channels": prepared.channels,
+                "channels": (prepared.channels[0], prepared.own_channel),
                 "statistics": prepared.statistics,
                 "limits": prepared.limits,
             }

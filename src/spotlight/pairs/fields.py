@@ -62,10 +62,22 @@ def field_of(pair: Pair) -> str:
 
 
 def group_fields(pairs: Sequence[Pair]) -> list[list[int]]:
-    """Numbers of the pairs of every field, in order."""
-    fields: dict[str, list[int]] = {}
+    """Numbers of the pairs of every field, in order: pairs that share the input, or any plane of it, show one field."""
+    first: dict[str, int] = {}
+    root = list(range(len(pairs)))
+
+    def top(number: int) -> int:
+        while root[number] != number:
+            number = root[number]
+        return number
+
     for number, pair in enumerate(pairs):
-        fields.setdefault(field_of(pair), []).append(number)
+        for file in (pair.input, *(pair.planes or ())):
+            ends = top(number), top(first.setdefault(field_of(replace(pair, input=file, planes=None)), number))
+            root[max(ends)] = min(ends)
+    fields: dict[int, list[int]] = {}
+    for number in range(len(pairs)):
+        fields.setdefault(top(number), []).append(number)
     return list(fields.values())
 
 

@@ -84,6 +84,10 @@ class Pair:
         require_match(image, target)
         return image, target
 
+    def read_names(self) -> Stack:
+        """Open the input's channel, of which no value is read: for its name."""
+        return self._read(self.input).channel(self.input_channel)
+
     def read_planes(self) -> tuple[list[Stack], Stack]:
         """Read the planes of the input one by one, and the single plane of the target that all of them match.
 

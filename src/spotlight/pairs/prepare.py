@@ -93,6 +93,8 @@ class PreparedPair:
         Mean and standard deviation of the input before normalisation.
     cells : int32 or None
         Number of the nearest connected component of the mask, same shape, 0 where there is none; if asked for.
+    own_channel : str
+        What the target's file calls its channel, whatever the manifest calls the target.
     limits : (float, float) or None
         Percentiles of the whole target in its normalised units, if asked for.
     modality : str
@@ -112,6 +114,7 @@ class PreparedPair:
     cells: NDArray[np.int32] | None = None
     limits: tuple[float, float] | None = None
     modality: str = ""
+    own_channel: str = ""
 
     @property
     def planes(self) -> int:
@@ -189,6 +192,7 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
         cells=cells,
         limits=_limits(normalised, settings.percentiles),
         modality=pair.modality,
+        own_channel=(*target.channels, "")[0],
     )
 
 

@@ -230,7 +230,8 @@ class FileStain:
         stated = self.options.modality
         if stated is None and not self.given.needs_modality:
             return self.given
-        return self.given.suited(self.image, stated or self.part.modality)
+        channel = self.part.channel if self.options.channel is None else self.options.channel
+        return self.given.suited(self.image, stated or self.part.modality, channel)
 
     @cached_property
     def stack(self) -> Stack:

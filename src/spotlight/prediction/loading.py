@@ -1,17 +1,19 @@
 """`load_model`: from a folder to a model, an ensemble, or models for one modality each."""
 
 from pathlib import Path
+from typing import Any
 
 from spotlight.errors import SpotlightError
 from spotlight.images.modality import MODALITIES
-from spotlight.model import DESCRIPTION, read_model
+from spotlight.model import DESCRIPTION, ModelDescription, read_model
 from spotlight.prediction.stain import Model
 
 
 def load_model(folder: str | Path) -> Model:
     """Load a model folder written by `spotlight.train` or `spotlight import-fnet`, or a folder of such folders.
 
-    They are an ensemble, such as ``spotlight train --seeds`` writes, whose stain is the mean of theirs; or, where they
+    They are an ensemble, such as ``spotlight train --seeds`` writes, whose stain is the mean of theirs, in the
+    intensities of the first; or, where they
     are named ``brightfield``, ``phase`` or ``dic``, models for one modality each, of which every stack gets its own.
 
     Raises
@@ -42,11 +44,19 @@ def _ensemble(members: list[Path], name: str) -> Model:
     loaded = [read_model(member) for member in members]
     first = loaded[0][0]
     for member, (description, _) in zip(members, loaded, strict=True):
-        compared = ("input", "target", "further_targets")
-        differs = [what for what in compared if getattr(description, what) != getattr(first, what)]
+        differs = [what for what in ("input", "targets") if _kind(description, what) != _kind(first, what)]
         if differs:
             raise SpotlightError(
                 f"{member.parent}: an ensemble has one {' and '.join(differs)}, but those of {members[0].name} and "
                 f"{member.name} differ. Train its members on the same pairs with the same settings."
             )
     return Model(first, [network for _, network in loaded], name)
+
+
+OF_THE_DATA = {"voxel_size", "mean", "contrast", "normalised_range", "intensity_range", "threshold", "background"}
+"""What follows from the training stacks, of which members with seeds of their own hold out different ones."""
+
+
+def _kind(description: ModelDescription, what: str) -> list[dict[str, Any]]:
+    found = (description.input,) if what == "input" else description.targets
+    return [part.model_dump(exclude=OF_THE_DATA) for part in found]

@@ -54,8 +54,8 @@ def measure_seams(model: Model, part: Part, options: StainOptions, progress: Pro
         Called with what is being done, how far it is, and current figures.
     """
     image = read_part(part, options.axes, options.voxel_size)
-    model = model.suited(image, options.modality or (part.modality if model.needs_modality else None))
     channel = part.channel if options.channel is None else options.channel
+    model = model.suited(image, options.modality or (part.modality if model.needs_modality else None), channel)
     stack = model.accept(image, channel, None, None, None, options.any_voxel_size, options.plane)
     chosen = options.settings.model_copy(update={"spread": False})
     exact = chosen.model_copy(update={"overlap": "exact"})

@@ -121,8 +121,8 @@ class Model:
         description = self.description.model_copy(update={"input": expected})
         return Model(description, [Conditioned(network, code) for network in self.networks], self.name)
 
-    def suited(self, image: Stack | NDArray[Any], modality: str | None) -> "Model":
-        """Give the model for the modality of a stack, which is stated or told by the names of its channels.
+    def suited(self, image: Stack | NDArray[Any], modality: str | None, channel: str | int | None = None) -> "Model":
+        """Give the model for the modality of a stack, which is stated or told by the name of the channel.
 
         Raises
         ------
@@ -131,6 +131,8 @@ class Model:
         """
         if modality is None and not self.needs_modality:
             return self
+        if channel is not None and isinstance(image, Stack):
+            image = image.timepoint(0 if "T" in image.axes else None).channel(channel)
         return self.for_modality(told(image, modality))
 
     def predict(
@@ -194,7 +196,7 @@ class Model:
             raise SpotlightError(f"scene={scene!r} chooses an image of a file, but an array or stack was given.")
         if isinstance(image, (str, Path)):
             image = read(image, scene=scene, axes=axes, voxel_size=voxel_size)
-        model = self.suited(image, modality)
+        model = self.suited(image, modality, channel)
         stack = model.accept(image, channel, time, axes, voxel_size, any_voxel_size, plane)
         stain, _ = model.stain(stack, settings, normalised=normalised, flatten=flatten, progress=progress)
         return stain

@@ -41,7 +41,8 @@ def plan_tiles(shape: tuple[int, ...], network: StainNetwork, settings: Predicti
     if exact:
         tile = tuple(n if t <= least else t for n, t in zip(shape, tile, strict=True))
         log.info("Exact tiles of %s voxels, of which %d at each border are thrown away.", tile, least // 2)
-    return Tiling.of(shape, tile, overlap, network.divisor, "exact" if exact else settings.blend)
+    blend = "exact" if exact else settings.blend
+    return Tiling.of(shape, tile, overlap, network.divisor, blend, fit=network.reach is not None)
 
 
 def choose_tile(network: StainNetwork, settings: PredictionSettings) -> tuple[int, ...]:

@@ -29,6 +29,8 @@ class AdversarialModule(StainModule):
     ) -> None:
         super().__init__(network, loss, training, over_stains)
         self.adversarial = adversarial
+        self.over_stains = over_stains
+        self.resumed: list[dict[str, Any]] = []
         made = [PatchGAN(network.dims, adversarial.width) for _ in range(network.stains)]
         self.discriminators = torch.nn.ModuleList(made)
         rate, betas = adversarial.learning_rate, training.betas
@@ -53,7 +55,8 @@ class AdversarialModule(StainModule):
             loss.backward()  # type: ignore[no-untyped-call]
             opponent.step()
             discriminator.requires_grad_(False)
-            verdicts.append(generator_loss(discriminator(seen, made), kind))
+            share = 1.0 if self.over_stains == "sum" else len(rows) / len(batch.target)
+            verdicts.append(share * generator_loss(discriminator(seen, made), kind))
             losses.append(loss.detach())
         verdict = torch.stack(verdicts).sum()
         parts = {"verdict": verdict.detach(), "discriminator": torch.stack(losses).mean()}
@@ -64,6 +67,10 @@ class AdversarialModule(StainModule):
         checkpoint["opponents"] = [opponent.state_dict() for opponent in self.opponents]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take them up."""
-        for opponent, state in zip(self.opponents, checkpoint["opponents"], strict=True):
+        """Take them up as soon as the weights are on their device, where the optimisers' states have to be, too."""
+        self.resumed = checkpoint["opponents"]
+
+    def on_train_start(self) -> None:
+        """See `on_load_checkpoint`."""
+        for opponent, state in zip(self.opponents, self.resumed, strict=bool(self.resumed)):
             opponent.load_state_dict(state)

@@ -1,7 +1,7 @@
 """The patches that feed the network: cut from memory or files ahead of time, or gathered on the GPU itself."""
 
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -51,8 +51,8 @@ class Stains:
 
     @property
     def partial(self) -> bool:
-        """Whether a field may have another number of targets than one."""
-        return len(self.names) > 1
+        """Whether a sample may have another number of targets than one."""
+        return len(self.names) > 1 or any(len(field) != 1 for field in self.fields)
 
     def code(self, modality: str) -> list[float]:
         """1 at the place of a modality, 0 elsewhere."""
@@ -126,8 +126,12 @@ class PatchBatches(IterableDataset[Batch]):
         """Cut a part of a step's patches out of the prepared stacks."""
         number = part * self.ranks.count + self.ranks.rank
         share = self.parts * self.ranks.count
-        drawn = self.sampler.draw(step, self.batch_size)[number::share]
+        whole = self.sampler.draw(step, self.batch_size)
+        drawn = whole[number::share]
         batch = self.gather(drawn, self.components) if self.gather is not None else self._cut(drawn)
+        if self.stains.partial and share > 1:
+            counts = Counter(self.stains.numbers[n] for draw in whole for n in self.field_of[draw.stack])
+            batch = batch._replace(whole=tuple(counts[stain] / share for stain in range(len(self.stains.names))))
         seeds = [(self.sampler.seed, step, n) for n in range(number, self.batch_size, share)]
         return batch._replace(input=vary(batch.input, self.patches, seeds))
 

@@ -14,7 +14,7 @@ from spotlight.foreground import least_foreground_voxels
 from spotlight.losses import L1Settings, SpotlightLossSettings
 from spotlight.model import read_description
 from spotlight.pairs.cache import prepare_pairs
-from spotlight.pairs.fields import field_of
+from spotlight.pairs.fields import field_of, group_fields
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import PatchSampler, patch_starts
 from spotlight.pairs.prepare import PreparedPair
@@ -52,17 +52,37 @@ def split_pairs(pairs: list[Pair], experiment: Experiment) -> tuple[list[Pair], 
     share = experiment.training.validation_share
     if validation or share == 0:
         return training, validation
-    if len({field_of(pair) for pair in training}) == 1:
+    fields = group_fields(training)
+    if len(fields) == 1:
         log.warning("There is one training pair and none for validation: the weights of the last step are kept.")
         return training, []
     # Whole groups, where there are several: fields of one plate are too alike to judge by.
     grouped = all(pair.group for pair in training) and len({pair.group for pair in training}) > 1
-    units = list(dict.fromkeys(pair.group if grouped else field_of(pair) for pair in training))
-    order = np.random.default_rng(experiment.training.seed).permutation(len(units))
-    held = {units[number] for number in order[: max(1, math.floor(share * len(units)))]}
-    validation = [pair for pair in training if (pair.group if grouped else field_of(pair)) in held]
+    unit_of = {n: number for number, field in enumerate(fields) for n in field}
+    if grouped:
+        names = list(dict.fromkeys(pair.group for pair in training))
+        unit_of = {n: names.index(pair.group) for n, pair in enumerate(training)}
+    held: set[int] = set()
+    count = len(set(unit_of.values()))
+    for unit in np.random.default_rng(experiment.training.seed).permutation(count):
+        if len(held) == max(1, math.floor(share * count)):
+            break
+        left = [pair for n, pair in enumerate(training) if unit_of[n] not in held | {unit}]
+        if _kinds(left) == _kinds(training):  # what only these pairs have would not be learnt
+            held.add(int(unit))
+    if not held:
+        log.warning(
+            "None is held out for validation, since each has a stain that no other has: the weights of the last step "
+            "are kept."
+        )
+        return training, []
+    validation = [pair for n, pair in enumerate(training) if unit_of[n] in held]
     log.info("Held out for validation: %s.", ", ".join(pair.name for pair in validation))
-    return [pair for pair in training if pair not in validation], validation
+    return [pair for n, pair in enumerate(training) if unit_of[n] not in held], validation
+
+
+def _kinds(pairs: list[Pair]) -> set[tuple[str, str]]:
+    return {(pair.target_name, pair.modality) for pair in pairs}
 
 
 def prepare(

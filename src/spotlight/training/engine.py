@@ -135,6 +135,7 @@ class StainModule(lightning.LightningModule):
                 overlap,
                 self.network.divisor,
                 self.network.stains,
+                self.network.reach is not None,
             )
             for number in field:
                 scores.append(self._score(pairs[number], found, stains.numbers[number], stains.partial))

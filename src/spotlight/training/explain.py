@@ -40,7 +40,7 @@ def explain(
 ) -> str:
     """Say what `train` would do with these pairs and settings: every step, number, source and file.
 
-    Headers of the files are read, no values, and nothing is written.
+    Files are opened to see what they hold, nothing is computed, and nothing is written.
 
     Parameters
     ----------
@@ -263,6 +263,8 @@ def _machine(experiment: Experiment, patch: tuple[int, ...]) -> Iterator[str]:
     yield f"Device: {device.type}; arithmetic: {precision}, losses and sums in float32."
     memory, limit = memory_to_use(device)
     per_patch = step_memory(patch, experiment.network.memory_width)
+    if experiment.adversarial is not None and settings.parts not in ("auto", 1):
+        yield "This run would be refused: discriminators learn from a whole batch. Set training.parts to 1."
     parts = choose_parts(settings.batch_size, per_patch, memory) if settings.parts == "auto" else settings.parts
     need = settings.batch_size // parts * per_patch / 2**30
     whole = "whole" if parts == 1 else f"in {parts} parts, one after another"

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from spotlight.errors import SpotlightError
 from spotlight.files import write_text
 from spotlight.memory import is_out_of_memory, memory_to_use
-from spotlight.model import DESCRIPTION, WEIGHTS, load_weights, make_network, save_model
+from spotlight.model import DESCRIPTION, WEIGHTS, load_weights, make_network, read_description, save_model
 from spotlight.networks import StainNetwork
 from spotlight.pairs.pair import Pair
 from spotlight.training.adversarial import AdversarialModule
@@ -47,7 +47,14 @@ from spotlight.training.hardware import (
 )
 from spotlight.training.loggers import open_loggers
 from spotlight.training.settings import Experiment
-from spotlight.training.stains import by_modality, drawing_groups, find_stains, read_targets, with_what_is_learnt
+from spotlight.training.stains import (
+    by_modality,
+    drawing_groups,
+    find_stains,
+    read_targets,
+    require_same_outputs,
+    with_what_is_learnt,
+)
 
 log = logging.getLogger("spotlight")
 
@@ -114,6 +121,8 @@ def train(
     device = find_device(settings.device)
     listed = read_targets(pairs, experiment, input_channel, target_channel, target)
     if experiment.modalities == "separate":
+        if (to / DESCRIPTION).exists() or (to / RUN).exists():
+            raise SpotlightError(f"{to}: holds a model for all modalities. Write models for each to another folder.")
         alike = experiment.model_copy(update={"modalities": "unified"})
         for modality, group in by_modality(listed).items():
             log.info("A model for %s: %d pairs.", modality, len(group))
@@ -125,8 +134,10 @@ def train(
     facts = sorted(digests.items())
     if settings.finetune:
         facts.append(("finetune", _digest_of(settings.finetune / WEIGHTS)))
-    if experiment.modalities != "unified":
-        facts += [(pair.name, pair.modality) for pair in training_pairs + validation_pairs]
+    stains = find_stains(training_pairs, experiment)
+    if stains.partial or stains.modalities or experiment.balance == "stains and modalities":
+        facts += [(f"stain {number}", name) for number, name in enumerate(stains.names)]
+        facts += [(pair.name, f"{pair.target_name}, {pair.modality}") for pair in training_pairs + validation_pairs]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     run = to / RUN
     begun = None if overwrite else _run_in(to, experiment, digest)
@@ -140,16 +151,17 @@ def train(
     train_set, validation_set = prepared[: len(training_pairs)], prepared[len(training_pairs) :]
     judged = [pair.mask.any() for pair in validation_set]
     validation_set = with_foreground(validation_set)
-    stains = find_stains(training_pairs, experiment)
     validation_stains = find_stains(list(compress(validation_pairs, judged)), experiment, training_pairs)
     dims = train_set[0].target.ndim
     torch.manual_seed(settings.seed)
     network = make_network(experiment.network, dims, len(stains.names), len(stains.modalities))
     if settings.finetune:
+        require_same_outputs(read_description(settings.finetune), stains, str(settings.finetune))
         load_weights(settings.finetune / WEIGHTS, network)
     patch = patch_size(experiment.patches, {pair.name: pair.target.shape for pair in prepared}, network.divisor)
     sampler = make_sampler(train_set, patch, experiment, drawing_groups(training_pairs, stains, experiment))
     experiment = begun or _with_parts(experiment, patch, device, ranks)
+    module = _module(network, experiment, ranks)
     # Nothing is touched before all that can be wrong with the data is found right.
     if begun is None and ranks.rank == 0:
         _clear(to)
@@ -158,7 +170,6 @@ def train(
     settings = experiment.training
     assert settings.parts != "auto"
     batches = make_batches(train_set, sampler, experiment, settings.parts, ranks, device, stains)
-    module = _module(network, experiment, ranks)
     tile = patch if network.reach is None else (64, 128, 128) if dims == 3 else (512, 512)
     loggers = open_loggers(run, settings) if ranks.rank == 0 else []
     course = Course(run, settings, validation_set, tile, batches.names, progress, loggers, validation_stains)

@@ -148,6 +148,15 @@ class Experiment(Settings):
         "training targets. Spotlight's loss leaves the background free there, so its values carry no information.",
     )
 
+    @model_validator(mode="after")
+    def _tanh_reaches_the_targets(self) -> Self:
+        if isinstance(self.network, Pix2PixSettings) and self.network.tanh and self.preparation.scaling != "uint16":
+            raise ValueError(
+                "network.tanh keeps stains within -1 and 1, beyond which standardised targets go; set it to false, or "
+                "preparation.scaling to uint16"
+            )
+        return self
+
 
 def fnet_2018() -> Experiment:
     """F-net as published: squared error on z-scored targets, any patch (Ounkomol et al., Nature Methods 15, 917)."""

@@ -7,6 +7,7 @@ from itertools import product
 
 from spotlight.errors import SpotlightError
 from spotlight.images.modality import MODALITIES, modality_of
+from spotlight.model import ModelDescription
 from spotlight.pairs.fields import group_fields, join_planes, stains_of
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
@@ -39,6 +40,8 @@ def read_targets(
     SpotlightError
         If a target or a modality is missing.
     """
+    if target is not None and not isinstance(target, str):
+        target = list(dict.fromkeys(target))
     several = target == "all" or not (target is None or isinstance(target, str))
     if not several:
         found = read_pairs(pairs, input_channel, target_channel, target)  # type: ignore[arg-type]
@@ -50,10 +53,13 @@ def read_targets(
             if absent:
                 known = ", ".join(map(repr, stains_of(found)))
                 raise SpotlightError(f"no pair has the targets {', '.join(map(repr, absent))}. Found: {known}.")
-            found = [pair for name in target for pair in found if pair.target_name == name]
+            chosen = [pair for name in target for pair in found if pair.target_name == name]
+            if {"val"} & {pair.split for pair in found} and not {"val"} & {pair.split for pair in chosen}:
+                log.warning("No pair of the split val has one of the targets %s.", ", ".join(target))
+            found = chosen
     if experiment.preparation.planes == "one":
         found = join_planes(found)
-    if experiment.modalities != "unified":
+    if experiment.modalities != "unified" or experiment.balance == "stains and modalities":
         found = [_with_modality(pair) for pair in found]
     return found
 
@@ -62,7 +68,7 @@ def _with_modality(pair: Pair) -> Pair:
     """The pair with its modality: the manifest's, or that which the input's channel is named after."""
     if pair.modality:
         return pair
-    found = modality_of(pair.read_input())
+    found = modality_of(pair.read_names())
     if found is None:
         raise SpotlightError(
             f"{pair.input}: its modality is needed, but neither the manifest nor the name of its channel states it. "
@@ -72,9 +78,30 @@ def _with_modality(pair: Pair) -> Pair:
 
 
 def by_modality(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
-    """Pairs by their modality, in the order of `MODALITIES`."""
+    """Pairs by their modality, in the order of `MODALITIES`, as far as there are some to learn from."""
     found = {name: [pair for pair in pairs if pair.modality == name] for name in MODALITIES}
-    return {name: group for name, group in found.items() if group}
+    learnt = {name for name, group in found.items() if any(pair.split in ("train", "") for pair in group)}
+    for name, group in found.items():
+        if group and name not in learnt:
+            log.warning("No model for %s: none of its %d pairs is for training.", name, len(group))
+    return {name: group for name, group in found.items() if name in learnt}
+
+
+def require_same_outputs(description: ModelDescription, stains: Stains, name: str) -> None:
+    """Raise a `SpotlightError` unless a model that a run goes on from has its stains and modalities, in its order."""
+    had = tuple(target.channel for target in description.targets)
+    renamed = len(had) == len(stains.names) == 1  # one stain may have another name in other data
+    if had != stains.names and not renamed:
+        raise SpotlightError(
+            f"{name}: has the stains {', '.join(had)}, but this run {', '.join(stains.names)}. Fine-tuning needs the "
+            "same in the same order; say so with target= (Python) or --target."
+        )
+    told = description.input.modalities if description.network.conditioning != "none" else ()
+    if told != stains.modalities:
+        raise SpotlightError(
+            f"{name}: is told the modalities {', '.join(told) or 'none'}, but this run {', '.join(stains.modalities)}. "
+            "Fine-tuning needs the same modalities, and `modalities` as it was."
+        )
 
 
 def with_what_is_learnt(validation: Sequence[Pair], training: Sequence[Pair], experiment: Experiment) -> list[Pair]:
