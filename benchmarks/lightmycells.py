@@ -205,19 +205,20 @@ SIDE = 144
 
 
 def picture(folders: dict[str, Path], manifest: Path) -> Image.Image:
-    """Input, and truth and stains of three methods below each other, of a field in each modality, near its focus."""
+    """A field in each modality, near its focus: input and truth, and below them the stains of three methods."""
     pairs = [pair for pair in read_pairs(manifest, every_target=True) if pair.split == "test"]
-    rows = []
+    blocks = []
     for modality in MODALITIES:
         near = min((p for p in pairs if p.modality == modality), key=lambda p: (abs(p.focus_offset or 0), p.name))
         truths = {p.target_name: p.read_target().data for p in pairs if p.input == near.input}
         image = near.read_input().data
-        rows.append(np.hstack([shaded(image), *map(shaded, truths.values())]))
+        rows = [np.hstack([shaded(image), *map(shaded, truths.values())])]
         for method in PICTURED:
             found = [read(folders[method] / stain / f"{stem(near.input)}.ome.tiff").data for stain in truths]
             blank = np.full((SIDE, SIDE), 255, np.uint8)
             rows.append(np.hstack([blank, *map(shaded, found)]))
-    return Image.fromarray(np.vstack(rows))
+        blocks += [np.vstack(rows), np.full((len(rows) * SIDE, 6), 255, np.uint8)]
+    return Image.fromarray(np.hstack(blocks[:-1]))
 
 
 def shaded(image: NDArray[Any]) -> NDArray[np.uint8]:

@@ -152,7 +152,7 @@ def test_settings_that_do_not_go_with_the_data(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has 0\. Received: conditioning 'none' with 3"):
         build_network(FNetSettings(), 2, modalities=3)
     with pytest.raises(SpotlightError, match="two-dimensional"):
-        explain(pairs(tmp_path, (16, 64, 64)), Experiment(network=Pix2PixSettings()))
+        explain(pairs(tmp_path, (16, 64, 64)), Experiment(network=Pix2PixSettings(tanh=False)))
 
 
 def test_settings_are_told_apart_by_their_architecture() -> None:
@@ -160,7 +160,7 @@ def test_settings_are_told_apart_by_their_architecture() -> None:
     for values, expected in (
         ({"depth": 3, "mult_chan": 16}, FNetSettings(depth=3, mult_chan=16)),
         ({"architecture": "fnet"}, FNetSettings()),
-        ({"architecture": "pix2pix", "blocks": 12}, Pix2PixSettings(blocks=12)),
+        ({"architecture": "pix2pix", "blocks": 12, "tanh": False}, Pix2PixSettings(blocks=12, tanh=False)),
         ({"architecture": "unetpp", "conditioning": "film"}, UNetPlusPlusSettings(conditioning="film")),
     ):
         experiment = Experiment.parse({"network": values}, "test")
@@ -227,12 +227,15 @@ def test_explaining_names_the_network(tmp_path: Path) -> None:
     for network, fact in (
         (FNetSettings(), "F-net of depth 4 with 32 channels"),
         (UNetPlusPlusSettings(), "UNet++ of depth 4 with 32 channels (Zhou et al. 2019: 4, 32): 9,048,897 weights"),
-        (Pix2PixSettings(), "pix2pix of 9 blocks with 64 channels (Liu et al. 2024: 9, 64): 11,365,633 weights"),
+        (
+            Pix2PixSettings(tanh=False),
+            "pix2pix of 9 blocks with 64 channels (Liu et al. 2024: 9, 64): 11,365,633 weights",
+        ),
     ):
         assert fact in explain(both, Experiment(network=network))
     odd = PatchSettings(size=(60, 60))
     with pytest.raises(SpotlightError, match="2 multiples of 8 for these stacks and this network"):
-        explain(both, Experiment(network=Pix2PixSettings(), patches=odd))
+        explain(both, Experiment(network=Pix2PixSettings(tanh=False), patches=odd))
 
 
 # What is seen.

@@ -76,6 +76,7 @@ def prepare_cached(pair: Pair, settings: PreparationSettings, folder: str | Path
         statistics=tuple(facts["statistics"]),
         limits=None if facts["limits"] is None else tuple(facts["limits"]),
         modality=pair.modality,
+        own_channel=facts["channels"][1],
     )
 
 

@@ -44,7 +44,7 @@ def _ensemble(members: list[Path], name: str) -> Model:
     loaded = [read_model(member) for member in members]
     first = loaded[0][0]
     for member, (description, _) in zip(members, loaded, strict=True):
-        differs = [what for what in ("input", "targets") if _kind(description, what) != _kind(first, what)]
+        differs = [what for what in ("input", "target") if _kind(description, what) != _kind(first, what)]
         if differs:
             raise SpotlightError(
                 f"{member.parent}: an ensemble has one {' and '.join(differs)}, but those of {members[0].name} and "

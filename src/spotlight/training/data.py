@@ -179,8 +179,8 @@ def patch_size(settings: PatchSettings, shapes: dict[str, tuple[int, ...]], divi
     if any(side > n for side, n in zip(settings.size, smallest, strict=True)):
         small = min(shapes, key=lambda name: min(n - p for n, p in zip(shapes[name], settings.size or (), strict=True)))
         raise SpotlightError(
-            f"{small}: has {shapes[small]} voxels on the network's grid, fewer than patches.size {settings.size}. Make "
-            "the patches smaller, or leave the stack out."
+            f"a patch of {settings.size} voxels (patches.size) does not fit {small}, which has {shapes[small]} voxels "
+            "on the network's grid. Make the patches smaller, or leave the stack out."
         )
     return settings.size
 
