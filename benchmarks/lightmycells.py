@@ -2,7 +2,7 @@
 
     python benchmarks/lightmycells.py --to DIR [--only NAME ...] [--seeds 3] [--steps 400] [--workers 2]
 
-28 fields train (four of them with all stains, actin in 7, none of it in DIC), 3 choose the weights, 12 with all stains
+28 fields train (four of them with all stains, actin in 8, none of it in DIC), 3 choose the weights, 12 with all stains
 are judged, each in its 7 planes. Networks, patches and steps are small; every method has the same number of patches, so
 that models for one stain or one modality have a fourth or a third of the steps each. What is there is not done again.
 
