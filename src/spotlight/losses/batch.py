@@ -34,7 +34,8 @@ class Batch(NamedTuple):
         The sample and the stain of each of the N rows; empty where there is one stain, which every sample has.
     whole : tuple of float
         For a part of a step's batch with several stains: the rows of every stain in the whole batch, divided by the
-        number of parts. Losses of the parts then average to that of the whole. Empty where a batch is whole.
+        number of parts. Losses of the parts then average to that of the whole, but for Spotlight's where rows have no
+        foreground, which its mean leaves out. Empty where a batch is whole.
     code : Tensor or None
         (B, M), which of M modalities each sample is, 1 there and 0 elsewhere; for networks that ask for it.
     """

@@ -59,7 +59,7 @@ class Engine:
 
     Attributes
     ----------
-    networks : tuple of Module
+    networks : tuple of StainNetwork
         The members of an ensemble, or one.
     device : torch.device
         Where they are.
@@ -71,7 +71,7 @@ class Engine:
         Give the standard deviation, too.
     """
 
-    networks: tuple[nn.Module, ...]
+    networks: tuple[StainNetwork, ...]
     device: torch.device
     precision: str
     augment: bool = False
@@ -80,7 +80,7 @@ class Engine:
     @property
     def results(self) -> int:
         """Number of results: the stains, and their spreads if asked for."""
-        stains: int = self.networks[0].stains  # type: ignore[assignment]
+        stains = self.networks[0].stains
         return 2 * stains if self.spread else stains
 
     @torch.inference_mode()

@@ -75,7 +75,7 @@ def _images(want: Part, axes: str | None, strict: bool) -> list[Part]:
     """The images of a file, or of one of its scenes or timepoints."""
     try:
         found = parts(want.path, want.scene, want.time, axes or want.axes)
-    except Exception as error:
+    except Exception as error:  # whatever is wrong with one file of a folder, the others are to be stained
         if strict:
             raise
         log.debug("%s", want.path, exc_info=True)

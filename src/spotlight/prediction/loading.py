@@ -13,8 +13,8 @@ def load_model(folder: str | Path) -> Model:
     """Load a model folder written by `spotlight.train` or `spotlight import-fnet`, or a folder of such folders.
 
     They are an ensemble, such as ``spotlight train --seeds`` writes, whose stain is the mean of theirs, in the
-    intensities of the first; or, where they
-    are named ``brightfield``, ``phase`` or ``dic``, models for one modality each, of which every stack gets its own.
+    intensities of the first; or, where they are named ``brightfield``, ``phase`` or ``dic``, models for one modality
+    each, of which every stack gets its own.
 
     Raises
     ------

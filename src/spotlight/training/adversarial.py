@@ -1,6 +1,6 @@
 """Training against discriminators: one per stain, which looks at the input and a stain together."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ class AdversarialModule(StainModule):
         network: StainNetwork,
         loss: LossSettings,
         training: TrainingSettings,
-        over_stains: Any,
+        over_stains: Literal["mean", "sum"],
         adversarial: AdversarialSettings,
     ) -> None:
         super().__init__(network, loss, training, over_stains)

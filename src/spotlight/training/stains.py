@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 from spotlight.errors import SpotlightError
 from spotlight.images.modality import MODALITIES, modality_of
@@ -18,7 +19,7 @@ log = logging.getLogger("spotlight")
 
 
 def read_targets(
-    pairs: object,
+    pairs: str | Path | Sequence[Pair],
     experiment: Experiment,
     input_channel: str | None,
     target_channel: str | None,
@@ -40,15 +41,12 @@ def read_targets(
     SpotlightError
         If a target or a modality is missing.
     """
-    if target is not None and not isinstance(target, str):
-        target = list(dict.fromkeys(target))
-    several = target == "all" or not (target is None or isinstance(target, str))
-    if not several:
-        found = read_pairs(pairs, input_channel, target_channel, target)  # type: ignore[arg-type]
+    if target != "all" and (target is None or isinstance(target, str)):
+        found = read_pairs(pairs, input_channel, target_channel, target)
     else:
-        found = read_pairs(pairs, input_channel, target_channel, every_target=True)  # type: ignore[arg-type]
+        found = read_pairs(pairs, input_channel, target_channel, every_target=True)
         if target != "all":
-            assert target is not None
+            target = list(dict.fromkeys(target))
             absent = sorted(set(target) - {pair.target_name for pair in found})
             if absent:
                 known = ", ".join(map(repr, stains_of(found)))
