@@ -14,6 +14,20 @@ def verdict_loss(logits: Tensor, real: bool, kind: Kind) -> Tensor:
 
     Binary cross-entropy of the logits (Goodfellow et al. 2014, as Isola et al. 2017 use it), or their squared distance
     to 1 for real and 0 for stained images (Mao et al. 2017); the mean over samples and patches.
+
+    Parameters
+    ----------
+    logits : (N, 1, [Z',] Y', X') Tensor
+        A discriminator's verdicts on patches, positive for real.
+    real : bool
+        What they should say.
+    kind : "bce" or "least squares"
+        How distance from that is measured.
+
+    Returns
+    -------
+    Tensor
+        A scalar.
     """
     with torch.autocast(logits.device.type, enabled=False):
         wanted = torch.full_like(logits, float(real), dtype=torch.float32)
@@ -22,10 +36,26 @@ def verdict_loss(logits: Tensor, real: bool, kind: Kind) -> Tensor:
 
 
 def discriminator_loss(real: Tensor, stained: Tensor, kind: Kind) -> Tensor:
-    """What a discriminator minimises: half the sum of its losses on real targets and on stains."""
+    """What a discriminator minimises: half the sum of its losses on real targets and on stains (Isola et al. 2017).
+
+    Parameters
+    ----------
+    real, stained : (N, 1, [Z',] Y', X') Tensor
+        Its logits for true targets and for stains.
+    kind
+        See `verdict_loss`.
+    """
     return (verdict_loss(real, True, kind) + verdict_loss(stained, False, kind)) / 2
 
 
 def generator_loss(stained: Tensor, kind: Kind) -> Tensor:
-    """What the staining network minimises: the loss of a discriminator that should take its stains for real."""
+    """What the staining network minimises: the loss of a discriminator that should take its stains for real.
+
+    Parameters
+    ----------
+    stained : (N, 1, [Z',] Y', X') Tensor
+        The discriminator's logits for stains.
+    kind
+        See `verdict_loss`.
+    """
     return verdict_loss(stained, True, kind)

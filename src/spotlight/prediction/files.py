@@ -73,6 +73,10 @@ class StainOptions:
     kind: Kind = "float32"
     settings: PredictionSettings = PredictionSettings()  # noqa: RUF009 - frozen
 
+    def channel_of(self, part: Part) -> str | int | None:
+        """The channel of an image that is meant: the one given here, or else what its manifest states."""
+        return part.channel if self.channel is None else self.channel
+
 
 @dataclass(frozen=True)
 class Stained:
@@ -230,15 +234,14 @@ class FileStain:
         stated = self.options.modality
         if stated is None and not self.given.needs_modality:
             return self.given
-        channel = self.part.channel if self.options.channel is None else self.options.channel
-        return self.given.suited(self.image, stated or self.part.modality, channel)
+        return self.given.suited(self.image, stated or self.part.modality, self.options.channel_of(self.part))
 
     @cached_property
     def stack(self) -> Stack:
         """The input."""
         options = self.options
-        given = self.part.channel if options.channel is None else options.channel
-        return self.model.accept(self.image, given, None, None, None, options.any_voxel_size, options.plane)
+        channel = options.channel_of(self.part)
+        return self.model.accept(self.image, channel, None, None, None, options.any_voxel_size, options.plane)
 
     @property
     def is_large(self) -> bool:

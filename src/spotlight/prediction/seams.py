@@ -54,7 +54,7 @@ def measure_seams(model: Model, part: Part, options: StainOptions, progress: Pro
         Called with what is being done, how far it is, and current figures.
     """
     image = read_part(part, options.axes, options.voxel_size)
-    channel = part.channel if options.channel is None else options.channel
+    channel = options.channel_of(part)
     model = model.suited(image, options.modality or (part.modality if model.needs_modality else None), channel)
     stack = model.accept(image, channel, None, None, None, options.any_voxel_size, options.plane)
     chosen = options.settings.model_copy(update={"spread": False})
