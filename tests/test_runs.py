@@ -96,6 +96,16 @@ def test_parts_of_a_batch_are_one_step(manifest: Path, tmp_path: Path) -> None:
     assert {int(s["step"]) for s in state["optimizer_states"][0]["state"].values()} == {8}
 
 
+def test_that_slurm_is_installed_is_nothing_to_warn_of(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    srun = tmp_path / "srun"
+    srun.write_text("#!/bin/sh\n")
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert read_description(train(manifest, tmp_path / "run", change(TINY, steps=2))).training["processes"] == 1
+
+
 def test_what_fits_into_memory_is_found_said_and_kept(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -70,6 +70,13 @@ def slabs(shape: tuple[int, ...], halo: int = 0) -> Iterator[Slab]:
         yield Slab(slice(start, stop), slice(first, last), slice(start - first, stop - first))
 
 
+def block_of(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Planes and rows of blocks of a (Z, Y, X) array: whole planes, or of large ones bands in which 32 planes fit."""
+    _, tall, wide = shape
+    rows = min(tall, max(64, SLAB_VOXELS // (32 * wide)))
+    return max(1, SLAB_VOXELS // (rows * wide)), rows
+
+
 def is_slab(array: Array) -> bool:
     """Whether an array is small enough to be worked on at once."""
     return array.size <= SLAB_VOXELS

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack, read
-from spotlight.images.lazy import LazyArray
+from spotlight.images.lazy import Source
 from spotlight.images.normalise import UINT16, grid_shape, input_statistics, prepare_input, require_uint16
 from spotlight.images.slabs import Allocate
 from spotlight.model import ModelDescription
@@ -216,7 +216,8 @@ class Model:
         Returns
         -------
         (Stack, dict)
-            The stain, whose values may still be in the workspace's files; and how it was computed.
+            The stain, whose values may still be computed from the workspace's files when they are asked for; and how
+            it was made.
         """
         steps = self.steps(stack, settings or PredictionSettings(), workspace or InMemory())
         return self.finish(stack, steps, normalised=normalised, flatten=flatten, progress=progress)
@@ -268,10 +269,10 @@ class Model:
         settled = steps.settled
         device = settled.device.split(":")[0]
         facts = {"precision": settled.precision, "device": device, "tile": list(steps.tiling.tile)}
-        return self._finished(stack, results, normalised, flatten), facts
+        return self._finished(stack, results, steps.workspace, normalised, flatten), facts
 
     def _finished(
-        self, stack: Stack, results: Sequence[NDArray[np.float32]], normalised: bool, flatten: bool | None
+        self, stack: Stack, results: Sequence[Source], workspace: Workspace, normalised: bool, flatten: bool | None
     ) -> Stack:
         """Results of the network as a stack in the units that were asked for: stains, then their spreads."""
         targets = self.description.targets
@@ -289,9 +290,8 @@ class Model:
         unit = "standard deviations of the target" if normalised else "intensity of the training targets"
         names = [f"{target.channel or 'target'}{VIRTUAL}" for target in targets]
         colors = (COLOR,) if len(targets) == 1 else tuple(COLORS[n % len(COLORS)] for n in range(len(targets)))
-        finished = _Finished(results, finish)
         several = len(results) > 1
-        array = LazyArray.of(finished) if isinstance(results[0], np.memmap) else finished[()]
+        array = workspace.deliver(_Finished(results, finish))
         return Stack(
             array if several else array[0],
             f"C{stack.axes}" if several else stack.axes,
@@ -325,7 +325,7 @@ class _Finished:
 
     def __init__(
         self,
-        results: Sequence[NDArray[np.float32]],
+        results: Sequence[Source],
         finish: Callable[[NDArray[np.float32], int], NDArray[np.float32]],
     ) -> None:
         self.results = results

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spotlight.images.lazy import LazyArray
-from spotlight.images.resample import resample_slabs
+from spotlight.images.resample import Resampled
 from spotlight.images.slabs import Allocate
 from spotlight.networks import StainNetwork
 from spotlight.prediction.engines import Engine, find_device, make_engine
@@ -109,12 +109,11 @@ class Steps:
 
         return self.workspace.once(f"layer-{number}", make)
 
-    def results(
-        self, shape: tuple[int, ...], progress: Callable[[int, int], None] | None = None
-    ) -> list[NDArray[np.float32]]:
-        """Blend the layers and resample them to a shape: the stains, and their spreads if asked for.
+    def results(self, shape: tuple[int, ...], progress: Callable[[int, int], None] | None = None) -> list[Resampled]:
+        """Give the stains, and their spreads if asked for, on a grid of a shape.
 
-        Layers that are not there yet are computed; `progress` is called with tiles done and their total.
+        Layers that are not there yet are computed; `progress` is called with tiles done and their total. They are
+        blended and resampled where and when a region of a result is asked for.
         """
         done = 0
 
@@ -125,12 +124,5 @@ class Steps:
                 progress(done, self.tiling.tiles)
 
         layers = [self.layer(number, report) for number in range(self.tiling.layers)]
-        return [
-            self.workspace.once(
-                f"stain-{which}",
-                lambda allocate, which=which: resample_slabs(  # type: ignore[misc]
-                    LazyArray.of(Blended(self.tiling, layers, which)), shape, "stain", lambda part: part, allocate
-                ),
-            )
-            for which in range(layers[0].shape[0])
-        ]
+        blended = (Blended(self.tiling, layers, which) for which in range(layers[0].shape[0]))
+        return [Resampled(LazyArray.of(values), shape) for values in blended]

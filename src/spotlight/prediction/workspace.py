@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spotlight.files import explained_writing, write_text
-from spotlight.images.slabs import Allocate, in_files, in_memory
+from spotlight.images.lazy import LazyArray, Source
+from spotlight.images.slabs import Allocate, Array, in_files, in_memory
 
 Make = Callable[[Allocate], NDArray[Any]]
 """Computes an array, in what it allocates."""
@@ -25,6 +26,9 @@ class Workspace(Protocol):
 
     def noted(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Give the facts of a name; find them out where they are not there yet."""
+
+    def deliver(self, result: Source) -> Array:
+        """Give a result: its values, or a view from which regions are computed when they are asked for."""
 
     def remove(self) -> None:
         """Remove all of it."""
@@ -40,6 +44,10 @@ class InMemory:
     def noted(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Find out facts."""
         return make()
+
+    def deliver(self, result: Source) -> Array:
+        """Compute a result."""
+        return np.asarray(result[()])
 
     def remove(self) -> None:
         """There is nothing to remove."""
@@ -80,6 +88,10 @@ class InFolder:
             write_text(path, json.dumps(make()))
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
+
+    def deliver(self, result: Source) -> Array:
+        """Give a view of a result, from whose regions it is written."""
+        return LazyArray.of(result)
 
     def has(self, name: str) -> bool:
         """Whether facts of a name are there."""

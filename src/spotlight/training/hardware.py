@@ -2,10 +2,11 @@
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
@@ -25,12 +26,15 @@ class Ranks:
         Number of this process, from 0, and of all.
     local, nodes : int
         Processes per machine, and machines.
+    environment : ClusterEnvironment
+        What started them, for Lightning, which would otherwise look for itself, and warns wherever SLURM is installed.
     """
 
     rank: int = 0
     count: int = 1
     local: int = 1
     nodes: int = 1
+    environment: ClusterEnvironment = field(default_factory=LightningEnvironment)
 
     def wait(self) -> None:
         """Wait until all processes have come here."""
@@ -44,7 +48,7 @@ def join_ranks(gpu: bool) -> Ranks:
     if TorchElasticEnvironment.detect():
         environment = TorchElasticEnvironment()
         local = int(os.environ["LOCAL_WORLD_SIZE"])
-    elif SLURMEnvironment.detect():
+    elif "SLURM_NTASKS" in os.environ and SLURMEnvironment.detect():
         environment = SLURMEnvironment()
         local = environment.world_size() // int(os.environ["SLURM_NNODES"])
     else:
@@ -57,7 +61,7 @@ def join_ranks(gpu: bool) -> Ranks:
         torch.distributed.init_process_group(
             "nccl" if gpu else "gloo", rank=environment.global_rank(), world_size=count
         )
-    return Ranks(environment.global_rank(), count, local, count // local)
+    return Ranks(environment.global_rank(), count, local, count // local, environment)
 
 
 def find_device(device: str) -> torch.device:

@@ -319,6 +319,7 @@ def _fit(module: StainModule, batches: PatchBatches, course: Course, experiment:
             accelerator=settings.device,
             devices=ranks.local,
             num_nodes=ranks.nodes,
+            plugins=[ranks.environment],
             strategy=DDPStrategy(gradient_as_bucket_view=True) if ranks.count > 1 else "auto",
             sync_batchnorm=ranks.count > 1 and find_device(settings.device).type == "cuda",
             use_distributed_sampler=False,
