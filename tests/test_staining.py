@@ -1,6 +1,8 @@
 """Staining: folded networks, exact tiles, flips, ensembles, and files that are done once and whole."""
 
+import itertools
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -27,8 +29,9 @@ from spotlight.prediction import (
 )
 from spotlight.prediction.engines import Engine, back, folded, make_engine, orient
 from spotlight.prediction.files import FileStain, record_of
-from spotlight.prediction.tiling import TILES, choose_tile, exact_halo, plan_tiles
+from spotlight.prediction.tiling import BYTES_PER_VOXEL, SHORTEST, choose_tile, exact_halo, plan_tiles, usual_overlap
 from spotlight.prediction.workspace import InFolder
+from spotlight.tiles import Tiling
 
 FLOAT32 = PredictionSettings(precision="float32")
 
@@ -133,10 +136,42 @@ def test_arithmetic_is_chosen_by_trying(model: Model, monkeypatch: pytest.Monkey
     assert chosen() == "bf16"
 
 
-def test_the_largest_tile_that_fits(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    for memory, tile in ((2**40, TILES[3][0]), (2**29, (96, 192, 192)), (2**27, (64, 128, 128)), (1, TILES[3][-1])):
-        monkeypatch.setattr("spotlight.prediction.tiling.memory_to_use", lambda _, m=memory: (m, ""))
-        assert choose_tile(model.networks[0], FLOAT32) == tile
+@pytest.mark.parametrize("shape", [(64, 640, 928), (20, 300, 310), (200, 700, 150)])
+@pytest.mark.parametrize("gib", [64, 6, 1])
+def test_the_tile_that_fits_and_computes_least(
+    shape: tuple[int, ...], gib: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = FNet(3, depth=4, mult_chan=32)
+    monkeypatch.setattr("spotlight.prediction.tiling.memory_to_use", lambda _: (gib * 2**30, ""))
+    tiling = plan_tiles(shape, network, FLOAT32)
+
+    def cost(tiling: Tiling) -> int:
+        return tiling.tiles * math.prod(tiling.tile)
+
+    most = min(10_000_000, gib * 2**30 / 32 / BYTES_PER_VOXEL)
+    assert math.prod(tiling.tile) <= most
+    shortest = SHORTEST[3][0 if gib > 1 else 1]
+    places = [range(least, max(n, least) + 16, 16) for n, least in zip(shape, shortest, strict=True)]
+    for tile in itertools.product(*places):
+        if tile[1] % 64 == tile[2] % 32 == 0:  # a part of them, for brevity
+            other = Tiling.of(shape, tile, usual_overlap(tile), 16)
+            assert cost(other) >= cost(tiling) or math.prod(tile) > most
+
+
+def test_memory_for_tiles(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = model.networks[0]
+    assert choose_tile((3000, 3000), FNet(2, depth=4), FLOAT32) == (800, 800)
+    exact = FLOAT32.model_copy(update={"overlap": "exact"})
+    blended, whole = (math.prod(choose_tile((300, 900, 900), FNet(3, depth=4), s)) for s in (FLOAT32, exact))
+    assert blended <= 10_000_000 < whole
+    few = choose_tile((200, 200, 200), network, FLOAT32.model_copy(update={"voxels": 2**18}))
+    assert math.prod(few) <= 2**18
+    assert usual_overlap((128, 128, 128)) == (64, 32, 32)  # stains depend on far more planes than rows
+    monkeypatch.setattr("spotlight.prediction.tiling.memory_to_use", lambda _: (2**20, "1 MiB may be used"))
+    with pytest.raises(SpotlightError, match="even small tiles .* 1 MiB may be used. Give a tile"):
+        choose_tile((200, 200, 200), network, FLOAT32)
+    with pytest.raises(SpotlightError, match="do not ask for exact tiles"):
+        choose_tile((200, 200, 200), network, exact)
 
 
 def test_an_ensemble_gives_mean_and_spread_of_its_members(model_folder: Path, large: Path, tmp_path: Path) -> None:
@@ -182,7 +217,7 @@ def test_what_was_chosen_holds_until_the_stack_is_done(model: Model, large: Path
     stack = model.accept(read(large), None, None, None, None, False)
     workspace = InFolder(tmp_path / "work")
     first = model.steps(stack, PredictionSettings(device="cpu"), workspace)
-    assert first.settled.tile == choose_tile(model.networks[0], FLOAT32)
+    assert first.settled.tile == choose_tile(first.shape, model.networks[0], FLOAT32)
     choice = json.loads((tmp_path / "work" / "choice.json").read_text())
     # As if less memory had been free when the killed prediction began.
     (tmp_path / "work" / "choice.json").write_text(json.dumps(choice | {"tile": [24, 48, 48]}))

@@ -23,8 +23,8 @@ RESERVED = (TARGET, REPEAT, "input", "truth", "training", "foreground", ".sets")
 Source = str | Path | Model
 """A model, its folder or one of several models, or a folder of stains that are named after their stacks."""
 
-TILES = {3: (96, 192, 192), 2: (1024, 1024)}
-"""Tiles in which models are judged, where the settings do not say."""
+TILE_VOXELS = {3: 2**22, 2: 2**20}
+"""Voxels of tiles in which models are judged, where the settings do not say: few enough for any machine."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Method:
             model = self.model
             if model.needs_modality:
                 model = model.suited(image, pair.modality or None)
-            if settings.tile is None and not _has_tiles_of_training(model):  # else they would follow the memory
-                settings = settings.model_copy(update={"tile": TILES[len(target.spatial_axes)]})
+            if settings.tile is None and settings.voxels is None:  # else they would follow the memory
+                settings = settings.model_copy(update={"voxels": TILE_VOXELS[len(target.spatial_axes)]})
             stain = model.predict(image, settings=settings)
         else:
             stain = read(self.stains[pair.name]).timepoint()
@@ -185,11 +185,6 @@ def _holds_models(folder: Path) -> bool:
         return alone
     members = [folder.glob(f"*/{DESCRIPTION}"), *(folder.glob(f"{name}/*/{DESCRIPTION}") for name in MODALITIES)]
     return any(any(found) for found in members)
-
-
-def _has_tiles_of_training(model: Model) -> bool:
-    """Whether a model stains in tiles as large as its patches; see `Model.steps_of`."""
-    return model.networks[0].reach is None and bool(model.description.training.get("patch"))
 
 
 def _target_name(pair: Pair, target: Stack) -> str:

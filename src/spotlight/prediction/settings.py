@@ -12,13 +12,19 @@ class PredictionSettings(Settings):
 
     tile: tuple[PositiveInt, ...] | None = Field(
         None,
-        description="Most voxels per axis of the network's grid; left out: what the memory at hand allows, at most "
-        "96x256x256, or 1024x1024 in two dimensions.",
+        description="Most voxels per axis of the network's grid; left out: of tiles with at most so many `voxels`, "
+        "and for which there is memory, those with which least is computed twice.",
+    )
+    voxels: PositiveInt | None = Field(
+        None,
+        description="Most voxels of a tile whose edges are left out; itself left out: 10 million, or 1 million in two "
+        "dimensions. Not for exact tiles, which are as large as memory allows.",
     )
     overlap: tuple[NonNegativeInt, ...] | Literal["exact"] | None = Field(
         None,
-        description="Least overlap of tiles, over which they are blended; left out: a quarter of the tile. 'exact' "
-        "overlaps them by all that the network sees, so that the result is that of the whole stack at once.",
+        description="Least overlap of tiles, over which they are blended; left out: a quarter of the tile in Y and X "
+        "and half of it in Z, at most 64. "
+        "'exact' overlaps them by all that the network sees, so that the result is that of the whole stack at once.",
     )
     blend: Literal["linear", "gaussian"] = Field(
         "linear",

@@ -64,7 +64,7 @@ class Steps:
         device = find_device(settings.device)
 
         def choose() -> dict[str, object]:
-            tile = settings.tile or choose_tile(self.networks[0], settings)
+            tile = settings.tile or choose_tile(self.shape, self.networks[0], settings)
             # What does not fit is said before anything is computed.
             plan_tiles(self.shape, self.networks[0], settings.model_copy(update={"tile": tile}))
             self.engine = self._engine(settings)

@@ -1,22 +1,30 @@
 """How large tiles are, and how far they overlap."""
 
+import itertools
 import logging
 import math
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from spotlight.errors import SpotlightError
 from spotlight.memory import memory_to_use
 from spotlight.networks import StainNetwork
 from spotlight.prediction.engines import find_device
 from spotlight.prediction.settings import PredictionSettings
-from spotlight.tiles import Tiling
+from spotlight.tiles import Tiling, tile_starts
 
 log = logging.getLogger("spotlight")
 
-TILES = {
-    3: ((96, 256, 256), (96, 192, 192), (64, 160, 160), (64, 128, 128), (48, 96, 96), (32, 64, 64)),
-    2: ((1024, 1024), (512, 512), (256, 256)),
-}
-"""Tiles from which the largest is taken for which there is memory."""
+ENOUGH = {3: 10_000_000, 2: 2**20}
+"""Voxels of a tile by dimensions; of larger ones little is saved at the borders, and each voxel takes longer."""
+SHORTEST = {3: ((128, 128, 128), (96, 96, 96), (64, 64, 64), (32, 64, 64)), 2: ((512, 512), (256, 256), (128, 128))}
+"""Shortest edges of tiles that do not reach across the stack: the first with which there is memory enough."""
+LONGEST = 1024
+"""Longest such edge."""
+OVERLAP = 64
+"""Greatest overlap that is taken unasked; see docs/prediction.md."""
+SHARE = {3: (2, 4, 4), 2: (4, 4)}
+"""What part of an edge it is at most, as its divisor: in Z half, since stains depend on far more planes than rows."""
 BYTES_PER_VOXEL = 22
 """Memory in float32 per voxel of a tile and channel of the first level; see benchmarks/prediction.py."""
 
@@ -30,10 +38,10 @@ def plan_tiles(shape: tuple[int, ...], network: StainNetwork, settings: Predicti
         If the settings do not go with the network.
     """
     dims = network.dims
-    tile = settings.tile or choose_tile(network, settings)
+    tile = settings.tile or choose_tile(shape, network, settings)
     exact = settings.overlap == "exact"
     least = 2 * exact_halo(network) if exact else 0
-    overlap = (least,) * dims if exact else settings.overlap or tuple(t // 4 for t in tile)
+    overlap = (least,) * dims if exact else settings.overlap or usual_overlap(tile)
     assert not isinstance(overlap, str)
     for name, value in (("tile", tile), ("overlap", overlap)):
         if len(value) != dims:
@@ -45,13 +53,54 @@ def plan_tiles(shape: tuple[int, ...], network: StainNetwork, settings: Predicti
     return Tiling.of(shape, tile, overlap, network.divisor, blend, fit=network.reach is not None)
 
 
-def choose_tile(network: StainNetwork, settings: PredictionSettings) -> tuple[int, ...]:
-    """The largest tile for which there is memory."""
-    memory, _ = memory_to_use(find_device(settings.device))
-    fitting = [
-        tile for tile in TILES[network.dims] if math.prod(tile) * network.memory_width * BYTES_PER_VOXEL <= memory
-    ]
-    return fitting[0] if fitting else TILES[network.dims][-1]
+def usual_overlap(tile: tuple[int, ...]) -> tuple[int, ...]:
+    """How far tiles overlap unless it is said."""
+    return tuple(min(OVERLAP, edge // share) for edge, share in zip(tile, SHARE[len(tile)], strict=True))
+
+
+def choose_tile(shape: tuple[int, ...], network: StainNetwork, settings: PredictionSettings) -> tuple[int, ...]:
+    """Of the tiles for which there is memory, the one with which the fewest voxels are computed for an array.
+
+    Raises
+    ------
+    SpotlightError
+        If there is memory for none.
+    """
+    memory, why = memory_to_use(find_device(settings.device))
+    most = memory // (network.memory_width * BYTES_PER_VOXEL)
+    exact = settings.overlap == "exact"
+    if not exact:
+        most = min(most, settings.voxels or ENOUGH[network.dims])
+    multiple = network.divisor
+
+    def overlap(edge: int, axis: int) -> int:
+        if exact:
+            return 2 * exact_halo(network)
+        return settings.overlap[axis] if settings.overlap else usual_overlap((edge,) * len(shape))[axis]  # type: ignore[return-value]
+
+    for shortest in ((1,) * len(shape),) if exact else SHORTEST[network.dims]:
+        edges = [
+            list(_edges(math.ceil(n / multiple) * multiple, least, partial(overlap, axis=axis), multiple))
+            for axis, (n, least) in enumerate(zip(shape, shortest, strict=True))
+        ]
+        fitting = [every for every in itertools.product(*edges) if math.prod(edge for edge, _ in every) <= most]
+        if fitting:
+            cheapest = min(fitting, key=lambda every: (math.prod(e * count for e, count in every), every))
+            return tuple(edge for edge, _ in cheapest)
+    raise SpotlightError(
+        f"even small tiles of this network need more memory than there is: {why}. Give a tile of your own, "
+        f"{'do not ask for exact tiles, ' if exact else ''}or use a machine with more memory."
+    )
+
+
+def _edges(length: int, shortest: int, overlap: Callable[[int], int], multiple: int) -> Iterator[tuple[int, int]]:
+    """Edges of tiles along an axis, each with the number of tiles that it needs; of equal numbers the shortest."""
+    seen: set[int] = set()
+    for edge in (*range(math.ceil(shortest / multiple) * multiple, min(LONGEST + 1, length), multiple), length):
+        count = len(tile_starts(length, edge, overlap(edge), multiple)) if edge > overlap(edge) or edge == length else 0
+        if count and count not in seen:
+            seen.add(count)
+            yield edge, count
 
 
 def exact_halo(network: StainNetwork) -> int:
