@@ -1,7 +1,8 @@
 """Speed, memory and exactness of staining, against F-net's original way and MONAI's sliding window.
 
     python benchmarks/prediction.py [--sizes 64x256x256 64x640x928] [--depth 4] [--channels 32] [--only NAME ...]
-    python benchmarks/prediction.py --memory [--planes 64 256 1024]
+    python benchmarks/prediction.py --error MODEL IMAGE
+    python benchmarks/prediction.py --memory [--stacks 64x512x512 64x2048x2048 128x6400x6400] [--to FOLDER]
 
 Every row is a process of its own with the same random network, whose batch statistics are as of a trained one. "whole
 volume" is the original's way: float32, the stack through the network at once. "MONAI" is its sliding window with tiles
@@ -9,8 +10,11 @@ and overlap of ours, "original network" the network as it is trained, float32, i
 stack per second of the processor (of the wall where a GPU computes), so overlaps count as cost. The error is that of a
 piece of 32 x 64 x 64 voxels against float64, in standard deviations of the result.
 
-With --memory, files of growing size are stained from disk to disk by a small network: the peak of memory that is the
-process's own, since pages of mapped files are taken back by the system when it needs them.
+With --error, that of a trained model on the middle of an image, of at most 64 x 128 x 128 voxels of its grid.
+
+With --memory, stacks of growing size, of 0.1 µm in Y and X, are stained from disk to disk by a small network on a grid
+of 0.25 µm: the peak of memory that is the process's own, since pages of mapped files are taken back by the system when
+it needs them.
 """
 
 import argparse
@@ -29,10 +33,12 @@ import torch
 import zarr
 
 from memory import growth
+from spotlight import load_model, read
+from spotlight.images.normalise import prepare_input
 from spotlight.model import InputDescription, ModelDescription, TargetDescription
 from spotlight.networks import FNet, FNetSettings
 from spotlight.prediction import Model, PredictionSettings, StainOptions, find_parts, stain_files
-from spotlight.prediction.engines import find_device, folded, make_engine
+from spotlight.prediction.engines import find_device, folded, make_engine, middle
 from spotlight.prediction.tiling import plan_tiles
 from spotlight.tiles import Blended
 from spotlight.training.explain import network_cost
@@ -112,21 +118,36 @@ def measure(row: str, shape: tuple[int, ...], depth: int, channels: int) -> dict
     return {"seconds": seconds, "memory": memory, "error": error}
 
 
-def flat(planes: int) -> dict[str, float]:
-    """Peak of own memory while a file of so many planes of 512 x 512 is stained to a file."""
+def trained_error(folder: str, image: str) -> None:
+    """Print the error of a trained model in both arithmetics."""
+    model = load_model(folder)
+    stack = model.accept(read(image), None, None, None, None, False)
+    network = model.networks[0]
+    piece = middle(prepare_input(stack, model.description.input.grid), (64, 128, 128)[-network.dims :], network.divisor)
+    with torch.inference_mode():
+        exact = folded(network).double()(torch.from_numpy(piece).double()[None, None])[0].numpy()
+    for kind in ("float32", "bf16"):
+        found = make_engine([network], piece, kind, "auto", False, False)(piece)
+        error = float(np.sqrt(np.mean((found - exact) ** 2)) / exact.std())
+        print(f"{kind}: {error:.1e} standard deviations of the stain")
+
+
+def flat(shape: tuple[int, ...], to: str | None) -> dict[str, float]:
+    """Peak of own memory while a file of a shape is stained to a file."""
     description = ModelDescription(
         network=FNetSettings(depth=2, mult_chan=4),
         input=InputDescription(axes="ZYX", grid=0.25),
-        target=TargetDescription(center="mean", normalised_range=(0, 1), intensity_range=(0, 1)),
+        target=TargetDescription(center="mean", normalised_range=(-5, 5), intensity_range=(0, 1000)),
     )
     model = Model(description, lively(2, 4))
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=to) as name:
         folder = Path(name)
         rng = np.random.default_rng(0)
-        stack = zarr.create_array(folder / "in.zarr", shape=(planes, 512, 512), chunks=(16, 256, 256), dtype="uint16")
-        for start in range(0, planes, 16):
-            stack[start : start + 16] = rng.integers(900, 1100, (16, 512, 512), np.uint16)
-        options = StainOptions(axes="ZYX", voxel_size=(0.25, 0.2, 0.2), form="ome.zarr")
+        stack = zarr.create_array(folder / "in.zarr", shape=shape, chunks=(16, 256, 256), dtype="uint16")
+        for start in range(0, shape[0], 16):
+            for row in range(0, shape[1], 512):
+                stack[start : start + 16, row : row + 512] = rng.integers(900, 1100, (16, 512, shape[2]), np.uint16)
+        options = StainOptions(axes="ZYX", voxel_size=(0.25, 0.1, 0.1), form="ome.zarr", kind="uint16")
         listed = find_parts([folder / "in.zarr"], axes="ZYX")
         begin = time.perf_counter()
         memory, (stained,) = growth(lambda: stain_files(model, listed, folder, options))
@@ -149,22 +170,26 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--only", nargs="+", choices=ROWS)
     parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--planes", nargs="+", type=int, default=[64, 256, 1024])
+    parser.add_argument("--stacks", nargs="+", default=["64x512x512", "64x2048x2048", "128x6400x6400"])
+    parser.add_argument("--to", help="Where there is space for --memory, five times that of the stack.")
+    parser.add_argument("--error", nargs=2, metavar=("MODEL", "IMAGE"))
     parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--flat", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--flat", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     network = ("--depth", str(arguments.depth), "--channels", str(arguments.channels))
     if arguments.flat:
-        print(json.dumps(flat(arguments.flat)))
+        print(json.dumps(flat(tuple(map(int, arguments.flat.split("x"))), arguments.to)))
+    elif arguments.error:
+        trained_error(*arguments.error)
     elif arguments.row:
         shape = tuple(map(int, arguments.row[1].split("x")))
         print(json.dumps(measure(arguments.row[0], shape, arguments.depth, arguments.channels)))
     elif arguments.memory:
-        print(f"| planes of 512 x 512 | input MiB | peak of own memory MiB | seconds |\n{'|---' * 4}|")
-        for planes in arguments.planes:
-            found = call("--flat", str(planes))
-            size, memory = planes * 512 * 512 * 2 / 2**20, found["memory"] / 2**20
-            print(f"| {planes} | {size:.0f} | {memory:.0f} | {found['seconds']:.0f} |", flush=True)
+        print(f"| stack | input MB | peak of own memory MB | seconds |\n{'|---' * 4}|")
+        for stack in arguments.stacks:
+            found = call("--flat", stack, *(("--to", arguments.to) if arguments.to else ()))
+            size, memory = math.prod(map(int, stack.split("x"))) * 2 / 1e6, found["memory"] / 1e6
+            print(f"| {stack} | {size:.0f} | {memory:.0f} | {found['seconds']:.0f} |", flush=True)
     else:
         peaks = {kind: peak(kind) for kind in (torch.float32, torch.bfloat16)}
         each = network_cost(FNetSettings(depth=arguments.depth, mult_chan=arguments.channels), PIECE)[1]
