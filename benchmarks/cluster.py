@@ -1,6 +1,6 @@
 """What a field costs, for the arithmetic of docs/cluster.md: the network, and what is before and after it.
 
-    OMP_NUM_THREADS=1 python benchmarks/cluster.py [--planes 60] [--width 1024] [--tile 64x192x192]
+    OMP_NUM_THREADS=1 python benchmarks/cluster.py [--planes 60] [--width 1024] [--tile 64x304x416]
 
 Seconds are those of the processor, for a network of the published size with random weights and a field of random
 values with voxels of 0.29 x 0.108 x 0.108 µm. Rates of the network are those of one tile.
@@ -19,7 +19,7 @@ import numpy as np
 from prediction import PIECE, lively
 from spotlight.images import Stack
 from spotlight.images.normalise import prepare_input
-from spotlight.images.resample import resample_slabs
+from spotlight.images.resample import Resampled
 from spotlight.networks import FNetSettings
 from spotlight.prediction.engines import make_engine
 from spotlight.training.explain import network_cost
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--planes", type=int, default=60)
     parser.add_argument("--width", type=int, default=1024)
-    parser.add_argument("--tile", default="64x192x192")
+    parser.add_argument("--tile", default="64x304x416")
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
     each = network_cost(FNetSettings(depth=DEPTH, mult_chan=CHANNELS), PIECE)[1] / math.prod(PIECE)
@@ -58,7 +58,7 @@ def main() -> None:
     stack = Stack(rng.integers(900, 1100, shape, np.uint16), "ZYX", VOXEL)
     seconds, prepared = timed(lambda: prepare_input(stack, GRID))
     print(f"| {'x'.join(map(str, shape))}: normalise, resample to {GRID} µm | {seconds:.1f} |", flush=True)
-    seconds, stain = timed(lambda: resample_slabs(prepared, shape, "stain", lambda part: 100 * part + 1000))
+    seconds, stain = timed(lambda: Resampled(prepared, shape, lambda part: 100 * part + 1000)[()])
     print(f"| resample the stain back | {seconds:.1f} |", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         seconds, _ = timed(lambda: Stack(stain, "ZYX", VOXEL).save(Path(folder) / "stain.ome.zarr", "uint16"))

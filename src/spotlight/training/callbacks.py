@@ -117,10 +117,11 @@ class Course(lightning.Callback):
     def _require_sound(self, module: StainModule) -> None:
         bad = int(module.first_bad)
         if bad < NEVER:
+            kept = f"The weights of the best validation are kept in {BEST}. " if self.best else ""
             raise SpotlightError(
                 f"{self.folder.parent}: the loss exploded at step {bad + 1}, with patches of "
-                f"{', '.join(self.names(bad))}. The weights of the last validation are kept in {BEST}. Look at these "
-                "stacks (spotlight check), lower training.learning_rate, or use training.precision float32."
+                f"{', '.join(self.names(bad))}. {kept}Look at these stacks (spotlight check), lower "
+                "training.learning_rate, or use training.precision float32."
             )
 
     def _report(self, step: int, module: StainModule, validation: dict[str, float]) -> None:
