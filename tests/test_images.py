@@ -279,6 +279,24 @@ def test_padding_is_found_in_dark_and_in_bright_whole_numbers() -> None:
         assert zeros_are_padding(image)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("padded", [False, True])
+def test_counted_values_have_the_statistics_of_all(kind: type, padded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spotlight.images.slabs.SLAB_VOXELS", 3 * 90 * 100)
+    rng = np.random.default_rng(3)
+    for level, spread in ((200, 9), (5, 3), (120, 40)):
+        image = rng.normal(level, spread, (10, 90, 100)).clip(0, 255).astype(kind)
+        if padded:
+            image[:, :, :9] = 0
+        wide = image.astype(np.float64)
+        assert mean_and_std(image, padded) == pytest.approx(mean_and_std(wide, padded), rel=1e-12)
+        assert zeros_are_padding(image) == zeros_are_padding(wide) == (padded and level == 200)
+        assert mean_and_std(image) == pytest.approx((wide.mean(), wide.std()), rel=1e-12)
+        np.testing.assert_array_equal(normalise(image, 70.1, 3.3), ((wide - 70.1) / 3.3).astype(np.float32))
+    with pytest.raises(SpotlightError, match="is constant"):
+        mean_and_std(np.zeros((4, 4), kind), padded=padded)
+
+
 def test_real_two_dimensional_fluorescence_has_no_padding() -> None:
     stack = read(real_data("phase_nuclei_2d/s10.ome.tif"))
     assert not zeros_are_padding(stack.channel(stack.channels[-1]).data)  # a few dead pixels
