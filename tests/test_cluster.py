@@ -22,7 +22,7 @@ from yaozarrs.write.v05 import PlateBuilder
 from spotlight import SpotlightError, load_model, read
 from spotlight.images import Part, Stack
 from spotlight.prediction import PredictionSettings, StainOptions, find_parts, stain_files, stain_on_cluster
-from spotlight.prediction.cluster import slurm_cluster
+from spotlight.prediction.cluster import slurm_jobs
 from spotlight.prediction.tasks import Order, Unfit, begin
 
 pytest.importorskip("distributed")
@@ -237,16 +237,16 @@ def test_jobs_of_slurm_get_a_script() -> None:
     options = {"cores": 8, "memory": "32GB", "queue": "gpu", "walltime": "02:00:00"}
     options |= {"worker_extra_args": ["--nthreads", "1"], "scheduler_options": {"dashboard_address": ":0"}}
     before = signal.getsignal(signal.SIGINT)
-    with slurm_cluster(0, options) as cluster:
-        script = cluster.job_script()
+    with slurm_jobs(0, options) as jobs:
+        script = jobs.cluster.job_script()
     assert signal.getsignal(signal.SIGINT) is before
     for line in ("#SBATCH -p gpu", "#SBATCH --cpus-per-task=8", "#SBATCH -t 02:00:00"):
         assert line in script.splitlines()
     assert re.search(r"dask_worker tcp://\S+ .* --nthreads 1\s*$", script)
     with pytest.raises(SpotlightError, match="needs cores and memory"):
-        slurm_cluster(1, {"queue": "gpu"})
+        slurm_jobs(1, {"queue": "gpu"})
     with pytest.raises(SpotlightError, match="refused by dask_jobqueue"):
-        slurm_cluster(1, options | {"nonsense": 1})
+        slurm_jobs(1, options | {"nonsense": 1})
     gc.collect()
 
 
