@@ -96,9 +96,9 @@ class Jobs:
         for name, job in jobs.items():
             reason = self._why_over(job, states)
             if reason and job not in self.ended:
+                if all(reason != said for said, _ in self.ended.values()):  # many may be refused for the same
+                    log.warning("%s", reason)
                 self.ended[job] = reason, monotonic()
-                if self.had_worker:
-                    log.warning("%s Another is asked for.", reason)
             elif reason and self.had_worker and monotonic() - self.ended[job][1] > AGAIN:
                 self.loop.add_callback(partial(self._forget, name, job))
         known = Counter(_said(*states[job.job_id]) for job in jobs.values() if job.job_id in states)
