@@ -256,7 +256,8 @@ class _Run:
             given.append(task.number)
             function = tasks.compute_layer
         self.sent += 1
-        key = f"{task.step}-{self.name}{self.sent}-{part.name}"
+        # Dask's dashboard shows these names, and counts together what begins alike up to the first digit.
+        key = f"{task.step}-{self.name}{self.sent}-{part.name}{f'-{task.number}' if task.step == 'layer' else ''}"
         self.flying[key] = task
         self.landing.add(
             self.client.submit(function, *given, key=key, pure=False, retries=RETRIES, priority=PRIORITY[task.step])
