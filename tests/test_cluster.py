@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from scipy import ndimage
 from yaozarrs import v05
 from yaozarrs.write.v05 import PlateBuilder
@@ -22,7 +23,7 @@ from yaozarrs.write.v05 import PlateBuilder
 from spotlight import SpotlightError, load_model, read
 from spotlight.images import Part, Stack
 from spotlight.prediction import PredictionSettings, StainOptions, find_parts, stain_files, stain_on_cluster
-from spotlight.prediction.cluster import slurm_cluster
+from spotlight.prediction.cluster import slurm_jobs
 from spotlight.prediction.tasks import Order, Unfit, begin
 
 pytest.importorskip("distributed")
@@ -237,17 +238,79 @@ def test_jobs_of_slurm_get_a_script() -> None:
     options = {"cores": 8, "memory": "32GB", "queue": "gpu", "walltime": "02:00:00"}
     options |= {"worker_extra_args": ["--nthreads", "1"], "scheduler_options": {"dashboard_address": ":0"}}
     before = signal.getsignal(signal.SIGINT)
-    with slurm_cluster(0, options) as cluster:
-        script = cluster.job_script()
+    with slurm_jobs(0, options) as jobs:
+        script = jobs.cluster.job_script()
     assert signal.getsignal(signal.SIGINT) is before
     for line in ("#SBATCH -p gpu", "#SBATCH --cpus-per-task=8", "#SBATCH -t 02:00:00"):
         assert line in script.splitlines()
     assert re.search(r"dask_worker tcp://\S+ .* --nthreads 1\s*$", script)
-    with pytest.raises(SpotlightError, match="needs cores and memory"):
-        slurm_cluster(1, {"queue": "gpu"})
-    with pytest.raises(SpotlightError, match="refused by dask_jobqueue"):
-        slurm_cluster(1, options | {"nonsense": 1})
+    assert "--nworkers" not in script  # a job of 8 cores is one worker
+    for wrong, message in (
+        ({"cores": None}, "needs cores and memory"),
+        ({"nonsense": 1}, "refused by dask_jobqueue"),
+        ({"walltime": yaml.safe_load("12:00:00")}, "walltime must be text in quotes"),
+        ({"log_directory": f"{__file__}/logs"}, "Check log_directory"),
+    ):
+        with pytest.raises(SpotlightError, match=message), slurm_jobs(1, options | wrong):
+            pass
     gc.collect()
+
+
+STAND_INS = {
+    "sbatch": """
+        n=0; until mkdir jobs/$n 2>/dev/null; do n=$((n + 1)); done
+        echo Submitted batch job $n
+        cp $1 jobs/$n/script
+        [ $n = 0 ] && exit
+        setsid bash jobs/$n/script >jobs/$n/log 2>&1 </dev/null & echo $! >jobs/$n/pid
+    """,
+    "squeue": "for n in $(ls jobs); do [ $n = 0 ] && echo '0|FAILED|NonZeroExitCode' || echo $n'|RUNNING|None'; done",
+    "scontrol": "echo '   StdErr=/logs/of-job'",
+    "scancel": "kill $(cat jobs/$1/pid)",
+}
+
+
+def test_a_job_that_dies_before_its_worker_answers_is_replaced(
+    model_folder: Path, large: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Shell scripts stand in for SLURM: job 0 dies at once, job 1 is a worker; see test_slurm.py for the real one."""
+    pytest.importorskip("dask_jobqueue")
+    (tmp_path / "jobs").mkdir()
+    for name, text in STAND_INS.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\ncd {tmp_path}\n{text}")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr("spotlight.prediction.slurm.AGAIN", 0.1)
+    monkeypatch.setattr("spotlight.prediction.slurm.LOOK", 0.5)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    options = {"cores": 1, "memory": "2GB", "scheduler_options": {"dashboard_address": ":0"}}
+
+    def wait(*_: object) -> None:
+        wait_for(lambda: len(list((tmp_path / "jobs").iterdir())) == 3)
+
+    results = stain_on_cluster(
+        model_folder,
+        [large],
+        tmp_path / "to",
+        OPTIONS,
+        cluster="slurm",
+        workers=2,
+        cluster_options=options,
+        progress=wait,
+    )
+    assert [result.state for result in results] == ["made"]
+    assert "Job 0 of SLURM has ended (failed: NonZeroExitCode). What it wrote: /logs/of-job." in caplog.text
+
+
+def test_without_slurm_nothing_waits_for_jobs(
+    model_folder: Path, large: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("dask_jobqueue")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    options = {"cores": 1, "memory": "2GB", "scheduler_options": {"dashboard_address": ":0"}}
+    with pytest.raises(SpotlightError, match="SLURM took no job: .*No such file or directory: 'sbatch'"):
+        stain_on_cluster(model_folder, [large], tmp_path / "to", OPTIONS, cluster="slurm", cluster_options=options)
+    assert list((tmp_path / "to").iterdir()) == []
 
 
 def test_what_cannot_be_is_said_before_anything_is_done(

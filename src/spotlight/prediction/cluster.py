@@ -11,7 +11,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,8 +24,9 @@ from spotlight.prediction.files import SUFFIX, Progress, Stained, StainOptions
 from spotlight.prediction.loading import load_model
 
 if TYPE_CHECKING:
-    from dask_jobqueue.slurm import SLURMCluster
     from distributed import Client, Future
+
+    from spotlight.prediction.slurm import Jobs
 
 log = logging.getLogger("spotlight")
 
@@ -88,22 +89,21 @@ def stain_on_cluster(
         options,
         overwrite,
     )
-    with _connected(scheduler, cluster, workers, cluster_options or {}) as client:
+    with _connected(scheduler, cluster, workers, cluster_options or {}) as (client, jobs):
         with explained_writing(to):
             to.mkdir(parents=True, exist_ok=True)
             order.mark.touch()
         try:
             log.info("Dashboard: %s", client.dashboard_link)
-            if not client.nthreads():
-                log.info("Waiting for the first worker.")
-                client.wait_for_workers(1)
+            _wait_for_a_worker(client, jobs)
             with _explained_loss():
                 return _Run(client, order, listed, to, progress).done()
         finally:
             order.mark.unlink(missing_ok=True)
 
 
-def slurm_cluster(workers: int, options: dict[str, Any]) -> "SLURMCluster":
+@contextmanager
+def slurm_jobs(workers: int, options: dict[str, Any]) -> Iterator["Jobs"]:
     """Start a scheduler here, and keep so many workers in jobs of SLURM.
 
     Raises
@@ -113,26 +113,20 @@ def slurm_cluster(workers: int, options: dict[str, Any]) -> "SLURMCluster":
     """
     before = signal.getsignal(signal.SIGINT)
     try:
-        from dask_jobqueue.slurm import SLURMCluster
+        from spotlight.prediction.slurm import Jobs, start_cluster
     except ImportError as error:
         raise SpotlightError(f"jobs of SLURM need {error.name}: {INSTALL}") from error
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)  # its import makes Ctrl-C end the process
-    try:
-        cluster = SLURMCluster(**options)
-    except (TypeError, ValueError) as error:
-        raise SpotlightError(
-            f"the cluster options are refused by dask_jobqueue.SLURMCluster ({error}). It needs cores and memory at "
-            "least."
-        ) from error
-    # Not a plain scale(): this asks for a new job when one has ended.
-    cluster.adapt(minimum=workers, maximum=workers)
-    return cluster
+    with start_cluster(workers, options) as cluster, Jobs(cluster).watched() as jobs:
+        yield jobs
 
 
 @contextmanager
-def _connected(scheduler: str | None, cluster: str | None, workers: int, options: dict[str, Any]) -> Iterator["Client"]:
+def _connected(
+    scheduler: str | None, cluster: str | None, workers: int, options: dict[str, Any]
+) -> Iterator[tuple["Client", "Jobs | None"]]:
     if (scheduler is None) == (cluster is None):
         raise SpotlightError("staining on a cluster takes the address of a scheduler or a kind of cluster, not both.")
     try:
@@ -140,8 +134,8 @@ def _connected(scheduler: str | None, cluster: str | None, workers: int, options
     except ImportError as error:
         raise SpotlightError(f"staining on a cluster needs {error.name}: {INSTALL}") from error
     if scheduler is None:
-        with slurm_cluster(workers, options) as started, Client(started) as client:
-            yield client
+        with _quiet_dask(), slurm_jobs(workers, options) as jobs, Client(jobs.cluster) as client:
+            yield client, jobs
         return
     try:
         client = Client(scheduler)
@@ -151,7 +145,32 @@ def _connected(scheduler: str | None, cluster: str | None, workers: int, options
             "that it prints."
         ) from error
     with client:
-        yield client
+        yield client, None
+
+
+@contextmanager
+def _quiet_dask() -> Iterator[None]:
+    """Without what Dask's scheduler tells of each connection; what matters of it is said in our words."""
+    dask = logging.getLogger("distributed")
+    level = dask.level
+    dask.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        dask.setLevel(level)
+
+
+def _wait_for_a_worker(client: "Client", jobs: "Jobs | None") -> None:
+    """Wait until there is one, as long as one can come."""
+    if not client.nthreads():
+        log.info("Waiting for the first worker.")
+    while not client.nthreads():
+        with suppress(TimeoutError):
+            client.wait_for_workers(1, timeout=2)
+        if jobs is not None and not client.nthreads():
+            jobs.raise_if_hopeless()
+    if jobs is not None:
+        jobs.had_worker = True
 
 
 @contextmanager
@@ -237,7 +256,8 @@ class _Run:
             given.append(task.number)
             function = tasks.compute_layer
         self.sent += 1
-        key = f"{task.step}-{self.name}{self.sent}-{part.name}"
+        # Dask's dashboard shows these names, and counts together what begins alike up to the first digit.
+        key = f"{task.step}-{self.name}{self.sent}-{part.name}{f'-{task.number}' if task.step == 'layer' else ''}"
         self.flying[key] = task
         self.landing.add(
             self.client.submit(function, *given, key=key, pure=False, retries=RETRIES, priority=PRIORITY[task.step])
