@@ -21,6 +21,7 @@ import argparse
 import json
 import math
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -193,11 +194,17 @@ def main() -> None:
     else:
         peaks = {kind: peak(kind) for kind in (torch.float32, torch.bfloat16)}
         each = network_cost(FNetSettings(depth=arguments.depth, mult_chan=arguments.channels), PIECE)[1]
-        print(f"| size | | thousand voxels/s | of the peak | memory GiB | error | times faster |\n{'|---' * 7}|")
+        print(f"| size | | thousand voxels/s | of the peak | memory GiB | error | times the first |\n{'|---' * 7}|")
         for size in arguments.sizes:
             voxels, first = math.prod(map(int, size.split("x"))), None
             for row in arguments.only or ROWS:
-                found = call("--row", row, size, *network)
+                try:
+                    found = call("--row", row, size, *network)
+                except subprocess.CalledProcessError as error:
+                    if error.returncode != -signal.SIGKILL:
+                        raise
+                    print(f"| {size} | {row} | killed: more memory than there is | | | | |", flush=True)
+                    continue
                 first = first or found["seconds"]
                 rate = voxels / found["seconds"]
                 share = rate * each / math.prod(PIECE) / peaks[torch.bfloat16 if "bf16" in row else torch.float32]
