@@ -40,7 +40,7 @@ from spotlight.model import InputDescription, ModelDescription, TargetDescriptio
 from spotlight.networks import FNet, FNetSettings
 from spotlight.prediction import Model, PredictionSettings, StainOptions, find_parts, stain_files
 from spotlight.prediction.engines import find_device, folded, make_engine, middle
-from spotlight.prediction.tiling import plan_tiles
+from spotlight.prediction.tiling import plan_tiles, usual_overlap
 from spotlight.tiles import Blended
 from spotlight.training.explain import network_cost
 from training import clock, peak
@@ -89,10 +89,11 @@ def way(row: str, network: FNet) -> Callable[[np.ndarray], np.ndarray]:
 
     def monai(array: np.ndarray) -> np.ndarray:
         tile = plan_tiles(array.shape, network, PredictionSettings()).tile
+        overlap = [least / edge for least, edge in zip(usual_overlap(tile), tile, strict=True)]
         image = torch.from_numpy(array)[None, None]
         with torch.inference_mode():
             stain = sliding_window_inference(
-                image, tile, 1, network, overlap=0.25, mode="gaussian", sw_device=device, device="cpu"
+                image, tile, 1, network, overlap=overlap, mode="gaussian", sw_device=device, device="cpu"
             )
         return stain[0, 0].numpy()
 
