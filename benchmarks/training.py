@@ -30,6 +30,7 @@ from spotlight.foreground import Foreground
 from spotlight.losses import SpotlightLossSettings
 from spotlight.networks import FNet, FNetSettings
 from spotlight.pairs.prepare import PreparedPair
+from spotlight.training.batches import Stains
 from spotlight.training.callbacks import Course
 from spotlight.training.data import make_batches, make_sampler
 from spotlight.training.engine import StainModule
@@ -127,7 +128,7 @@ def measure(row: str, batch: int, steps: int, settings: FNetSettings, compiled: 
         batches = make_batches(pairs, sampler, experiment, 1, Ranks(), device)
         module = StainModule(network, experiment.loss, training)
         with tempfile.TemporaryDirectory() as folder:
-            course = Timed(Path(folder), training, [], PATCH, batches.names, None, [])
+            course = Timed(Path(folder), training, [], PATCH, batches.names, None, [], Stains.single(0))
             _fit(module, batches, course, experiment, choose_precision("auto", device))
         each, before = (times[-1] - times[WARM - 1]) / steps, times[WARM - 1] - begin
     else:
