@@ -168,8 +168,14 @@ def test_memory_for_tiles(model: Model, monkeypatch: pytest.MonkeyPatch) -> None
     assert math.prod(few) <= 2**18
     assert usual_overlap((128, 128, 128)) == (64, 32, 32)  # stains depend on far more planes than rows
     monkeypatch.setattr("spotlight.prediction.tiling.memory_to_use", lambda _: (2**20, "1 MiB may be used"))
-    with pytest.raises(SpotlightError, match="even small tiles .* 1 MiB may be used. Give a tile"):
+    with pytest.raises(SpotlightError, match="for 11915, since 1 MiB may be used. Give a tile"):
         choose_tile((200, 200, 200), network, FLOAT32)
+    with pytest.raises(SpotlightError, match="131072 voxels at least here, but voxels is 100"):
+        choose_tile((200, 200, 200), network, FLOAT32.model_copy(update={"voxels": 100}))
+    for wrong in ({"overlap": (8, 8)}, {"tile": (64,)}, {"tile": (1, 64, 64, 64)}):
+        for choose in (plan_tiles, choose_tile):
+            with pytest.raises(SpotlightError, match="must be 3 numbers of voxels for this model"):
+                choose((200, 200, 200), network, FLOAT32.model_copy(update=wrong))
     with pytest.raises(SpotlightError, match="do not ask for exact tiles"):
         choose_tile((200, 200, 200), network, exact)
 

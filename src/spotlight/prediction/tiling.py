@@ -38,19 +38,23 @@ def plan_tiles(shape: tuple[int, ...], network: StainNetwork, settings: Predicti
         If the settings do not go with the network.
     """
     dims = network.dims
+    _require_numbers(network, settings)
     tile = settings.tile or choose_tile(shape, network, settings)
     exact = settings.overlap == "exact"
     least = 2 * exact_halo(network) if exact else 0
     overlap = (least,) * dims if exact else settings.overlap or usual_overlap(tile)
     assert not isinstance(overlap, str)
-    for name, value in (("tile", tile), ("overlap", overlap)):
-        if len(value) != dims:
-            raise SpotlightError(f"{name} must be {dims} numbers of voxels for this model. Received: {value}.")
     if exact:
         tile = tuple(n if t <= least else t for n, t in zip(shape, tile, strict=True))
         log.info("Exact tiles of %s voxels, of which %d at each border are thrown away.", tile, least // 2)
     blend = "exact" if exact else settings.blend
     return Tiling.of(shape, tile, overlap, network.divisor, blend, fit=network.reach is not None)
+
+
+def _require_numbers(network: StainNetwork, settings: PredictionSettings) -> None:
+    for name, value in (("tile", settings.tile), ("overlap", settings.overlap)):
+        if value is not None and value != "exact" and len(value) != network.dims:
+            raise SpotlightError(f"{name} must be {network.dims} numbers of voxels for this model. Received: {value}.")
 
 
 def usual_overlap(tile: tuple[int, ...]) -> tuple[int, ...]:
@@ -64,8 +68,9 @@ def choose_tile(shape: tuple[int, ...], network: StainNetwork, settings: Predict
     Raises
     ------
     SpotlightError
-        If there is memory for none.
+        If there is memory for none, or the settings do not go with the network.
     """
+    _require_numbers(network, settings)
     memory, why = memory_to_use(find_device(settings.device))
     most = memory // (network.memory_width * BYTES_PER_VOXEL)
     exact = settings.overlap == "exact"
@@ -87,8 +92,10 @@ def choose_tile(shape: tuple[int, ...], network: StainNetwork, settings: Predict
         if fitting:
             cheapest = min(fitting, key=lambda every: (math.prod(e * count for e, count in every), every))
             return tuple(edge for edge, _ in cheapest)
+    least = min(math.prod(edge for edge, _ in every) for every in itertools.product(*edges))
+    limit = f"voxels is {most}" if most == settings.voxels else f"there is memory for {most}, since {why}"
     raise SpotlightError(
-        f"even small tiles of this network need more memory than there is: {why}. Give a tile of your own, "
+        f"tiles of this network have {least} voxels at least here, but {limit}. Give a tile of your own, "
         f"{'do not ask for exact tiles, ' if exact else ''}or use a machine with more memory."
     )
 
