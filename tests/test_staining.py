@@ -170,7 +170,7 @@ def test_memory_for_tiles(model: Model, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("spotlight.prediction.tiling.memory_to_use", lambda _: (2**20, "1 MiB may be used"))
     with pytest.raises(SpotlightError, match="for 11915, since 1 MiB may be used. Give a tile"):
         choose_tile((200, 200, 200), network, FLOAT32)
-    with pytest.raises(SpotlightError, match="131072 voxels at least here, but voxels is 100"):
+    with pytest.raises(SpotlightError, match="131072 voxels at least here, but voxels is 100. Raise it"):
         choose_tile((200, 200, 200), network, FLOAT32.model_copy(update={"voxels": 100}))
     for wrong in ({"overlap": (8, 8)}, {"tile": (64,)}, {"tile": (1, 64, 64, 64)}):
         for choose in (plan_tiles, choose_tile):

@@ -77,7 +77,7 @@ def predict(
     """Stain stacks. Each stain is named after its input, in the folder given by --to.
 
     Stains that are there already, from the same model, input and options, are kept; interrupted, the same command goes
-    on. Files that fail are listed at the end, with exit status 1.
+    on. Files that fail are listed at the end, with exit status 1, or 2 if it was the only one.
     """
     from spotlight.pairs.manifest import parse_voxel_size
     from spotlight.prediction import (

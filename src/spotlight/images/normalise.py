@@ -113,7 +113,8 @@ def mean_and_std(image: Array, padded: bool = False, *, name: str = "image") -> 
 def normalise(image: NDArray[Any], center: float, scale: float) -> NDArray[np.float32]:
     """Return (image - center) / scale in float32, computed in float64 where the image is of integer type."""
     if image.dtype in COUNTED and image.size > 2**16:  # a table of all values is faster, and the same
-        return normalise(np.arange(np.iinfo(image.dtype).max + 1), center, scale)[image]  # type: ignore[no-any-return]
+        table = normalise(np.arange(np.iinfo(image.dtype).max + 1), center, scale)
+        return np.take(table, image)
     return ((image - np.float64(center)) / scale).astype(np.float32)
 
 

@@ -199,8 +199,9 @@ def cardinal_weights(fractions: NDArray[np.float64]) -> NDArray[np.float64]:
     spread = np.zeros((4, 2 * REACH + 4))
     for place in range(4):
         spread[place, place : place + len(response)] = response
-    weights = bumps @ spread
-    return weights / weights.sum(1, keepdims=True)  # type: ignore[no-any-return]
+    weights: NDArray[np.float64] = bumps @ spread
+    weights /= weights.sum(1, keepdims=True)
+    return weights
 
 
 def resample_slabs(

@@ -13,7 +13,7 @@ from spotlight.images.slabs import Allocate
 from spotlight.networks import StainNetwork
 from spotlight.prediction.engines import Engine, find_device, make_engine
 from spotlight.prediction.settings import PredictionSettings
-from spotlight.prediction.tiling import choose_tile, plan_tiles
+from spotlight.prediction.tiling import choose_tile, exact_halo, plan_tiles
 from spotlight.prediction.workspace import Workspace
 from spotlight.tiles import Blended, Tiling
 
@@ -80,7 +80,11 @@ class Steps:
     @cached_property
     def tiling(self) -> Tiling:
         """How the input is cut."""
-        return plan_tiles(self.shape, self.networks[0], self.settled)
+        tiling = plan_tiles(self.shape, self.networks[0], self.settled)
+        if self.settings.overlap == "exact" and tiling.tiles > 1:
+            halo = exact_halo(self.networks[0])
+            log.info("Exact tiles of %s voxels, of which %d at each border are thrown away.", tiling.tile, halo)
+        return tiling
 
     @cached_property
     def prepared(self) -> NDArray[np.float32]:

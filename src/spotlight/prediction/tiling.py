@@ -1,7 +1,6 @@
 """How large tiles are, and how far they overlap."""
 
 import itertools
-import logging
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,8 +11,6 @@ from spotlight.networks import StainNetwork
 from spotlight.prediction.engines import find_device
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.tiles import Tiling, tile_starts
-
-log = logging.getLogger("spotlight")
 
 ENOUGH = {3: 10_000_000, 2: 2**20}
 """Voxels of a tile by dimensions; of larger ones little is saved at the borders, and each voxel takes longer."""
@@ -46,7 +43,6 @@ def plan_tiles(shape: tuple[int, ...], network: StainNetwork, settings: Predicti
     assert not isinstance(overlap, str)
     if exact:
         tile = tuple(n if t <= least else t for n, t in zip(shape, tile, strict=True))
-        log.info("Exact tiles of %s voxels, of which %d at each border are thrown away.", tile, least // 2)
     blend = "exact" if exact else settings.blend
     return Tiling.of(shape, tile, overlap, network.divisor, blend, fit=network.reach is not None)
 
@@ -79,9 +75,9 @@ def choose_tile(shape: tuple[int, ...], network: StainNetwork, settings: Predict
     multiple = network.divisor
 
     def overlap(edge: int, axis: int) -> int:
-        if exact:
+        if settings.overlap == "exact":
             return 2 * exact_halo(network)
-        return settings.overlap[axis] if settings.overlap else usual_overlap((edge,) * len(shape))[axis]  # type: ignore[return-value]
+        return (settings.overlap or usual_overlap((edge,) * len(shape)))[axis]
 
     for shortest in ((1,) * len(shape),) if exact else SHORTEST[network.dims]:
         edges = [
@@ -93,9 +89,11 @@ def choose_tile(shape: tuple[int, ...], network: StainNetwork, settings: Predict
             cheapest = min(fitting, key=lambda every: (math.prod(e * count for e, count in every), every))
             return tuple(edge for edge, _ in cheapest)
     least = min(math.prod(edge for edge, _ in every) for every in itertools.product(*edges))
-    limit = f"voxels is {most}" if most == settings.voxels else f"there is memory for {most}, since {why}"
+    rule = f"tiles of this network have {least} voxels at least here"
+    if most == settings.voxels:
+        raise SpotlightError(f"{rule}, but voxels is {most}. Raise it, or give a tile of your own.")
     raise SpotlightError(
-        f"tiles of this network have {least} voxels at least here, but {limit}. Give a tile of your own, "
+        f"{rule}, but there is memory for {most}, since {why}. Give a tile of your own, "
         f"{'do not ask for exact tiles, ' if exact else ''}or use a machine with more memory."
     )
 
