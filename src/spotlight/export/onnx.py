@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from spotlight.errors import SpotlightError
 from spotlight.files import whole_file
 from spotlight.images.normalise import UINT16, mean_and_std, normalise
+from spotlight.installation import missing_package
 from spotlight.prediction import Model
 from spotlight.version import __version__
 
@@ -316,9 +317,7 @@ def require_packages(extra: str, *packages: str) -> None:
         for package in packages:
             import_module(package)
     except ModuleNotFoundError as error:
-        raise SpotlightError(
-            f"exporting needs {error.name}, which is not installed: pip install 'spotlight-stain[{extra}]'"
-        ) from error
+        raise missing_package("exporting", error, extra) from error
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.images.lazy import LazyArray, Source
 from spotlight.images.stack import AXES, Stack
+from spotlight.installation import install_command, missing_package
 
 UNITS_UM = {
     "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "\\u00B5m": 1.0,
@@ -128,9 +129,7 @@ def scenes(path: str | Path) -> list[Scene]:
     try:
         module = importlib.import_module(form.module)
     except ImportError as error:
-        raise SpotlightError(
-            f"{path}: reading {form.name} files needs {error.name}: pip install 'spotlight-stain[{form.extra}]'"
-        ) from error
+        raise missing_package(f"{path}: reading {form.name} files", error, form.extra) from error
     found: list[Scene] = module.scenes(path)
     if not found:
         raise SpotlightError(f"{path}: the {form.name} file holds no image.")
@@ -148,7 +147,7 @@ def _format_of(path: Path) -> Format:
         return Format("bioio", (), "spotlight.images.bioio", "bioio")
     raise SpotlightError(
         f"{path}: is not a file that can be read here ({', '.join(SUFFIXES)}). For other formats install bioio and its "
-        "plugin for them: pip install 'spotlight-stain[bioio]'"
+        f"plugin for them: {install_command('bioio')}"
     )
 
 

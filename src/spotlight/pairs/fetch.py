@@ -16,6 +16,7 @@ from typing import Any
 
 from spotlight.errors import SpotlightError
 from spotlight.files import explained_writing
+from spotlight.installation import missing_package
 
 log = logging.getLogger("spotlight")
 
@@ -124,7 +125,7 @@ class Server:
             from botocore.config import Config
             from botocore.exceptions import BotoCoreError
         except ImportError as error:
-            raise SpotlightError(f"fetching data needs {error.name}: pip install 'spotlight-stain[data]'") from error
+            raise missing_package("fetching data", error, "data") from error
         self.name = endpoint or "Amazon S3"
         self.attempts, self.connections = attempts, connections
         settings = Config(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from spotlight.errors import SpotlightError
 from spotlight.files import explained_writing
 from spotlight.images import Part
+from spotlight.installation import missing_package
 from spotlight.prediction import tasks
 from spotlight.prediction.files import SUFFIX, Progress, Stained, StainOptions
 from spotlight.prediction.loading import load_model
@@ -34,7 +35,6 @@ IN_FLIGHT = 4
 """Tasks per thread of the workers that the scheduler knows at a time, however many there are to come."""
 RETRIES = 3
 """How often a task is tried again after an error that is not the image's."""
-INSTALL = "pip install 'spotlight-stain[cluster]'"
 LOST = "the scheduler was lost. Start it and its workers again; the same command goes on where it was."
 
 
@@ -115,7 +115,7 @@ def slurm_jobs(workers: int, options: dict[str, Any]) -> Iterator["Jobs"]:
     try:
         from spotlight.prediction.slurm import Jobs, start_cluster
     except ImportError as error:
-        raise SpotlightError(f"jobs of SLURM need {error.name}: {INSTALL}") from error
+        raise missing_package("starting SLURM jobs", error, "cluster") from error
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)  # its import makes Ctrl-C end the process
@@ -132,7 +132,7 @@ def _connected(
     try:
         from distributed import Client
     except ImportError as error:
-        raise SpotlightError(f"staining on a cluster needs {error.name}: {INSTALL}") from error
+        raise missing_package("staining on a cluster", error, "cluster") from error
     if scheduler is None:
         with _quiet_dask(), slurm_jobs(workers, options) as jobs, Client(jobs.cluster) as client:
             yield client, jobs

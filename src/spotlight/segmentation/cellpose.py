@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from spotlight.errors import SpotlightError
+from spotlight.installation import install_command
 from spotlight.segmentation.settings import InstanceSettings
-
-INSTALL = 'pip install "spotlight-stain[cellpose]" "cellpose<4"'
 
 
 class CellposeSettings(InstanceSettings):
@@ -103,8 +102,9 @@ def _import() -> Any:
         from cellpose import models
     except (ImportError, RuntimeError) as error:  # a torchvision that does not fit torch is a RuntimeError
         raise SpotlightError(
-            f"Cellpose cannot be imported ({error}). Install it with {INSTALL}; version 3 has the paper's network "
-            "'nuclei', version 4 also needs a torchvision that fits the installed torch."
+            f"Cellpose cannot be imported ({error}). Install it with: "
+            f"{install_command('cellpose', 'cellpose<4')} (version 3 has the paper's network 'nuclei'; version 4 also "
+            "needs a torchvision that fits the installed torch)."
         ) from error
     return models
 

@@ -7,8 +7,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from spotlight.errors import SpotlightError
 from spotlight.files import write_text
+from spotlight.installation import missing_package
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.training.settings import TrainingSettings
 
@@ -33,7 +33,7 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise _missing("tensorboard", "TensorBoard") from error
+            raise missing_package("training.tensorboard", error, "tensorboard") from error
         self.writer = SummaryWriter(folder / "tensorboard")
 
     def scalars(self, step: int, figures: dict[str, float]) -> None:
@@ -54,7 +54,7 @@ class WeightsAndBiases:
         try:
             import wandb
         except ImportError as error:
-            raise _missing("wandb", "Weights & Biases") from error
+            raise missing_package("training.wandb", error, "wandb") from error
         self.image = wandb.Image
         identity = folder / "wandb.id"
         if not identity.exists():
@@ -85,12 +85,6 @@ def open_loggers(folder: Path, settings: TrainingSettings) -> list[Logger]:
     if settings.wandb != "no":
         loggers.append(WeightsAndBiases(folder, settings.wandb))
     return loggers
-
-
-def _missing(extra: str, name: str) -> SpotlightError:
-    return SpotlightError(
-        f"training.{extra} needs {name}, which is not installed: pip install 'spotlight-stain[{extra}]'"
-    )
 
 
 def preview(pair: PreparedPair, stain: NDArray[np.float32]) -> NDArray[np.uint8]:
