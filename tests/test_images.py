@@ -339,7 +339,7 @@ def test_values_are_stored_in_a_type_that_readers_know(tmp_path: Path, kind: str
     np.testing.assert_array_equal(back.data, data)
 
 
-@pytest.mark.parametrize("data", [np.array([[2**40, 1]]), np.array([[1e300, 1]]), np.array([[1j, 1]])])
+@pytest.mark.parametrize("data", [np.array([[2**40, 1]]), np.array([[1e300, 1]])])
 def test_values_that_would_be_lost_are_not_stored(tmp_path: Path, data: NDArray[np.generic]) -> None:
     with pytest.raises(SpotlightError, match="values cannot be stored without loss"):
         Stack(data, "YX").save(tmp_path / "a.tif")

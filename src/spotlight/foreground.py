@@ -13,7 +13,7 @@ from skimage import filters
 from spotlight.errors import SpotlightError
 from spotlight.images.median import median
 from spotlight.images.normalise import sample_nonzero, zeros_are_padding
-from spotlight.images.slabs import Allocate, Array, Slab, in_memory, slabs, values_of
+from spotlight.images.slabs import Allocate, Array, Slab, as_numbers, in_memory, slabs, values_of
 from spotlight.settings import Settings
 
 Method = Literal["otsu", "li", "triangle", "yen", "fixed"]
@@ -88,13 +88,14 @@ def find_foreground(
     Raises
     ------
     SpotlightError
-        If the target is constant, so that no threshold exists.
+        If the target is constant, so that no threshold exists, or is not of whole or real numbers.
 
     References
     ----------
     N. Otsu, IEEE Trans. Syst. Man Cybern. 9, 62 (1979). A. A. Kalinin et al., arXiv:2507.05383 (2025), section 2.
     """
     settings = settings or ForegroundSettings()
+    target = as_numbers(target, name)
     padded = zeros_are_padding(target)
     count, low, high = _extent(target, padded)
     if not low < high:
@@ -102,7 +103,7 @@ def find_foreground(
             f"{name}: is constant ({low if count else 'empty'}), so it has no foreground. "
             "Check the channel, or leave this stack out."
         )
-    threshold = settings.value if settings.value is not None else _threshold(target, padded, settings, allocate)
+    threshold = settings.value if settings.value is not None else _threshold(target, padded, settings, allocate, name)
     inside = 0
     for slab in slabs(target.shape):
         values = np.asarray(target[slab.inner])
@@ -122,7 +123,7 @@ def _extent(target: Array, padded: bool) -> tuple[int, float, float]:
     return count, low, high
 
 
-def _threshold(target: Array, padded: bool, settings: ForegroundSettings, allocate: Allocate) -> float:
+def _threshold(target: Array, padded: bool, settings: ForegroundSettings, allocate: Allocate, name: str) -> float:
     """The histogram rule on the smoothed target's valid voxels."""
     radius = settings.median_px // 2 + math.ceil(4 * settings.gaussian_px)
     smooth = allocate("_smooth", target.shape, np.float32)
@@ -136,11 +137,16 @@ def _threshold(target: Array, padded: bool, settings: ForegroundSettings, alloca
         part = smooth[slab.inner]
         return part[np.asarray(target[slab.inner]) != 0] if padded else part.ravel()
 
+    extent = [(values.min(), values.max()) for slab in parts if (values := valid(slab)).size]
+    limits = (min(low for low, _ in extent), max(high for _, high in extent))
+    if not limits[0] < limits[1]:
+        raise SpotlightError(
+            f"{name}: is constant ({limits[0]:g}) once it is smoothed, so it has no foreground. Check the channel, "
+            "smooth less (median_px, gaussian_px), or leave this stack out."
+        )
     rule = getattr(filters, f"threshold_{settings.method}")
     if settings.method not in ("otsu", "yen"):
         return float(rule(np.concatenate([valid(slab) for slab in parts])))
-    extent = [(values.min(), values.max()) for slab in parts if (values := valid(slab)).size]
-    limits = (min(low for low, _ in extent), max(high for _, high in extent))
     counts, edges = zip(*(np.histogram(valid(slab), 256, limits) for slab in parts), strict=True)
     return float(rule(hist=(np.sum(counts, axis=0), (edges[0][:-1] + edges[0][1:]) / 2)))
 

@@ -39,7 +39,7 @@ def zeros_are_padding(image: Array) -> bool:
     They are when they are at least one voxel in a thousand (fewer are dead pixels) and stand apart from the data, as
     they do with a camera offset: when the 0.1st percentile of the other values is above a quarter of their 25th
     percentile and above three grey levels. In a background-subtracted image zeros are the background, the other values
-    begin next to them, and all voxels are valid.
+    begin next to them, and all voxels are valid. So are they in an image of zeros and one other value, such as a mask.
     """
     if image.dtype in COUNTED:
         levels, counts = occurrences(image)
@@ -50,9 +50,13 @@ def zeros_are_padding(image: Array) -> bool:
     if not 0 < count <= 0.999 * image.size:
         return False
     if image.dtype in COUNTED:
+        if levels.size == 1:
+            return False
         low, quarter = levels[np.searchsorted(below, [0.001 * (count - 1), 0.25 * (count - 1)], side="right")]
     else:
         values = sample_nonzero(image)
+        if values.min() == values.max():
+            return False
         low, quarter = np.percentile(values, [0.1, 25])
         brighter = values[values > quarter]
         levels = np.unique(values[values <= (brighter.min() if brighter.size else quarter)])

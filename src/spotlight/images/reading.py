@@ -12,6 +12,7 @@ import numpy as np
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.images.lazy import LazyArray, Source
+from spotlight.images.slabs import as_numbers
 from spotlight.images.stack import AXES, Stack
 from spotlight.installation import install_command, missing_package
 
@@ -291,11 +292,10 @@ def _in_order(path: Path, facts: Facts, stated_axes: str | None, stated_size: tu
     """Bring the axes into the order TCZYX, and drop T, C and, unless it was asked for, Z of length 1."""
     array: Any = facts.array
     axes = (stated_axes or facts.axes).upper()
-    shape, kind = tuple(array.shape), array.dtype
+    shape = tuple(array.shape)
     if len(axes) != len(shape):
         raise SpotlightError(f"{path}: axes {axes!r} have {len(axes)} letters, but the file's array is {shape}.")
-    if kind.kind not in "buif":
-        raise SpotlightError(f"{path}: holds {kind} values; images are of whole or real numbers.")
+    as_numbers(array, str(path))
     if min(shape, default=1) < 1:
         raise SpotlightError(f"{path}: the image is empty: {axes} {shape}.")
     if not set(axes) <= set(AXES) or len(set(axes)) != len(axes) or not {"Y", "X"} <= set(axes):

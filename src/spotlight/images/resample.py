@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spotlight.images.slabs import Allocate, Array, block_of, in_memory
+from spotlight.images.slabs import Allocate, Array, as_numbers, block_of, in_memory
 
 Order = Literal[0, 3]
 Convert = Callable[[NDArray[Any]], NDArray[Any]]
@@ -44,6 +44,7 @@ def resample(array: NDArray[Any], shape: tuple[int, ...], order: Order = 3) -> N
     order : 0 or 3
         Spline order: 3 for images, 0 (nearest voxel) for masks and labels.
     """
+    as_numbers(array, "array")  # truth values stay what they are: a mask on another grid is a mask
     return array if array.shape == tuple(shape) else Resampled(array, shape, order=order)[()]
 
 

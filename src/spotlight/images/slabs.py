@@ -5,21 +5,56 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from spotlight.errors import SpotlightError
 from spotlight.images.lazy import LazyArray
 
 Array = NDArray[Any] | LazyArray
 """Values in memory, in a memory-mapped file, or still in the user's file."""
+
+AnyArray = TypeVar("AnyArray", bound=Array)
 
 Allocate = Callable[[str, tuple[int, ...], DTypeLike], NDArray[Any]]
 """Makes an array of a name, shape and type: in memory, or as a file."""
 
 SLAB_VOXELS = 2**25
 """Voxels that are worked on at once; a smaller stack is one slab. At least one plane is."""
+
+
+NUMBERS = "buif"
+"""Kinds of NumPy types that pixel values can have."""
+REMEDIES = {
+    "c": "Take what you mean of them: numpy.abs, numpy.real or numpy.angle",
+    "O": "Convert them with astype to a type of numbers, such as float32",
+    "V": "Give one of the fields as an array of its own",
+}
+
+
+def as_numbers(array: AnyArray, name: str) -> AnyArray:
+    """Give an array whose values are whole or real numbers; truth values are 0 and 1.
+
+    Raises
+    ------
+    SpotlightError
+        If it is not an array, values are of another type, or some of them are masked.
+    """
+    kind = getattr(array, "dtype", None)
+    if kind is None:
+        raise SpotlightError(
+            f"{name}: an image is a NumPy array. Received: {type(array).__name__}. Convert it with numpy.asarray."
+        )
+    if kind.kind not in NUMBERS:
+        raise SpotlightError(
+            f"{name}: holds values of type {kind}, but images are of whole or real numbers. "
+            f"{REMEDIES.get(kind.kind, 'Give an array of intensities')}."
+        )
+    if np.ma.is_masked(array):
+        raise SpotlightError(f"{name}: some values are masked. Replace them with the array's method filled.")
+    return array.view(np.uint8) if isinstance(array, np.ndarray) and kind.kind == "b" else array  # type: ignore[return-value]
 
 
 def in_memory(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.images.lazy import LazyArray
-from spotlight.images.slabs import is_slab, slabs
+from spotlight.images.slabs import as_numbers, is_slab, slabs
 
 if TYPE_CHECKING:
     from spotlight.images.writing import Kind
@@ -29,7 +29,8 @@ class Stack:
     Attributes
     ----------
     array : ndarray or LazyArray
-        Pixel values or where they are, one dimension per letter of `axes`.
+        Pixel values or where they are, one dimension per letter of `axes`; whole or real numbers. Truth values become
+        0 and 1 of type uint8.
     axes : str
         A part of ``TCZYX`` in that order, ending in ``YX``.
     voxel_size : tuple of float or None
@@ -59,6 +60,7 @@ class Stack:
     labels: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "array", as_numbers(self.array, self.source))
         if "".join(a for a in AXES if a in self.axes) != self.axes or not self.axes.endswith("YX"):
             raise SpotlightError(
                 f"{self.source}: axes must be letters of {AXES} in that order and end in YX. Received: {self.axes!r}."

@@ -150,6 +150,7 @@ class _Sample:
     def add(self, target: NDArray[Any], stain: NDArray[Any]) -> None:
         rng = np.random.default_rng(0)
         for values, image in ((self.targets, target), (self.stains, stain)):
+            image = image.view(np.uint8) if image.dtype == np.bool_ else image  # percentiles are of numbers
             few = image.size <= VALUES_PER_STACK
             # A copy: a view would hold the whole stack.
             values.append(image.flatten() if few else image.flat[rng.integers(0, image.size, VALUES_PER_STACK)])

@@ -49,6 +49,8 @@ def prepare(stack: Stack, shape: tuple[int, ...], settings: InstanceSettings, co
     image = stack.data.astype(np.float32)
     if contrast:
         low, high = np.percentile(image, [0.1, 99.9]).astype(np.float32)
+        if low == high:  # all but a thousandth of the values are one
+            low, high = image.min(), image.max()
         if low == high:
             return np.zeros(shape, np.float32)
         image = np.clip((image - low) / (high - low), 0, 1)
