@@ -1,5 +1,6 @@
 """Manifests and the preparation of pairs."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from skimage.filters import threshold_otsu
 from spotlight.errors import SpotlightError
 from spotlight.foreground import ForegroundSettings
 from spotlight.images import Stack, stem
-from spotlight.pairs import PreparationSettings, prepare_pair, read_manifest, read_pairs
-from spotlight.pairs.manifest import name_apart, write_manifest
+from spotlight.pairs import Pair, PreparationSettings, prepare_pair, read_manifest, read_pairs
+from spotlight.pairs.fields import group_fields, join_planes
+from spotlight.pairs.manifest import name_apart, require_distinct, write_manifest
 
 PLAIN = ForegroundSettings(median_px=1, gaussian_px=0)
 
@@ -326,3 +328,17 @@ def test_numbers_of_a_parquet_table(folder: Path) -> None:
 def test_tables_of_targets_that_cannot_be_used(folder: Path, columns: dict[str, list[str]], message: str) -> None:
     with pytest.raises(SpotlightError, match=message):
         read_manifest(targets(folder, **columns), "RNA" if "absent" in message and "every" in message else "DNA")
+
+
+def test_the_work_grows_as_the_rows_do() -> None:
+    many = [Pair("a" if number % 2 else f"b{number}", Path("a.tif"), Path("t.tif")) for number in range(20_000)]
+    begin = time.perf_counter()
+    named = name_apart(many)
+    require_distinct(named)
+    assert [pair.name for pair in named[:4]] == ["b0", "a-1", "b2", "a-2"]
+    assert named[-1].name == "a-10000"
+    joined = join_planes([replace(pair, input=Path(f"{number}.tif")) for number, pair in enumerate(many[:9_000])])
+    assert len(joined) == 1
+    assert len(joined[0].planes or ()) == 8_999
+    assert len(group_fields([replace(pair, input=Path(f"{number}.tif")) for number, pair in enumerate(many)])) == 20_000
+    assert time.perf_counter() - begin < 10  # quadratic work would take minutes

@@ -1,5 +1,6 @@
 """`check`: what would spoil training or evaluation, found before a minute is wasted."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -339,9 +340,11 @@ def _pictures(image: Stack, target: Stack, inside: NDArray[np.bool_]) -> dict[st
 def _leaks(pairs: Sequence[Pair]) -> list[Finding]:
     """Groups on both sides of a split."""
     found = []
-    for group in sorted({pair.group for pair in pairs if pair.group}):
-        splits = {pair.split for pair in pairs if pair.group == group}
-        if "test" in splits and len(splits) > 1:
+    splits_of: dict[str, set[str]] = {}
+    for pair in pairs:
+        splits_of.setdefault(pair.group, set()).add(pair.split)
+    for group, splits in sorted(splits_of.items()):
+        if group and "test" in splits and len(splits) > 1:
             text = (
                 f"the group {group!r} is in {' and '.join(sorted(splits))}: test scores are not those of a new group."
             )
@@ -388,7 +391,7 @@ def _strangers(reports: Sequence[PairReport], settings: CheckSettings) -> list[F
     usable = [report for report in reports if "shape" in report.figures]
     found = []
     sizes = [report.figures["voxel_size"] for report in usable]
-    common = max(set(sizes), key=sizes.count) if sizes else ""
+    common = Counter(sizes).most_common(1)[0][0] if sizes else ""
     for report in usable:
         name, size = report.figures["pair"], report.figures["voxel_size"]
         if size != common:

@@ -22,6 +22,7 @@ def join_planes(pairs: Sequence[Pair]) -> list[Pair]:
         If they do not agree in what else is said of the field.
     """
     joined: dict[tuple[object, ...], Pair] = {}
+    planes: dict[tuple[object, ...], list[Path]] = {}
     for pair in pairs:
         key = (pair.target, pair.target_channel, pair.target_name, pair.scene, pair.time, pair.region)
         first = joined.get(key)
@@ -35,10 +36,12 @@ def join_planes(pairs: Sequence[Pair]) -> list[Pair]:
                     f"{pair.target}, but their rows differ in {name}: {getattr(first, name)!r} and "
                     f"{getattr(pair, name)!r}. Correct the manifest."
                 )
-        joined[key] = replace(first, planes=(*(first.planes or ()), pair.input))
+        planes.setdefault(key, list(first.planes or ())).append(pair.input)
     renamed = [
-        pair if pair.planes is None else replace(pair, name=stem(pair.target), focus_offset=None)
-        for pair in joined.values()
+        replace(pair, name=stem(pair.target), focus_offset=None, planes=tuple(planes.get(key, pair.planes or ())))
+        if key in planes or pair.planes is not None
+        else pair
+        for key, pair in joined.items()
     ]
     return name_apart(renamed)
 
@@ -68,6 +71,7 @@ def group_fields(pairs: Sequence[Pair]) -> list[list[int]]:
 
     def top(number: int) -> int:
         while root[number] != number:
+            root[number] = root[root[number]]  # keeps chains short
             number = root[number]
         return number
 

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,8 +41,8 @@ OF_TARGET = ("target", "target_channel", "foreground", "repeat")
 
 def require_distinct(pairs: Sequence[Pair]) -> None:
     """Raise a `SpotlightError` if two pairs have one name, since outputs and scores go by it."""
-    names = [pair.name for pair in pairs]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    uses = Counter(pair.name for pair in pairs)
+    twice = sorted(name for name, count in uses.items() if count > 1)
     if twice:
         raise SpotlightError(f"several pairs are named {', '.join(map(repr, twice))}; give each a name of its own.")
 
@@ -337,13 +338,15 @@ def read_pairs(
 def name_apart(pairs: Iterable[Pair]) -> list[Pair]:
     """Make the names unique: pairs of one file name (regions, or the same name in several folders) get a number."""
     pairs = list(pairs)
-    names = [pair.name for pair in pairs]
-    taken = {name for name in names if names.count(name) == 1}
+    uses = Counter(pair.name for pair in pairs)
+    taken = {name for name, count in uses.items() if count == 1}
+    numbers = dict.fromkeys(uses, 0)
     apart = []
     for pair in pairs:
-        name, number = pair.name, 1
-        while names.count(pair.name) > 1 and (name in taken or name == pair.name):
-            name, number = f"{pair.name}-{number}", number + 1
+        name = pair.name
+        while uses[pair.name] > 1 and (name in taken or name == pair.name):
+            numbers[pair.name] += 1
+            name = f"{pair.name}-{numbers[pair.name]}"
         taken.add(name)
         apart.append(replace(pair, name=name))
     return apart
