@@ -1,20 +1,24 @@
 """The model folder keeps what it promises, and refuses what it can tell is wrong."""
 
 import shutil
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from conftest import TINY
 from spotlight import SpotlightError, load_model, read
 from spotlight.images import Stack
-from spotlight.model import TargetDescription, read_description
+from spotlight.model import TargetDescription, read_description, save_model
 from spotlight.pairs import prepare_pair, read_manifest
-from spotlight.prediction import Model, PredictionSettings
+from spotlight.prediction import Model, PredictionSettings, StainOptions, find_parts, stain_files
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +176,68 @@ def test_damaged_weights(copy: Path) -> None:
     weights.unlink()
     with pytest.raises(SpotlightError, match=r"weights\.safetensors: no such file.* Copy the whole model folder"):
         load_model(copy)
+
+
+def spoil(folder: Path, name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Change a tensor of a model folder in which no hash is recorded, as in those of older versions."""
+    edit(folder, weights_sha256="")
+    state = load_file(folder / "weights.safetensors")
+    save_file(state | {name: change(state[name]).contiguous()}, folder / "weights.safetensors")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_one_weight_that_is_not_finite(copy: Path, value: float) -> None:
+    spoil(copy, "head.weight", lambda weight: weight.flatten().index_fill(0, torch.tensor(3), value).view_as(weight))
+    with pytest.raises(SpotlightError, match=r"cannot be loaded \(head\.weight has values that are not finite\)"):
+        load_model(copy)
+
+
+def test_variances_and_types_that_cannot_be(copy: Path) -> None:
+    name = next(name for name in load_file(copy / "weights.safetensors") if name.endswith("running_var"))
+    for change, message in (
+        (lambda variance: -variance, "negative variances"),
+        (torch.Tensor.half, "has type torch.float16, but the network torch.float32"),
+        (torch.Tensor.int, "has type torch.int32"),
+    ):
+        spoil(copy, name, change)
+        with pytest.raises(SpotlightError, match=message):
+            load_model(copy)
+
+
+def test_weights_that_the_description_does_not_mean(copy: Path, model: Model) -> None:
+    assert read_description(copy).weights_sha256 == sha256((copy / "weights.safetensors").read_bytes()).hexdigest()
+    text = (copy / "model.yaml").read_text()
+    spoil(copy, "head.weight", lambda weight: weight * 2)
+    load_model(copy)
+    (copy / "model.yaml").write_text(text)
+    with pytest.raises(SpotlightError, match=r"SHA-256 is .*, but model\.yaml states"):
+        load_model(copy)
+    values = yaml.safe_load(text)
+    del values["weights_sha256"]
+    (copy / "model.yaml").write_text(yaml.safe_dump(values))
+    load_model(copy)
+
+
+def test_a_stain_that_is_not_finite_is_not_written(model: Model, image: Stack, manifest: Path, tmp_path: Path) -> None:
+    """Weights that are finite, but so large that what follows from them is not."""
+    network = deepcopy(model.networks[0])
+    with torch.no_grad():
+        network.head.weight.fill_(3e38)
+    wild = Model(model.description, network, "wild")
+    with pytest.raises(SpotlightError, match="model wild gives values that are not finite"):
+        wild.predict(image)
+    (result,) = stain_files(wild, find_parts([manifest], split="test"), tmp_path / "out", StainOptions())
+    assert "not finite" in result.reason
+    assert not list((tmp_path / "out").glob("*.tif"))
+
+
+def test_weights_that_are_not_finite_are_not_written(model: Model, tmp_path: Path) -> None:
+    network = deepcopy(model.networks[0])
+    with torch.no_grad():
+        network.head.bias.fill_(float("nan"))
+    with pytest.raises(SpotlightError, match=r"is not written, since head\.bias has values that are not finite"):
+        save_model(tmp_path / "model", model.description, network)
+    assert not list(tmp_path.rglob("*.*"))
 
 
 def test_weights_of_another_network(copy: Path) -> None:

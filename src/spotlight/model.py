@@ -1,6 +1,8 @@
 """The model folder: ``model.yaml``, all it takes to use the network right, and ``weights.safetensors``."""
 
+import hashlib
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -9,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, FiniteFloat, StrictInt, model_validator
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as deserialise
 from safetensors.torch import save as serialise
+from torch import Tensor
 
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path, whole_file, write_text
@@ -113,6 +116,9 @@ class ModelDescription(Settings):
     training: dict[str, Any] = Field(
         default_factory=dict, description="Settings, data and course of the training run; for the record."
     )
+    weights_sha256: str = Field(
+        "", description="SHA-256 of weights.safetensors; empty in folders of before it was recorded, which still load."
+    )
     versions: dict[str, str] = Field(
         default_factory=lambda: {"torch": torch.__version__, "python": platform.python_version()}
     )
@@ -142,34 +148,80 @@ def make_network(settings: NetworkSettings, dims: int, stains: int = 1, modaliti
         raise SpotlightError(str(error)) from error
 
 
-def save_weights(path: Path, network: torch.nn.Module) -> None:
-    """Write a network's weights as safetensors, whole or not at all."""
-    state = {name: tensor.detach().contiguous().cpu() for name, tensor in network.state_dict().items()}
-    with whole_file(path) as temporary:
-        temporary.write_bytes(serialise(state))
-
-
-def load_weights(path: Path, network: torch.nn.Module) -> None:
-    """Load weights saved by `save_weights` into a network of the same architecture.
+def save_weights(path: Path, network: torch.nn.Module) -> str:
+    """Write a network's weights as safetensors, whole or not at all; gives the SHA-256 of the file.
 
     Raises
     ------
     SpotlightError
-        If the file is missing, damaged or of another network.
+        If a weight is not finite, or the file cannot be written.
+    """
+    state = {name: tensor.detach().contiguous().cpu() for name, tensor in network.state_dict().items()}
+    fault = _fault(state)
+    if fault:
+        raise SpotlightError(
+            f"{path}: is not written, since {fault}. Train anew, with a lower training.learning_rate or "
+            "training.precision float32; of a file that was imported, take another copy."
+        )
+    content = serialise(state)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_weights(path: Path, network: torch.nn.Module, sha256: str = "") -> None:
+    """Load weights saved by `save_weights` into a network of the same architecture.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    network : Module
+        Gets the weights.
+    sha256 : str
+        What the file's SHA-256 must be; empty where it is not known.
+
+    Raises
+    ------
+    SpotlightError
+        If the file is missing, damaged, of another network or not the one that is meant, if a weight is not finite or
+        has another type than the network's, or if a variance is negative.
     """
     try:
-        network.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        content = path.read_bytes()
+        found = hashlib.sha256(content).hexdigest()
+        if sha256 and found != sha256:
+            raise ValueError(f"their SHA-256 is {found}, but {DESCRIPTION} states {sha256}")
+        state = deserialise(content)
+        own = network.state_dict()
+        for name, tensor in state.items():
+            if name in own and tensor.dtype != own[name].dtype:
+                raise ValueError(f"{name} has type {tensor.dtype}, but the network {own[name].dtype}")
+        fault = _fault(state)
+        if fault:
+            raise ValueError(fault)
+        network.load_state_dict(state)
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise SpotlightError(
             f"{path}: the weights cannot be loaded ({error}). Copy the model folder again, or train anew."
         ) from error
 
 
+def _fault(state: Mapping[str, Tensor]) -> str:
+    """What is wrong with the values of weights; empty if nothing is."""
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            return f"{name} has values that are not finite"
+        if name.endswith("running_var") and (tensor < 0).any():
+            return f"{name} has negative variances"
+    return ""
+
+
 def save_model(folder: str | Path, description: ModelDescription, network: torch.nn.Module) -> Path:
     """Write a model folder; ``model.yaml`` comes last, so that a folder that has it is whole."""
     folder = Path(folder)
-    save_weights(folder / WEIGHTS, network)
-    write_text(folder / DESCRIPTION, description.to_yaml())
+    sha256 = save_weights(folder / WEIGHTS, network)
+    write_text(folder / DESCRIPTION, description.model_copy(update={"weights_sha256": sha256}).to_yaml())
     return folder
 
 
@@ -209,5 +261,11 @@ def read_model(folder: str | Path) -> tuple[ModelDescription, StainNetwork]:
     description = read_description(folder)
     told = len(description.input.modalities) if description.network.conditioning != "none" else 0
     network = make_network(description.network, description.dims, len(description.targets), told)
-    load_weights(require_path(Path(folder) / WEIGHTS, "Copy the whole model folder again."), network)
+    load_model_weights(folder, description, network)
     return description, network.eval()
+
+
+def load_model_weights(folder: str | Path, description: ModelDescription, network: torch.nn.Module) -> None:
+    """Load the weights of a model folder into a network of its architecture; see `load_weights` for the errors."""
+    path = require_path(Path(folder) / WEIGHTS, "Copy the whole model folder again.")
+    load_weights(path, network, description.weights_sha256)

@@ -279,13 +279,22 @@ class Model:
 
         def finish(values: NDArray[np.float32], which: int) -> NDArray[np.float32]:
             target, is_stain = targets[which % len(targets)], which < len(targets)
+            require_finite(values)  # flattening would make background of them
             if is_stain and (target.flatten if flatten is None else flatten):
                 values = target.flattened(values)
             if normalised:
                 return values
             if is_stain:
-                return target.to_intensity(values)  # type: ignore[no-any-return]
-            return values * np.float32(target.to_intensity(1.0) - target.to_intensity(0.0))
+                return require_finite(target.to_intensity(values))
+            return require_finite(values * np.float32(target.to_intensity(1.0) - target.to_intensity(0.0)))
+
+        def require_finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
+            if not np.isfinite(values).all():
+                raise SpotlightError(
+                    f"{stack.source}: model {self.name} gives values that are not finite, so its stain is not "
+                    "written. Set precision to float32 (--settings); if that does not help, train the model anew."
+                )
+            return values
 
         unit = "standard deviations of the target" if normalised else "intensity of the training targets"
         names = [f"{target.channel or 'target'}{VIRTUAL}" for target in targets]

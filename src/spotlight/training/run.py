@@ -20,7 +20,15 @@ from torch.utils.data import DataLoader
 from spotlight.errors import SpotlightError
 from spotlight.files import write_text
 from spotlight.memory import is_out_of_memory, memory_to_use
-from spotlight.model import DESCRIPTION, WEIGHTS, load_weights, make_network, read_description, save_model
+from spotlight.model import (
+    DESCRIPTION,
+    WEIGHTS,
+    load_model_weights,
+    load_weights,
+    make_network,
+    read_description,
+    save_model,
+)
 from spotlight.networks import StainNetwork
 from spotlight.pairs.pair import Pair
 from spotlight.training.adversarial import AdversarialModule
@@ -156,8 +164,9 @@ def train(
     torch.manual_seed(settings.seed)
     network = make_network(experiment.network, dims, len(stains.names), len(stains.modalities))
     if settings.finetune:
-        require_same_outputs(read_description(settings.finetune), stains, str(settings.finetune))
-        load_weights(settings.finetune / WEIGHTS, network)
+        first = read_description(settings.finetune)
+        require_same_outputs(first, stains, str(settings.finetune))
+        load_model_weights(settings.finetune, first, network)
     patch = patch_size(experiment.patches, {pair.name: pair.target.shape for pair in prepared}, network.divisor)
     sampler = make_sampler(train_set, patch, experiment, drawing_groups(training_pairs, stains, experiment))
     experiment = begun or _with_parts(experiment, patch, device, ranks)
