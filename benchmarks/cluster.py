@@ -20,6 +20,7 @@ from prediction import PIECE, lively
 from spotlight.images import Stack
 from spotlight.images.normalise import prepare_input
 from spotlight.images.resample import Resampled
+from spotlight.images.scaling import input_scale
 from spotlight.networks import FNetSettings
 from spotlight.prediction.engines import make_engine
 from spotlight.training.explain import network_cost
@@ -56,7 +57,7 @@ def main() -> None:
         print(f"| F-net, {each / 1e3:.0f} kFLOP per voxel, {precision}, a million voxels | {seconds:.1f} |", flush=True)
     shape = (arguments.planes, arguments.width, arguments.width)
     stack = Stack(rng.integers(900, 1100, shape, np.uint16), "ZYX", VOXEL)
-    seconds, prepared = timed(lambda: prepare_input(stack, GRID))
+    seconds, prepared = timed(lambda: prepare_input(stack, GRID, input_scale(stack, "mean/std")))
     print(f"| {'x'.join(map(str, shape))}: normalise, resample to {GRID} µm | {seconds:.1f} |", flush=True)
     seconds, stain = timed(lambda: Resampled(prepared, shape, lambda part: 100 * part + 1000)[()])
     print(f"| resample the stain back | {seconds:.1f} |", flush=True)

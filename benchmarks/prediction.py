@@ -36,6 +36,7 @@ import zarr
 from memory import growth
 from spotlight import load_model, read
 from spotlight.images.normalise import prepare_input
+from spotlight.images.scaling import input_scale
 from spotlight.model import InputDescription, ModelDescription, TargetDescription
 from spotlight.networks import FNet, FNetSettings
 from spotlight.prediction import Model, PredictionSettings, StainOptions, find_parts, stain_files
@@ -125,7 +126,11 @@ def trained_error(folder: str, image: str) -> None:
     model = load_model(folder)
     stack = model.accept(read(image), None, None, None, None, False)
     network = model.networks[0]
-    piece = middle(prepare_input(stack, model.description.input.grid), (64, 128, 128)[-network.dims :], network.divisor)
+    piece = middle(
+        prepare_input(stack, model.description.input.grid, input_scale(stack, "mean/std")),
+        (64, 128, 128)[-network.dims :],
+        network.divisor,
+    )
     with torch.inference_mode():
         exact = folded(network).double()(torch.from_numpy(piece).double()[None, None])[0].numpy()
     for kind in ("float32", "bf16"):

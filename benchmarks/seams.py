@@ -13,6 +13,7 @@ import numpy as np
 
 from spotlight import load_model, read
 from spotlight.images.normalise import prepare_input
+from spotlight.images.scaling import input_scale
 from spotlight.prediction.engines import make_engine, middle
 
 DISTANCES = (0, 4, 8, 12, 16, 24, 32, 40, 48, 64, 80)
@@ -30,7 +31,11 @@ def main() -> None:
         model = load_model(folder)
         step = model.networks[0].divisor
         stack = model.accept(read(arguments.image), None, None, None, None, False)
-        piece = middle(prepare_input(stack, model.description.input.grid), most[-len(stack.axes) :], step)
+        piece = middle(
+            prepare_input(stack, model.description.input.grid, input_scale(stack, "mean/std")),
+            most[-len(stack.axes) :],
+            step,
+        )
         engine = make_engine(model.networks, piece, "float32", "auto", False, False)
         whole = engine(piece)[0]
         for letter in sorted({stack.axes[0], "X"} - {"Y"}, reverse=True):

@@ -104,7 +104,7 @@ def test_import_of_an_original_checkpoint(tmp_path: Path, dims: int, shape: tupl
     content = {"nn_module": "fnet_nn_3d", "nn_state": state, "count_iter": 5} if wrapped else state
     torch.save(content, tmp_path / "model.p")
 
-    model = load_model(import_fnet(tmp_path / "model.p", tmp_path / "model"))
+    model = load_model(import_fnet(tmp_path / "model.p", tmp_path / "model", branch=None if wrapped else "release_1"))
 
     x = torch.randn(shape)
     with torch.no_grad():
@@ -112,6 +112,37 @@ def test_import_of_an_original_checkpoint(tmp_path: Path, dims: int, shape: tupl
     image = np.random.default_rng(0).normal(5, 2, (20, 21, 22)[-dims:])
     stain = model.predict(image, voxel_size=(0.29,) * dims)
     assert stain.shape == image.shape
+
+
+def test_inputs_are_prepared_as_the_branch_that_trained_did(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    original = OriginalNet(3, depth=1, width=2).eval()
+    state = original.state_dict()
+    torch.save({"fnet_model_class": "fnet.fnet_model.Model", "nn_state": state}, tmp_path / "master.p")
+    torch.save({"nn_module": "fnet_nn_3d", "nn_state": state}, tmp_path / "release.p")
+    torch.save(state, tmp_path / "bare.p")
+    with pytest.raises(SpotlightError, match=r"does not tell which branch .* --branch release_1"):
+        import_fnet(tmp_path / "bare.p", tmp_path / "bare")
+
+    rng = np.random.default_rng(0)
+    contrast = np.where(np.abs(np.arange(40) - 19.5) < 16, 1.0, 5.0)[:, None, None]  # stronger out of focus
+    image = (100 + contrast * rng.normal(size=(40, 10, 12))).astype(np.float32)
+    stain = load_model(import_fnet(tmp_path / "master.p", tmp_path / "master")).predict(image, normalised=True)
+    middle = image[4:36].astype(np.float64)
+    with torch.no_grad():
+        scaled = torch.tensor((image - middle.mean()) / middle.std(), dtype=torch.float32)
+        expected = original(scaled[None, None])[0, 0].numpy()
+    np.testing.assert_allclose(np.asarray(stain.data), expected, atol=1e-4)
+    with pytest.raises(SpotlightError, match=r"has 20 planes, .* 32 planes in the middle"):
+        load_model(tmp_path / "master").predict(image[:20])
+
+    released = load_model(import_fnet(tmp_path / "release.p", tmp_path / "release")).description.input
+    assert (released.grid, released.central_planes, released.voxel_size) == (0.29, None, None)
+    own = import_fnet(tmp_path / "release.p", tmp_path / "own", grid=0.4, voxel_size=(0.4, 0.15, 0.15))
+    described = load_model(own).description.input
+    assert (described.grid, described.voxel_size) == (0.4, ((0.4, 0.4), (0.15, 0.15), (0.15, 0.15)))
+    with pytest.raises(SpotlightError, match="must be 3 positive lengths"):
+        import_fnet(tmp_path / "release.p", tmp_path / "two", voxel_size=(0.4, 0.15))
 
 
 class Evil:

@@ -15,6 +15,7 @@ from conftest import real_data
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack, parse_region, parts, read, resample, resampled_shape
 from spotlight.images.normalise import grid_shape, mean_and_std, normalise, prepare_input, zeros_are_padding
+from spotlight.images.scaling import input_scale
 
 
 def ramp(*shape: int, dtype: str = "uint16") -> NDArray[np.generic]:
@@ -250,8 +251,8 @@ def test_normalisation_comes_before_resampling() -> None:
     stack = Stack(data, "ZYX", (0.29, 0.145, 0.145))
     z = (data - data.mean()) / data.std()
     expected = ndimage.zoom(z, (1, 0.5, 0.5), order=3, mode="nearest")
-    np.testing.assert_allclose(prepare_input(stack, 0.29), expected, atol=1e-4)
-    np.testing.assert_allclose(prepare_input(stack, "native"), z, atol=1e-6)
+    np.testing.assert_allclose(prepare_input(stack, 0.29, input_scale(stack, "mean/std")), expected, atol=1e-4)
+    np.testing.assert_allclose(prepare_input(stack, "native", input_scale(stack, "mean/std")), z, atol=1e-6)
 
 
 def test_constant_images_are_refused() -> None:

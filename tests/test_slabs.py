@@ -14,6 +14,7 @@ from spotlight.images import Stack, read, resample
 from spotlight.images.lazy import LazyArray
 from spotlight.images.normalise import mean_and_std, prepare_input, zeros_are_padding
 from spotlight.images.resample import Resampled, resample_slabs
+from spotlight.images.scaling import input_scale
 from spotlight.images.slabs import slabs
 from spotlight.pairs import Pair, PreparationSettings, prepare_pair, prepare_pairs
 
@@ -33,7 +34,7 @@ def pair(tmp_path: Path) -> Pair:
 def same(a: Any, b: Any) -> None:
     for name, value in asdict(a).items():
         if name in ("input", "target"):
-            np.testing.assert_allclose(value, getattr(b, name), atol=3e-6)
+            np.testing.assert_allclose(value, getattr(b, name), rtol=1e-6, atol=3e-6)
         elif name == "mask":
             assert np.mean(value != getattr(b, name)) < 1e-4
         elif name == "foreground":
@@ -166,7 +167,7 @@ def test_no_more_than_a_slab_is_read_at_once(monkeypatch: pytest.MonkeyPatch) ->
     stack = Stack(LazyArray.of(source), "ZYX", (0.3, 0.3, 0.3))
     stack.load_if_small()
     stack.require_finite()
-    prepared = prepare_input(stack, 0.2)
+    prepared = prepare_input(stack, 0.2, input_scale(stack, "mean/std"))
     assert prepared.shape == (75, 30, 30)
     assert 20 * 20 <= source.most <= 20 * 20 * 4
     assert "data" not in vars(stack)

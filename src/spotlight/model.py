@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, FiniteFloat, StrictInt, model_validator
+from pydantic import Field, FiniteFloat, PositiveInt, StrictInt, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as deserialise
 from safetensors.torch import save as serialise
@@ -18,6 +18,7 @@ from torch import Tensor
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path, whole_file, write_text
 from spotlight.images.normalise import Grid
+from spotlight.images.scaling import Scaling
 from spotlight.networks import NetworkSettings, StainNetwork, build_network
 from spotlight.settings import Settings, load_yaml
 from spotlight.version import __version__
@@ -43,8 +44,11 @@ class InputDescription(Settings):
     contrast: tuple[float, float] | None = Field(
         None, description="The same of their standard deviation over their mean."
     )
-    normalisation: Literal["mean/std", "uint16"] = Field(
+    normalisation: Scaling = Field(
         "mean/std", description="Of the whole stack at native resolution; 'uint16': 0 to 65535 becomes -1 to 1."
+    )
+    central_planes: PositiveInt | None = Field(
+        None, description="So many planes in the middle give the values of the normalisation; None: the whole stack."
     )
     planes: Literal["together", "one"] = Field(
         "together", description="'one': of a stack, one plane at a time is stained, whichever is asked for."

@@ -122,7 +122,7 @@ def require_bioimageio() -> None:
 def _require_writable(graph: Graph) -> None:
     """Raise a `SpotlightError` for what the steps of a package here do not say: several stains, and a fixed scale."""
     found = [f"{len(graph.targets)} stains"] if len(graph.targets) > 1 else []
-    found += ["an input on the fixed scale of 16-bit images"] if graph.fixed_scale else []
+    found += [] if graph.own_scale else [f"an input normalised by {graph.scale_in_words}"]
     if found:
         raise SpotlightError(
             f"model {graph.model.name} has {' and '.join(found)}, but a package for the BioImage Model Zoo is written "

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from spotlight.files import write_text
+from spotlight.images.scaling import scaling_in_words
 from spotlight.model import ModelDescription
 from spotlight.report.training_page import PARTS, network_in_words
 
@@ -110,10 +111,7 @@ def _facts(description: ModelDescription) -> Iterator[tuple[str, str]]:
     if expected.planes == "one":
         yield "planes", "any one plane of a stack, alone"
     yield "voxels of the network", "as in the file" if expected.grid == "native" else f"{expected.grid:g} µm, cubic"
-    if expected.normalisation == "uint16":
-        yield "input is normalised by", "a fixed scale: 0 to 65535 become -1 to 1"
-    else:
-        yield "input is normalised by", "its mean and standard deviation, of the whole stack at native resolution"
+    yield "input is normalised by", scaling_in_words(expected.normalisation, expected.central_planes)
     yield "output", f"intensities of the training targets, {'; '.join(ranges)}, float32"
     some = f" ({', '.join(flat)})" if len(flat) < len(targets) else ""
     yield "background", f"flattened below the foreground threshold{some}" if flat else "as the network gives it"

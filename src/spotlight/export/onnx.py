@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from spotlight.errors import SpotlightError
 from spotlight.files import whole_file
-from spotlight.images.normalise import UINT16, mean_and_std, normalise
+from spotlight.images.normalise import mean_and_std, normalise
+from spotlight.images.scaling import UINT16, scaling_in_words
 from spotlight.installation import missing_package
 from spotlight.prediction import Model
 from spotlight.version import __version__
@@ -102,6 +103,11 @@ class Graph(nn.Module):
             raise SpotlightError(f"{model.name} is an ensemble, and a file holds one network. Export a member of it.")
         self.network = model.networks[0]
         self.normalise = normalise
+        if normalise and not (self.own_scale or self.fixed_scale):
+            raise SpotlightError(
+                f"model {model.name} normalises an input by {self.scale_in_words}, which an ONNX file cannot find. "
+                "Write the network alone, with --bare (bare=True), and normalise before it."
+            )
         self.targets = model.description.targets
         self.flatten = flatten and any(target.flatten for target in self.targets)
         self.intensities = intensities
@@ -135,6 +141,18 @@ class Graph(nn.Module):
         return torch.stack([target.to_intensity(values[:, n]) for n, target in enumerate(self.targets)], dim=1)
 
     @property
+    def own_scale(self) -> bool:
+        """Whether the input is normalised by mean and standard deviation of all of it."""
+        expected = self.model.description.input
+        return expected.normalisation == "mean/std" and expected.central_planes is None
+
+    @property
+    def scale_in_words(self) -> str:
+        """What the input is normalised by."""
+        expected = self.model.description.input
+        return scaling_in_words(expected.normalisation, expected.central_planes)
+
+    @property
     def fixed_scale(self) -> bool:
         """Whether the input is on the fixed scale of 16-bit images, and not normalised by its own statistics."""
         return self.model.description.input.normalisation == "uint16"
@@ -162,7 +180,7 @@ class Graph(nn.Module):
         elif self.normalise:
             takes = "the raw image: normalised inside by mean and standard deviation of all of it"
         else:
-            takes = "the image minus its mean, divided by its standard deviation, both of the whole stack"
+            takes = f"the image normalised by {self.scale_in_words}"
         background = "; plain background below the foreground threshold" if self.flatten else ""
         gives = "intensities of the training targets" if self.intensities else self.unit_name
         names = [target.channel for target in self.targets]

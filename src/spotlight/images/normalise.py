@@ -1,4 +1,4 @@
-"""Normalisation of a stack by statistics of its own: (image - centre) / standard deviation."""
+"""Normalisation of images, (image - centre) / width, and the statistics that it needs."""
 
 import math
 from typing import Annotated, Any, Literal
@@ -146,34 +146,16 @@ def grid_shape(stack: Stack, grid: Grid) -> tuple[int, ...]:
     return shape
 
 
-def input_statistics(stack: Stack) -> tuple[float, float]:
-    """Mean and standard deviation of a transmitted-light stack, without the zeros of its padding."""
-    return mean_and_std(stack.values, zeros_are_padding(stack.values), name=stack.source)
-
-
-UINT16 = (32767.5, 32767.5)
-"""Centre and scale that map 0 to 65535 onto -1 to 1."""
-
-
-def require_uint16(stack: Stack) -> None:
-    """Raise a `SpotlightError` unless a stack holds 16-bit values, for the fixed scale of `UINT16`."""
-    if stack.dtype != np.uint16:
-        raise SpotlightError(
-            f"{stack.source}: has values of type {stack.dtype}, but the range 0 to 65535 of 16-bit images is to become "
-            "-1 to 1 (preparation.scaling 'uint16'). Give 16-bit images, or train with the scaling 'standard'."
-        )
-
-
 def prepare_input(
     stack: Stack,
     grid: Grid,
+    scale: tuple[float, float],
     shape: tuple[int, ...] | None = None,
     allocate: Allocate = in_memory,
-    statistics: tuple[float, float] | None = None,
 ) -> NDArray[np.float32]:
-    """Normalise a transmitted-light stack by its own mean and standard deviation, then resample it.
+    """Subtract the centre from a transmitted-light stack, divide it by the width, then resample it.
 
-    The order is that of Ounkomol et al. (2018): statistics of the whole stack at native resolution first.
+    The order is that of Ounkomol et al. (2018).
 
     Parameters
     ----------
@@ -181,14 +163,13 @@ def prepare_input(
         Axes ZYX or YX.
     grid : float or "native"
         Edge of the cubic voxels in µm.
+    scale : (float, float)
+        Centre and width, from `spotlight.images.scaling.input_scale`.
     shape : tuple of int, optional
         Shape on that grid, where it is known already.
     allocate : callable
         Makes the result, called "input".
-    statistics : (float, float), optional
-        Its `input_statistics`, where they are known already, or `UINT16` for that fixed scale.
     """
-    mean, std = statistics or input_statistics(stack)
     return resample_slabs(
-        stack.values, shape or grid_shape(stack, grid), "input", lambda part: normalise(part, mean, std), allocate
+        stack.values, shape or grid_shape(stack, grid), "input", lambda part: normalise(part, *scale), allocate
     )

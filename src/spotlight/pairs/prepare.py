@@ -1,30 +1,33 @@
 """Preparing pairs for training: foreground, normalisation and resampling, in the published order."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from spotlight.foreground import Foreground, ForegroundSettings, find_foreground, nearest_component
 from spotlight.images import Stack
 from spotlight.images.median import median
 from spotlight.images.normalise import (
-    UINT16,
     Grid,
     grid_shape,
-    input_statistics,
     mean_and_std,
     normalise,
     prepare_input,
-    require_uint16,
     zeros_are_padding,
 )
 from spotlight.images.resample import resample_slabs
+from spotlight.images.scaling import UINT16, Scaling, input_scale, require_uint16
 from spotlight.images.slabs import Allocate, in_memory, slabs, values_of
 from spotlight.pairs.pair import Pair
 from spotlight.settings import Settings
+
+
+def _renamed_scaling(value: object) -> object:
+    """Take 'standard', as settings of before called 'mean/std'."""
+    return "mean/std" if value == "standard" else value
 
 
 class PreparationSettings(Settings):
@@ -40,10 +43,11 @@ class PreparationSettings(Settings):
         description="What the network sees of the input: all its planes 'together', as a stack, for a target of as "
         "many; or 'one' plane at a time, whichever, for a target of a single plane (Light My Cells).",
     )
-    scaling: Literal["standard", "uint16"] = Field(
-        "standard",
-        description="Stacks are divided by their own standard deviation; or 'uint16': the range 0 to 65535 becomes -1 "
-        "to 1, for input and target alike (Liu et al. 2024).",
+    scaling: Annotated[Scaling, BeforeValidator(_renamed_scaling)] = Field(
+        "mean/std",
+        description="Of the input, whole stack: 'mean/std' subtracts its mean and divides by its standard deviation "
+        "(Ounkomol et al. 2018); 'median/iqr' takes median and interquartile range (Liu et al. 2025); 'uint16' maps 0 "
+        "to 65535 onto -1 to 1, for input and target alike (Liu et al. 2024).",
     )
     target_center: Literal["threshold", "mean"] = Field(
         "threshold",
@@ -172,7 +176,7 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
             part = normalised[slab.outer]
             smooth = median(part, window)
             mask[slab.inner] = smooth[slab.crop] >= threshold
-    statistics = [input_statistics(plane) for plane in planes]
+    statistics = [input_scale(plane, "mean/std") for plane in planes]
     cells = None
     if settings.cells:
         cells = allocate("cells", shape, np.int32)
@@ -203,12 +207,13 @@ def _prepared_input(
     allocate: Allocate,
     statistics: list[tuple[float, float]],
 ) -> NDArray[np.float32]:
-    scales = [UINT16] * len(planes) if settings.scaling == "uint16" else statistics
+    known = settings.scaling == "mean/std"
+    scales = statistics if known else [input_scale(plane, settings.scaling) for plane in planes]
     if settings.planes == "together":
-        return prepare_input(planes[0], settings.grid, shape, allocate, scales[0])
+        return prepare_input(planes[0], settings.grid, scales[0], shape, allocate)
     result = allocate("input", (len(planes), *shape), np.float32)
     for number, (plane, found) in enumerate(zip(planes, scales, strict=True)):
-        result[number] = prepare_input(plane, settings.grid, shape, in_memory, found)
+        result[number] = prepare_input(plane, settings.grid, found, shape)
     return result
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack, read
 from spotlight.images.lazy import Source
-from spotlight.images.normalise import UINT16, grid_shape, input_statistics, prepare_input, require_uint16
+from spotlight.images.normalise import grid_shape, prepare_input
+from spotlight.images.scaling import input_scale
 from spotlight.images.slabs import Allocate
 from spotlight.model import ModelDescription
 from spotlight.networks import Conditioned, StainNetwork
@@ -245,12 +246,10 @@ class Model:
 
         def prepare(allocate: Allocate) -> NDArray[np.float32]:
             stack = load()
-            statistics = input_statistics(stack)
-            doubt(self.description.input, self.name, stack, *statistics)
-            if self.description.input.normalisation == "uint16":
-                require_uint16(stack)
-                statistics = UINT16
-            return prepare_input(stack, self.description.input.grid, shape, allocate, statistics)
+            expected = self.description.input
+            doubt(expected, self.name, stack, *input_scale(stack, "mean/std"))
+            scale = input_scale(stack, expected.normalisation, expected.central_planes)
+            return prepare_input(stack, expected.grid, scale, shape, allocate)
 
         return Steps(self.networks, shape, prepare, settings, workspace)
 

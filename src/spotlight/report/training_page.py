@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path, write_text
+from spotlight.images.scaling import scaling_in_words
 from spotlight.report.figure import rendered
 from spotlight.report.pictures import data_uri
 from spotlight.version import __version__
@@ -91,8 +92,7 @@ def _facts(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "modalities", f"{', '.join(modalities)}{f'; {how}' if len(modalities) > 1 else ''}"
     if expected.get("planes") == "one":
         yield "planes", "any one plane of a stack, alone"
-    if expected.get("normalisation") == "uint16":
-        yield "scale", "fixed: 0 to 65535 become -1 to 1"
+    yield "input is normalised by", scaling_in_words(expected.get("normalisation", "mean/std"))
     yield "pairs to learn from", ", ".join(stack["name"] for stack in data["train"])
     yield "pairs to validate on", ", ".join(stack["name"] for stack in data["validation"]) or "none"
     yield "network", network_in_words(network)

@@ -30,7 +30,7 @@ def describe(pairs: list[PreparedPair], experiment: Experiment, dims: int, stain
             voxel_size=ranges,
             mean=_range([pair.statistics[0] for pair in pairs]),
             contrast=_range([pair.statistics[1] / pair.statistics[0] for pair in pairs if pair.statistics[0] > 0]),
-            normalisation="uint16" if experiment.preparation.scaling == "uint16" else "mean/std",
+            normalisation=experiment.preparation.scaling,
             planes=experiment.preparation.planes,
             modalities=stains.modalities or tuple(sorted({pair.modality for pair in pairs} - {""})),
         ),

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spotlight.foreground import least_foreground_voxels
 from spotlight.images.normalise import grid_shape
+from spotlight.images.scaling import scaling_in_words
 from spotlight.losses import L1Settings, LossSettings, MseSettings
 from spotlight.memory import memory_to_use
 from spotlight.model import DESCRIPTION, WEIGHTS, make_network
@@ -137,7 +138,7 @@ def _preparation(experiment: Experiment) -> Iterator[str]:
     if settings.scaling == "uint16":
         yield f"Input and target: I / 32767.5 - 1, so that 0 to 65535 becomes -1 to 1 ({PIX2PIX})."
     else:
-        yield f"Input: (I - mean) / standard deviation of the whole stack, native resolution ({FNET})."
+        yield f"Input: normalised by {scaling_in_words(settings.scaling)} (scaling '{settings.scaling}')."
         center, source = {"threshold": ("T", PAPER), "mean": ("mean", FNET)}[settings.target_center]
         yield f"Target: (I - {center}) / standard deviation of the whole stack, native resolution ({source})."
     if settings.grid == "native":

@@ -1,0 +1,123 @@
+"""How an input is brought to the scale that the network works on; training and prediction use the same functions."""
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from spotlight.errors import SpotlightError
+from spotlight.images.normalise import COUNTED, SAMPLED, mean_and_std, occurrences, zeros_are_padding
+from spotlight.images.slabs import Array, values_of
+from spotlight.images.stack import Stack
+
+Scaling = Literal["mean/std", "median/iqr", "uint16"]
+"""What is subtracted from an input and what it is divided by: its mean and standard deviation (Ounkomol et al. 2018),
+its median and interquartile range (Liu et al. 2025), or the same constants for every 16-bit image (Liu et al. 2024)."""
+
+UINT16 = (32767.5, 32767.5)
+"""Centre and scale that map 0 to 65535 onto -1 to 1."""
+
+
+def input_scale(stack: Stack, scaling: Scaling, central_planes: int | None = None) -> tuple[float, float]:
+    """Return what is subtracted from a transmitted-light stack and what it is then divided by.
+
+    Zeros that pad the image are left out (see `zeros_are_padding`).
+
+    Parameters
+    ----------
+    stack : Stack
+        Axes ZYX or YX, at native resolution.
+    scaling : {"mean/std", "median/iqr", "uint16"}
+        The rule.
+    central_planes : int, optional
+        Find the values from so many planes in the middle of a ZYX stack, not from all of it.
+
+    Returns
+    -------
+    (float, float)
+        In the stack's own units; the second is positive.
+
+    Raises
+    ------
+    SpotlightError
+        If the stack is constant, has fewer planes than `central_planes`, or is not of 16 bits where that is needed.
+    """
+    if scaling == "uint16":
+        require_uint16(stack)
+        return UINT16
+    if central_planes is not None and stack.axes == "ZYX":
+        stack = _middle(stack, central_planes)
+    padded = zeros_are_padding(stack.values)
+    if scaling == "mean/std":
+        return mean_and_std(stack.values, padded, name=stack.source)
+    low, middle, high = quartiles(stack.values, padded)
+    if not high > low:
+        raise SpotlightError(
+            f"{stack.source}: has an interquartile range of 0 (half of its values are {middle:g}), by which it cannot "
+            "be divided. Check the file and the channel, or train with the scaling 'mean/std'."
+        )
+    return middle, high - low
+
+
+def quartiles(image: Array, padded: bool = False) -> tuple[float, float, float]:
+    """First quartile, median and third quartile of an image, interpolated linearly as `numpy.percentile` does.
+
+    Exact for values of up to 16 bits and for small images; of a larger image of another type, from about `SAMPLED`
+    evenly spaced values.
+
+    Parameters
+    ----------
+    image : array
+        Of any shape.
+    padded : bool
+        Leave out exact zeros.
+    """
+    if image.dtype in COUNTED:
+        values, counts = occurrences(image)
+        counts = np.where(padded & (values == 0), 0, counts)
+        below = np.cumsum(counts)
+        places = np.array([0.25, 0.5, 0.75]) * (below[-1] - 1)
+        first = values[np.searchsorted(below, np.floor(places), side="right")].astype(float)
+        second = values[np.searchsorted(below, np.ceil(places), side="right")].astype(float)
+        found = first + (second - first) * (places - np.floor(places))
+    else:
+        step = max(1, image.size // SAMPLED)
+        parts = (part[part != 0] if padded else part.ravel() for part in values_of(image))
+        found = np.percentile(np.concatenate([part[::step] for part in parts]), [25, 50, 75])
+    low, middle, high = map(float, found)
+    return low, middle, high
+
+
+def require_uint16(stack: Stack) -> None:
+    """Raise a `SpotlightError` unless a stack holds 16-bit values, for the constants of `UINT16`."""
+    if stack.dtype != np.uint16:
+        raise SpotlightError(
+            f"{stack.source}: has values of type {stack.dtype}, but the range 0 to 65535 of 16-bit images is to become "
+            "-1 to 1 (scaling 'uint16'). Give 16-bit images, or train with the scaling 'mean/std'."
+        )
+
+
+def scaling_in_words(scaling: str, central_planes: int | None = None) -> str:
+    """Say for people what happens to an input: "its mean and standard deviation, of the whole stack...".
+
+    Parameters
+    ----------
+    scaling, central_planes
+        See `input_scale`.
+    """
+    if scaling == "uint16":
+        return "a fixed scale: 0 to 65535 become -1 to 1"
+    names = {"mean/std": "mean and standard deviation", "median/iqr": "median and interquartile range"}
+    part = "the whole stack" if central_planes is None else f"the {central_planes} planes in the middle of the stack"
+    return f"its {names[scaling]}, of {part} at native resolution"
+
+
+def _middle(stack: Stack, planes: int) -> Stack:
+    depth = stack.shape[0]
+    if depth < planes:
+        raise SpotlightError(
+            f"{stack.source}: has {depth} planes, but its brightness is to be found from the {planes} planes in the "
+            f"middle, as the model's training did. Give a stack of {planes} planes or more."
+        )
+    start = (depth - planes) // 2
+    return replace(stack, array=stack.values[start : start + planes])
