@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,44 +20,115 @@ BLOCK = 2**20
 
 @dataclass(frozen=True)
 class Sector:
-    """A part of frequency space.
+    """A part of frequency space, and the shells that it is cut into.
 
     Attributes
     ----------
     limit : float
         Nyquist frequency in its direction, in cycles/µm.
+    width : float
+        Of a shell, in cycles/µm.
     inside : callable
         Which frequencies belong to it, from their squares along Z, Y and X.
+    axis : int
+        The axis that it lies along, counted from the last; of two that which is shorter in µm.
     """
 
     limit: float
+    width: float
     inside: Callable[[Frequencies, Frequencies, Frequencies], NDArray[np.bool_]]
+    axis: int = -1
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the shells of a sector hold.
+
+    Attributes
+    ----------
+    width : float
+        Of a shell in cycles/µm; the first begins at 0.
+    cross, first, second : (n,) ndarray
+        Σ Re(F1 F2*), Σ|F1|² and Σ|F2|².
+    number : (n,) ndarray
+        Of frequencies.
+    """
+
+    width: float
+    cross: NDArray[np.float64]
+    first: NDArray[np.float64]
+    second: NDArray[np.float64]
+    number: NDArray[np.float64]
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """Frequencies in the middle of the shells in cycles/µm."""
+        return np.asarray((np.arange(len(self.cross)) + 0.5) * self.width, np.float64)
+
+    @property
+    def correlation(self) -> NDArray[np.float64]:
+        """Σ Re(F1 F2*) / √(Σ|F1|² Σ|F2|²), NaN where a shell holds nothing."""
+        return ratio(self.cross, np.sqrt(self.first * self.second))
+
+
+def ratio(cross: NDArray[np.float64], power: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide, with NaN where there is no power."""
+    found: NDArray[np.float64] = np.divide(cross, power, out=np.full(len(cross), np.nan), where=power > 0)
+    return found
 
 
 def make_sectors(
-    kind: Literal["wedge", "cone"], shape: tuple[int, ...], spacing: tuple[float, ...], angle: float, exclude: float
+    kind: Literal["wedge", "cone"],
+    shape: tuple[int, ...],
+    spacing: tuple[float, ...],
+    angle: float,
+    exclude: float,
+    steps: int,
 ) -> dict[str, Sector]:
-    """Sectors of XY and of Z; see `spotlight.metrics.resolution.ResolutionSettings` for the angles in degrees."""
+    """Sectors of XY and of Z, in shells of so many steps of the finest axis.
+
+    See `spotlight.metrics.resolution.ResolutionSettings` for the angles in degrees.
+    """
     nyquist = [(n // 2) / (n * step) for n, step in zip(shape, spacing, strict=True)]
-    lateral = min(nyquist[1:])
+    width, axis = steps * _finest(shape, spacing), _shorter(shape, spacing)
     excluded = math.tan(math.radians(exclude)) ** 2
     if kind == "wedge":
-        width = math.tan(math.radians(angle / 2)) ** 2
+        open_to = math.tan(math.radians(angle / 2)) ** 2
         return {
-            "xy": Sector(lateral, lambda z, y, _x: z <= width * y),
-            "z": Sector(nyquist[0], lambda z, y, _x: (y < width * z) & ((excluded == 0) | (y > excluded * z))),
+            "xy": Sector(min(nyquist[1:]), width, lambda z, y, _x: z <= open_to * y, axis),
+            "z": Sector(
+                nyquist[0],
+                width,
+                lambda z, y, _x: (y < open_to * z) & ((excluded == 0) | (y > excluded * z)),
+                -3,
+            ),
         }
-    width = math.tan(math.radians(angle)) ** 2
+    open_to = math.tan(math.radians(angle)) ** 2
     return {
-        "xy": Sector(lateral, lambda z, y, x: z <= width * (y + x)),
-        "z": Sector(nyquist[0], lambda z, y, x: (y + x < width * z) & ((excluded == 0) | (y + x > excluded * z))),
+        "xy": Sector(min(nyquist[1:]), width, lambda z, y, x: z <= open_to * (y + x), axis),
+        "z": Sector(
+            nyquist[0],
+            width,
+            lambda z, y, x: (y + x < open_to * z) & ((excluded == 0) | (y + x > excluded * z)),
+            -3,
+        ),
     }
 
 
-def make_ring(shape: tuple[int, ...], spacing: tuple[float, ...]) -> dict[str, Sector]:
+def make_ring(shape: tuple[int, ...], spacing: tuple[float, ...], steps: int) -> dict[str, Sector]:
     """All frequencies of a plane."""
     limit = min((n // 2) / (n * step) for n, step in zip(shape, spacing, strict=True))
-    return {"xy": Sector(limit, lambda _z, y, _x: y >= 0)}
+    return {"xy": Sector(limit, steps * _finest(shape, spacing), lambda _z, y, _x: y >= 0, _shorter(shape, spacing))}
+
+
+def _finest(shape: tuple[int, ...], spacing: tuple[float, ...]) -> float:
+    """Finest step of the frequencies of all axes."""
+    return min(1 / (n * step) for n, step in zip(shape, spacing, strict=True))
+
+
+def _shorter(shape: tuple[int, ...], spacing: tuple[float, ...]) -> int:
+    """Which of the last two axes is the shorter one in µm."""
+    return min((-1, -2), key=lambda axis: shape[axis] * spacing[axis])
 
 
 def padded_shape(shape: tuple[int, ...], spacing: tuple[float, ...]) -> tuple[int, ...]:
@@ -72,18 +143,33 @@ def windowed(image: NDArray[np.float32], shape: tuple[int, ...], window: Window)
     Of Hamming's window every axis has the root, by their number, so that the product falls off as one window does. The
     zeros around the image are left to the transform: where they lie changes no correlation.
     """
-    starts = [(whole - part) // 2 for whole, part in zip(shape, image.shape, strict=True)]
-    return _faded(image, shape, starts, window)
+    for axis in range(image.ndim):
+        image = _times(image, window_along(image.shape, shape, axis, window), axis)
+    return image
+
+
+def window_along(part: tuple[int, ...], whole: tuple[int, ...], axis: int, window: Window) -> NDArray[np.float32]:
+    """The window along an axis of an image that lies in the middle of the whole."""
+    start = (whole[axis] - part[axis]) // 2
+    return _window(whole[axis], window, len(whole))[start : start + part[axis]]
+
+
+def _window(length: int, window: Window, dims: int) -> NDArray[np.float32]:
+    # Of Hann's, without the zeros at its ends.
+    values = np.hanning(length + 2)[1:-1] if window == "hann" else np.hamming(length) ** (1 / dims)
+    return np.asarray(values, np.float32)
+
+
+def _times(image: NDArray[np.float32], values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    return image * values.reshape([-1 if a == axis else 1 for a in range(image.ndim)])
 
 
 def _faded(
     image: NDArray[np.float32], shape: tuple[int, ...], starts: list[int], window: Window
 ) -> NDArray[np.float32]:
     for axis, (length, start) in enumerate(zip(shape, starts, strict=True)):
-        # Of Hann's, without the zeros at its ends.
-        whole = np.hanning(length + 2)[1:-1] if window == "hann" else np.hamming(length) ** (1 / image.ndim)
-        part = whole[start : start + image.shape[axis]].astype(np.float32)
-        image = image * part.reshape([-1 if a == axis else 1 for a in range(image.ndim)])
+        values = _window(length, window, image.ndim)[start : start + image.shape[axis]]
+        image = _times(image, values, axis)
     return image
 
 
@@ -119,8 +205,7 @@ def correlate(
     shape: tuple[int, ...],
     spacing: tuple[float, ...],
     sectors: Mapping[str, Sector],
-    width: int,
-) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+) -> dict[str, Sums]:
     """Correlate two images over the shells of every sector.
 
     Parameters
@@ -133,20 +218,12 @@ def correlate(
         Voxel size in µm.
     sectors : mapping
         See `make_sectors` and `make_ring`.
-    width : int
-        Of a shell, in steps of the finest axis.
-
-    Returns
-    -------
-    dict
-        Centres of the shells in cycles/µm, and Σ Re(F1 F2*) / √(Σ|F1|² Σ|F2|²), NaN where a shell holds nothing.
     """
     if first.ndim == 2:
         first, second, shape, spacing = first[np.newaxis], second[np.newaxis], (1, *shape), (math.inf, *spacing)
-    finest = min(1 / (n * step) for n, step in zip(shape, spacing, strict=True) if math.isfinite(step))
     # Rounded, so that a whole number of shells stays one; none where an axis is too short to have a frequency.
-    numbers = {name: math.ceil(round(sector.limit / (width * finest), 6)) for name, sector in sectors.items()}
-    sums = {name: np.zeros((3, number)) for name, number in numbers.items()}
+    numbers = {name: math.ceil(round(sector.limit / sector.width, 6)) for name, sector in sectors.items()}
+    sums = {name: np.zeros((4, number)) for name, number in numbers.items()}
     z, y = (
         (np.square(fft.fftfreq(n, step)) if math.isfinite(step) else np.zeros(1))
         for n, step in zip(shape[:2], spacing[:2], strict=True)
@@ -169,17 +246,7 @@ def correlate(
             # A frequency on the edge of two shells belongs to the lower one, whatever it was rounded to.
             shell = np.sqrt(square[where]) * (numbers[name] / sector.limit) - 1e-6
             a, b, weight = f[where], g[where], np.broadcast_to(times[part], where.shape)[where]
-            products = (a.real * b.real + a.imag * b.imag, np.square(np.abs(a)), np.square(np.abs(b)))
+            products = (a.real * b.real + a.imag * b.imag, np.square(np.abs(a)), np.square(np.abs(b)), 1.0)
             for total, values in zip(sums[name], products, strict=True):
                 total += np.bincount(shell.astype(np.intp), values * weight, numbers[name])
-    return {name: (_centres(sectors[name].limit, numbers[name]), _ratio(*sums[name])) for name in sectors}
-
-
-def _centres(limit: float, number: int) -> NDArray[np.float64]:
-    return np.asarray((np.arange(number) + 0.5) * (limit / max(number, 1)), np.float64)
-
-
-def _ratio(cross: NDArray[Any], first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
-    powers = np.sqrt(first * second)
-    ratio: NDArray[np.float64] = np.divide(cross, powers, out=np.full(len(cross), np.nan), where=powers > 0)
-    return ratio
+    return {name: Sums(sector.limit / max(numbers[name], 1), *sums[name]) for name, sector in sectors.items()}
