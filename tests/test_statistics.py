@@ -19,6 +19,7 @@ from spotlight.evaluation.statistics import (
     sign_flip_test,
     verdict,
 )
+from spotlight.evaluation.trainings import dealing_test, difference_interval, least_deal, training_effects
 
 
 def table(differences: NDArray[Any], seeds: int = 1, base: float = 0.5) -> pd.DataFrame:
@@ -118,6 +119,7 @@ def test_a_difference_that_is_there() -> None:
     assert row["rank_biserial"] == 1
     assert row["verdict"].startswith("ap of spotlight is better than that of fnet: higher by 0.08 (95% interval 0.0")
     assert "better in 8 of 8 stacks, p = 0.0078 with Holm's correction." in row["verdict"]
+    assert row["verdict"].endswith("Shown for these two trainings: others may differ.")
 
 
 def test_directions() -> None:
@@ -135,16 +137,101 @@ def test_directions() -> None:
     assert "interval 0.3" in rows.loc["low", "verdict"]
 
 
-def test_seeds_are_averaged_by_stack_and_counted() -> None:
+def test_trainings_that_differ_take_a_claim_away() -> None:
     scores = table(np.array([0.1, 0.2, 0.1, 0.2, 0.1, 0.2, 0.3]), seeds=3)
     one = compare_methods(scores[scores["seed"] == 0], "fnet", {"ap": "high"}).iloc[0]
     shifted = scores["ap"] + (scores["method"] == "spotlight") * (scores["seed"].map({0: 0.5, 1: 0.2, 2: -0.7}))
     three = compare_methods(scores.assign(ap=shifted), "fnet", {"ap": "high"}).iloc[0]
-    for name in ("stacks", "mean_difference", "p", "wins", "low"):
+    for name in ("stacks", "mean_difference", "wins"):
         assert three[name] == pytest.approx(one[name])
-    assert (three["trainings"], three["training_wins"]) == (3, 2)
+    assert (three["trainings"], three["baseline_trainings"], three["training_wins"]) == (3, 3, 2)
     assert "better in 7 of 7 stacks and in 2 of 3 trainings" in three["verdict"]
-    assert "trainings" not in one["verdict"]
+    assert one["p_holm"] < 0.05 < 0.5 < three["p_holm"]
+    assert three["low"] < 0 < one["low"]
+
+
+@pytest.mark.parametrize(("seeds", "claimed"), [(3, False), (4, True), (5, True)])
+def test_as_many_trainings_are_needed_as_can_be_told_apart(seeds: int, claimed: bool) -> None:
+    scores = table(np.linspace(0.1, 0.2, 8), seeds=seeds)
+    scores["ap"] += scores["seed"] * 0.002
+    row = compare_methods(scores, "fnet", {"ap": "high"}).iloc[0]
+    assert row["p"] < 0.001
+    assert row["p_trainings"] == pytest.approx(least_deal(seeds, seeds))
+    assert row["p_holm"] == max(row["p"], row["p_trainings"])
+    assert ("could be shown" not in row["verdict"]) == claimed
+    assert ("3 trainings of each cannot show one." in row["verdict"]) == (not claimed)
+    assert ("Shown for these 4 trainings of each: others may differ." in row["verdict"]) == (seeds == 4)
+
+
+def simulated(
+    rng: np.random.Generator, seeds: int, stacks: int, spreads: tuple[float, float, float, float]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Scores of two methods without a true difference: spreads of their trainings, of stacks and of the rest."""
+    *trained, shared, rest = spreads
+    a, b = (
+        rng.normal(0, spread, (seeds, 1))
+        + rng.normal(0, shared / 2**0.5, stacks)
+        + rng.normal(0, rest, (seeds, stacks))
+        for spread in trained
+    )
+    return a, b
+
+
+@pytest.mark.parametrize("spreads", [(0.05, 0.012, 0.03, 0.02), (0.04, 0.04, 0, 0.01), (0, 0, 0.05, 0.02)])
+def test_over_trainings_and_stacks_errors_are_as_rare_as_said(spreads: tuple[float, float, float, float]) -> None:
+    rng = np.random.default_rng(6)
+    trials, held, alarms = 1200, 0, 0
+    for _ in range(trials):
+        a, b = simulated(rng, 5, 12, spreads)
+        low, high, p = difference_interval(a, b)
+        held += low <= 0 <= high
+        assert (p <= 0.05) == (not low <= 0 <= high)
+        alarms += p <= 0.05 and dealing_test(a, b) <= 0.05
+    assert 0.93 <= held / trials <= 0.97
+    assert alarms / trials <= 0.05 + 2 * (0.05 * 0.95 / trials) ** 0.5  # of 40,000 trials 0.033 to 0.049
+
+
+def test_a_difference_over_trainings_and_stacks_is_found() -> None:
+    rng = np.random.default_rng(6)
+    found = 0
+    for _ in range(200):
+        a, b = simulated(rng, 5, 12, (0.03, 0.03, 0.03, 0.02))
+        found += difference_interval(a + 0.1, b)[2] <= 0.05 and dealing_test(a + 0.1, b) <= 0.05
+    assert found / 200 > 0.9
+
+
+def test_the_interval_is_that_of_t_where_one_part_is_all_there_is() -> None:
+    rng = np.random.default_rng(7)
+    trained = rng.normal(0.3, 1, (6, 1)) + np.zeros(9), np.zeros((1, 9))
+    expected = stats.ttest_1samp(trained[0][:, 0], 0)
+    assert difference_interval(*trained) == pytest.approx((*expected.confidence_interval(0.95), expected.pvalue))
+    a, b = (rng.normal(0, 1, (n, 1)) + np.zeros(9) for n in (4, 7))
+    welch = stats.ttest_ind(a[:, 0], b[:, 0], equal_var=False)
+    assert difference_interval(a, b) == pytest.approx((*welch.confidence_interval(0.95), welch.pvalue))
+    stacks = np.zeros((20, 1)) + rng.normal(0.3, 1, 9)
+    expected = stats.ttest_1samp(stacks[0], 0)
+    assert difference_interval(stacks, np.zeros((1, 9)))[2] == pytest.approx(expected.pvalue)
+
+
+def test_dealing_agrees_with_scipy() -> None:
+    rng = np.random.default_rng(8)
+    a, b = rng.normal(0.4, 1, (4, 6)), rng.normal(0, 1, (5, 6))
+    expected = stats.permutation_test(
+        (a.mean(1), b.mean(1)), lambda x, y: abs(x.mean() - y.mean()), alternative="greater", n_resamples=np.inf
+    )
+    assert dealing_test(a, b) == pytest.approx(expected.pvalue)
+    many = rng.normal(0, 1, (2, 12, 3))
+    assert dealing_test(*many) == pytest.approx(stats.ttest_ind(*many.mean(2)).pvalue, abs=0.03)
+
+
+def test_a_training_without_some_stacks_is_compared_with_the_others_where_it_has_them() -> None:
+    stacks = np.linspace(0, 1, 8)
+    scores = np.array([0.0, 0.1, 0.2])[:, None] + stacks
+    whole = training_effects(scores)
+    assert whole == pytest.approx([-0.1, 0, 0.1])
+    scores[0, :3] = np.nan
+    assert np.all(np.diff(training_effects(scores)) > 0.05)
+    assert np.isfinite(difference_interval(scores, scores + 0.05)).all()
 
 
 def test_a_baseline_without_seeds() -> None:
@@ -172,7 +259,7 @@ def test_what_few_stacks_cannot_show_among_many_claims() -> None:
     rows = compare_methods(scores.assign(**dict.fromkeys(claims, scores["ap"])), "fnet", claims)  # type: ignore[arg-type]
     assert (rows["p"] < 0.05).all()
     assert rows["p_holm"].to_numpy() == pytest.approx(4 * 2 / 64)
-    assert rows["verdict"].str.contains("6 stacks cannot show one among 4 claims").all()
+    assert rows["verdict"].str.contains("6 stacks among 4 claims cannot show one.").all()
 
 
 def test_all_equal_even_but_for_rounding() -> None:

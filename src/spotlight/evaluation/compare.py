@@ -70,7 +70,11 @@ class Comparison(Settings):
     target: str | None = Field(None, description="For a manifest of several targets: which one.")
     methods: dict[str, ComparedMethod] = Field(description="Methods by name.")
     baseline: str = Field(description="The method that the others are compared with.")
-    seeds: tuple[int, ...] = Field((0, 1, 2), description="Each method is trained once with each.", min_length=1)
+    seeds: tuple[int, ...] = Field(
+        (0, 1, 2, 3, 4),
+        description="Each method is trained once with each. With fewer than four no difference can be claimed.",
+        min_length=1,
+    )
     steps: int | None = Field(None, ge=1, description="Training steps of all methods, instead of their own.")
     evaluation: EvaluationSettings = Field(EvaluationSettings(), description="What is measured, and how.")
     claims: dict[str, Direction] = Field(

@@ -1,13 +1,13 @@
 """Which method is better, and how sure that is: paired comparisons over stacks, in numbers and in words.
 
 A stack is the unit: nuclei and voxels of one stack have its focus, its colony and its staining in common, and counting
-them as independent makes any difference significant. Trainings with several seeds are averaged for each stack first, so
-that a stack counts once however often a model was trained; the interval and the test then speak of further stacks, for
-models like those at hand. What another training would change is told apart, as the number of trainings in which the
-method is better: with the usual three, a bootstrap over seeds as well would pretend to know a spread that it does not.
+them as independent makes any difference significant. Trainings differ, too: where a method was trained several times,
+interval and test are those of `spotlight.evaluation.trainings`, which speak of further stacks and further trainings.
+A difference is claimed only if the trainings alone show it as well, which takes four of each method, better five.
 
-The interval is an expanded percentile bootstrap of the mean difference (Hesterberg 2015, American Statistician 69:371):
-plain percentile and BCa intervals of few values are too narrow, since the values spread less around their own mean than
+Where each method has one training, interval and test speak of further stacks for these very models. The interval is
+then an expanded percentile bootstrap of the mean difference (Hesterberg 2015, American Statistician 69:371): plain
+percentile and BCa intervals of few values are too narrow, since the values spread less around their own mean than
 around the true one. Of 3000 simulated samples of 8 differences, a nominal 95 % held the true mean in 94 % (expanded),
 89 % (percentile) and 88 % (BCa) for normal differences, and in 90, 84 and 85 % for exponential ones.
 
@@ -24,9 +24,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from spotlight.errors import SpotlightError
+from spotlight.evaluation.trainings import dealing_test, difference_interval, least_deal
 
 Direction = Literal["high", "low", "zero"]
 """Which value of a metric is best; for "zero" its absolute value is compared."""
+
+ENOUGH = 5
+"""Trainings of each method from which a verdict speaks of the method and not of these trainings."""
 
 RESAMPLES = 9999
 """Of bootstrap and test; up to 13 stacks the test takes all sign flips instead, of which there are fewer."""
@@ -70,14 +74,15 @@ def compare_methods(
         - ``method_mean``, ``baseline_mean``, ``mean_difference`` (method - baseline) and its interval ``low``,
           ``high``; where zero is best, of absolute values;
         - ``p`` and, corrected for all rows with a p, ``p_holm``; NaN like the interval for fewer stacks than
-          `fewest_stacks`;
+          `fewest_stacks`. ``p_trainings`` is that of `dealing_test`, NaN where a method has one training;
+          ``p_holm`` is never below it;
         - ``cohens_d``: mean difference over the standard deviation of the differences; ``rank_biserial``: share of the
           ranks of absolute differences that are positive less the share that are negative (Kerby 2014, Comprehensive
           Psychology 3:1), 1 if all are. Both have the sign of method - baseline, whatever is best, and are NaN where
           the differences have no spread or are all 0;
         - ``wins`` and ``losses``: stacks in which the method is better and worse;
-        - ``trainings`` of the method, and ``training_wins``: in how many of them it is better on average over the
-          stacks;
+        - ``trainings`` and ``baseline_trainings``, and ``training_wins``: in how many of the method's it is better on
+          average over the stacks;
         - ``claims``: rows with a p; ``alpha``; and the row in a sentence, see `verdict`.
 
     Raises
@@ -104,7 +109,10 @@ def compare_methods(
     p = holm(np.array([row["p"] for row in rows], float))
     claims = int(np.isfinite(p).sum())
     for row, corrected in zip(rows, p, strict=True):
-        row |= {"p_holm": float(corrected), "claims": claims}
+        row |= {
+            "p_holm": float(np.nanmax([corrected, row["p_trainings"]])) if np.isfinite(corrected) else np.nan,
+            "claims": claims,
+        }
         row["verdict"] = verdict(row)
     return pd.DataFrame(rows)
 
@@ -158,7 +166,15 @@ def _compare(
     by_training = (joined["value"] - joined["baseline"]).groupby(joined["seed"], dropna=False).mean()
     spread = float(differences.std(ddof=1)) if len(paired) > 1 else 0.0
     enough = len(paired) >= fewest_stacks(alpha)
-    low, high = bootstrap_interval(differences, alpha, seed) if enough else (np.nan, np.nan)
+    low, high, p, p_trainings = np.nan, np.nan, np.nan, np.nan
+    first, second = (_by_training(values, paired.index) for values in (method, baseline))
+    if enough and max(len(first), len(second)) > 1 and np.any(differences):
+        low, high, p = difference_interval(first, second, alpha)
+    elif enough:
+        low, high = bootstrap_interval(differences, alpha, seed)
+        p = sign_flip_test(differences, seed)
+    if enough and min(len(first), len(second)) > 1:
+        p_trainings = dealing_test(first, second, seed)
     return {
         "stacks": len(paired),
         "left_out": ", ".join(map(str, means.index.difference(paired.index))),
@@ -167,14 +183,22 @@ def _compare(
         "mean_difference": _mean(differences),
         "low": low,
         "high": high,
-        "p": sign_flip_test(differences, seed) if enough else np.nan,
+        "p": p,
+        "p_trainings": p_trainings,
         "cohens_d": _mean(differences) / spread if spread > 0 else np.nan,
         "rank_biserial": rank_biserial(differences),
         "wins": int((sign * differences > 0).sum()),
         "losses": int((sign * differences < 0).sum()),
         "trainings": int(method["seed"].nunique(dropna=False)),
+        "baseline_trainings": int(baseline["seed"].nunique(dropna=False)),
         "training_wins": int((sign * by_training > 0).sum()),
     }
+
+
+def _by_training(values: pd.DataFrame, stacks: "pd.Index[Any]") -> NDArray[np.float64]:
+    """(trainings, stacks) array of the values in these stacks; a training without any is left out."""
+    table = values.fillna({"seed": -1}).pivot(index="seed", columns="stack", values="value").reindex(columns=stacks)
+    return table.dropna(how="all").to_numpy(float)
 
 
 def _mean(values: NDArray[np.float64]) -> float:
@@ -292,13 +316,11 @@ def verdict(row: Mapping[str, Any]) -> str:
             f"{counts}.{notes}"
         )
     if row["p_holm"] > row["alpha"]:
-        beyond = 2 / 2**stacks * row["claims"] > row["alpha"]
+        few = _too_few(row)
         return (
             f"No difference of {metric} could be shown between {method} and {baseline}: {difference:+.2g} on average "
             f"({level:.0%} interval {row['low']:.2g} to {row['high']:.2g}), {counts}, p = {row['p']:.2g}, with Holm's "
-            f"correction {row['p_holm']:.2g}."
-            + (f" {stacks} stacks cannot show one among {row['claims']} claims." if beyond else "")
-            + notes
+            f"correction {row['p_holm']:.2g}." + (f" {few} cannot show one." if few else "") + notes
         )
     lower, higher = (row["low"], row["high"]) if difference > 0 else (-row["high"], -row["low"])
     way = ("farther from zero", "nearer to zero") if row["direction"] == "zero" else ("higher", "lower")
@@ -306,5 +328,26 @@ def verdict(row: Mapping[str, Any]) -> str:
     return (
         f"{metric} of {method} is {'better' if better else 'worse'} than that of {baseline}: {way[difference < 0]} by "
         f"{abs(difference):.2g} ({level:.0%} interval {lower:.2g} to {higher:.2g}), {counts}, p = {row['p_holm']:.2g} "
-        f"with Holm's correction.{notes}"
+        f"with Holm's correction.{_trained(row)}{notes}"
     )
+
+
+def _too_few(row: Mapping[str, Any]) -> str:
+    """What there is too little of for any difference to be shown; empty if there is enough."""
+    stacks, trainings = int(row["stacks"]), (int(row["trainings"]), int(row["baseline_trainings"]))
+    if min(trainings) > 1:
+        return _numbers(trainings) if least_deal(*trainings) > row["alpha"] else ""
+    beyond = max(trainings) == 1 and 2 / 2**stacks * row["claims"] > row["alpha"]
+    return f"{stacks} stacks among {row['claims']} claims" if beyond else ""
+
+
+def _trained(row: Mapping[str, Any]) -> str:
+    """How many trainings a claim rests on, where they are few."""
+    trainings = int(row["trainings"]), int(row["baseline_trainings"])
+    return "" if min(trainings) >= ENOUGH else f" Shown for these {_numbers(trainings)}: others may differ."
+
+
+def _numbers(trainings: tuple[int, int]) -> str:
+    if trainings == (1, 1):
+        return "two trainings"
+    return f"{trainings[0]} trainings of each" if len(set(trainings)) == 1 else "{} and {} trainings".format(*trainings)
