@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from conftest import real_data
 from spotlight.errors import SpotlightError
@@ -137,16 +136,6 @@ def test_a_disk_has_the_size_it_was_made_with() -> None:
     assert row["short_axis"] == pytest.approx(16, rel=0.01)
     assert row["eccentricity"] == pytest.approx(np.sqrt(1 - (8 / 12) ** 2), rel=0.02)
     assert row["perimeter"] == pytest.approx(63.46, rel=0.03)
-
-
-def test_surface_agrees_with_cubic(cells: tuple[Stack, Stack]) -> None:
-    from cubic.feature.mesh import mask2mesh
-
-    body = ellipsoid((24, 24, 24), (11.5, 11.5, 11.5), (7, 8, 9), (1, 1, 1))
-    mesh = mask2mesh(ndimage.gaussian_filter(body.astype(float), 0.8), {"level": 0.5})
-    (row,) = measure(Stack(body.astype(np.uint8), "ZYX", (1, 1, 1))).to_dict("records")
-    assert row["surface"] == pytest.approx(mesh.area, rel=1e-4)
-    assert row["volume"] == pytest.approx(mesh.volume, rel=0.05)
 
 
 def test_gaps_in_the_numbering_and_intensity() -> None:

@@ -1,6 +1,6 @@
 """Size and shape of every instance, in physical units."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -8,18 +8,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat
 from scipy import ndimage
-from scipy.spatial import ConvexHull
 from skimage import measure as skmeasure
 from skimage.segmentation import relabel_sequential
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
-from spotlight.profiles.mesh import MESH_FEATURES, mesh_features
+from spotlight.profiles.mesh import MESH_FEATURES, SURFACE_FEATURES, mesh_features, surface_features
 from spotlight.profiles.regions import REGION_FEATURES, region_features
-from spotlight.profiles.surface import enclosed_volume
+from spotlight.profiles.surface import find_surface
 from spotlight.settings import Settings
 
-SHAPE_3D = ("volume", "surface", "sphericity", "height", "width", "elongation", "long_axis", "short_axis", "solidity")
+SHAPE_3D = ("volume", "height", "width", "elongation", "long_axis", "short_axis", *SURFACE_FEATURES)
 SHAPE_2D = ("area", "perimeter", "circularity", "long_axis", "short_axis", "eccentricity", "solidity")
 FEATURES = {3: SHAPE_3D, 2: SHAPE_2D}
 """Columns of the quick table that describe size and shape, by number of dimensions."""
@@ -27,6 +26,9 @@ FULL_FEATURES = {3: (*SHAPE_3D, *REGION_FEATURES[3], *MESH_FEATURES), 2: (*SHAPE
 """Columns of the full table that describe size and shape, by number of dimensions."""
 INTENSITIES = ("mean_intensity", "std_intensity", "min_intensity", "max_intensity", "integrated_intensity")
 """Columns of the full table that an intensity image adds; the quick one has the first."""
+
+LEAST_SMOOTHING = 0.8
+"""In longest edges of a voxel: less leaves its staircase, more draws in the ends of a long body."""
 
 MANY = 1 << 20
 """Labels above this are renumbered before they are looked for: finding them takes memory for every number below."""
@@ -52,19 +54,18 @@ def measure(labels: Stack, intensity: Stack | None = None, settings: ProfileSett
 
     Lengths are in µm if the voxel size is known, else in pixels. In three dimensions:
 
-    - ``volume``; ``surface`` of the marching-cubes mesh of the body blurred by 0.8 voxels; ``sphericity``
-      π^(1/3) (6 volume)^(2/3) / surface;
+    - ``volume`` of the voxels; ``surface`` of the body's smooth surface, see
+      `spotlight.profiles.surface.find_surface`; ``sphericity`` π^(1/3) (6 volume)^(2/3) / surface; ``solidity``:
+      volume inside the surface over that of its convex hull;
     - ``height`` and ``width``: full axial and lateral size of the ellipsoid with the same second moments,
       2 √5 σ_z and 2 √5 (σ_y² σ_x² - σ_yx²)^(1/4); ``elongation`` is their ratio;
-    - ``long_axis``, ``short_axis``: longest and shortest axis of that ellipsoid; ``solidity``: volume of the
-      mesh over that of its convex hull.
+    - ``long_axis``, ``short_axis``: longest and shortest axis of that ellipsoid.
 
     In two dimensions: ``area``, ``perimeter``, ``circularity`` 4π area / perimeter², the axes of the ellipse,
     ``eccentricity`` and ``solidity``.
 
-    The full set adds what docs/profiles.md lists. It works on the smooth surface of each body; the Gaussian is the
-    settings' or as long as the longest edge of a voxel if that is longer, and two pixels where the voxel size is
-    unknown.
+    The full set adds what docs/profiles.md lists. The surface is smoothed by the settings' Gaussian or, if that is
+    longer, one of 0.8 of the longest edge of a voxel, and by one of two pixels where the voxel size is unknown.
 
     Parameters
     ----------
@@ -96,8 +97,7 @@ def measure(labels: Stack, intensity: Stack | None = None, settings: ProfileSett
     if intensity is not None and values is not None and values.shape != labels.shape:
         raise SpotlightError(f"{intensity.source}: has shape {values.shape}, but the labels have {labels.shape}.")
     spacing = labels.voxel_size or (1.0,) * dims
-    smoothing = max(settings.smoothing_um, *spacing) if labels.voxel_size else 2.0
-    describe: Callable[..., dict[str, float]] = _describe_3d if dims == 3 else _describe_2d
+    smoothing = max(settings.smoothing_um, LEAST_SMOOTHING * max(spacing)) if labels.voxel_size else 2.0
     rows = []
     for number, box, inside in _bodies(labels):
         body = np.pad(inside, 1)
@@ -106,10 +106,13 @@ def measure(labels: Stack, intensity: Stack | None = None, settings: ProfileSett
         row = {"label": number, **dict(zip(labels.axes.lower(), places.mean(0) + start, strict=True))}
         if full:
             row["touches_border"] = any(s.start == 0 or s.stop == n for s, n in zip(box, labels.shape, strict=True))
-        row |= describe(body, places, spacing)
+        row |= (_describe_3d if dims == 3 else _describe_2d)(body, places, spacing)
         if full:
             row |= region_features(inside, spacing)
-            row |= mesh_features(inside, spacing, smoothing) if dims == 3 else {}
+        if dims == 3:
+            surface = find_surface(inside, spacing, smoothing)
+            row |= surface_features(surface.vertices, surface.faces)
+            row |= mesh_features(surface) if full else {}
         if values is not None:
             row |= _describe_intensity(values[box][inside].astype(np.float64), float(np.prod(spacing)))
         rows.append(row)
@@ -157,35 +160,43 @@ def _moments(places: NDArray[Any], spacing: tuple[float, ...]) -> NDArray[np.flo
     return np.asarray(centered.T @ centered / len(places) + np.diag(np.square(spacing)) / 12)
 
 
-def _describe_3d(body: NDArray[np.bool_], places: NDArray[Any], spacing: tuple[float, ...]) -> dict[str, float]:
+def _describe_3d(_: NDArray[np.bool_], places: NDArray[Any], spacing: tuple[float, ...]) -> dict[str, float]:
     covariance = _moments(places, spacing)
     axes = 2 * np.sqrt(5 * np.linalg.eigvalsh(covariance))
-    volume = len(places) * float(np.prod(spacing))
     # A voxel staircase has a tenth more surface than the body it stands for; a little blur takes the steps off.
-    smooth = ndimage.gaussian_filter(np.pad(body, 2).astype(np.float32), 0.8)
-    if smooth.max() <= 0.5:  # a body of one plane or one voxel does not outlast the blur
-        smooth = np.pad(body, 2).astype(np.float32)
-    vertices, faces, _, _ = skmeasure.marching_cubes(smooth, 0.5, spacing=spacing)
-    surface = float(skmeasure.mesh_surface_area(vertices, faces))
     height = 2 * np.sqrt(5 * covariance[0, 0])
     width = 2 * np.sqrt(5) * np.linalg.det(covariance[1:, 1:]) ** 0.25
     return {
-        "volume": volume,
-        "surface": surface,
-        "sphericity": np.pi ** (1 / 3) * (6 * volume) ** (2 / 3) / surface,
+        "volume": len(places) * float(np.prod(spacing)),
         "height": height,
         "width": width,
         "elongation": height / width,
         "long_axis": axes[-1],
         "short_axis": axes[0],
-        "solidity": enclosed_volume(vertices, faces) / float(ConvexHull(vertices).volume),
     }
+
+
+def _perimeter(body: NDArray[np.bool_], spacing: tuple[float, ...]) -> float:
+    """Crofton's perimeter from lines in four directions, those of a pixel's edges and diagonals.
+
+    Lines in direction θ that lie d apart cross the outline n times; its length is the sum of n d Δθ / 2 (Legland et
+    al. 2007, Image Analysis and Stereology 26:83). For square pixels it is scikit-image's ``perimeter_crofton``.
+    """
+    steps = ((0, 1), (1, 1), (1, 0), (1, -1))
+    angles = [np.arctan2(dy * spacing[0], dx * spacing[1]) for dy, dx in steps]
+    between = np.diff([*angles, np.pi])
+    length = 0.0
+    for number, (dy, dx) in enumerate(steps):
+        crossings = np.count_nonzero(body != np.roll(body, (dy, dx), (0, 1)))
+        apart = float(np.prod(spacing)) / float(np.hypot(dy * spacing[0], dx * spacing[1]))
+        length += crossings * apart * (between[number - 1] + between[number]) / 4
+    return length
 
 
 def _describe_2d(body: NDArray[np.bool_], places: NDArray[Any], spacing: tuple[float, ...]) -> dict[str, float]:
     small, large = np.linalg.eigvalsh(_moments(places, spacing))
     area = len(places) * float(np.prod(spacing))
-    perimeter = float(skmeasure.perimeter_crofton(body, directions=4)) * float(np.sqrt(np.prod(spacing)))
+    perimeter = _perimeter(body, spacing)
     return {
         "area": area,
         "perimeter": perimeter,

@@ -12,10 +12,11 @@ from spotlight.profiles.bounding import (
     oriented_box_volume,
     outermost,
 )
-from spotlight.profiles.surface import Surface, find_surface, triangle_areas
+from spotlight.profiles.surface import Surface, enclosed_volume, triangle_areas
 
+SURFACE_FEATURES = ("surface", "sphericity", "solidity")
+"""Columns that `surface_features` gives."""
 MESH_FEATURES = (
-    "mesh_area",
     "mesh_volume",
     "box_short",
     "box_middle",
@@ -30,9 +31,7 @@ MESH_FEATURES = (
     "inertia_1",
     "inertia_2",
     "inertia_3",
-    "mesh_sphericity",
     "mesh_extent",
-    "mesh_solidity",
     "gaussian_curvature",
     "mean_curvature",
     "shape_index",
@@ -42,22 +41,28 @@ MESH_FEATURES = (
 """Columns that `mesh_features` gives."""
 
 
-def mesh_features(body: NDArray[np.bool_], spacing: tuple[float, ...], smoothing: float) -> dict[str, float]:
+def surface_features(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> dict[str, float]:
+    """Area of a closed mesh in µm², sphericity π^(1/3) (6 volume)^(2/3) / area, and volume over that of its hull."""
+    area, volume = float(triangle_areas(vertices, faces).sum()), enclosed_volume(vertices, faces)
+    return {
+        "surface": area,
+        "sphericity": np.pi ** (1 / 3) * (6 * volume) ** (2 / 3) / area,
+        "solidity": volume / float(ConvexHull(vertices).volume),
+    }
+
+
+def mesh_features(surface: Surface) -> dict[str, float]:
     """Measure the smooth surface of a body.
 
-    These are the 20 features of cubic's ``feature.mesh``, the library of the paper's authors, and three
-    more. They differ from its values on purpose: lengths are in µm, not in voxels; the mesh is closed where a nucleus
-    touches the border; it is smooth, where cubic's is a staircase with a tenth more area; and curvature is curvature,
-    averaged over the area, where cubic averages over the vertices the angles within one voxel of each.
+    With `surface_features`, these are the 20 features of cubic's ``feature.mesh``, the library of the paper's authors,
+    and three more. They differ from its values on purpose: lengths are in µm, not in voxels; the mesh is closed
+    where a nucleus touches the border; it is smooth, where cubic's is a staircase with a tenth more area; and curvature
+    is curvature, averaged over the area, where cubic averages over the vertices the angles within one voxel of each.
 
     Parameters
     ----------
-    body : (Z, Y, X) bool ndarray
-        At least one voxel.
-    spacing : tuple of float
-        Edges of a voxel in µm.
-    smoothing : float
-        Standard deviation in µm of the Gaussian that takes off the staircase.
+    surface : Surface
+        From `spotlight.profiles.surface.find_surface`.
 
     Returns
     -------
@@ -67,12 +72,11 @@ def mesh_features(body: NDArray[np.bool_], spacing: tuple[float, ...], smoothing
         rut and -1 a cup; ``curvedness`` is sqrt((k1² + k2²) / 2) (Koenderink and van Doorn 1992, Image and Vision
         Computing 10:557). Both are averages over the surface.
     """
-    surface = find_surface(body, spacing, smoothing)
     return shape_of_mesh(surface.vertices, surface.faces) | _curvature(surface)
 
 
 def shape_of_mesh(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> dict[str, float]:
-    """Measure a closed mesh: every feature but curvature.
+    """Measure a closed mesh: all of `MESH_FEATURES` but curvature.
 
     Parameters
     ----------
@@ -85,13 +89,11 @@ def shape_of_mesh(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> di
     corners = vertices[hull.vertices]
     outer = outermost(corners)
     box = np.sort(np.ptp(corners, axis=0))
-    area = float(triangle_areas(vertices, faces).sum())
     solid = mass_properties(vertices[faces])
     volume = float(solid["volume"])
     _, radius = enclosing_ball(corners)
     inertia = np.linalg.eigvalsh(solid["inertia"])
     return {
-        "mesh_area": area,
         "mesh_volume": volume,
         **dict(zip(("box_short", "box_middle", "box_long"), map(float, box), strict=True)),
         "box_diagonal": float(np.linalg.norm(box)),
@@ -102,15 +104,13 @@ def shape_of_mesh(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> di
         "hull_volume": float(hull.volume),
         "hull_area": float(hull.area),
         **{f"inertia_{number}": float(value) for number, value in enumerate(inertia, start=1)},
-        "mesh_sphericity": np.pi ** (1 / 3) * (6 * volume) ** (2 / 3) / area,
         "mesh_extent": volume / float(box.prod()),
-        "mesh_solidity": volume / float(hull.volume),
         "feret_diameter_max": largest_distance(corners, outer),
     }
 
 
 def _curvature(surface: Surface) -> dict[str, float]:
-    large, small = surface.large, surface.small
+    large, small = surface.curvatures
     return {
         "gaussian_curvature": surface.mean(large * small),
         "mean_curvature": surface.mean((large + small) / 2),

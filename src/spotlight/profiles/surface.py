@@ -12,6 +12,7 @@ Its mean and Gaussian curvature are those of a level set (Goldman 2005, Computer
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,17 +38,27 @@ class Surface:
         ZYX in the unit of the voxel's edges, from an arbitrary origin.
     faces : (m, 3) int ndarray
         Vertex numbers of each triangle.
-    areas : (n,) ndarray
-        Third of the area of the triangles around each vertex: its share of the surface.
-    large, small : (n,) ndarray
-        Principal curvatures at each vertex, `large` >= `small`, positive where the body is convex.
+    distance : (Z, Y, X) ndarray
+        Distance from the surface, growing outwards, of which the mesh is a level.
+    step : (3,) ndarray
+        Edges of its voxels.
     """
 
     vertices: NDArray[np.float64]
     faces: NDArray[np.int64]
-    areas: NDArray[np.float64]
-    large: NDArray[np.float64]
-    small: NDArray[np.float64]
+    distance: NDArray[Any]
+    step: NDArray[np.float64]
+
+    @cached_property
+    def areas(self) -> NDArray[np.float64]:
+        """Third of the area of the triangles around each vertex: its share of the surface, (n,)."""
+        thirds = np.repeat(triangle_areas(self.vertices, self.faces) / 3, 3)
+        return np.bincount(self.faces.ravel(), thirds, len(self.vertices)).astype(float)
+
+    @cached_property
+    def curvatures(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Larger and smaller principal curvature at each vertex, both (n,), positive where the body is convex."""
+        return _principal_curvatures(self.distance, self.step, self.vertices / self.step)
 
     def mean(self, values: NDArray[np.float64]) -> float:
         """Average of a quantity given at the vertices over the surface, each weighted by its area."""
@@ -87,9 +98,7 @@ def find_surface(body: NDArray[np.bool_], spacing: tuple[float, ...], smoothing:
     distance = smoothing * (ndtri(level) - ndtri(np.clip(blurred, 1e-7, 1 - 1e-7)))
     distance = np.pad(distance, 1, constant_values=distance.max())  # so that every level of it is closed
     vertices, faces = _level_of_volume(distance, step, volume)
-    large, small = _principal_curvatures(distance, step, vertices / step)
-    areas = np.bincount(faces.ravel(), np.repeat(triangle_areas(vertices, faces) / 3, 3), len(vertices)).astype(float)
-    return Surface(vertices, faces, areas, large, small)
+    return Surface(vertices, faces, distance, step)
 
 
 def _level_of_volume(
