@@ -16,17 +16,17 @@ from spotlight.locks import Busy, working_in, working_on
 
 HOLDING = """
 import sys
-from spotlight.locks import working_on
-with working_on(sys.argv[1]):
+from spotlight import locks
+with getattr(locks, sys.argv[2])(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.readline()
 """
 
 
 @contextmanager
-def holder(output: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def holder(output: Path, how: str = "working_on") -> Iterator["subprocess.Popen[bytes]"]:
     """A process that holds the lock of an output until it is told to end."""
-    command = [sys.executable, "-c", HOLDING, str(output)]
+    command = [sys.executable, "-c", HOLDING, str(output), how]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
@@ -161,3 +161,36 @@ print(won)
     assert [error for _, error in found] == [b""] * 3
     assert all(int(out) > 0 for out, _ in found)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_that_write_folders_say_who_is_at_work(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
+    """Each is refused before it does anything, as quickly as it is called."""
+    from spotlight.demo import demo
+    from spotlight.evaluation import compare, evaluate, evaluate_light_my_cells
+    from spotlight.simulation import simulate_light_my_cells, simulate_pairs
+
+    to = tmp_path / "out"
+    with holder(to, "working_in") as process:
+        for call in (
+            lambda: evaluate(model_folder, manifest, to),
+            lambda: evaluate_light_my_cells({}, manifest, to),
+            lambda: compare(manifest, to),
+            lambda: demo(to),
+            lambda: simulate_pairs(to, {"train": 1}),
+            lambda: simulate_light_my_cells(to, {"train": 1}),
+        ):
+            with pytest.raises(Busy, match=f"out: is being written by process {process.pid}"):
+                call()
+
+
+def test_segmenting_says_who_is_at_work(manifest: Path, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from spotlight.cli import app
+
+    image = manifest.parent / "field-00.ome.tif"
+    command = ["segment", str(image), "--channel", "DNA", "--to", str(tmp_path)]
+    with holder(tmp_path / "field-00-labels.ome.tif") as process:
+        error = CliRunner().invoke(app, command).exception
+    assert f"is being written by process {process.pid}" in str(error)
+    assert not list(tmp_path.glob("field*"))

@@ -175,6 +175,9 @@ def test_data_sets_are_written_with_a_manifest_and_not_made_twice(tmp_path: Path
 def test_a_folder_of_other_cells_is_refused(tmp_path: Path) -> None:
     settings = SimulationSettings(shape=(16, 32, 32), brightfield=BrightfieldSettings(source_points=3))
     simulate_pairs(tmp_path, {"train": 1}, settings, seed=1)
+    record = tmp_path / "simulation.yaml"  # as if by a version that did not know one of the settings
+    record.write_text(record.read_text().replace(f"coverslip_um: {settings.coverslip_um}\n", ""))
+    simulate_pairs(tmp_path, {"train": 1}, settings, seed=1)
     with pytest.raises(SpotlightError, match="holds fields of another seed or other settings"):
         simulate_pairs(tmp_path, {"train": 1}, settings, seed=2)
     with pytest.raises(SpotlightError, match="Use another folder"):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from spotlight.evaluation import evaluate
+from spotlight.locks import works_in
 from spotlight.networks import FNetSettings
 from spotlight.report import write_report
 from spotlight.report.text import score_text
@@ -27,6 +28,7 @@ def small(name: str, seed: int) -> Experiment:
     return experiment.model_copy(update={"network": FNetSettings(depth=3, mult_chan=8), "training": training})
 
 
+@works_in("to")
 def demo(
     to: str | Path = "demo", seed: int = 0, progress: Progress | None = None, workers: int = 1
 ) -> tuple[Path, str]:

@@ -1,5 +1,7 @@
 """One process at a time writes an output: a lock file beside it says who is at work."""
 
+import functools
+import inspect
 import json
 import logging
 import os
@@ -8,12 +10,12 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from spotlight.errors import SpotlightError
 from spotlight.files import explained_writing
@@ -22,6 +24,9 @@ if sys.platform != "win32":
     import fcntl
 
 log = logging.getLogger("spotlight")
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 BEAT = 15.0
 """Seconds between signs of life: the lock file's time is set anew."""
@@ -84,6 +89,24 @@ def working_on(file: str | Path) -> Iterator[None]:
     file = Path(file)
     with _held(file.with_name(f".{file.name}.lock"), file):
         yield
+
+
+def works_in(parameter: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Let a function run only where it is alone `working_in` the folder that this parameter names."""
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def alone(*args: P.args, **kwargs: P.kwargs) -> T:
+            given = signature.bind(*args, **kwargs)
+            given.apply_defaults()
+            with working_in(given.arguments[parameter]):
+                return function(*args, **kwargs)
+
+        return alone
+
+    return decorate
 
 
 @contextmanager

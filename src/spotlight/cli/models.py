@@ -183,6 +183,7 @@ def segment(
     """
     from spotlight.files import whole_file, write_text
     from spotlight.images import read
+    from spotlight.locks import working_on
     from spotlight.pairs.manifest import parse_voxel_size
     from spotlight.prediction import find_parts
     from spotlight.profiles import ProfileSettings, measure, write_table
@@ -208,9 +209,10 @@ def segment(
                 target_channel=target_channel,
                 progress=report,
             )
-        with whole_file(to / "tuning.csv") as temporary:
-            tuning.tried.to_csv(temporary, index=False, float_format="%.4g")
-        write_text(to / "segmentation.yaml", tuning.to_yaml())
+        with working_on(to / "segmentation.yaml"):
+            with whole_file(to / "tuning.csv") as temporary:
+                tuning.tried.to_csv(temporary, index=False, float_format="%.4g")
+            write_text(to / "segmentation.yaml", tuning.to_yaml())
         typer.echo(f"mean AP {tuning.first_score:.3f} -> {tuning.score:.3f} on {len(tuning.stacks)} stacks")
         typer.echo(to / "segmentation.yaml")
         return
@@ -218,11 +220,12 @@ def segment(
     measured = ProfileSettings(features=features)
     for part in find_parts(images, scene, time, axes, strict=True):
         name = part.name
-        stack = read(part.path, scene=part.scene, time=part.time, axes=axes, voxel_size=size).channel(channel)
-        labels = run(stack, chosen)
-        typer.echo(labels.save(to / f"{name}-labels.{form}"))
-        for table in write_table(measure(labels, stack, measured), to / f"{name}-nuclei"):
-            typer.echo(table)
+        with working_on(to / f"{name}-labels.{form}"):
+            stack = read(part.path, scene=part.scene, time=part.time, axes=axes, voxel_size=size).channel(channel)
+            labels = run(stack, chosen)
+            typer.echo(labels.save(to / f"{name}-labels.{form}"))
+            for table in write_table(measure(labels, stack, measured), to / f"{name}-nuclei"):
+                typer.echo(table)
 
 
 @app.command()

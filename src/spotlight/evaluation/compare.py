@@ -12,6 +12,7 @@ from spotlight.evaluation.evaluate import Evaluation, evaluate
 from spotlight.evaluation.settings import EvaluationSettings
 from spotlight.evaluation.statistics import Direction, compare_methods
 from spotlight.files import whole_file, write_text
+from spotlight.locks import works_in
 from spotlight.prediction import Model, load_model
 from spotlight.settings import Settings, load_yaml
 from spotlight.training import Experiment, protocol, train
@@ -113,6 +114,7 @@ class Compared:
     table: pd.DataFrame
 
 
+@works_in("to")
 def compare(
     comparison: Comparison | str | Path,
     to: str | Path,

@@ -32,6 +32,7 @@ from spotlight.evaluation.settings import EvaluationSettings
 from spotlight.evaluation.store import key_of, load, save
 from spotlight.files import whole_file, write_text
 from spotlight.images import Stack
+from spotlight.locks import works_in
 from spotlight.model import ModelDescription
 from spotlight.pairs.fields import fields_by_plane
 from spotlight.pairs.manifest import read_pairs
@@ -102,6 +103,7 @@ class Work:
     folder: Path
 
 
+@works_in("to")
 def evaluate(
     models: Source | Mapping[str, Source | Mapping[int, Source]],
     pairs: str | Path | Sequence[Pair],

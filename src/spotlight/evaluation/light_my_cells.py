@@ -16,6 +16,7 @@ from spotlight.errors import SpotlightError
 from spotlight.evaluation.stain_files import StainFile, find_stain_files
 from spotlight.files import require_path, whole_file, write_text
 from spotlight.images import Stack, stem
+from spotlight.locks import works_in
 from spotlight.metrics.challenge import CHALLENGE_SCORES, challenge_scores, has_contrast
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
@@ -82,6 +83,7 @@ class LightMyCells:
     pictures: dict[tuple[str, str], Picture]
 
 
+@works_in("to")
 def evaluate_light_my_cells(
     stains: str | Path | Mapping[str, str | Path],
     pairs: str | Path | Sequence[Pair],

@@ -1,6 +1,6 @@
 """Simulated fields as stacks, and whole data sets of them as OME-TIFFs with a manifest."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -18,6 +18,7 @@ from skimage.segmentation import relabel_sequential
 from spotlight.errors import SpotlightError
 from spotlight.files import whole_file, write_text
 from spotlight.images import Stack
+from spotlight.locks import works_in
 from spotlight.settings import Settings
 from spotlight.simulation.optics import BrightfieldSettings, FluorescenceSettings, brightfield, camera, fluorescence
 from spotlight.simulation.phantom import CellSettings, make_phantom
@@ -105,6 +106,7 @@ def simulate_field(settings: SimulationSettings | None = None, seed: int = 0) ->
     )
 
 
+@works_in("folder")
 def simulate_pairs(
     folder: str | Path,
     counts: dict[str, int],
@@ -144,7 +146,7 @@ def simulate_pairs(
     names = [f"field-{number:02d}" for number in range(len(splits))]
     if not names or min(counts.values()) < 0 or seed < 0:
         raise SpotlightError(f"simulate needs fields to make and a seed of at least 0. Received: {counts}, {seed}.")
-    claim(folder, f"# seed: {seed}\n{settings.to_yaml()}")
+    claim(folder, {"seed": seed}, settings)
     seeds = [seed * 10_000 + number for number in range(len(names))]
     write_fields(folder, _write_field, (repeat(folder), names, repeat(settings), seeds), len(names), workers, progress)
     table = pd.DataFrame(
@@ -164,14 +166,20 @@ def simulate_pairs(
     return folder / MANIFEST
 
 
-def claim(folder: Path, record: str) -> None:
+def claim(folder: Path, asked: Mapping[str, Any], settings: Settings) -> None:
     """Record what a folder holds; an error if it holds something else."""
     path = folder / RECORD
-    if path.exists() and path.read_text(encoding="utf-8") != record:
-        raise SpotlightError(
-            f"{folder}: holds fields of another seed or other settings; its {RECORD} says which. Use another folder."
-        )
-    write_text(path, record)
+    asks = [f"# {name}: {value}" for name, value in asked.items()]
+    if path.exists():
+        found = path.read_text(encoding="utf-8").splitlines()[: len(asks)]
+        # Compared as settings, so that a setting that a later version adds changes nothing.
+        if found != asks or type(settings).from_yaml(path) != settings:
+            raise SpotlightError(
+                f"{folder}: holds fields of another seed or other settings; its {RECORD} says which. Use another "
+                "folder."
+            )
+        return
+    write_text(path, "\n".join([*asks, settings.to_yaml()]))
 
 
 def write_fields(

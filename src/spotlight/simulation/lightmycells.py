@@ -15,6 +15,7 @@ from scipy import fft
 from spotlight.errors import SpotlightError
 from spotlight.files import whole_file
 from spotlight.images import Stack
+from spotlight.locks import works_in
 from spotlight.settings import Settings
 from spotlight.simulation.adherent import AdherentCellSettings
 from spotlight.simulation.contrast import DICSettings, PhaseContrastSettings, dic, phase_contrast
@@ -154,6 +155,7 @@ def simulate_multi_stain_field(
     return MultiStainField(planes, targets, cut)
 
 
+@works_in("folder")
 def simulate_light_my_cells(
     folder: str | Path,
     counts: Mapping[str, int],
@@ -210,7 +212,7 @@ def simulate_light_my_cells(
         raise SpotlightError(f"complete names splits, of {', '.join(SPLITS)}. Received: {', '.join(sorted(whole))}.")
     planned = plan_fields(counts, settings.studies, settings.focus_planes, whole, seed)
     asked = {"seed": seed, "complete": sorted(whole), "counts": dict(counts)}
-    claim(folder, "".join(f"# {name}: {value}\n" for name, value in asked.items()) + settings.to_yaml())
+    claim(folder, asked, settings)
     own = {field.study: study_settings(settings, field.study) for field in planned}
     tasks = (repeat(folder), planned, [own[field.study] for field in planned], repeat(seed))
     write_fields(folder, _write_field, tasks, len(planned), workers, progress)
