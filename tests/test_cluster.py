@@ -1,5 +1,6 @@
 """Staining on a cluster: a real scheduler and workers, killed on the way, give what one process gives."""
 
+import asyncio
 import gc
 import json
 import os
@@ -13,9 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import dask
 import numpy as np
+import psutil
 import pytest
 import yaml
+from distributed import LocalCluster, Security
+from distributed.comm import connect
 from scipy import ndimage
 from yaozarrs import v05
 from yaozarrs.write.v05 import PlateBuilder
@@ -23,11 +28,9 @@ from yaozarrs.write.v05 import PlateBuilder
 from spotlight import SpotlightError, load_model, read
 from spotlight.images import Part, Stack
 from spotlight.prediction import PredictionSettings, StainOptions, find_parts, stain_files, stain_on_cluster
+from spotlight.prediction.certificates import read_certificates, temporary_certificates
 from spotlight.prediction.cluster import slurm_jobs
 from spotlight.prediction.tasks import Order, Unfit, begin
-
-pytest.importorskip("distributed")
-psutil = pytest.importorskip("psutil")
 
 PRELOAD = """
 import os, signal, threading, time
@@ -233,17 +236,17 @@ def test_a_worker_that_cannot_take_part_is_named(model_folder: Path, large: Part
 
 
 @pytest.mark.filterwarnings("ignore:unclosed cluster:ResourceWarning")  # what refuses its options is not closed
-def test_jobs_of_slurm_get_a_script() -> None:
+def test_jobs_of_slurm_get_a_script(tmp_path: Path) -> None:
     pytest.importorskip("dask_jobqueue")
     options = {"cores": 8, "memory": "32GB", "queue": "gpu", "walltime": "02:00:00"}
     options |= {"worker_extra_args": ["--nthreads", "1"], "scheduler_options": {"dashboard_address": ":0"}}
     before = signal.getsignal(signal.SIGINT)
-    with slurm_jobs(0, options) as jobs:
+    with slurm_jobs(0, options, tmp_path / "to") as jobs:
         script = jobs.cluster.job_script()
     assert signal.getsignal(signal.SIGINT) is before
     for line in ("#SBATCH -p gpu", "#SBATCH --cpus-per-task=8", "#SBATCH -t 02:00:00"):
         assert line in script.splitlines()
-    assert re.search(r"dask_worker tcp://\S+ .* --nthreads 1\s*$", script)
+    assert re.search(r"dask_worker tls://\S+ .* --nthreads 1 .*--tls-key", script)
     assert "--nworkers" not in script  # a job of 8 cores is one worker
     for wrong, message in (
         ({"cores": None}, "needs cores and memory"),
@@ -251,9 +254,64 @@ def test_jobs_of_slurm_get_a_script() -> None:
         ({"walltime": yaml.safe_load("12:00:00")}, "walltime must be text in quotes"),
         ({"log_directory": f"{__file__}/logs"}, "Check log_directory"),
     ):
-        with pytest.raises(SpotlightError, match=message), slurm_jobs(1, options | wrong):
+        with pytest.raises(SpotlightError, match=message), slurm_jobs(1, options | wrong, tmp_path):
             pass
     gc.collect()
+
+
+def connects(address: str, security: Security | None) -> bool:
+    async def greet() -> None:
+        identity = {} if security is None else security.get_connection_args("client")
+        await (await connect(address, timeout=3, **identity)).close()
+
+    try:
+        asyncio.run(greet())
+    except (OSError, TypeError, RuntimeError):
+        return False
+    return True
+
+
+def test_strangers_do_not_reach_a_run(tmp_path: Path) -> None:
+    pytest.importorskip("dask_jobqueue")
+    with slurm_jobs(0, {"cores": 1, "memory": "1GB", "scheduler_options": {"port": 0}}, tmp_path) as jobs:
+        address = jobs.cluster.scheduler_address
+        assert address.startswith("tls://")
+        (folder,) = tmp_path.iterdir()
+        assert folder.stat().st_mode & 0o077 == 0
+        assert all(file.stat().st_mode & 0o077 == 0 for file in folder.iterdir())
+        assert connects(address, read_certificates(folder))
+        assert not connects(address, None)
+        assert not connects(address.replace("tls://", "tcp://"), None)
+        with temporary_certificates(tmp_path / "stranger") as another:
+            assert not connects(address, another)
+        listening = [
+            c.laddr.ip for c in psutil.Process().net_connections("inet") if c.laddr.port == jobs.dashboard_port
+        ]
+        assert set(listening) == {"127.0.0.1"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["stranger"]
+    assert not list((tmp_path / "stranger").iterdir())
+    for option in ({"security": False}, {"protocol": "tcp://"}):
+        with pytest.raises(SpotlightError, match=r"made for each run\. Remove it"), slurm_jobs(0, option, tmp_path):
+            pass
+
+
+def test_a_scheduler_with_certificates_stains(model_folder: Path, large: Part, tmp_path: Path) -> None:
+    def stained(**more: object) -> list[str]:
+        results = stain_on_cluster(model_folder, [large], tmp_path / "to", OPTIONS, **more)  # type: ignore[arg-type]
+        return [result.state for result in results]
+
+    with temporary_certificates(tmp_path) as security:
+        (folder,) = tmp_path.glob(".certificates-*")
+        options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+        with LocalCluster(protocol="tls://", security=security, **options) as cluster:
+            address = cluster.scheduler_address
+            with pytest.raises(SpotlightError, match=r"certificates do not fit .* needs --certificates"):
+                stained(scheduler=address)
+            assert stained(scheduler=address, certificates=folder) == ["made"]
+    with pytest.raises(SpotlightError, match=r"Missing: ca\.pem, cert\.pem, key\.pem"):
+        stained(scheduler=address, certificates=tmp_path)
+    with pytest.raises(SpotlightError, match="for a scheduler that runs already"):
+        stained(cluster="slurm", certificates=tmp_path)
 
 
 STAND_INS = {
@@ -323,8 +381,6 @@ def test_what_cannot_be_is_said_before_anything_is_done(
 
     assert "not both" in refused()
     assert "not both" in refused(scheduler="tcp://127.0.0.1:1", cluster="slurm")
-    import dask
-
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
         assert "no scheduler answers there" in refused(scheduler="tcp://127.0.0.1:1")
     assert "no scheduler answers there" in refused(scheduler="nonsense://127.0.0.1")

@@ -65,7 +65,10 @@ def predict(
     ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace stains that are there already.")] = False,
     scheduler: Annotated[
-        str | None, typer.Option(help="Spread over the workers of this Dask scheduler, e.g. tcp://host:8786.")
+        str | None, typer.Option(help="Spread over the workers of this Dask scheduler, e.g. tls://host:8786.")
+    ] = None,
+    certificates: Annotated[
+        Path | None, typer.Option(help="Folder with ca.pem, cert.pem and key.pem for that scheduler.")
     ] = None,
     cluster: Annotated[
         Literal["slurm"] | None, typer.Option(help="Spread over workers that are started as jobs of SLURM.")
@@ -94,6 +97,8 @@ def predict(
 
     if cluster is None and (workers is not None or cluster_options is not None):
         raise SpotlightError("--workers and --cluster-options describe jobs; give --cluster slurm, too.")
+    if certificates is not None and scheduler is None:
+        raise SpotlightError("--certificates are for a scheduler that runs already; give its address by --scheduler.")
     if seams and (cluster or scheduler):
         raise SpotlightError("--seams is measured on this machine; leave out --scheduler and --cluster.")
     values = (PredictionSettings.from_yaml(settings) if settings else PredictionSettings()).model_dump()
@@ -126,6 +131,7 @@ def predict(
                 to,
                 options,
                 scheduler=scheduler,
+                certificates=certificates,
                 cluster=cluster,
                 workers=workers or 1,
                 cluster_options=load_yaml(cluster_options) if cluster_options else None,

@@ -45,6 +45,7 @@ def stain_on_cluster(
     options: StainOptions = StainOptions(),  # noqa: B008 - frozen
     *,
     scheduler: str | None = None,
+    certificates: str | Path | None = None,
     cluster: Literal["slurm"] | None = None,
     workers: int = 1,
     cluster_options: dict[str, Any] | None = None,
@@ -62,10 +63,13 @@ def stain_on_cluster(
     listed, to, options, overwrite, progress
         See `stain_files`.
     scheduler : str, optional
-        Address of a running Dask scheduler, such as ``tcp://host:8786``. It must be trusted: whoever reaches it can run
-        code on its workers.
+        Address of a running Dask scheduler, such as ``tls://host:8786``.
+    certificates : path, optional
+        Folder with the TLS certificates for that scheduler: ``ca.pem``, ``cert.pem`` and ``key.pem``. Without them,
+        whoever reaches the scheduler can run code as you.
     cluster : "slurm", optional
-        Start a scheduler here, and workers as jobs of this kind; they end with the call.
+        Start a scheduler here, and workers as jobs of this kind; they end with the call. All of them talk by TLS, with
+        certificates made for the run.
     workers : int
         Number of these workers.
     cluster_options : dict, optional
@@ -89,12 +93,11 @@ def stain_on_cluster(
         options,
         overwrite,
     )
-    with _connected(scheduler, cluster, workers, cluster_options or {}) as (client, jobs):
+    with _connected(scheduler, certificates, cluster, workers, cluster_options or {}, to) as (client, jobs):
         with explained_writing(to):
             to.mkdir(parents=True, exist_ok=True)
             order.mark.touch()
         try:
-            log.info("Dashboard: %s", client.dashboard_link)
             _wait_for_a_worker(client, jobs)
             with _explained_loss():
                 return _Run(client, order, listed, to, progress).done()
@@ -103,8 +106,10 @@ def stain_on_cluster(
 
 
 @contextmanager
-def slurm_jobs(workers: int, options: dict[str, Any]) -> Iterator["Jobs"]:
+def slurm_jobs(workers: int, options: dict[str, Any], shared: Path) -> Iterator["Jobs"]:
     """Start a scheduler here, and keep so many workers in jobs of SLURM.
+
+    Their certificates lie in a hidden folder of `shared`, which all machines see.
 
     Raises
     ------
@@ -113,38 +118,65 @@ def slurm_jobs(workers: int, options: dict[str, Any]) -> Iterator["Jobs"]:
     """
     before = signal.getsignal(signal.SIGINT)
     try:
+        from spotlight.prediction.certificates import temporary_certificates
         from spotlight.prediction.slurm import Jobs, start_cluster
     except ImportError as error:
         raise missing_package("starting SLURM jobs", error, "cluster") from error
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)  # its import makes Ctrl-C end the process
-    with start_cluster(workers, options) as cluster, Jobs(cluster).watched() as jobs:
+    with (
+        temporary_certificates(shared) as security,
+        start_cluster(workers, options, security) as cluster,
+        Jobs(cluster).watched() as jobs,
+    ):
         yield jobs
 
 
 @contextmanager
 def _connected(
-    scheduler: str | None, cluster: str | None, workers: int, options: dict[str, Any]
+    scheduler: str | None,
+    certificates: str | Path | None,
+    cluster: str | None,
+    workers: int,
+    options: dict[str, Any],
+    shared: Path,
 ) -> Iterator[tuple["Client", "Jobs | None"]]:
     if (scheduler is None) == (cluster is None):
         raise SpotlightError("staining on a cluster takes the address of a scheduler or a kind of cluster, not both.")
+    if certificates is not None and scheduler is None:
+        raise SpotlightError("certificates are for a scheduler that runs already; those of jobs are made for each run.")
     try:
         from distributed import Client
+
+        from spotlight.prediction.certificates import read_certificates
     except ImportError as error:
         raise missing_package("staining on a cluster", error, "cluster") from error
     if scheduler is None:
-        with _quiet_dask(), slurm_jobs(workers, options) as jobs, Client(jobs.cluster) as client:
+        with _quiet_dask(), slurm_jobs(workers, options, shared) as jobs, Client(jobs.cluster) as client:
+            log.info("Dashboard, on this machine alone: http://127.0.0.1:%d/status", jobs.dashboard_port)
             yield client, jobs
         return
+    security = None if certificates is None else read_certificates(certificates)
+    if security is None:
+        log.warning(
+            "%s asks for no certificate: whoever reaches it can run code as you. docs/cluster.md shows how to use TLS.",
+            scheduler,
+        )
     try:
-        client = Client(scheduler)
+        client = Client(scheduler, security=security)
+    except (TypeError, RuntimeError) as error:
+        raise SpotlightError(
+            f"{scheduler}: the certificates do not fit ({error}). An address that begins with tls:// needs "
+            "--certificates (certificates=), and certificates need such an address."
+        ) from error
     except (OSError, ValueError) as error:
         raise SpotlightError(
             f"{scheduler}: no scheduler answers there ({error}). Start one with: dask scheduler, and give the address "
             "that it prints."
         ) from error
     with client:
+        log.info("Dashboard: %s", client.dashboard_link)
         yield client, None
 
 

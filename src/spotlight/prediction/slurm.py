@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any
 
 from dask_jobqueue.slurm import SLURMCluster, SLURMJob
-from distributed import Status
+from distributed import Security, Status
 
 from spotlight.errors import SpotlightError
 
@@ -67,6 +67,12 @@ class Jobs:
         self.summary = ""
         self.ended: dict[Job, tuple[str, float]] = {}
         """Jobs that are over, why, and when this was seen."""
+
+    @property
+    def dashboard_port(self) -> int:
+        """Port of the scheduler's dashboard."""
+        scheduler: Any = self.cluster.scheduler
+        return int(scheduler.http_server.port)
 
     @contextmanager
     def watched(self) -> Iterator["Jobs"]:
@@ -164,8 +170,20 @@ def output_of(job: str) -> str:
     return found[1] if found else "see log_directory, or the folder where the command was given"
 
 
-def start_cluster(workers: int, options: dict[str, Any]) -> SLURMCluster:
+def start_cluster(workers: int, options: dict[str, Any], security: Security) -> SLURMCluster:
     """Start a scheduler here, and keep so many workers in jobs, one in each unless `processes` says otherwise.
+
+    The dashboards of scheduler and workers, which ask for no password, can be reached from their own machine alone,
+    unless the options say otherwise.
+
+    Parameters
+    ----------
+    workers : int
+        Number of workers.
+    options : dict
+        For `dask_jobqueue.SLURMCluster`.
+    security : Security
+        Certificates for all connections.
 
     Raises
     ------
@@ -177,9 +195,18 @@ def start_cluster(workers: int, options: dict[str, Any]) -> SLURMCluster:
             'the cluster option walltime must be text in quotes, such as "12:00:00": without them YAML makes '
             f"12:00:00 the number 43200, and SLURM takes numbers for minutes. It is {options['walltime']}."
         )
+    refused = {"security", "protocol"} & set(options)
+    if refused:
+        raise SpotlightError(
+            f"the cluster options name {' and '.join(sorted(refused))}, but all connections use certificates that are "
+            "made for each run. Remove it; for a scheduler of your own, use --scheduler and --certificates."
+        )
+    # Dask would put several processes into a job of several cores, which share its GPU and its memory.
+    given: dict[str, Any] = {"processes": 1} | options | {"job_cls": Job, "security": security}
+    given["scheduler_options"] = {"dashboard_address": "127.0.0.1:8787"} | (options.get("scheduler_options") or {})
+    given["worker_extra_args"] = ["--dashboard-address", "127.0.0.1:0", *(options.get("worker_extra_args") or [])]
     try:
-        # Dask would put several processes into a job of several cores, which share its GPU and its memory.
-        cluster = SLURMCluster(job_cls=Job, **{"processes": 1} | options)  # type: ignore[arg-type]
+        cluster = SLURMCluster(**given)
     except OSError as error:
         raise SpotlightError(
             f"the scheduler cannot start here ({error}). Check log_directory, and interface or host, if the cluster "
