@@ -307,7 +307,7 @@ def test_shapes_on_the_grid_and_a_voxel_size_in_another_unit() -> None:
     image = np.zeros((10, 100, 100), np.float32)
     # Voxel sizes that differ by less than a file's precision must not give pairs of two shapes.
     assert grid_shape(Stack(image, "ZYX", (0.29, 0.108, 0.108)), 0.29) == (10, 37, 37)
-    with pytest.raises(SpotlightError, match="Check the unit of the voxel size"):
+    with pytest.raises(SpotlightError, match="a voxel size of 290 x 108 x 108 µm is none of a light microscope"):
         grid_shape(Stack(image, "ZYX", (290.0, 108.0, 108.0)), 0.29)
 
 

@@ -105,6 +105,7 @@ def _look_at(
     prints = []
     for number, pair in enumerate(chosen, start=1):
         _, target = pair.read_both()
+        target.doubt_voxel_size()
         prints.append(_fingerprint(target))
         if progress is not None:
             progress("looking", number, len(chosen), {})

@@ -169,20 +169,30 @@ def info(images: Annotated[list[Path], typer.Argument(help="Image files.")]) -> 
     from rich.table import Table
 
     from spotlight.images import scenes
+    from spotlight.images.units import impossible_size, unusual_size
 
+    doubts = []
     titles = ("image", "axes", "size", "type", "voxel size in µm", "channels")
     for image in images:
         table = Table(*titles, title=escape(str(image)), title_justify="left")
         for number, scene in enumerate(scenes(image)):
             facts = scene.load()
-            size = ", ".join(f"{axis} {length:.4g}" for axis, length in facts.voxel_size.items()) or "not stated"
-            unit = f" (stated in {facts.unit})" if facts.voxel_size and facts.unit != "µm" else ""
+            size = ", ".join(f"{facts.called(axis)} {length:.4g}" for axis, length in facts.voxel_size.items())
+            size += f" (stated in {facts.unit})" if facts.voxel_size and facts.unit != "µm" else ""
+            if facts.unread:
+                size += ("; " if size else "") + f"not understood: {facts.unread}"
+            known = tuple(facts.voxel_size[axis] for axis in "ZYX" if axis in facts.voxel_size)
+            if len(known) > 1 and (doubt := impossible_size(known) or unusual_size(known)):
+                doubts.append(f"{image}: {scene.name}: {doubt}. If it is wrong, state the right one: --voxel-size.")
             channels = ", ".join(f"{n}: {name}" for n, name in enumerate(facts.channels)) or "not named"
-            axes = facts.axes if set(facts.axes) <= set("TCZYX") else f"not stated ({facts.axes})"
+            axes = facts.axes if set(facts.axes) <= set("TCZYX") else f"not stated ({facts.found})"
             shape = " x ".join(map(str, facts.array.shape))
             kind = str(facts.array.dtype)
-            table.add_row(escape(f"{number}: {scene.name}"), axes, shape, kind, size + unit, escape(channels))
+            cells = (axes, shape, kind, escape(size or "not stated"), escape(channels))
+            table.add_row(escape(f"{number}: {scene.name}"), *cells)
         Console(soft_wrap=True).print(table)
+    for doubt in doubts:
+        typer.echo(f"warning: {doubt}", err=True)
 
 
 @app.command()

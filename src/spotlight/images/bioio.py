@@ -9,6 +9,7 @@ import numpy as np
 
 from spotlight.images.lazy import explained_reading
 from spotlight.images.reading import Facts, Scene
+from spotlight.images.units import read_lengths
 
 
 class BioioScene:
@@ -36,6 +37,6 @@ def _facts(path: Path, name: str) -> Facts:
         image = bioio.BioImage(path)
         image.set_scene(name)
         sizes = {axis: getattr(image.physical_pixel_sizes, axis) for axis in "ZYX"}
-        voxel_size = {axis: float(size) for axis, size in sizes.items() if size}
+        lengths = read_lengths({axis: (size, "µm") for axis, size in sizes.items() if size})
         names = tuple(map(str, image.channel_names or ()))
-        return Facts(BioioScene(path, image.get_image_dask_data("TCZYX")), "TCZYX", names, voxel_size, "µm")
+        return Facts(BioioScene(path, image.get_image_dask_data("TCZYX")), "TCZYX", names, *lengths)

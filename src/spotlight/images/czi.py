@@ -13,6 +13,7 @@ from pylibCZIrw.czi import CziReader
 from spotlight.errors import SpotlightError
 from spotlight.images.lazy import explained_reading
 from spotlight.images.reading import Facts, Scene
+from spotlight.images.units import read_lengths
 
 KINDS = {"Gray8": np.uint8, "Gray16": np.uint16, "Gray32Float": np.float32}
 MAX_DIMENSIONS = 40
@@ -139,9 +140,8 @@ def _facts(path: Path, reader: CziReader, number: int | None, box: Any) -> Facts
         listed = _as_list((dimensions.get("Channels") or {}).get("Channel"))
         names = [str(channel.get("@Name") or "") for channel in listed]
         scaling = _as_list(((document.get("Scaling") or {}).get("Items") or {}).get("Distance"))
-        lengths = {item["@Id"]: float(item.get("Value") or 0) * 1e6 for item in scaling}
-        voxel_size = {axis: length for axis, length in lengths.items() if axis in "ZYX" and length > 0}
-        return Facts(array, "TCZYX", tuple(names) if all(names) else (), voxel_size, "m")
+        lengths = {item["@Id"]: (item["Value"], "m") for item in scaling if item["@Id"] in "ZYX" and item.get("Value")}
+        return Facts(array, "TCZYX", tuple(names) if all(names) else (), *read_lengths(lengths))
 
 
 def _as_list(item: Any) -> list[dict[str, Any]]:

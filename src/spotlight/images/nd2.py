@@ -11,6 +11,7 @@ import numpy as np
 
 from spotlight.images.lazy import explained_reading
 from spotlight.images.reading import Facts, Scene
+from spotlight.images.units import read_lengths
 
 
 class Position:
@@ -62,11 +63,11 @@ def scenes(path: Path) -> list[Scene]:
 def _facts(path: Path, opened: OpenFile, number: int) -> Facts:
     with explained_reading(path, "ND2"):
         channels = getattr(opened.file.metadata, "channels", None) or []
-        voxel_size = {}
+        stated = {}
         if channels:
             # `ND2File.voxel_size` says 1 where the file says nothing.
             volume = channels[0].volume
-            stated = zip("XYZ", volume.axesCalibrated, volume.axesCalibration, strict=True)
-            voxel_size = {axis: float(length) for axis, known, length in stated if known}
+            sizes = zip("XYZ", volume.axesCalibrated, volume.axesCalibration, strict=True)
+            stated = {axis: (length, "µm") for axis, known, length in sizes if known}
         position = Position(path, opened, number)
-        return Facts(position, position.axes, tuple(c.channel.name for c in channels), voxel_size, "µm")
+        return Facts(position, position.axes, tuple(c.channel.name for c in channels), *read_lengths(stated))

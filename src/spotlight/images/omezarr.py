@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,8 +17,18 @@ from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.images.lazy import WORKERS, explained_reading
-from spotlight.images.reading import UNITS_UM, Facts, Scene
+from spotlight.images.reading import Facts, Scene
+from spotlight.images.stack import AXES
+from spotlight.images.units import read_lengths, read_number
 
+NAMES = {
+    **{letter.lower(): letter for letter in AXES},
+    **{"time": "T", "channel": "C", "depth": "Z", "plane": "Z", "slice": "Z", "height": "Y", "row": "Y"},
+    **{"width": "X", "column": "X"},
+}
+"""Letters of axes by names of which the meaning is clear, in small letters."""
+TYPES = {"time": "T", "channel": "C", "space": "ZYX"}
+"""Letters of axes by OME-Zarr's types of axes."""
 PIECE_BYTES = 2**20
 """Chunks are read together until they have about this size."""
 
@@ -155,29 +166,53 @@ def _facts(path: Path, group: zarr.Group) -> Facts:
         level = image["datasets"][0]
         array = group[level["path"]]
         assert isinstance(array, zarr.Array)
-        axes = image.get("axes") or []
-        letters = "".join(a["name"] if isinstance(a, dict) else a for a in axes).upper()
-        if len(letters) != array.ndim:
-            letters = "?" * array.ndim
-            axes = []
-        voxel_size, units = {}, []
-        scales = [level.get("coordinateTransformations"), image.get("coordinateTransformations")]
-        scale = [1.0] * len(axes)
-        stated = [t["scale"] for steps in scales for t in steps or [] if t.get("type") == "scale"]
-        for factors in stated:
-            scale = [a * float(b) for a, b in zip(scale, factors, strict=True)]
-        for letter, axis, length in zip(letters, axes, scale, strict=False):
-            unit = axis.get("unit", "") if isinstance(axis, dict) else ""
-            if stated and letter in "ZYX" and unit in UNITS_UM:
-                voxel_size[letter] = length * UNITS_UM[unit]
-                units.append(unit)
+        listed = image.get("axes") or []
+        axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in listed]
+        if len(axes) != array.ndim:
+            axes = [{}] * array.ndim
+        letters = _letters(axes)
+        lengths = read_lengths(_stated_lengths(image, level, axes, letters))
         names = [channel.get("label") for channel in (ome.get("omero") or {}).get("channels") or []]
         channels = tuple(map(str, names)) if all(names) else ()
-        unit = ", ".join(dict.fromkeys(units))
-        return Facts(Level(path, array), letters, channels, voxel_size, unit, "image-label" in ome)
+        called = tuple(str(axis.get("name", "")) for axis in axes)
+        return Facts(Level(path, array), letters, channels, *lengths, "image-label" in ome, called)
+
+
+def _letters(axes: list[dict[str, Any]]) -> str:
+    """One letter per axis: by its name, by its type where this leaves no doubt, else a digit of its own.
+
+    Where two of three axes of space are known, the type tells which is the third.
+    """
+    letters = [NAMES.get(str(axis.get("name", "")).lower(), "") for axis in axes]
+    for kind, known in TYPES.items():
+        unclear = [n for n, axis in enumerate(axes) if axis.get("type") == kind and not letters[n]]
+        left = [letter for letter in known if letter not in letters]
+        if len(unclear) == len(left) == 1:
+            letters[unclear[0]] = left[0]
+    return "".join(
+        letter if letter and letters.count(letter) == 1 else str(number % 10) for number, letter in enumerate(letters)
+    )
+
+
+def _stated_lengths(
+    image: dict[str, Any], level: dict[str, Any], axes: list[dict[str, Any]], letters: str
+) -> dict[str, tuple[Any, str]]:
+    """Length and unit of every axis that may be one of space, as the file has them."""
+    steps = [*(level.get("coordinateTransformations") or []), *(image.get("coordinateTransformations") or [])]
+    scales = [step.get("scale") for step in steps if step.get("type") == "scale"]
+    stated: dict[str, tuple[Any, str]] = {}
+    for place, (letter, axis) in enumerate(zip(letters, axes, strict=True)):
+        if letter in "TC" or axis.get("type", "space") != "space" or not scales:
+            continue
+        factors = [scale[place] if isinstance(scale, list) and len(scale) == len(axes) else scale for scale in scales]
+        numbers = [read_number(factor) for factor in factors]
+        known = [n for n in numbers if n is not None]
+        length = math.prod(known) if len(known) == len(numbers) else factors
+        stated[letter] = (length, str(axis.get("unit") or ""))
+    return stated
 
 
 def _bare(path: Path, array: "zarr.Array[Any]") -> Facts:
-    names = getattr(array.metadata, "dimension_names", None) or ()
-    axes = "".join(n.upper() if n and len(n) == 1 else "?" for n in names) or "?" * array.ndim
-    return Facts(Level(path, array), axes)
+    names = getattr(array.metadata, "dimension_names", None) or (None,) * array.ndim
+    axes = [{"name": name or ""} for name in names]
+    return Facts(Level(path, array), _letters(axes), names=tuple(axis["name"] for axis in axes))

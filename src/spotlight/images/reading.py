@@ -7,21 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.images.lazy import LazyArray, Source
 from spotlight.images.slabs import as_numbers
 from spotlight.images.stack import AXES, Stack
 from spotlight.installation import install_command, missing_package
-
-UNITS_UM = {
-    "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "\\u00B5m": 1.0,
-    "nm": 1e-3, "nanometer": 1e-3, "pm": 1e-6, "picometer": 1e-6, "Å": 1e-4, "angstrom": 1e-4,
-    "mm": 1e3, "millimeter": 1e3, "cm": 1e4, "centimeter": 1e4, "m": 1e6, "meter": 1e6, "inch": 25400.0, "in": 25400.0,
-}  # fmt: skip
-"""Micrometres per unit of length, by the names that files use."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +31,12 @@ class Facts:
         Edge lengths in µm by axis, as far as they are stated.
     unit : str
         In which they are stated.
+    unread : str
+        What is stated of them, but could not be read, as the file has it.
     labels : bool
         Whether the values are said to be numbers of instances.
+    names : tuple of str
+        How the file calls its axes, where that is more than letters.
     """
 
     array: Source
@@ -49,7 +44,19 @@ class Facts:
     channels: tuple[str, ...] = ()
     voxel_size: dict[str, float] = field(default_factory=dict)
     unit: str = ""
+    unread: str = ""
     labels: bool = False
+    names: tuple[str, ...] = ()
+
+    @property
+    def found(self) -> str:
+        """How the file calls its axes, for messages; ``?`` where it does not."""
+        return ", ".join(map(self.called, self.axes)) if any(self.names) else "".join(map(self.called, self.axes))
+
+    def called(self, axis: str) -> str:
+        """How the file calls one of its axes."""
+        name = self.names[self.axes.index(axis)] if self.names else ""
+        return axis if axis in AXES else name or (axis if axis.isalpha() else "?")
 
 
 @dataclass(frozen=True)
@@ -292,6 +299,8 @@ def _in_order(path: Path, facts: Facts, stated_axes: str | None, stated_size: tu
     """Bring the axes into the order TCZYX, and drop T, C and, unless it was asked for, Z of length 1."""
     array: Any = facts.array
     axes = (stated_axes or facts.axes).upper()
+    found = dict(zip(facts.axes, axes, strict=False))  # what the file does not name has the size of its place
+    sizes = {found[a] if a not in AXES and a in found else a: v for a, v in facts.voxel_size.items()}
     shape = tuple(array.shape)
     if len(axes) != len(shape):
         raise SpotlightError(f"{path}: axes {axes!r} have {len(axes)} letters, but the file's array is {shape}.")
@@ -300,7 +309,7 @@ def _in_order(path: Path, facts: Facts, stated_axes: str | None, stated_size: tu
         raise SpotlightError(f"{path}: the image is empty: {axes} {shape}.")
     if not set(axes) <= set(AXES) or len(set(axes)) != len(axes) or not {"Y", "X"} <= set(axes):
         raise SpotlightError(
-            f"{path}: the file does not state its axes (found {facts.axes!r} for shape {shape}). State them with "
+            f"{path}: the file does not state its axes (found {facts.found!r} for shape {shape}). State them with "
             f"axes=, --axes or an axes column, one letter of {AXES} per dimension, for example 'ZYX'."
         )
     view = LazyArray.of(array).transpose(tuple(axes.index(a) for a in AXES if a in axes))
@@ -314,9 +323,12 @@ def _in_order(path: Path, facts: Facts, stated_axes: str | None, stated_size: tu
             view = view[(slice(None),) * axes.index(axis) + (0,)]
             axes = axes.replace(axis, "")
     spatial = axes.replace("T", "").replace("C", "")
-    size = {a: v for a, v in facts.voxel_size.items() if np.isfinite(v) and v > 0}
-    known = tuple(size[a] for a in spatial) if all(a in size for a in spatial) else None
     if stated_size is not None:
-        known = tuple(stated_size)
-    unit = facts.unit if known and stated_size is None else ""
-    return Stack(view, axes, known, channels, source=str(path), unit=unit, labels=facts.labels)
+        return Stack(view, axes, tuple(stated_size), channels, source=str(path), labels=facts.labels)
+    missing = [axis for axis in spatial if axis not in sizes]
+    if not missing:
+        known = tuple(sizes[axis] for axis in spatial)
+        return Stack(view, axes, known, channels, source=str(path), unit=facts.unit, labels=facts.labels)
+    read = [f"{axis} {sizes[axis]:.4g} µm" for axis in spatial if axis in sizes]
+    unread = ", ".join([*read, *([facts.unread] if facts.unread else [])])
+    return Stack(view, axes, None, channels, source=str(path), unread=unread, labels=facts.labels)

@@ -1,5 +1,6 @@
 """The `Stack`: an image with its axes, voxel size and channel names."""
 
+import logging
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,11 +13,15 @@ from numpy.typing import NDArray
 from spotlight.errors import SpotlightError
 from spotlight.images.lazy import LazyArray
 from spotlight.images.slabs import as_numbers, is_slab, slabs
+from spotlight.images.units import impossible_size, unusual_size
 
 if TYPE_CHECKING:
     from spotlight.images.writing import Kind
 
+log = logging.getLogger("spotlight")
+
 AXES = "TCZYX"
+STATE_IT = "State it in µm with voxel_size= (Python), --voxel-size (command line) or a voxel_size column (manifest)."
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Stack:
         How it was made, for the file's description: for example which model stained it.
     unit : str
         In which the file states lengths; empty where it states none.
+    unread : str
+        What the file states of its voxel size that could not be read, for messages.
     colors : tuple of str
         RRGGBB in which a viewer should show the channels, one per channel; empty if it does not matter.
     labels : bool
@@ -56,6 +63,7 @@ class Stack:
     source: str = "array"
     origin: str = ""
     unit: str = ""
+    unread: str = ""
     colors: tuple[str, ...] = ()
     labels: bool = False
 
@@ -199,12 +207,27 @@ class Stack:
 
     def require_voxel_size(self) -> tuple[float, ...]:
         """Return the voxel size, or raise a `SpotlightError` that says how to state it."""
-        if self.voxel_size is None:
+        size = self.known_voxel_size()
+        if size is None:
+            found = f" that can be read (found: {self.unread})" if self.unread else ""
             raise SpotlightError(
-                f"{self.source}: the file states no voxel size for {self.spatial_axes}. State it in µm with "
-                f"voxel_size= (Python), --voxel-size (command line) or a voxel_size column (manifest)."
+                f"{self.source}: the file states no voxel size for {self.spatial_axes}{found}. {STATE_IT}"
             )
+        return size
+
+    def known_voxel_size(self) -> tuple[float, ...] | None:
+        """Return the voxel size, or None if nobody has stated it; what no microscope has is a `SpotlightError`."""
+        fault = self.voxel_size and impossible_size(self.voxel_size)
+        if fault:
+            raise SpotlightError(f"{self.source}: {fault}. {STATE_IT}")
         return self.voxel_size
+
+    def doubt_voxel_size(self) -> None:
+        """Log a warning if the voxel size is unusual, and raise a `SpotlightError` if it is impossible."""
+        size = self.known_voxel_size()
+        doubt = size and unusual_size(size)
+        if doubt:
+            log.warning("%s: %s. Correct it if it is wrong. %s", self.source, doubt, STATE_IT)
 
     def require_finite(self) -> None:
         """Raise a `SpotlightError` if a value is NaN or infinite; reads slab by slab."""

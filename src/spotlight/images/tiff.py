@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.images.lazy import WORKERS, explained_reading
-from spotlight.images.reading import UNITS_UM, Facts, Scene
+from spotlight.images.reading import Facts, Scene
+from spotlight.images.units import Lengths, read_lengths, read_number
 
 MAPPED_BYTES = 8 * 2**20
 """About how much of an uncompressed file is mapped at a time."""
@@ -228,7 +229,7 @@ def _facts(file: OpenFile, number: int, described: ElementTree.Element | None) -
         axes = series.series.axes
         if described is not None:
             _require_each_plane(file.path, series.series)
-            return Facts(series, axes, *_ome_facts(file.path, described))
+            return Facts(series, axes, *_ome_facts(described))
         if file.tif.is_imagej and file.tif.imagej_metadata:
             return Facts(series, axes, (), *_imagej_voxel_size(file.tif))
         return Facts(series, axes)
@@ -252,29 +253,23 @@ def _ome_images(path: Path, xml: str) -> list[ElementTree.Element]:
     return root.findall(".//{*}Pixels")
 
 
-def _ome_facts(path: Path, pixels: ElementTree.Element) -> tuple[tuple[str, ...], dict[str, float], str]:
-    voxel_size, units = {}, []
-    for axis in "ZYX":
-        value = pixels.get(f"PhysicalSize{axis}")
-        unit = pixels.get(f"PhysicalSize{axis}Unit", "µm")
-        if value is not None and unit in UNITS_UM:
-            try:
-                voxel_size[axis] = float(value) * UNITS_UM[unit]
-            except ValueError as error:
-                raise SpotlightError(f"{path}: PhysicalSize{axis} is not a number: {value!r}.") from error
-            units.append(unit)
+def _ome_facts(pixels: ElementTree.Element) -> tuple[tuple[str, ...], dict[str, float], str, str]:
+    sizes = {axis: f"PhysicalSize{axis}" for axis in "ZYX"}
+    stated = {a: (pixels.get(key), pixels.get(f"{key}Unit", "µm")) for a, key in sizes.items() if key in pixels.attrib}
     names = [channel.get("Name") for channel in pixels.findall("{*}Channel")]
     channels = tuple(name for name in names if name) if all(names) else ()
-    return channels, voxel_size, ", ".join(dict.fromkeys(units))
+    return channels, *read_lengths(stated)
 
 
-def _imagej_voxel_size(tif: tifffile.TiffFile) -> tuple[dict[str, float], str]:
+def _imagej_voxel_size(tif: tifffile.TiffFile) -> Lengths:
     metadata = tif.imagej_metadata or {}
-    lengths = {"Z": abs(float(metadata["spacing"]))} if "spacing" in metadata else {}  # negative: downwards
+    lengths = {}
+    if "spacing" in metadata:
+        spacing = read_number(metadata["spacing"])
+        lengths["Z"] = metadata["spacing"] if spacing is None else abs(spacing)  # negative: downwards
     for axis in "YX":
         tag = tif.pages.first.tags.get(f"{axis}Resolution")
-        if tag is not None and tag.value[0]:
+        if tag is not None and np.size(tag.value) == 2 and tag.value[0]:
             lengths[axis] = tag.value[1] / tag.value[0]
     units = {axis: str(metadata.get(f"{axis.lower()}unit", metadata.get("unit", ""))) for axis in lengths}
-    known = {axis: length * UNITS_UM[units[axis]] for axis, length in lengths.items() if units[axis] in UNITS_UM}
-    return known, ", ".join(dict.fromkeys(units[axis] for axis in known))
+    return read_lengths({axis: (length, units[axis]) for axis, length in lengths.items()})

@@ -21,6 +21,7 @@ from spotlight.files import whole_file
 from spotlight.foreground import ForegroundSettings, find_foreground
 from spotlight.images import Stack
 from spotlight.images.normalise import mean_and_std
+from spotlight.images.units import impossible_size, unusual_size
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.registration import find_shift
@@ -256,6 +257,11 @@ def _of_figures(pair: Pair, figures: dict[str, Any], settings: CheckSettings) ->
         )
     if not figures["voxel_size"]:
         say("note", "voxel size", "is not stated.", "Give a voxel_size column, or train on the grid 'native'.")
+    size = tuple(map(float, figures["voxel_size"].split(" x "))) if figures["voxel_size"] else ()
+    wrong = size and impossible_size(size)
+    if doubt := size and (wrong or unusual_size(size)):
+        remedy = "If it is wrong, state the right one in a voxel_size column."
+        say("error" if wrong else "warning", "voxel size", f"{doubt}.", remedy)
     for name in ("input", "target"):
         if figures[f"{name}_saturated"] > settings.saturated:
             share = 100 * figures[f"{name}_saturated"]

@@ -1,6 +1,7 @@
 """The manifest: a table that says which input belongs to which target, and to which part of the experiment."""
 
 import difflib
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.images import SUFFIXES, is_image, parts, stem
 from spotlight.images.modality import parse_modality
+from spotlight.images.units import read_number
 from spotlight.pairs.pair import FILES, SPLITS, Pair
 from spotlight.pairs.table import read_table, write_table
 
@@ -252,16 +254,21 @@ def _parse_offset(text: str, where: str) -> int:
 
 
 def parse_voxel_size(text: str, where: str) -> tuple[float, ...]:
-    """Read edge lengths in µm such as ``"0.29 0.108 0.108"``; spaces, commas or x between them."""
-    try:
-        sizes = tuple(float(part) for part in re.split(r"[\s,x]+", text.strip()))
-    except ValueError:
-        sizes = ()
-    if len(sizes) not in (2, 3) or not min(sizes) > 0:
+    """Read edge lengths in µm such as ``"0.29 0.108 0.108"``; spaces, commas or x between them.
+
+    Commas may be decimal instead, as in ``"0,29 0,108 0,108"``, if the text has no second meaning.
+    """
+    meanings = set()
+    for between in (r"[,\s]*[\sx][,\s]*", r"[\s,x]+"):
+        sizes = [read_number(part) for part in re.split(between, text.strip())]
+        known = tuple(size for size in sizes if size is not None and 0 < size < math.inf)
+        if len(known) == len(sizes) in (2, 3):
+            meanings.add(known)
+    if len(meanings) != 1:
         raise SpotlightError(
             f"{where}: a voxel size is two or three lengths in µm, such as '0.29 0.108 0.108'. Received: {text!r}."
         )
-    return sizes
+    return meanings.pop()
 
 
 def pairs_from_folder(folder: str | Path, input_channel: str | None, target_channel: str | None) -> list[Pair]:

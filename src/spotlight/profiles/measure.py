@@ -96,6 +96,7 @@ def measure(labels: Stack, intensity: Stack | None = None, settings: ProfileSett
     values = None if intensity is None else intensity.timepoint(None).channel(None).data
     if intensity is not None and values is not None and values.shape != labels.shape:
         raise SpotlightError(f"{intensity.source}: has shape {values.shape}, but the labels have {labels.shape}.")
+    labels.doubt_voxel_size()
     spacing = labels.voxel_size or (1.0,) * dims
     smoothing = max(settings.smoothing_um, LEAST_SMOOTHING * max(spacing)) if labels.voxel_size else 2.0
     rows = []

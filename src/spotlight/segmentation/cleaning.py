@@ -132,6 +132,6 @@ def clean_truth(labels: Stack, settings: InstanceSettings | None = None) -> Stac
         data = data.astype(np.int64)
     if data.min() < 0:
         raise SpotlightError(f"{labels.source}: labels must not be negative; found {data.min()}.")
-    spacing = labels.voxel_size or (1.0,) * len(labels.axes)
+    spacing = labels.known_voxel_size() or (1.0,) * len(labels.axes)
     clean = clean_labels(renumber(data), spacing, settings or InstanceSettings())
     return Stack(clean, labels.axes, labels.voxel_size, ("labels",), labels.source, labels=True)

@@ -1,17 +1,24 @@
 """`segment`: one way in for all methods, chosen by the type of the settings."""
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Discriminator, Tag
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
+from spotlight.images.units import format_size
 from spotlight.segmentation.cellpose import CellposeSettings, find_cells
 from spotlight.segmentation.cleaning import clean_labels, renumber, resize_labels
 from spotlight.segmentation.preparation import prepare, working_grid
+from spotlight.segmentation.settings import InstanceSettings
 from spotlight.segmentation.watershed import SegmentationSettings, find_mask, split_touching
 from spotlight.settings import load_yaml
+
+log = logging.getLogger("spotlight")
 
 METHODS: dict[str, type[SegmentationSettings] | type[CellposeSettings]] = {
     "watershed": SegmentationSettings,
@@ -77,5 +84,27 @@ def segment(stack: Stack, settings: SegmentationSettings | CellposeSettings | No
     else:
         image = prepare(stack, shape, settings, contrast=settings.value is None)
         labels = split_touching(find_mask(image, spacing, settings), spacing, settings)
-    labels = renumber(resize_labels(clean_labels(labels, spacing, settings), stack.shape))
+    clean = clean_labels(labels, spacing, settings)
+    _doubt_sizes(stack, labels, spacing, settings)
+    labels = renumber(resize_labels(clean, stack.shape))
     return Stack(labels, stack.axes, stack.voxel_size, ("labels",), stack.source, labels=True)
+
+
+def _doubt_sizes(
+    stack: Stack, labels: NDArray[np.int32], spacing: tuple[float, ...], settings: InstanceSettings
+) -> None:
+    """Say so if no body has the size of a nucleus, as with a voxel size that is wrong by a factor."""
+    sizes = np.bincount(labels.ravel())[1:] * float(np.prod(spacing))
+    sizes = sizes[sizes > 0]
+    if sizes.size and stack.voxel_size and not np.any((sizes >= settings.min_size) & (sizes <= settings.max_size)):
+        log.warning(
+            "%s: none of %d bodies was kept: their median size is %.3g %s, and only %g to %g are kept (min_size, "
+            "max_size). Check the voxel size (%s) and these settings.",
+            stack.source,
+            sizes.size,
+            np.median(sizes),
+            "µm³" if len(spacing) == 3 else "µm²",
+            settings.min_size,
+            settings.max_size,
+            format_size(stack.voxel_size),
+        )

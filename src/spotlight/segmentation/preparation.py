@@ -8,6 +8,7 @@ from skimage import transform
 
 from spotlight.images import Stack
 from spotlight.images.median import median
+from spotlight.images.normalise import grid_shape
 from spotlight.segmentation.equalisation import equalise
 from spotlight.segmentation.settings import InstanceSettings
 
@@ -22,10 +23,8 @@ def working_grid(stack: Stack, voxel_um: float | None) -> tuple[tuple[int, ...],
 
     A stack without a voxel size is taken to have edges of 1 on its own grid; another grid is an error.
     """
-    if voxel_um is None:
-        return stack.shape, stack.voxel_size or (1.0,) * len(stack.axes)
-    native = stack.require_voxel_size()
-    shape = tuple(max(1, round(n * v / voxel_um)) for n, v in zip(stack.shape, native, strict=True))
+    shape = grid_shape(stack, voxel_um or "native")
+    native = stack.voxel_size or (1.0,) * len(stack.axes)
     return shape, tuple(n * v / m for n, v, m in zip(stack.shape, native, shape, strict=True))
 
 
