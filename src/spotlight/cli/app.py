@@ -28,7 +28,9 @@ To = Annotated[Path, typer.Option("--to", "-o", help="Where to write.")]
 InputChannel = Annotated[str | None, typer.Option(help="For a folder: name or index of the transmitted-light channel.")]
 TargetChannel = Annotated[str | None, typer.Option(help="For a folder: name or index of the fluorescence channel.")]
 Target = Annotated[str | None, typer.Option(help="For a manifest of several targets: which one.")]
-Channel = Annotated[str | None, typer.Option(help="Name or zero-based index of the channel to use.")]
+Channel = Annotated[
+    str | None, typer.Option(help="Name or zero-based index of the channel to use; luminance: the mean of RGB.")
+]
 Scene = Annotated[
     str | None, typer.Option(help="Name or index of the image, for files that hold several, e.g. B/03/0; else all.")
 ]

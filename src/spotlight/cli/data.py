@@ -169,6 +169,8 @@ def info(images: Annotated[list[Path], typer.Argument(help="Image files.")]) -> 
     from rich.table import Table
 
     from spotlight.images import scenes
+    from spotlight.images.colour import luminances
+    from spotlight.images.stack import STORED_AXES
     from spotlight.images.units import impossible_size, unusual_size
 
     doubts = []
@@ -184,8 +186,9 @@ def info(images: Annotated[list[Path], typer.Argument(help="Image files.")]) -> 
             known = tuple(facts.voxel_size[axis] for axis in "ZYX" if axis in facts.voxel_size)
             if len(known) > 1 and (doubt := impossible_size(known) or unusual_size(known)):
                 doubts.append(f"{image}: {scene.name}: {doubt}. If it is wrong, state the right one: --voxel-size.")
-            channels = ", ".join(f"{n}: {name}" for n, name in enumerate(facts.channels)) or "not named"
-            axes = facts.axes if set(facts.axes) <= set("TCZYX") else f"not stated ({facts.found})"
+            channels = ", ".join(f"{n}: {name}" for n, name in enumerate(facts.all_channels)) or "not named"
+            channels += "".join(f"; or {name}, their mean" for name in luminances(facts.all_channels))
+            axes = facts.axes if set(facts.axes) <= set(STORED_AXES) else f"not stated ({facts.found})"
             shape = " x ".join(map(str, facts.array.shape))
             kind = str(facts.array.dtype)
             cells = (axes, shape, kind, escape(size or "not stated"), escape(channels))

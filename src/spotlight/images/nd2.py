@@ -9,6 +9,7 @@ from typing import Any
 import nd2
 import numpy as np
 
+from spotlight.images.colour import RGB
 from spotlight.images.lazy import explained_reading
 from spotlight.images.reading import Facts, Scene
 from spotlight.images.units import read_lengths
@@ -70,4 +71,6 @@ def _facts(path: Path, opened: OpenFile, number: int) -> Facts:
             sizes = zip("XYZ", volume.axesCalibrated, volume.axesCalibration, strict=True)
             stated = {axis: (length, "µm") for axis, known, length in sizes if known}
         position = Position(path, opened, number)
-        return Facts(position, position.axes, tuple(c.channel.name for c in channels), *read_lengths(stated))
+        names = tuple(c.channel.name for c in channels)
+        samples = RGB[::-1] if opened.file.sizes.get("S") == 3 else ()  # such files have blue first
+        return Facts(position, position.axes, names, *read_lengths(stated), samples=samples)

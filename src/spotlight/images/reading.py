@@ -9,9 +9,10 @@ from typing import Any
 
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
+from spotlight.images.colour import Joined, channel_names
 from spotlight.images.lazy import LazyArray, Source
 from spotlight.images.slabs import as_numbers
-from spotlight.images.stack import AXES, Stack
+from spotlight.images.stack import AXES, STORED_AXES, Stack
 from spotlight.installation import install_command, missing_package
 
 
@@ -24,7 +25,8 @@ class Facts:
     array : Source
         Where the values are.
     axes : str
-        As stored, one letter per axis; letters beyond TCZYX mean that the file does not say.
+        As stored, one letter per axis; S are the samples of a pixel, such as red, green and blue. Letters beyond
+        TCZYXS mean that the file does not say.
     channels : tuple of str
         Names, empty if there are none.
     voxel_size : dict
@@ -37,6 +39,8 @@ class Facts:
         Whether the values are said to be numbers of instances.
     names : tuple of str
         How the file calls its axes, where that is more than letters.
+    samples : tuple of str
+        Names of the samples of a pixel, empty if they have none.
     """
 
     array: Source
@@ -47,6 +51,7 @@ class Facts:
     unread: str = ""
     labels: bool = False
     names: tuple[str, ...] = ()
+    samples: tuple[str, ...] = ()
 
     @property
     def found(self) -> str:
@@ -57,6 +62,12 @@ class Facts:
         """How the file calls one of its axes."""
         name = self.names[self.axes.index(axis)] if self.names else ""
         return axis if axis in AXES else name or (axis if axis.isalpha() else "?")
+
+    @property
+    def all_channels(self) -> tuple[str, ...]:
+        """Names of the channels that a stack of this image has."""
+        sizes = dict(zip(self.axes, self.array.shape, strict=True))
+        return channel_names(sizes.get("C", 1), self.channels, self.samples) if "S" in sizes else self.channels
 
 
 @dataclass(frozen=True)
@@ -205,7 +216,7 @@ def read(
     else:
         chosen = _choose(path, scenes(path), scene)
     facts = chosen.load()
-    if axes is None and not set(facts.axes) <= set(AXES):
+    if axes is None and not set(facts.axes) <= set(STORED_AXES):
         axes = axes_if_unstated
     stack = _in_order(path, facts, axes, voxel_size)
     if time is not None:
@@ -307,14 +318,22 @@ def _in_order(path: Path, facts: Facts, stated_axes: str | None, stated_size: tu
     as_numbers(array, str(path))
     if min(shape, default=1) < 1:
         raise SpotlightError(f"{path}: the image is empty: {axes} {shape}.")
-    if not set(axes) <= set(AXES) or len(set(axes)) != len(axes) or not {"Y", "X"} <= set(axes):
+    if not set(axes) <= set(STORED_AXES) or len(set(axes)) != len(axes) or not {"Y", "X"} <= set(axes):
         raise SpotlightError(
             f"{path}: the file does not state its axes (found {facts.found!r} for shape {shape}). State them with "
             f"axes=, --axes or an axes column, one letter of {AXES} per dimension, for example 'ZYX'."
         )
+    channels, samples = facts.channels, facts.samples
+    if "C" in axes and "S" in facts.axes and axes.index("C") == facts.axes.index("S"):
+        channels = samples  # stated to be what they become
+    if "S" in axes and "C" in axes:
+        channels = channel_names(shape[axes.index("C")], channels, samples)
+        array = Joined(array, axes.index("C"), axes.index("S"))
+        axes = "C" + axes.replace("C", "").replace("S", "")
+    elif "S" in axes:
+        channels, axes = samples, axes.replace("S", "C")
     view = LazyArray.of(array).transpose(tuple(axes.index(a) for a in AXES if a in axes))
     axes = "".join(a for a in AXES if a in axes)
-    channels = facts.channels
     if len(channels) != (view.shape[axes.index("C")] if "C" in axes else 1):
         channels = ()
     # OME files cannot tell a plane from a stack of one plane.

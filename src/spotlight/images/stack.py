@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
+from spotlight.images.colour import Mean, colours_of, luminances
 from spotlight.images.lazy import LazyArray
 from spotlight.images.slabs import as_numbers, is_slab, slabs
 from spotlight.images.units import impossible_size, unusual_size
@@ -22,6 +23,8 @@ log = logging.getLogger("spotlight")
 
 AXES = "TCZYX"
 STATE_IT = "State it in µm with voxel_size= (Python), --voxel-size (command line) or a voxel_size column (manifest)."
+STORED_AXES = AXES + "S"
+"""Those of files: samples of a pixel, such as red, green and blue, become channels."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,8 @@ class Stack:
         ----------
         which : str, int or None
             Name or zero-based index; a text is a name or, if none has it, an index, and ``"#1"`` is always the index 1.
-            None is allowed where there is just one channel.
+            ``"luminance"`` is the mean of the channels red, green and blue, in float32. None is allowed where there is
+            just one channel.
 
         Raises
         ------
@@ -142,6 +146,11 @@ class Stack:
         axis = self.axes.index("C")
         count = self.array.shape[axis]
         known = ", ".join(f"{i}: {n}" for i, n in enumerate(self.channels)) or f"0 to {count - 1}, without names"
+        known += "".join(f"; or {name}, their mean" for name in luminances(self.channels))
+        colours = colours_of(which, self.channels) if isinstance(which, str) else None
+        if colours is not None:
+            mean = LazyArray.of(Mean(self.values[(slice(None),) * axis + (colours,)], axis))
+            return replace(self, array=mean, axes=self.axes.replace("C", ""), channels=(str(which),), colors=())
         if which is None:
             if count > 1:
                 raise SpotlightError(f"{self.source}: has {count} channels ({known}); say which one to use.")
@@ -161,6 +170,10 @@ class Stack:
             channels=self.channels[index : index + 1],
             colors=self.colors[index : index + 1],
         )
+
+    def has_channel(self, name: str) -> bool:
+        """Whether `channel` can be asked for this name."""
+        return name in self.channels or colours_of(name, self.channels) is not None
 
     def timepoint(self, which: int | None = None) -> "Stack":
         """Take one timepoint; the result has no T axis.

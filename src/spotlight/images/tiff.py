@@ -19,6 +19,7 @@ import zarr
 from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
+from spotlight.images.colour import sample_names
 from spotlight.images.lazy import WORKERS, explained_reading
 from spotlight.images.reading import Facts, Scene
 from spotlight.images.units import Lengths, read_lengths, read_number
@@ -227,12 +228,21 @@ def _facts(file: OpenFile, number: int, described: ElementTree.Element | None) -
         if series.series.dataoffset is not None and any(series.series.keyframe.databytecounts):
             _require_stated(file.path, series.series.keyframe, 0)
         axes = series.series.axes
+        samples = _samples(series.series)
         if described is not None:
             _require_each_plane(file.path, series.series)
-            return Facts(series, axes, *_ome_facts(described))
+            return Facts(series, axes, *_ome_facts(described), samples=samples)
         if file.tif.is_imagej and file.tif.imagej_metadata:
-            return Facts(series, axes, (), *_imagej_voxel_size(file.tif))
-        return Facts(series, axes)
+            return Facts(series, axes, (), *_imagej_voxel_size(file.tif), samples=samples)
+        return Facts(series, axes, samples=samples)
+
+
+def _samples(series: tifffile.TiffPageSeries) -> tuple[str, ...]:
+    """Names of the samples of a pixel if the file says that they are red, green and blue."""
+    page = series.keyframe
+    decoded = page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression == tifffile.COMPRESSION.JPEG
+    colour = decoded or page.photometric == tifffile.PHOTOMETRIC.RGB
+    return sample_names(page.samplesperpixel) if colour else ()
 
 
 def _require_each_plane(path: Path, series: tifffile.TiffPageSeries) -> None:

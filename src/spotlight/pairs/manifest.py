@@ -27,7 +27,7 @@ COLUMNS = {
     "group": "what belongs together, such as a plate or a day",
     "scene": "name or zero-based index of the image, for files that hold several; a plate's well and field: B/03/0",
     "time": "zero-based timepoint, for files that hold several",
-    "input_channel": "name or zero-based index of the input's channel",
+    "input_channel": "name or zero-based index of the input's channel; luminance: the mean of red, green and blue",
     "target_channel": "name or zero-based index of the target's channel",
     "region": "start:stop per spatial axis in voxels, for example ':, :, 0:80'",
     "axes": "axes as stored, for files that do not state them, for example ZYX",

@@ -9,6 +9,7 @@ import numpy as np
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Part, is_image, parts, stem
+from spotlight.images.colour import LUMINANCE, sample_names
 from spotlight.pairs.manifest import name_apart
 from spotlight.pairs.pair import Pair
 
@@ -80,14 +81,25 @@ def propose_pairs(
     patterns = {"input": input_pattern, "target": target_pattern, "labels": labels_pattern}
     if any(patterns.values()):
         pairs = _by_pattern(folder, opened, patterns)
-        pairs = [replace(pair, input_channel=input_channel, target_channel=target_channel) for pair in pairs]
-    elif sum(listed[0].channels is not None for listed in opened.values()) >= len(opened) / 2:
+    elif sum(_has_both(listed[0], target_channel) for listed in opened.values()) >= len(opened) / 2:
         pairs, reason = _by_channel(opened, input_channel, target_channel)
         reasons.append(reason)
     else:
         pairs, reason = _by_word(folder, opened)
-        pairs = [replace(pair, input_channel=input_channel, target_channel=target_channel) for pair in pairs]
         reasons.append(reason)
+    if not pairs[0].input_channel:
+        colour = {file for file, listed in opened.items() if input_channel is None and _is_colour(listed[0])}
+        pairs = [
+            replace(
+                pair, input_channel=LUMINANCE if pair.input in colour else input_channel, target_channel=target_channel
+            )
+            for pair in pairs
+        ]
+        if any(pair.input in colour for pair in pairs):
+            reasons.append(
+                f"Inputs are colour images, of which the mean of red, green and blue ({LUMINANCE}) is taken; another "
+                "channel is chosen with --input-channel."
+            )
     used = {file for pair in pairs for file in (pair.input, pair.target, pair.labels)}
     left = [file for file in opened if file not in used]
     if left:
@@ -97,6 +109,15 @@ def propose_pairs(
     pairs = [replace(pair, group=_group(folder, pair), axes=axes, voxel_size=voxel_size) for pair in pairs]
     pairs, reason = split_by_group(name_apart(pairs))
     return Proposal(pairs, [*reasons, f"{len(pairs)} pairs are proposed.", reason])
+
+
+def _is_colour(part: Part) -> bool:
+    return part.channels is not None and part.channels == sample_names(len(part.channels))
+
+
+def _has_both(part: Part, target_channel: str | None) -> bool:
+    """Whether input and target may be channels of one file; those of a colour camera are both only if it is stated."""
+    return part.channels is not None and (target_channel is not None or not _is_colour(part))
 
 
 def _images(folder: Path) -> list[Path]:

@@ -50,7 +50,7 @@ def accept(
         size = voxel_size or (tuple(sum(r) / 2 for r in expected.voxel_size) if expected.voxel_size else None)
         image = Stack(image, axes or expected.axes, size)
     stack = image.timepoint(time)
-    if channel is None and expected.channel and expected.channel in stack.channels:
+    if channel is None and expected.channel and stack.has_channel(expected.channel):
         channel = expected.channel
     elif channel is None and expected.channel and len(stack.channels) == 1:
         raise SpotlightError(
