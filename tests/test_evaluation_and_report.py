@@ -106,6 +106,11 @@ def test_the_users_own_mask_says_where_the_foreground_is(manifest: Path, model_f
     expected = np.corrcoef(stain[mask > 0], target.data[mask > 0])[0, 1]
     row = result.scores.set_index("method").loc[model_folder.name]
     assert row["pearson_foreground"] == pytest.approx(expected, rel=1e-4)
+    nuclei = pair.read_labels(target)
+    assert nuclei is not None
+    inside = nuclei.data > 0
+    assert row["pearson_nuclei"] == pytest.approx(np.corrcoef(stain[inside], target.data[inside])[0, 1], rel=1e-4)
+    assert np.isnan(result.scores.set_index("method").loc["target"].get("pearson_nuclei", np.nan))
 
 
 def test_stacks_of_the_training_are_said_to_be_seen(

@@ -14,6 +14,7 @@ from spotlight.images import Stack
 from spotlight.metrics import (
     InstanceScores,
     compare_nuclei,
+    intensity_scores,
     score_instances,
     score_pixels,
 )
@@ -81,6 +82,9 @@ def judge(
     if not is_target and data_range is not None:
         size = stain.voxel_size
         scores |= score_pixels(reference.target.data, stain.data, reference.mask, data_range, size)
+        if reference.inside is not None and settings.complete_labels:
+            inside = intensity_scores(reference.target.data, stain.data, reference.inside, data_range=data_range)
+            scores |= {f"{name}_nuclei": inside[name] for name in ("psnr", "pearson")}
     resolution, resolutions, remarks = score_resolution(stain, None if is_target else reference.target, settings)
     curves, first, labels = [], None, None
     for suffix, pipeline in pipelines(settings).items():

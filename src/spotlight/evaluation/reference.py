@@ -38,8 +38,9 @@ class Reference:
         Instances segmented from the target, per pipeline.
     nuclei, target_nuclei : DataFrame
         Measurements of the true instances, and of those segmented from the target.
-    labelled : bool
-        Whether the manifest has labels for the stack.
+    inside : ndarray of bool or None
+        Where the manifest's labels have a nucleus; None without them. Unlike `mask` it owes nothing to the noise of the
+        target: of voxels chosen for being bright, a stain that is too bright is scored better.
     """
 
     name: str
@@ -51,7 +52,12 @@ class Reference:
     found: dict[str, Stack]
     nuclei: pd.DataFrame
     target_nuclei: pd.DataFrame
-    labelled: bool
+    inside: NDArray[np.bool_] | None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the manifest has labels for the stack."""
+        return self.inside is not None
 
 
 def make_reference(pair: Pair, target: Stack, settings: EvaluationSettings) -> Reference:
@@ -77,7 +83,7 @@ def make_reference(pair: Pair, target: Stack, settings: EvaluationSettings) -> R
         found=found,
         nuclei=target_nuclei if given is None else measure(truth[""], settings=settings.profiles),
         target_nuclei=target_nuclei,
-        labelled=given is not None,
+        inside=None if given is None else given.data > 0,
     )
 
 

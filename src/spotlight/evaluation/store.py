@@ -16,7 +16,7 @@ from spotlight.pairs.pair import FILES, Pair
 
 Kind = TypeVar("Kind")
 
-LAYOUT = 2
+LAYOUT = 3
 FACTS = "facts.json"
 ELSEWHERE = {"split", "pictured", "range_stacks", "data_range"}
 """Settings that do not change what is found on one stack; the data range is in the key by its value."""

@@ -132,7 +132,9 @@ METRICS = {
 KEY_METRICS = ("mean_ap", "volume_error", "area_error", "elongation_error", "psnr_foreground", "psnr")
 """What stands at the head of the page."""
 
-FOREGROUND_SUFFIX = "_foreground"
+PLACES = {"_foreground": "foreground", "_nuclei": "true nuclei"}
+"""Suffixes of the columns of scores on a part of the stack, and what that part is."""
+
 PIPELINES = {"_cellpose": "Cellpose"}
 """Suffixes of the columns of further segmentation pipelines."""
 
@@ -180,19 +182,20 @@ def describe(column: str) -> Metric:
     for suffix, pipeline in PIPELINES.items():
         if column.endswith(suffix) and column.removesuffix(suffix) in METRICS:
             return replace(METRICS[column.removesuffix(suffix)], where=pipeline)
-    base = METRICS.get(column.removesuffix(FOREGROUND_SUFFIX))
-    if base is None:
+    for suffix, place in PLACES.items():
+        if column.endswith(suffix) and column.removesuffix(suffix) in METRICS:
+            base = METRICS[column.removesuffix(suffix)]
+            return replace(base, group=FOREGROUND if base.group == EVERYTHING else base.group, where=place)
+    if column not in METRICS:
         return Metric(column, "", "{:.4g}", "", OTHER)
-    if column.endswith(FOREGROUND_SUFFIX):
-        group = FOREGROUND if base.group == EVERYTHING else base.group
-        return replace(base, group=group, where="foreground")
+    base = METRICS[column]
     return replace(base, where="whole") if base.group == EVERYTHING else base
 
 
 def in_order(columns: list[str]) -> list[str]:
     """Sort columns by their group, then as `METRICS` has them; unknown ones come last, as they stand."""
     known = list(METRICS)
-    suffixes = ("", FOREGROUND_SUFFIX, *PIPELINES)
+    suffixes = ("", *PLACES, *PIPELINES)
 
     def place(column: str) -> tuple[int, int, int]:
         for number, suffix in enumerate(suffixes):
