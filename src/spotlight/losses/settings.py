@@ -46,6 +46,12 @@ class SpotlightLossSettings(Settings):
         description="Weight of a one-sided background term, the mean square of what rises above the threshold where "
         "there is no foreground. 0 is the paper; without it short runs can stay where everything is foreground.",
     )
+    average: Literal["masks", "voxels"] = Field(
+        "masks",
+        description="What the squared errors of foreground and background are averaged over: each over its own mask "
+        "(paper), or both over all voxels. With 'masks', and 6 % foreground, a foreground voxel weighs 16 times one of "
+        "the background, so that whatever may be a nucleus is stained as one; 'voxels' weighs all alike.",
+    )
     instances: Literal["none", "cc-dice", "blob"] = Field(
         "none",
         description="A Dice term that weighs every nucleus alike, whatever its size: CC-Dice (arXiv:2511.17146) or "

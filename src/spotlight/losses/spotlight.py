@@ -81,6 +81,9 @@ def spotlight_loss(
     Where all is predicted to be foreground, MMSE is at its best constant and the gradient of Dice is almost nil; this
     term is what pulls the background down from there. It is nil for any background below T.
 
+    With ``settings.average = "voxels"`` both squared errors are divided by the number of all voxels, instead of Σ M and
+    Σ (1 - M); with λ = β, they are then λ times the squared error of every voxel, but for what is rightly below T.
+
     Computed in float32 whatever autocast says: sums over millions of voxels overflow half precision.
 
     Parameters
@@ -113,13 +116,16 @@ def spotlight_loss(
         squared = (prediction - target).square()
         size = mask.sum(over)
         full = size > 0
-        masked_mse = (mask * squared).sum(over) / size.clamp(min=1)
+        rest = (1 - mask).sum(over)
+        inside, outside = (size + rest,) * 2 if settings.average == "voxels" else (size.clamp(min=1), rest.clamp(min=1))
+        masked_mse = (mask * squared).sum(over) / inside
         denominator = soft.sum(over) + size + EPS
         if settings.reading == "literal":
             denominator = torch.maximum(denominator, POLE_GUARD * size + EPS)
         dice = 1 - 2 * (soft * mask).sum(over) / denominator
         count = full.sum().clamp(min=1)
-        mse_mean = torch.where(full, masked_mse, 0).sum() / count
+        # Over all voxels, a sample without foreground has its share, which is nil.
+        mse_mean = torch.where(full, masked_mse, 0).sum() / (full.numel() if settings.average == "voxels" else count)
         dice_mean = torch.where(full, dice, 0).sum() / count
         if settings.empty == "mse":
             fallback = torch.where(full, masked_mse, squared.mean(over))
@@ -128,9 +134,9 @@ def spotlight_loss(
         parts = {"masked_mse": mse_mean.detach(), "dice": dice_mean.detach()}
         if settings.background > 0:
             excess = ((1 - mask) * (prediction - level).clamp(min=0).square()).sum(over)
-            outside = (excess / (1 - mask).sum(over).clamp(min=1)).mean()
-            total = total + settings.background * outside
-            parts["background"] = outside.detach()
+            background = (excess / outside).mean()
+            total = total + settings.background * background
+            parts["background"] = background.detach()
         if settings.instances != "none":
             assert cells is not None, "a loss per nucleus needs the batch's cells"
             per_nucleus = {"cc-dice": cc_dice_loss, "blob": blob_dice_loss}[settings.instances](
