@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from spotlight import SpotlightError, load_model, read
 from spotlight.images import Stack
+from spotlight.model import InputDescription, read_model, save_model
 from spotlight.networks import FNet
 from spotlight.prediction import (
     Model,
@@ -27,6 +30,7 @@ from spotlight.prediction import (
     measure_seams,
     stain_files,
 )
+from spotlight.prediction.acceptance import find_doubts
 from spotlight.prediction.engines import Engine, back, folded, make_engine, orient
 from spotlight.prediction.files import FileStain, record_of
 from spotlight.prediction.tiling import BYTES_PER_VOXEL, SHORTEST, choose_tile, exact_halo, plan_tiles, usual_overlap
@@ -92,6 +96,19 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     values = (1000 + 4000 * ndimage.gaussian_filter(noise, 1.5)).astype(np.uint16)
     path = tmp_path_factory.mktemp("large") / "large.ome.tif"
     return Stack(values, "ZYX", (0.29, 0.29, 0.29), ("Brightfield",)).save(path)
+
+
+def like_training(model: Model, stack: Stack) -> Stack:
+    """Noise with the octaves of the training stacks, so that nothing is in doubt."""
+    known = model.description.input
+    rng = np.random.default_rng(0)
+    image = np.zeros(stack.shape, np.float32)
+    for octave, bounds in enumerate(known.octaves or ()):
+        side = 2**octave
+        blocks = rng.normal(size=(stack.shape[0], *(-(-n // side) for n in stack.shape[1:])))
+        part = np.kron(blocks, np.ones((1, side, side)))[:, : stack.shape[1], : stack.shape[2]]
+        image += np.float32(np.sqrt(np.mean(bounds))) * part.astype(np.float32)
+    return replace(stack, array=image[:16, :64, :64] + 10)
 
 
 def test_exact_tiles_give_what_the_whole_stack_gives(model: Model, large: Path) -> None:
@@ -183,10 +200,9 @@ def test_memory_for_tiles(model: Model, monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_ensemble_gives_mean_and_spread_of_its_members(model_folder: Path, large: Path, tmp_path: Path) -> None:
     shutil.copytree(model_folder, tmp_path / "e" / "seed-0")
     other = Path(shutil.copytree(model_folder, tmp_path / "e" / "seed-1"))
-    from safetensors.torch import load_file, save_file
-
-    state = load_file(other / "weights.safetensors")
-    save_file({name: value * 0.9 for name, value in state.items()}, other / "weights.safetensors")
+    description, network = read_model(other)
+    network.load_state_dict({name: value * 0.9 for name, value in network.state_dict().items()})
+    save_model(other, description, network)
     ensemble = load_model(tmp_path / "e")
     single = [load_model(f).predict(large, settings=FLOAT32, normalised=True).data for f in (model_folder, other)]
     both = ensemble.predict(large, settings=FLOAT32.model_copy(update={"spread": True}), normalised=True, flatten=False)
@@ -270,33 +286,77 @@ def test_stains_are_made_once_and_say_how(model: Model, model_folder: Path, larg
     assert sorted(path.name for path in tmp_path.iterdir()) == ["large-stain.ome.tif", "large-stain.ome.tif.json"]
 
 
-def test_another_kind_of_image_is_doubted(model: Model, large: Path, caplog: pytest.LogCaptureFixture) -> None:
-    low, high = model.description.input.contrast or (0, 0)
-    stack = read(large)
-    usual = stack.data / stack.data.std() * (low + high) / 2 * 1000
-    assert 0 < low <= high
-    model.predict(replace(stack, array=usual - usual.mean() + 1000))
-    assert "standard deviation over mean" not in caplog.text
-    model.predict(replace(stack, array=20 * (usual - usual.mean()) + 1000))
-    assert "was trained on" in caplog.text
-    assert "standard deviation over mean" in caplog.text
+def test_brightness_and_scale_are_not_doubted_where_they_are_divided_out(
+    model: Model, large: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = like_training(model, read(large))
+    first = model.predict(image, settings=FLOAT32, normalised=True).data
+    for factor, offset in ((1e-4, 0), (1000, 0), (1, 5000), (0.01, -3)):
+        copy = replace(image, array=(factor * image.data + offset).astype(np.float32))
+        assert np.abs(model.predict(copy, settings=FLOAT32, normalised=True).data - first).max() < 2e-3
+    assert "unlike" not in caplog.text
 
 
-def test_another_process_doubts_and_prepares_alike(
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda z: ndimage.gaussian_filter(z, 3), "details of 1 pixel "),
+        (lambda z: np.exp(5 * (z - z.mean()) / z.std()), "a skewness"),
+        (lambda z: np.minimum(z, np.percentile(z, 90)), "saturated pixels"),
+        (lambda z: z + 20 * z.std() * np.random.default_rng(0).normal(size=z.shape), "details of 4 pixels"),
+    ],
+    ids=["blurred", "skew", "saturated", "blank"],
+)
+def test_what_the_network_sees_is_doubted(
+    model: Model,
+    large: Path,
+    change: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    said: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    image = like_training(model, read(large))
+    changed = replace(image, array=change(image.data).astype(np.float32), source="well B07")
+    model.predict(changed, settings=FLOAT32)
+    assert "well B07: is unlike what model" in caplog.text
+    assert said in caplog.text
+
+
+def test_doubts_of_a_run_are_told_once_with_names(
     model: Model, large: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    far = replace(read(large), array=10 * read(large).data.astype(np.float32) - 20_000)
+    image = like_training(model, read(large))
+    blurred = replace(image, array=ndimage.gaussian_filter(image.data, 3))
+    files = [image.save(tmp_path / "good.ome.tif")]
+    files += [blurred.save(tmp_path / f"odd{number}.ome.tif") for number in range(3)]
+    for _ in range(2):  # the second time all are there already
+        caplog.clear()
+        results = stain_files(model, find_parts(files), tmp_path / "out", StainOptions(settings=FLOAT32))
+        assert [bool(one.doubts) for one in results] == [False, True, True, True]
+        (warning,) = [record.message for record in caplog.records if "unlike" in record.message]
+        assert warning.startswith("odd0: is unlike")
+        assert "of 4 inputs: odd1, odd2." in warning
+    assert json.loads((tmp_path / "out" / "odd2-stain.ome.tif.json").read_text())["doubts"]
+
+
+def test_fixed_scales_doubt_brightness() -> None:
+    known = InputDescription(axes="YX", grid="native", normalisation="uint16", mean=(900, 1100), contrast=(0.1, 0.2))
+    image = np.random.default_rng(0).normal(1000, 150, (64, 64))
+    for factor, said in ((1, []), (20, ["a mean intensity of 2e+04 (training: 900 to 1.1e+03)"])):
+        found = find_doubts(known, ((factor * image - 32767.5) / 32767.5).astype(np.float32))
+        assert found == said
+
+
+def test_another_process_doubts_and_prepares_alike(model: Model, large: Path, tmp_path: Path) -> None:
+    far = replace(read(large), array=ndimage.gaussian_filter(read(large).data.astype(np.float32), 6))
     (part,) = find_parts([far.save(tmp_path / "far.ome.tif")])
     work = FileStain(model, part, tmp_path / "far-stain.ome.tif", StainOptions(settings=FLOAT32))
     expected = work.steps.prepared
-    said = caplog.text
-    assert "was trained on" in said
-    caplog.clear()
+    assert work.steps.doubts
     other = FileStain(model, part, work.path, work.options, work.key)
     steps = other.steps_of(work.steps.shape, work.steps.settled)
     assert "stack" not in vars(other)  # not read before it is needed
     np.testing.assert_array_equal(steps.prepared, expected)
-    assert caplog.text == said
+    assert steps.doubts == work.steps.doubts
 
 
 def test_one_bad_file_does_not_stop_the_rest(model: Model, model_folder: Path, large: Path, tmp_path: Path) -> None:
@@ -356,6 +416,7 @@ STOPPING = """
 import time
 import spotlight.prediction.files as files
 files.SLAB_VOXELS = 1
+from spotlight.prediction.acceptance import find_doubts
 from spotlight.prediction.engines import Engine
 compute, tiles = Engine.__call__, []
 def stopping(self, tile):

@@ -44,6 +44,13 @@ class InputDescription(Settings):
     contrast: tuple[float, float] | None = Field(
         None, description="The same of their standard deviation over their mean."
     )
+    octaves: tuple[tuple[float, float], ...] | None = Field(
+        None,
+        description="Least and greatest share of the variance in details of 1, 2, 4, 8 and 16 pixels of the network's "
+        "grid; None if unknown.",
+    )
+    skewness: tuple[float, float] | None = Field(None, description="Least and greatest skewness of the intensities.")
+    saturated: float | None = Field(None, description="Greatest share of pixels that are alike at the bright end.")
     normalisation: Scaling = Field(
         "mean/std", description="Of the whole stack at native resolution; 'uint16': 0 to 65535 becomes -1 to 1."
     )

@@ -37,6 +37,7 @@ from spotlight.model import ModelDescription
 from spotlight.pairs.fields import fields_by_plane
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
+from spotlight.prediction.acceptance import tell_doubts
 from spotlight.version import __version__
 
 log = logging.getLogger("spotlight")
@@ -162,6 +163,9 @@ def evaluate(
         judged[pair.name] = result
         if progress is not None:
             progress("evaluating", number, len(chosen), {})
+    for method in methods:
+        doubted = {name: findings[method.folder].doubts for name, (_, findings) in judged.items()}
+        tell_doubts(method.folder, doubted)
     for pair in chosen[: settings.pictured]:
         for kind, stack in zip(("input", TARGET), pair.read_both(), strict=True):
             stack.save(to / "images" / kind / f"{pair.name}.ome.tif")
@@ -312,14 +316,16 @@ def _judge_anew(pair: Pair, work: Work, key: str, keys: dict[str, str], found: d
         if found.get(folder) is not None:
             continue
         stain: Stack | None = target
+        doubts: tuple[str, ...] = ()
         if folder == REPEAT:
             stain = pair.read_repeat(target)
         elif folder != TARGET:
-            stain = methods[folder].stain(pair, image, target, settings.prediction)
+            stain, doubts = methods[folder].stain(pair, image, target, settings.prediction)
             stain.save(to / "stains" / folder / f"{pair.name}.ome.tif")
         assert stain is not None
         finding, labels = judge(stain, reference, settings, work.data_range, is_target=folder == TARGET)
         _save_labels(labels, to / "labels" / folder / f"{pair.name}.ome.tif")
+        finding = replace(finding, doubts=doubts)
         save(finding, own, _place(to, folder, pair))
         found[folder] = finding
     if load(Truth, key, _place(to, "truth", pair)) is None:
@@ -381,7 +387,10 @@ def _record(
         "truth": "labels of the manifest" if truth.labelled else "segmentation of the target",
         "threshold": truth.threshold,
         "foreground_fraction": truth.fraction,
-        "remarks": [f"{m}: {name}: {why}" for m, found in findings.items() for name, why in found.remarks.items()],
+        "remarks": [
+            *(f"{m}: {name}: {why}" for m, found in findings.items() for name, why in found.remarks.items()),
+            *(f"{m}: the input has {doubt}" for m, found in findings.items() for doubt in found.doubts),
+        ],
     }
 
 

@@ -1,5 +1,6 @@
 """Judging the stains of one stack: against its target, and against the truth of its nuclei."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,8 @@ class Finding:
         Why a metric has no value.
     sample : ndarray
         A subset of the stain's intensities.
+    doubts : sequence of str
+        In which ways the input is unlike those that the model was trained on.
     """
 
     scores: dict[str, float]
@@ -58,6 +61,7 @@ class Finding:
     sweep: pd.DataFrame
     remarks: dict[str, str]
     sample: NDArray[np.float32]
+    doubts: Sequence[str] = ()
 
 
 def judge(

@@ -54,27 +54,37 @@ class Method:
     stains: Mapping[str, Path]
     seal: str
 
-    def stain(self, pair: Pair, image: Stack, target: Stack, settings: PredictionSettings) -> Stack:
+    def stain(
+        self, pair: Pair, image: Stack, target: Stack, settings: PredictionSettings
+    ) -> tuple[Stack, tuple[str, ...]]:
         """Make or read the stain of a stack; of several stains, that of the pair's target.
+
+        Returns
+        -------
+        (Stack, tuple of str)
+            The stain, and in which ways the input is unlike those that the model was trained on.
 
         Raises
         ------
         SpotlightError
             If there is no stain of that target, or it does not match the target.
         """
+        doubts: tuple[str, ...] = ()
         if self.model is not None:
             model = self.model
             if model.needs_modality:
                 model = model.suited(image, pair.modality or None)
             if settings.tile is None and settings.voxels is None:  # else they would follow the memory
                 settings = settings.model_copy(update={"voxels": TILE_VOXELS[len(target.spatial_axes)]})
-            stain = model.predict(image, settings=settings)
+            accepted = model.accept(image, None, None, None, None, any_voxel_size=False)
+            stain, facts = model.stain(accepted, settings)
+            doubts = tuple(facts["doubts"])
         else:
             stain = read(self.stains[pair.name]).timepoint()
         stain = _of_target(stain, pair, target)
         stain.require_finite()
         require_match(target, stain)
-        return stain
+        return stain, doubts
 
     def digest(self, pair: Pair) -> str:
         """Fingerprint of what a stain depends on, besides its input."""

@@ -1,6 +1,7 @@
 """What a model accepts: axes, channel, plane, voxel size, modality and intensities like those it was trained on."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,22 @@ from numpy.typing import NDArray
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
 from spotlight.images.modality import MODALITIES, modality_of, parse_modality
+from spotlight.images.scaling import UINT16
+from spotlight.images.texture import texture
 from spotlight.model import InputDescription
 
 log = logging.getLogger("spotlight")
 
 FAR = 4
-"""A stack's mean or contrast is doubted when it is so many times those of all training stacks, or so much less."""
+"""A share is doubted when it is so many times those of all training stacks, or so much less."""
+TINY = 1e-3
+"""Shares that differ by less are alike, whatever their ratio."""
+SKEW = 3
+"""Distance of a skewness from those of all training stacks, and half of theirs, from which on it is doubted."""
+SATURATED = 0.005
+"""Share of saturated pixels up to which there is no doubt."""
+MOST_NAMED = 5
+"""Inputs that are named in a warning, after the first."""
 
 
 def accept(
@@ -84,25 +95,80 @@ def _plane(name: str, stack: Stack, plane: int | None) -> Stack:
     return stack.plane(plane or 0)
 
 
-def doubt(expected: InputDescription, name: str, stack: Stack, mean: float, std: float) -> None:
-    """Say so if a stack's intensities are far from those of the training stacks."""
-    found = {"mean": mean, "contrast": std / mean if mean > 0 else None}
-    for what, value in found.items():
-        trained = getattr(expected, what)
-        if trained is None or value is None:
-            continue
-        low, high = trained
-        if not low / FAR <= value <= high * FAR:
-            log.warning(
-                "%s: has a %s of %.3g, but model %s was trained on %.3g to %.3g. If it is another kind of image, "
-                "its stain means nothing.",
-                stack.source,
-                {"mean": "mean intensity", "contrast": "standard deviation over mean"}[what],
-                value,
-                name,
-                low,
-                high,
-            )
+def find_doubts(expected: InputDescription, prepared: NDArray[np.float32]) -> list[str]:
+    """Say in which ways an input is unlike those that a network was trained on, as far as the network sees it.
+
+    Parameters
+    ----------
+    expected : InputDescription
+        What the network was trained on.
+    prepared : (Z, Y, X) or (Y, X) ndarray
+        The normalised input on the network's grid.
+
+    Returns
+    -------
+    list of str
+        Parts of a sentence after "it has"; empty if nothing is in doubt. Where the input is normalised by its own
+        values, neither its brightness nor its contrast matters, and none is doubted.
+    """
+    found = texture(prepared)
+    doubts = []
+    if expected.normalisation == "uint16":
+        center, scale = UINT16
+        mean, spread = found.mean * scale + center, found.spread * scale
+        if expected.mean is not None and _is_far(mean, expected.mean):
+            doubts.append(_said("a mean intensity", mean, expected.mean))
+        if expected.contrast is not None and mean > 0 and _is_far(spread / mean, expected.contrast):
+            doubts.append(_said("a standard deviation over mean", spread / mean, expected.contrast))
+    shares = zip(found.octaves, expected.octaves or (), strict=False)  # a small image has fewer
+    far = [(2**octave, share, trained) for octave, (share, trained) in enumerate(shares) if _is_far(share, trained)]
+    if far:
+        # Of several the farthest one says most.
+        size, share, trained = max(far, key=lambda one: abs(np.log((one[1] + TINY) / (np.mean(one[2]) + TINY))))
+        doubts.append(_said(f"a share of details of {size} pixel{'s' * (size > 1)}", share, trained))
+    if expected.skewness is not None:
+        low, high = expected.skewness
+        if not low - SKEW - abs(low) / 2 <= found.skewness <= high + SKEW + abs(high) / 2:
+            doubts.append(_said("a skewness", found.skewness, expected.skewness))
+    if expected.saturated is not None and found.saturated > max(SATURATED, FAR * expected.saturated):
+        doubts.append(_said("a share of saturated pixels", found.saturated, (0, expected.saturated)))
+    return doubts
+
+
+def _is_far(value: float, trained: tuple[float, float]) -> bool:
+    return not trained[0] / FAR - TINY <= value <= trained[1] * FAR + TINY
+
+
+def _said(what: str, value: float, trained: tuple[float, float]) -> str:
+    low, high = trained
+    return f"{what} of {value:.3g} (training: {low:.3g} to {high:.3g})"
+
+
+def tell_doubts(name: str, doubts: Mapping[str, Sequence[str]]) -> None:
+    """Warn of inputs that are unlike those that a model was trained on: once for a run, with their names.
+
+    Parameters
+    ----------
+    name : str
+        The model's.
+    doubts : mapping of str to sequence of str
+        What `find_doubts` says of every input of the run, by its name.
+    """
+    doubted = [source for source, found in doubts.items() if found]
+    if not doubted:
+        return
+    first, *others = doubted
+    named = ", ".join(others[:MOST_NAMED])
+    if len(others) > MOST_NAMED:
+        named += f" and {len(others) - MOST_NAMED} more"
+    more = f" In doubt, too, of {len(doubts)} inputs: {named}." if others else ""
+    log.warning(
+        "%s: is unlike what model %s was trained on: it has %s.%s Look at such stains before you use them.",
+        first,
+        name,
+        " and ".join(doubts[first]),
+        more,
+    )
 
 
 def _require_voxel_size(expected: InputDescription, name: str, stack: Stack) -> None:

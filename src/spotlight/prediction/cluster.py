@@ -21,6 +21,7 @@ from spotlight.files import explained_writing
 from spotlight.images import Part
 from spotlight.installation import missing_package
 from spotlight.prediction import tasks
+from spotlight.prediction.acceptance import tell_doubts
 from spotlight.prediction.files import SUFFIX, Progress, Stained, StainOptions
 from spotlight.prediction.loading import load_model
 
@@ -100,9 +101,11 @@ def stain_on_cluster(
         try:
             _wait_for_a_worker(client, jobs)
             with _explained_loss():
-                return _Run(client, order, listed, to, progress).done()
+                results = _Run(client, order, listed, to, progress).done()
         finally:
             order.mark.unlink(missing_ok=True)
+    tell_doubts(model_folder.name, {one.part.name: one.doubts for one in results})
+    return results
 
 
 @contextmanager
@@ -329,7 +332,7 @@ class _Run:
             if outcome.state == "failed":
                 self._fail(image, outcome.reason)
             else:
-                self.results[image] = Stained(self.listed[image], self.paths[image], outcome.state)
+                self.results[image] = replace(outcome, part=self.listed[image], path=self.paths[image])
             return
         if isinstance(outcome, tasks.Begun):
             self.begun[image] = outcome

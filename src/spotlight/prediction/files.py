@@ -15,6 +15,7 @@ from spotlight.files import whole_file, whole_folder, write_text
 from spotlight.images import Part, Stack
 from spotlight.images.slabs import SLAB_VOXELS
 from spotlight.images.writing import Kind
+from spotlight.prediction.acceptance import tell_doubts
 from spotlight.prediction.listing import read_part, reason_of
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.stain import Model
@@ -92,12 +93,15 @@ class Stained:
         Whether it was made now, was there already, or could not be made.
     reason : str
         Why it failed.
+    doubts : tuple of str
+        In which ways the input is unlike those that the model was trained on.
     """
 
     part: Part
     path: Path
     state: Literal["made", "kept", "failed"]
     reason: str = ""
+    doubts: tuple[str, ...] = ()
 
 
 def stain_files(
@@ -138,12 +142,14 @@ def stain_files(
     for part in listed:
         path = Path(to) / f"{part.name}{SUFFIX}.{options.form}"
         try:
-            results.append(Stained(part, path, stain_file(model, part, path, options, overwrite, progress)))
+            state = stain_file(model, part, path, options, overwrite, progress)
+            results.append(Stained(part, path, state, doubts=doubts_of(path)))
         except Exception as error:  # even a fault of a reader or of the machine is no reason to leave the others undone
             log.debug("%s", part.name, exc_info=True)
             reason = reason_of(error)
             log.error("%s: %s", part.name, reason)
             results.append(Stained(part, path, "failed", reason))
+    tell_doubts(model.name, {one.part.name: one.doubts for one in results})
     return results
 
 
@@ -290,6 +296,12 @@ class FileStain:
 def record_of(path: Path) -> Path:
     """The file that says how a stain was made."""
     return path.with_name(f"{path.name}.json")
+
+
+def doubts_of(path: Path) -> tuple[str, ...]:
+    """In which ways the input of a stain is unlike those that the model was trained on, as its record says."""
+    found = _recorded(record_of(path)).get("doubts")
+    return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
 def _recorded(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from spotlight.images.scaling import input_scale
 from spotlight.images.slabs import Allocate
 from spotlight.model import ModelDescription
 from spotlight.networks import Conditioned, StainNetwork
-from spotlight.prediction.acceptance import accept, doubt, require_extent, told
+from spotlight.prediction.acceptance import accept, find_doubts, require_extent, tell_doubts, told
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.steps import Steps
 from spotlight.prediction.workspace import InMemory, Workspace
@@ -199,7 +200,8 @@ class Model:
             image = read(image, scene=scene, axes=axes, voxel_size=voxel_size)
         model = self.suited(image, modality, channel)
         stack = model.accept(image, channel, time, axes, voxel_size, any_voxel_size, plane)
-        stain, _ = model.stain(stack, settings, normalised=normalised, flatten=flatten, progress=progress)
+        stain, facts = model.stain(stack, settings, normalised=normalised, flatten=flatten, progress=progress)
+        tell_doubts(model.name, {stack.source: facts["doubts"]})
         return stain
 
     def stain(
@@ -247,11 +249,10 @@ class Model:
         def prepare(allocate: Allocate) -> NDArray[np.float32]:
             stack = load()
             expected = self.description.input
-            doubt(expected, self.name, stack, *input_scale(stack, "mean/std"))
             scale = input_scale(stack, expected.normalisation, expected.central_planes)
             return prepare_input(stack, expected.grid, scale, shape, allocate)
 
-        return Steps(self.networks, shape, prepare, settings, workspace)
+        return Steps(self.networks, shape, prepare, settings, workspace, partial(find_doubts, self.description.input))
 
     def finish(
         self,
@@ -267,7 +268,8 @@ class Model:
         results = steps.results(stack.shape, progress)
         settled = steps.settled
         device = settled.device.split(":")[0]
-        facts = {"precision": settled.precision, "device": device, "tile": list(steps.tiling.tile)}
+        facts: dict[str, Any] = {"precision": settled.precision, "device": device, "tile": list(steps.tiling.tile)}
+        facts["doubts"] = list(steps.doubts)
         return self._finished(stack, results, steps.workspace, normalised, flatten), facts
 
     def _finished(

@@ -35,6 +35,8 @@ class Steps:
         Tiles, precision and device.
     workspace : Workspace
         Keeps what the steps make.
+    examine : callable
+        Says in which ways the normalised input is unlike those of the training.
     """
 
     def __init__(
@@ -44,12 +46,14 @@ class Steps:
         prepare: Callable[[Allocate], NDArray[np.float32]],
         settings: PredictionSettings,
         workspace: Workspace,
+        examine: Callable[[NDArray[np.float32]], list[str]],
     ) -> None:
         self.networks = networks
         self.shape = shape
         self.prepare = prepare
         self.settings = settings
         self.workspace = workspace
+        self.examine = examine
 
     @cached_property
     def settled(self) -> PredictionSettings:
@@ -90,6 +94,11 @@ class Steps:
     def prepared(self) -> NDArray[np.float32]:
         """The normalised input on the network's grid."""
         return self.workspace.once("input", self.prepare)
+
+    @cached_property
+    def doubts(self) -> tuple[str, ...]:
+        """In which ways the input is unlike those of the training."""
+        return tuple(self.workspace.noted("doubts", lambda: {"it has": self.examine(self.prepared)})["it has"])
 
     @cached_property
     def engine(self) -> Engine:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from spotlight.errors import SpotlightError
 from spotlight.images import Part
 from spotlight.prediction.engines import find_device
-from spotlight.prediction.files import FileStain, Stained, StainOptions
+from spotlight.prediction.files import FileStain, Stained, StainOptions, doubts_of
 from spotlight.prediction.loading import load_model
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.stain import Model
@@ -87,10 +87,10 @@ def begin(order: Order, part: Part, path: Path) -> Stained | Begun | Unfit:
     def do(model: Model) -> Stained | Begun:
         work = FileStain(model, part, path, order.options)
         if work.is_made(order.overwrite):
-            return Stained(part, path, "kept")
+            return Stained(part, path, "kept", doubts=doubts_of(path))
         if not work.is_large:
             work.finish()
-            return Stained(part, path, "made")
+            return Stained(part, path, "made", doubts=doubts_of(path))
         steps = work.steps
         begun = Begun(work.key, steps.shape, steps.settled, steps.tiling.layers)
         steps.prepared  # noqa: B018 - kept for the layers
@@ -115,7 +115,7 @@ def finish(order: Order, part: Part, path: Path, begun: Begun) -> Stained | Unfi
     def do(model: Model) -> Stained:
         work = FileStain(model, part, path, order.options, begun.key)
         work.finish(steps=work.steps_of(begun.shape, begun.settled))
-        return Stained(part, path, "made")
+        return Stained(part, path, "made", doubts=doubts_of(path))
 
     return _on_this_worker(order, part, path, do, begun.settled.device)
 

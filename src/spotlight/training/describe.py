@@ -1,12 +1,14 @@
 """What is written into the model folder about a run."""
 
 import datetime
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
 from spotlight.images.normalise import SAMPLED
 from spotlight.images.slabs import slabs
+from spotlight.images.texture import texture
 from spotlight.model import InputDescription, ModelDescription, TargetDescription
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.training.batches import Stains
@@ -20,6 +22,9 @@ def describe(pairs: list[PreparedPair], experiment: Experiment, dims: int, stain
     ranges = tuple((min(axis), max(axis)) for axis in zip(*known, strict=True)) if len(known) == len(sizes) else None
     of_stain = ([p for p, s in zip(pairs, stains.numbers, strict=True) if s == n] for n in range(len(stains.names)))
     targets = [_describe_target(group, experiment) for group in of_stain]
+    textures = [texture(pair.input) for pair in pairs]
+    # A small stack has fewer octaves than the others.
+    octaves = zip_longest(*(one.octaves for one in textures))
     return ModelDescription(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         network=experiment.network,
@@ -30,6 +35,9 @@ def describe(pairs: list[PreparedPair], experiment: Experiment, dims: int, stain
             voxel_size=ranges,
             mean=_range([pair.statistics[0] for pair in pairs]),
             contrast=_range([pair.statistics[1] / pair.statistics[0] for pair in pairs if pair.statistics[0] > 0]),
+            octaves=tuple(_bounds([share for share in shares if share is not None]) for shares in octaves),
+            skewness=_range([one.skewness for one in textures]),
+            saturated=max(one.saturated for one in textures),
             normalisation=experiment.preparation.scaling,
             planes=experiment.preparation.planes,
             modalities=stains.modalities or tuple(sorted({pair.modality for pair in pairs} - {""})),
@@ -66,7 +74,11 @@ def stack_record(pair: PreparedPair, digests: dict[str, str]) -> dict[str, Any]:
 
 
 def _range(values: list[float]) -> tuple[float, float] | None:
-    return (min(values), max(values)) if values else None
+    return _bounds(values) if values else None
+
+
+def _bounds(values: list[float]) -> tuple[float, float]:
+    return min(values), max(values)
 
 
 def _background(pair: PreparedPair) -> float | None:
