@@ -4,11 +4,16 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from spotlight.addresses import Address, located
 from spotlight.errors import SpotlightError
+
+PROGRAM_FAULTS = (AttributeError, ImportError, NameError, NotImplementedError, TypeError)
+"""Errors that tell of a program, or of a package of an unfitting version, rather than of a file."""
 
 # The mask can only be read by setting it, which is safe just once, before there are threads.
 UMASK = os.umask(0)
@@ -26,7 +31,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     SpotlightError
         If the folder cannot be made or written to, for example because the disk is full.
     """
-    path = Path(path)
+    path = _own_place(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     with explained_writing(path):
         try:
@@ -48,7 +53,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     SpotlightError
         If the folder cannot be made or written to.
     """
-    path = Path(path)
+    path = _own_place(path)
     mark = uuid.uuid4().hex[:8]
     temporary, old = (path.with_name(f".{path.name}.{mark}.{ending}") for ending in ("part", "old"))
     with explained_writing(path):
@@ -83,9 +88,11 @@ def require_path(path: str | Path, hint: str) -> Path:
     Raises
     ------
     SpotlightError
-        If nothing does, or it cannot be looked at; the message ends with `hint`.
+        If nothing does, or it cannot be looked at; the message ends with `hint`. Or if it is an address.
     """
-    path = Path(path)
+    path = located(path)
+    if isinstance(path, Address):
+        raise path.refusal()
     try:
         path.stat()
     except (OSError, ValueError) as error:
@@ -98,6 +105,45 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def unreadable(path: Path, kind: str, error: Exception, packages: Sequence[str] = ()) -> SpotlightError:
+    """Return the error for what a parser said of a file: that the file is damaged, or that the program failed on it.
+
+    Parsers of damaged bytes fail in many ways. But where a package lacks what is asked of it, or takes other arguments,
+    it is the program that failed, or the package has another version than the program was written for.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    kind : str
+        As what it was to be read.
+    error : Exception
+        What was said.
+    packages : sequence of str
+        The packages that read such files, whose versions are told.
+    """
+    said = f"{path}: cannot be read as {kind} ({type(error).__name__}: {error})."
+    if not isinstance(error, PROGRAM_FAULTS):
+        return SpotlightError(f"{said} The file is damaged or of another kind; copy it again from its source.")
+    found = []
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found.append(f"{package} {version(package)}")
+    return SpotlightError(
+        f"{said} This is a fault of the program, or of a package whose version does not fit"
+        + (f" ({', '.join(found)})" if found else "")
+        + ". Update Spotlight and its packages; if that does not help, and another program opens the file, report it."
+    )
+
+
+def _own_place(path: str | Path) -> Path:
+    """Return the path under which something is to be written."""
+    path = located(path)
+    if isinstance(path, Address):
+        raise SpotlightError(f"{path}: is an address, but results are written to files and folders. Give a path.")
+    return path
 
 
 def _reason(error: OSError) -> str:

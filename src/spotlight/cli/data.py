@@ -168,6 +168,7 @@ def info(images: Annotated[list[Path], typer.Argument(help="Image files.")]) -> 
     from rich.markup import escape
     from rich.table import Table
 
+    from spotlight.addresses import located
     from spotlight.images import scenes
     from spotlight.images.colour import luminances
     from spotlight.images.stack import STORED_AXES
@@ -175,7 +176,7 @@ def info(images: Annotated[list[Path], typer.Argument(help="Image files.")]) -> 
 
     doubts = []
     titles = ("image", "axes", "size", "type", "voxel size in µm", "channels")
-    for image in images:
+    for image in map(located, images):
         table = Table(*titles, title=escape(str(image)), title_justify="left")
         for number, scene in enumerate(scenes(image)):
             facts = scene.load()

@@ -12,8 +12,19 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from spotlight.addresses import Address
 from spotlight.errors import SpotlightError
+from spotlight.files import PROGRAM_FAULTS, unreadable
 
+PACKAGES = {
+    "TIFF": ("tifffile", "zarr", "imagecodecs", "numpy"),
+    "OME-Zarr": ("zarr", "numcodecs", "fsspec", "numpy"),
+    "CZI": ("pylibCZIrw",),
+    "ND2": ("nd2",),
+    "bioio image": ("bioio",),
+    "NumPy": ("numpy",),
+}
+"""Packages that read the kinds of files."""
 NOT_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 """System errors that say nothing of a file's contents."""
 
@@ -125,7 +136,7 @@ class LazyArray:
 
 @contextmanager
 def explained_reading(path: Path, kind: str) -> Iterator[None]:
-    """Turn whatever a parser says of a damaged file into a `SpotlightError`."""
+    """Turn whatever a parser says of a file into a `SpotlightError`."""
     try:
         yield
     except SpotlightError:
@@ -137,7 +148,9 @@ def explained_reading(path: Path, kind: str) -> Iterator[None]:
     except Exception as error:  # a parser of damaged bytes fails in more ways than can be listed
         if isinstance(error, OSError) and error.errno in NOT_THE_FILE:
             raise SpotlightError(f"{path}: cannot be opened ({error.strerror}).") from error
-        raise SpotlightError(
-            f"{path}: cannot be read as {kind} ({type(error).__name__}: {error}). The file is damaged or of another "
-            "kind; copy it again from its source."
-        ) from error
+        if isinstance(path, Address) and not isinstance(error, PROGRAM_FAULTS):
+            raise SpotlightError(
+                f"{path}: cannot be read as {kind} from there ({type(error).__name__}: {error}). Check the address, "
+                "the network and, for s3, the credentials; or download it first, and give the path of the copy."
+            ) from error
+        raise unreadable(path, kind, error, PACKAGES.get(kind, ())) from error

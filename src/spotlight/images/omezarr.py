@@ -15,11 +15,13 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from spotlight.addresses import Address
 from spotlight.errors import SpotlightError
 from spotlight.images.lazy import WORKERS, explained_reading
-from spotlight.images.reading import Facts, Scene
+from spotlight.images.reading import ZARR_MARKS, Facts, Scene
 from spotlight.images.stack import AXES
 from spotlight.images.units import read_lengths, read_number
+from spotlight.installation import missing_package
 
 NAMES = {
     **{letter.lower(): letter for letter in AXES},
@@ -44,6 +46,8 @@ class Level:
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> Any:
         with explained_reading(self.path, "OME-Zarr"):
+            if isinstance(self.path, Address):  # a connection belongs to the event loop that Zarr made it in
+                return self.array[index]
             return _region(self.array, index)
 
 
@@ -106,7 +110,8 @@ def _pieces(
 def scenes(path: Path) -> list[Scene]:
     """List the images of an OME-Zarr folder, or of a part of one; see `spotlight.images.scenes`."""
     with explained_reading(path, "OME-Zarr"):
-        node = zarr.open(str(path), mode="r")
+        options = _reach(path) if isinstance(path, Address) else None
+        node = zarr.open(str(path), mode="r", storage_options=options)
         if isinstance(node, zarr.Array):
             return [Scene(path.name, partial(_bare, path, node))]
         found = [Scene(name or _own_name(path, group), partial(_facts, path, group)) for name, group in _images(node)]
@@ -116,6 +121,30 @@ def scenes(path: Path) -> list[Scene]:
                 "path of an array inside of it."
             )
         return found
+
+
+def _reach(address: Address) -> dict[str, Any]:
+    """Make sure that a Zarr is at an address; returns how to connect to it.
+
+    To s3 with the credentials that are set up for AWS, or without if there are none. Zarr asks for several files at
+    once, and where nothing answers it leaves requests behind.
+    """
+    try:
+        from fsspec.core import url_to_fs
+
+        options = {}
+        if address.scheme == "s3":
+            from botocore.session import get_session
+
+            options["anon"] = get_session().get_credentials() is None
+        system, root = url_to_fs(str(address), **options)
+    except ImportError as error:
+        raise missing_package(f"{address}: reading from addresses", error, "remote") from error
+    for mark in ZARR_MARKS:
+        with suppress(FileNotFoundError):
+            system.cat_file(f"{root}/{mark}")
+            return options
+    raise SpotlightError(f"{address}: no OME-Zarr is there ({', '.join(ZARR_MARKS)} are not found). Check the address.")
 
 
 def ome_attributes(group: zarr.Group) -> dict[str, Any]:

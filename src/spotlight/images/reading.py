@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from spotlight.addresses import Address, located
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.images.colour import Joined, channel_names
@@ -143,7 +144,9 @@ def scenes(path: str | Path) -> list[Scene]:
     SpotlightError
         If the file is missing, damaged, of a kind that cannot be read, or needs a package that is not installed.
     """
-    path = require_path(path, f"Relative paths start at {Path.cwd()}.")
+    path = located(path)
+    if not (isinstance(path, Address) and path.is_readable):
+        path = require_path(path, f"Relative paths start at {Path.cwd()}.")
     form = _format_of(path)
     try:
         module = importlib.import_module(form.module)
@@ -158,7 +161,7 @@ def scenes(path: str | Path) -> list[Scene]:
 def _format_of(path: Path) -> Format:
     by_suffix = {suffix: form for form in FORMATS for suffix in form.suffixes}
     form = by_suffix.get(path.suffix.lower())
-    if form is None and path.is_dir() and is_zarr(path):
+    if isinstance(path, Address) or (form is None and path.is_dir() and is_zarr(path)):
         form = by_suffix[".zarr"]
     if form is not None:
         return form
@@ -186,6 +189,7 @@ def read(
     ----------
     path : str or Path
         A TIFF (OME, ImageJ, plain), OME-Zarr (an image, a plate, or an image inside of one), CZI, ND2 or NumPy file.
+        OME-Zarr may also be at an address: ``https://``, ``http://`` or ``s3://`` with ``.zarr`` in the name.
     channel : str or int, optional
         Take only this channel, by name or zero-based index.
     scene : str or int, optional
@@ -210,8 +214,9 @@ def read(
     SpotlightError
         If the file is missing, damaged, or lacks what was asked for.
     """
-    path = Path(path)
-    if isinstance(scene, str) and is_zarr(path / scene):  # a field of a plate, without listing them all
+    path = located(path)
+    in_plate = isinstance(path, Address) and isinstance(scene, str) and "/" in scene
+    if isinstance(scene, str) and (in_plate or is_zarr(path / scene)):  # a field of a plate, without listing them all
         chosen = scenes(path / scene)[0]
     else:
         chosen = _choose(path, scenes(path), scene)
@@ -268,7 +273,7 @@ def parts(
 
     For the arguments and errors see `read`.
     """
-    path = Path(path)
+    path = located(path)
     found = scenes(path)
     chosen = [item for item in found if item.starts_here] if scene is None else [_choose(path, found, scene)]
     names = [item.name for item in found]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from spotlight.addresses import located
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.images import SUFFIXES, is_image, parts, stem
@@ -204,7 +205,7 @@ def _pair(manifest: Path, where: str, row: dict[str, str], target_name: str, tel
     files: dict[str, Path | None] = {}
     for column in FILES:
         cell = cells[column]
-        files[column] = manifest.parent / cell if cell else None
+        files[column] = located(cell, manifest.parent) if cell else None
         file = files[column]
         if file is not None:
             try:

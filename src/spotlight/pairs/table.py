@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from spotlight.errors import SpotlightError
-from spotlight.files import require_path, whole_file
+from spotlight.files import require_path, unreadable, whole_file
 
 PARQUET = (".parquet", ".pq")
 
@@ -75,7 +75,7 @@ def _read_parquet(path: Path) -> tuple[list[str], list[tuple[str, list[str]]]]:
     try:
         table = pd.read_parquet(path)
     except Exception as error:  # a parser of damaged bytes fails in more ways than can be listed
-        raise SpotlightError(f"{path}: cannot be read as a Parquet manifest ({error}).") from error
+        raise unreadable(path, "a Parquet manifest", error, ("pandas", "pyarrow")) from error
     cells = [[_text(cell) for cell in row] for row in table.itertuples(index=False, name=None)]
     rows = [(f"{path}, row {number}", row) for number, row in enumerate(cells, start=1) if any(row)]
     return [str(name) for name in table.columns], rows

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from spotlight.addresses import located
 from spotlight.errors import SpotlightError
 from spotlight.images import Part, Stack, is_image, parts, read, stem
 from spotlight.images.modality import parse_modality
@@ -47,7 +48,7 @@ def find_parts(
         If there are none, two would have one name, or a file that is named itself cannot be read.
     """
     listed: dict[str, Part] = {}
-    for given in map(Path, images):
+    for given in map(located, images):
         is_table = given.suffix.lower() in TABLES and given.is_file()
         is_folder = given.is_dir() and not is_image(given)
         if split is not None and not is_table:
@@ -104,7 +105,7 @@ def _rows(manifest: Path, split: str | None) -> Iterator[Part]:
         size = cells.get("voxel_size")
         part = Part(
             "",
-            manifest.parent / cells["input"],
+            located(cells["input"], manifest.parent),
             scene,
             None if time is None else int(time),
             None,

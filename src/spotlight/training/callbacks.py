@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from spotlight.errors import SpotlightError
-from spotlight.files import explained_writing, whole_file
+from spotlight.files import PROGRAM_FAULTS, explained_writing, unreadable, whole_file
 from spotlight.model import save_weights
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.training.batches import Stains
@@ -202,7 +202,10 @@ def checkpoint_step(path: Path) -> int:
         If the file is damaged.
     """
     try:
-        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return int(dict(content)["global_step"])
+    except PROGRAM_FAULTS as error:
+        raise unreadable(path, "a checkpoint", error, ("torch", "lightning")) from error
     except Exception as error:  # damaged archives fail in more ways than can be listed
         raise SpotlightError(
             f"{path}: the checkpoint is damaged ({error}). Delete {path.parent} to start over."
