@@ -187,6 +187,7 @@ def info(images: Annotated[list[Path], typer.Argument(help="Image files.")]) -> 
             known = tuple(facts.voxel_size[axis] for axis in "ZYX" if axis in facts.voxel_size)
             if len(known) > 1 and (doubt := impossible_size(known) or unusual_size(known)):
                 doubts.append(f"{image}: {scene.name}: {doubt}. If it is wrong, state the right one: --voxel-size.")
+            doubts += [facts.doubt] if facts.doubt and facts.doubt not in doubts else []
             channels = ", ".join(f"{n}: {name}" for n, name in enumerate(facts.all_channels)) or "not named"
             channels += "".join(f"; or {name}, their mean" for name in luminances(facts.all_channels))
             axes = facts.axes if set(facts.axes) <= set(STORED_AXES) else f"not stated ({facts.found})"

@@ -42,6 +42,10 @@ class Facts:
         How the file calls its axes, where that is more than letters.
     samples : tuple of str
         Names of the samples of a pixel, empty if they have none.
+    doubt : str
+        Why what the file states cannot be right: the error for those who do not state the axes themselves.
+    flat : Source or None
+        Where there is a doubt: all pages of the file as they lie, for those who state the axes.
     """
 
     array: Source
@@ -53,6 +57,8 @@ class Facts:
     labels: bool = False
     names: tuple[str, ...] = ()
     samples: tuple[str, ...] = ()
+    doubt: str = ""
+    flat: Source | None = None
 
     @property
     def found(self) -> str:
@@ -108,6 +114,8 @@ FORMATS = (
     Format("ND2", (".nd2",), "spotlight.images.nd2", "nd2"),
 )
 SUFFIXES = tuple(suffix for form in FORMATS for suffix in form.suffixes)
+COMPANION = "companion.ome"
+"""How files end that hold the metadata of a set of OME-TIFFs, and no pixel values."""
 ZARR_MARKS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
 
@@ -116,6 +124,11 @@ def is_image(path: Path) -> bool:
     if path.name.startswith("."):
         return False
     return path.suffix.lower() in SUFFIXES or is_zarr(path)
+
+
+def is_companion(path: Path) -> bool:
+    """Whether a file is named as one with the metadata of a set of OME-TIFFs; a folder's images are those."""
+    return path.name.lower().endswith(COMPANION)
 
 
 def is_zarr(path: Path) -> bool:
@@ -129,6 +142,8 @@ def is_zarr(path: Path) -> bool:
 def stem(path: str | Path) -> str:
     """File name without what marks the format: ``plate_0.5uM_1.ome.tif`` gives ``plate_0.5uM_1``."""
     name = Path(path).name
+    if is_companion(Path(path)):
+        name = name[: -len(COMPANION)].rstrip(".") + SUFFIXES[0]
     for suffix in SUFFIXES:
         for ending in (f".ome{suffix}", suffix):
             if name.lower().endswith(ending):
@@ -160,7 +175,7 @@ def scenes(path: str | Path) -> list[Scene]:
 
 def _format_of(path: Path) -> Format:
     by_suffix = {suffix: form for form in FORMATS for suffix in form.suffixes}
-    form = by_suffix.get(path.suffix.lower())
+    form = by_suffix.get(".tif" if is_companion(path) else path.suffix.lower())
     if isinstance(path, Address) or (form is None and path.is_dir() and is_zarr(path)):
         form = by_suffix[".zarr"]
     if form is not None:
@@ -221,7 +236,7 @@ def read(
     else:
         chosen = _choose(path, scenes(path), scene)
     facts = chosen.load()
-    if axes is None and not set(facts.axes) <= set(STORED_AXES):
+    if axes is None and not facts.doubt and not set(facts.axes) <= set(STORED_AXES):
         axes = axes_if_unstated
     stack = _in_order(path, facts, axes, voxel_size)
     if time is not None:
@@ -314,6 +329,10 @@ def _choose(path: Path, found: list[Scene], which: str | int | None) -> Scene:
 def _in_order(path: Path, facts: Facts, stated_axes: str | None, stated_size: tuple[float, ...] | None = None) -> Stack:
     """Bring the axes into the order TCZYX, and drop T, C and, unless it was asked for, Z of length 1."""
     array: Any = facts.array
+    if facts.doubt and stated_axes is None:
+        raise SpotlightError(facts.doubt)
+    if facts.flat is not None and stated_axes is not None and len(stated_axes) == len(facts.flat.shape):
+        array = facts.flat
     axes = (stated_axes or facts.axes).upper()
     found = dict(zip(facts.axes, axes, strict=False))  # what the file does not name has the size of its place
     sizes = {found[a] if a not in AXES and a in found else a: v for a, v in facts.voxel_size.items()}

@@ -3,13 +3,11 @@
 import itertools
 import logging
 import mmap
-import re
 import sys
 import weakref
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +19,63 @@ from numpy.typing import NDArray
 from spotlight.errors import SpotlightError
 from spotlight.images.colour import sample_names
 from spotlight.images.lazy import WORKERS, explained_reading
-from spotlight.images.reading import Facts, Scene
+from spotlight.images.ome_planes import (
+    REMEDY,
+    doubt_of_image,
+    doubt_of_pages,
+    require_planes,
+    require_shape,
+)
+from spotlight.images.ome_xml import (
+    Described,
+    Description,
+    Disagreement,
+    describe,
+    describe_companion,
+    facts_of,
+    value_type,
+)
+from spotlight.images.reading import Facts, Scene, is_companion, is_image
 from spotlight.images.units import Lengths, read_lengths, read_number
+
+log = logging.getLogger("spotlight")
 
 MAPPED_BYTES = 8 * 2**20
 """About how much of an uncompressed file is mapped at a time."""
 
 
 class OpenFile:
-    """A TIFF file that is closed when nothing refers to it any more."""
+    """A TIFF file that is closed when nothing refers to it any more.
 
-    def __init__(self, path: Path) -> None:
+    `path` is what messages name: the file itself or its companion. `options` are those of `tifffile.TiffFile`.
+    """
+
+    def __init__(self, path: Path, file: Path | None = None, **options: Any) -> None:
         self.path = path
-        self.tif = tifffile.TiffFile(path)
+        self.tif = tifffile.TiffFile(file or path, **options)
         weakref.finalize(self, self.tif.close)
-        named = re.findall(r'FileName="([^"]*)"', self.tif.ome_metadata or "") if self.tif.is_ome else []
-        self.others = bool(set(named) - {path.name})
-        """Whether planes of its images may lie in other files."""
 
 
 class Series:
     """The pixel values of one image of a file."""
 
-    def __init__(self, file: OpenFile, number: int) -> None:
+    def __init__(self, file: OpenFile, series: tifffile.TiffPageSeries, missing: tuple[str, ...] = ()) -> None:
         self.file = file
-        self.series = file.tif.series[number]
+        self.series = series
+        self.missing = missing
+        """Names of files that hold the planes that are not there."""
         self.shape = tuple(self.series.shape)
         self.dtype = np.dtype(self.series.dtype)
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> Any:
         path = self.file.path
         with explained_reading(path, "TIFF"), _no_problems(path):
-            if self.series.dataoffset is not None and not self.file.others:
-                order = self.file.tif.byteorder
-                stored = self.dtype.newbyteorder(order)
-                _require_size(path, self.series.dataoffset + stored.itemsize * int(np.prod(self.shape, dtype=np.int64)))
-                return _contiguous(path, self.series.dataoffset, stored, self.shape, index)
+            if self.series.dataoffset is not None and not self.series.is_multifile:
+                tif = self.series.keyframe.parent
+                place, stored = Path(tif.filehandle.path), self.dtype.newbyteorder(tif.byteorder)
+                needed = self.series.dataoffset + stored.itemsize * int(np.prod(self.shape, dtype=np.int64))
+                _require_size(place, needed)
+                return _contiguous(place, self.series.dataoffset, stored, self.shape, index)
             self._require_whole(index)
             with self.series.aszarr(level=0, maxworkers=WORKERS) as store:
                 return zarr.open_array(store, mode="r")[index]
@@ -74,9 +93,9 @@ class Series:
         for number in numbers:
             page = pages[number]
             if page is None:
-                raise SpotlightError(
-                    f"{self.file.path}: plane {number} of {len(pages)} is missing. Copy the file again."
-                )
+                lost = ", ".join(self.missing[:5])
+                remedy = f"It is in {lost}: copy that beside this file." if lost else "Copy the file again."
+                raise SpotlightError(f"{self.file.path}: plane {number} of {len(pages)} is missing. {remedy}")
             _require_stated(self.file.path, page, number)
             ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
             size = page.parent.filehandle.size
@@ -146,28 +165,97 @@ def _no_problems(path: Path) -> Iterator[None]:
 
 
 def scenes(path: Path) -> list[Scene]:
-    """List the images of a TIFF file; see `spotlight.images.scenes`."""
-    with explained_reading(path, "TIFF"), _no_problems(path):
-        file = OpenFile(path)
-        pages = _require_chain(file)
-        series = file.tif.series
-        if series and series[0].kind == "imagej":
-            _require_planes(file, series[0], pages)
-        described: list[ElementTree.Element | None] = []
-        if file.tif.is_ome and file.tif.ome_metadata:
-            described = list(_ome_images(path, file.tif.ome_metadata))
-        if len(described) != len(series):
-            described = [None] * len(series)
-        return [
-            Scene(image.name or str(number), partial(_facts, file, number, pixels), _starts_here(file, image))
-            for number, (image, pixels) in enumerate(zip(series, described, strict=True))
-        ]
+    """List the images of a TIFF file, or of the companion of several; see `spotlight.images.scenes`."""
+    with explained_reading(path, "TIFF"):
+        if is_companion(path):
+            return _described_scenes(path, describe_companion(path))
+        with _no_problems(path):
+            file = OpenFile(path)
+            pages = _require_chain(file)
+            text = file.tif.pages.first.description
+            described = "<OME" in text[:1000] and not file.tif.is_mmstack
+        try:
+            return _described_scenes(path, describe(path, text)) if described else _plain_scenes(file, pages)
+        except Disagreement as error:
+            return _undescribed_scenes(path, str(error))
 
 
-def _starts_here(file: OpenFile, series: tifffile.TiffPageSeries) -> bool:
-    """Whether the first plane of an image lies in this file of a set."""
-    first = series.pages[0] if file.others else None
-    return first is None or first.parent is file.tif
+def _plain_scenes(file: OpenFile, pages: int) -> list[Scene]:
+    """List the images of a file without OME-XML."""
+    tif = file.tif
+    kind = "tifffile" if tif.is_shaped else "ImageJ" if tif.is_imagej else ""
+    try:
+        with explained_reading(file.path, "TIFF"), _no_problems(file.path):
+            series = tif.series
+    except SpotlightError as error:
+        if not kind:
+            raise
+        raise Disagreement(
+            f"{file.path}: its {kind} metadata do not fit the {pages} pages that are there, or the file is damaged or "
+            f"truncated. {REMEDY}"
+        ) from error
+    if kind == "tifffile":
+        require_shape(file.path, tif, pages)
+    elif kind == "ImageJ":
+        require_planes(file.path, tif, pages)
+    return [Scene(image.name or str(n), partial(_facts, file, image)) for n, image in enumerate(series)]
+
+
+def _undescribed_scenes(path: Path, doubt: str) -> list[Scene]:
+    """List the pages of a file whose metadata do not fit, as they lie."""
+    with _no_problems(path):
+        file = _as_they_lie(path)
+        images = list(enumerate(file.tif.series))
+    return [Scene(str(number), partial(_undescribed_facts, file, image, doubt)) for number, image in images]
+
+
+def _as_they_lie(path: Path) -> OpenFile:
+    """Open a file without its metadata."""
+    return OpenFile(path, is_ome=False, is_imagej=False, is_shaped=False, is_mmstack=False)
+
+
+def _undescribed_facts(file: OpenFile, image: tifffile.TiffPageSeries, doubt: str) -> Facts:
+    return Facts(Series(file, image), image.axes, samples=_samples(image), doubt=doubt)
+
+
+def _described_scenes(path: Path, description: Description) -> list[Scene]:
+    """List the images of OME-XML that leads to the planes."""
+    with _no_problems(path):
+        file = OpenFile(path, description.file, omexml=description.xml, is_shaped=False, is_mmstack=False)
+        _require_chain(file)
+        # An image without pages that fit has no series.
+        found = {image.name: image for image in file.tif.series if image.kind == "ome"}
+        series = [found.get(str(number)) for number in range(len(description.images))]
+        doubt = doubt_of_pages(path, file.tif, [image for image in series if image is not None])
+    if description.renamed:
+        _tell(f"{path}: its OME-XML calls it {description.renamed}; the pages of this file are read.")
+    return [
+        Scene(
+            described.name or str(number),
+            partial(_described_facts, file, image, described, doubt, alone=len(series) == 1),
+            is_companion(path) or _starts_here(file, image, described, description.silent),
+        )
+        for number, (image, described) in enumerate(zip(series, description.images, strict=True))
+    ]
+
+
+@cache
+def _tell(text: str) -> None:
+    """Warn once, however often a file is opened."""
+    log.warning(text)
+
+
+def _starts_here(
+    file: OpenFile, image: tifffile.TiffPageSeries | None, described: Described, silent: frozenset[Path]
+) -> bool:
+    """Whether an image is to be listed with this file of a set: with that of its first plane, if it can be."""
+    if image is None:
+        return not described.missing
+    first = image.pages[0]
+    if first is None or first.parent is file.tif:
+        return True
+    start = Path(first.parent.filehandle.path)
+    return start in silent or start.parent.resolve() != file.path.parent.resolve() or not is_image(start)
 
 
 def _require_stated(path: Path, page: Any, number: int) -> None:
@@ -185,17 +273,6 @@ def _require_stated(path: Path, page: Any, number: int) -> None:
             f"{path}: is damaged: plane {number} is said to have {stated} bytes of values"
             + (f", but has {needed}" if stated < needed else ", some of them nowhere")
             + ". Copy the file again."
-        )
-
-
-def _require_planes(file: OpenFile, series: tifffile.TiffPageSeries, pages: int) -> None:
-    """An ImageJ file states its planes twice, and has a page for each of them or one page for all."""
-    planes = series.size // max(file.tif.pages.first.size, 1)
-    stated = (file.tif.imagej_metadata or {}).get("images", planes)
-    if stated != planes or pages not in (1, planes):
-        raise SpotlightError(
-            f"{file.path}: is damaged: {series.axes} {series.shape} has {planes} planes, but {stated} are stated and "
-            f"the file has {pages} pages. Copy it again from its source."
         )
 
 
@@ -222,19 +299,12 @@ def _require_chain(file: OpenFile) -> int:
     return len(seen)
 
 
-def _facts(file: OpenFile, number: int, described: ElementTree.Element | None) -> Facts:
+def _facts(file: OpenFile, image: tifffile.TiffPageSeries) -> Facts:
     with explained_reading(file.path, "TIFF"), _no_problems(file.path):
-        series = Series(file, number)
-        if series.series.dataoffset is not None and any(series.series.keyframe.databytecounts):
-            _require_stated(file.path, series.series.keyframe, 0)
-        axes = series.series.axes
-        samples = _samples(series.series)
-        if described is not None:
-            _require_each_plane(file.path, series.series)
-            return Facts(series, axes, *_ome_facts(described), samples=samples)
+        series, samples = _checked(file, image), _samples(image)
         if file.tif.is_imagej and file.tif.imagej_metadata:
-            return Facts(series, axes, (), *_imagej_voxel_size(file.tif), samples=samples)
-        return Facts(series, axes, samples=samples)
+            return Facts(series, image.axes, (), *_imagej_voxel_size(file.tif), samples=samples)
+        return Facts(series, image.axes, samples=samples)
 
 
 def _samples(series: tifffile.TiffPageSeries) -> tuple[str, ...]:
@@ -245,30 +315,32 @@ def _samples(series: tifffile.TiffPageSeries) -> tuple[str, ...]:
     return sample_names(page.samplesperpixel) if colour else ()
 
 
-def _require_each_plane(path: Path, series: tifffile.TiffPageSeries) -> None:
-    """No two planes of an OME-TIFF are the same page; where the reference to a page is damaged, they are."""
-    pages = [(id(page.parent), page.offset) for page in series.pages if page is not None]
-    if len(set(pages)) < len(pages):
-        raise SpotlightError(
-            f"{path}: is damaged: {len(pages)} planes are to be found on {len(set(pages))} pages. Copy it again from "
-            "its source."
-        )
+def _described_facts(
+    file: OpenFile, image: tifffile.TiffPageSeries | None, described: Described, doubt: str, alone: bool
+) -> Facts:
+    with explained_reading(file.path, "TIFF"), _no_problems(file.path):
+        doubt = doubt_of_image(file.path, file.tif, image, described) or doubt
+        flat = None
+        if doubt and alone and not is_companion(file.path):
+            plain = _as_they_lie(file.path)
+            flat = Series(plain, plain.tif.series[0]) if len(plain.tif.series) == 1 else None
+        facts = facts_of(described.pixels)
+        stated = value_type(described.pixels)
+        if image is not None:
+            kind = image.dtype.name
+            if stated not in ("", "bool", kind):
+                _tell(f"{file.path}: its OME-XML says {stated}, but its pages say {kind}, and are read as {kind}.")
+            series, samples = _checked(file, image, described.missing), _samples(image)
+            return Facts(series, image.axes, *facts, samples=samples, doubt=doubt, flat=flat)
+        if flat is None:
+            raise SpotlightError(doubt)
+        return Facts(flat, flat.series.axes, *facts, samples=_samples(flat.series), doubt=doubt)
 
 
-def _ome_images(path: Path, xml: str) -> list[ElementTree.Element]:
-    try:
-        root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError as error:
-        raise SpotlightError(f"{path}: its OME-XML is broken ({error}). Write the file anew.") from error
-    return root.findall(".//{*}Pixels")
-
-
-def _ome_facts(pixels: ElementTree.Element) -> tuple[tuple[str, ...], dict[str, float], str, str]:
-    sizes = {axis: f"PhysicalSize{axis}" for axis in "ZYX"}
-    stated = {a: (pixels.get(key), pixels.get(f"{key}Unit", "µm")) for a, key in sizes.items() if key in pixels.attrib}
-    names = [channel.get("Name") for channel in pixels.findall("{*}Channel")]
-    channels = tuple(name for name in names if name) if all(names) else ()
-    return channels, *read_lengths(stated)
+def _checked(file: OpenFile, image: tifffile.TiffPageSeries, missing: tuple[str, ...] = ()) -> Series:
+    if image.dataoffset is not None and any(image.keyframe.databytecounts):
+        _require_stated(file.path, image.keyframe, 0)
+    return Series(file, image, missing)
 
 
 def _imagej_voxel_size(tif: tifffile.TiffFile) -> Lengths:
