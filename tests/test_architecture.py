@@ -13,7 +13,7 @@ from spotlight.files import whole_file, write_text
 
 SOURCE = Path(spotlight.__file__).parent
 ROAD = [
-    ["errors", "version", "addresses", "files", "locks", "installation", "settings"],
+    ["errors", "version", "addresses", "files", "fingerprint", "locks", "installation", "settings"],
     ["images", "networks", "losses", "tiles", "memory"],
     ["foreground"],
     ["simulation"],

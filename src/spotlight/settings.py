@@ -1,8 +1,9 @@
 """The base of all settings: frozen, documented, strict, and readable from YAML."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -14,6 +15,8 @@ class Settings(BaseModel):
     """A frozen group of settings in which an unknown key is an error that names the nearest known one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    unsaid: ClassVar[Mapping[str, Any]] = {}
+    """Of fields whose default has changed, the former default; see `spotlight.fingerprint`."""
 
     @classmethod
     def parse(cls, values: Any, where: str) -> Self:

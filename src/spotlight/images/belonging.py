@@ -1,0 +1,55 @@
+"""Which files an image consists of, so that a change of any of them is seen."""
+
+import html
+import re
+from pathlib import Path
+
+import tifffile
+
+from spotlight.images.reading import is_zarr
+
+NAMED = re.compile(r'\b(?:FileName|MetadataFile)="([^"]+)"')
+COMPANION = ".companion.ome"
+
+
+def files_of(path: Path, scene: str | None = None) -> list[Path]:
+    """All files from which an image is read, itself first.
+
+    Of an OME-Zarr, its folder; of a field of a plate, that of the field. Of an OME-TIFF, or the companion of several,
+    also those beside it that its OME-XML names.
+
+    Parameters
+    ----------
+    path : Path
+        The image file.
+    scene : str, optional
+        Which of its images.
+    """
+    if path.is_dir():
+        return [path / scene] if scene and is_zarr(path / scene) else [path]
+    if not path.is_file():
+        return [path]
+    found = {path: None}
+    waiting = [path]
+    while waiting:
+        for name in map(html.unescape, NAMED.findall(_ome_xml(waiting.pop()))):
+            other = path.parent / name
+            if other not in found:
+                found[other] = None
+                if other.name.endswith(COMPANION):  # the only other file whose XML says more than the first one's
+                    waiting.append(other)
+    return list(found)
+
+
+def _ome_xml(path: Path) -> str:
+    """The OME-XML of a TIFF file or a companion file; empty where there is none, or it cannot be read."""
+    try:
+        if path.name.endswith(COMPANION):
+            return path.read_text(encoding="utf-8", errors="replace")
+        with path.open("rb") as file:
+            if file.read(2) not in (b"II", b"MM"):
+                return ""
+        with tifffile.TiffFile(path, _multifile=False) as tif:
+            return str(tif.pages.first.description)
+    except Exception:  # whatever is wrong with the file is said by who reads it
+        return ""
