@@ -5,35 +5,13 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from locking import holder
 from spotlight import locks
 from spotlight.locks import Busy, working_in, working_on
-
-HOLDING = """
-import sys
-from spotlight import locks
-with getattr(locks, sys.argv[2])(sys.argv[1]):
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
-
-
-@contextmanager
-def holder(output: Path, how: str = "working_on") -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that holds the lock of an output until it is told to end."""
-    command = [sys.executable, "-c", HOLDING, str(output), how]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"held\n"
-            yield process
-        finally:
-            process.kill()
 
 
 def test_who_is_at_work_is_said_and_a_killed_process_is_followed_at_once(tmp_path: Path) -> None:

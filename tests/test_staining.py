@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from locking import holder
 from spotlight import SpotlightError, load_model, read
 from spotlight.images import Stack
 from spotlight.model import InputDescription, read_model, save_model
@@ -33,6 +34,7 @@ from spotlight.prediction import (
 from spotlight.prediction.acceptance import find_doubts
 from spotlight.prediction.engines import Engine, back, folded, make_engine, orient
 from spotlight.prediction.files import FileStain, record_of
+from spotlight.prediction.tasks import Begun
 from spotlight.prediction.tiling import BYTES_PER_VOXEL, SHORTEST, choose_tile, exact_halo, plan_tiles, usual_overlap
 from spotlight.prediction.workspace import InFolder
 from spotlight.tiles import Tiling
@@ -260,7 +262,7 @@ def test_killed_between_stain_and_record_it_is_made_anew(model: Model, large: Pa
     work.finish()
     record_of(work.path).unlink()
     assert "from another model" in stain_files(model, [part], tmp_path, options)[0].reason
-    work.folder.noted("finishing", dict)
+    work.folder.noted("finishing", lambda: {"mark": work.mark})
     assert stain_files(model, [part], tmp_path, options)[0].state == "made"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["large-stain.ome.tif", "large-stain.ome.tif.json"]
 
@@ -282,8 +284,67 @@ def test_stains_are_made_once_and_say_how(model: Model, model_folder: Path, larg
     assert stain_files(model, listed, tmp_path, other, overwrite=True)[0].state == "made"
     assert stain_files(model, listed, tmp_path, other)[0].state == "kept"
     os.utime(large)
-    assert "from another" in stain_files(model, listed, tmp_path, other)[0].reason
+    assert stain_files(model, listed, tmp_path, other)[0].state == "kept"  # it holds what it held
     assert sorted(path.name for path in tmp_path.iterdir()) == ["large-stain.ome.tif", "large-stain.ome.tif.json"]
+
+
+@pytest.mark.parametrize("form", ["ome.tif", "ome.zarr"])
+def test_a_stain_is_not_kept_for_an_input_that_was_written_anew(
+    model: Model, large: Path, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a killed prediction left a part of it, and the file is as large and as old as before."""
+    monkeypatch.setattr("spotlight.prediction.files.SLAB_VOXELS", 1)
+    options = StainOptions(settings=FLOAT32.model_copy(update={"tile": (24, 48, 48)}))
+    image = tmp_path / f"a.{form}"
+    stack = read(large)
+    stack.save(image)
+    facts = image.stat()
+
+    def write_anew() -> None:
+        replace(stack, array=stack.data[::-1].copy()).save(image)
+        os.utime(image, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+    listed = find_parts([image])
+    work = FileStain(model, listed[0], tmp_path / "out" / "a-stain.ome.tif", options)
+    work.take_up()
+    work.steps.layer(0)
+    write_anew()
+    (made,) = stain_files(model, listed, tmp_path / "out", options)
+    assert made.state == "made"
+    expected = model.predict(image, settings=options.settings).data
+    np.testing.assert_array_equal(read(made.path).data, expected)
+    assert stain_files(model, listed, tmp_path / "out", options)[0].state == "kept"
+    stack.save(image)
+    reason = stain_files(model, listed, tmp_path / "out", options)[0].reason
+    assert f"{image} has changed since it was made" in reason
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a-stain.ome.tif", "a-stain.ome.tif.json"]
+
+
+def test_settings_that_a_later_version_adds_do_not_make_stains_foreign(
+    model: Model, large: Path, tmp_path: Path
+) -> None:
+    class LaterSettings(PredictionSettings):
+        added: int = 3
+
+    later = replace(StainOptions(), settings=LaterSettings(**FLOAT32.model_dump()))
+    assert stain_files(model, find_parts([large]), tmp_path, StainOptions(settings=FLOAT32))[0].state == "made"
+    assert stain_files(model, find_parts([large]), tmp_path, later)[0].state == "kept"
+    described = model.description.model_copy(update={"created": "later", "versions": {}, "weights_sha256": ""})
+    assert Model(described, model.networks, "other").digest == model.digest
+
+
+def test_two_processes_do_not_make_one_stain(model: Model, large: Path, tmp_path: Path) -> None:
+    """The second says who is at work, and takes what the other has made if that comes to an end meanwhile."""
+    (tmp_path / "b.ome.tif").write_bytes(large.read_bytes())
+    listed = find_parts([large, tmp_path / "b.ome.tif"])
+    options = StainOptions(settings=FLOAT32)
+    out = tmp_path / "out"
+    with holder(out / "large-stain.ome.tif") as process:
+        results = stain_files(model, listed, out, options)
+        assert [result.state for result in results] == ["failed", "made"]
+        assert f"is being written by process {process.pid}" in results[0].reason
+    assert [result.state for result in stain_files(model, listed, out, options)] == ["made", "kept"]
+    assert not list(out.glob(".*"))
 
 
 def test_brightness_and_scale_are_not_doubted_where_they_are_divided_out(
@@ -352,7 +413,8 @@ def test_another_process_doubts_and_prepares_alike(model: Model, large: Path, tm
     work = FileStain(model, part, tmp_path / "far-stain.ome.tif", StainOptions(settings=FLOAT32))
     expected = work.steps.prepared
     assert work.steps.doubts
-    other = FileStain(model, part, work.path, work.options, work.key)
+    begun = Begun(work.key, work.inputs, work.mark, work.steps.shape, work.steps.settled, 1)
+    other = FileStain(model, part, work.path, work.options, begun=begun)
     steps = other.steps_of(work.steps.shape, work.steps.settled)
     assert "stack" not in vars(other)  # not read before it is needed
     np.testing.assert_array_equal(steps.prepared, expected)
@@ -399,7 +461,7 @@ def test_nor_does_an_error_that_is_not_ours(model: Model, tmp_path: Path, caplog
     results = stain_files(model, listed, tmp_path / "out", options)
     assert [result.part.name for result in results] == ["a", "gone", long, "z"]
     assert [result.state for result in results] == ["made", "failed", "failed", "made"]
-    assert "gone.ome.tif: cannot be read" in results[1].reason
+    assert "gone.ome.tif: no such file" in results[1].reason
     assert results[2].reason.startswith("OSError: ")
     assert "File name too long" in results[2].reason
     traces = [record.exc_info[0] for record in caplog.records if record.levelname == "DEBUG" and record.exc_info]

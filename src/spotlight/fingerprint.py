@@ -14,7 +14,8 @@ all files in it.
 
 What it cannot see: another content of the same size that is written within one tick of the file system's clock (4 ms,
 on some network drives 2 s) or, on systems without a time of status change, by whoever sets the time of change back; and
-files that an image needs but that neither it nor its folder names.
+files that an image needs but that neither it nor its folder names; and anything that changes at an address (``https://``,
+``s3://``), which is known by its name alone.
 """
 
 import dataclasses
@@ -31,6 +32,7 @@ from typing import Any, Literal, get_origin
 
 from pydantic import BaseModel
 
+from spotlight.addresses import located
 from spotlight.errors import SpotlightError
 
 WHOLE_BYTES = 64 * 2**20
@@ -141,7 +143,7 @@ class State:
 
 def state_of(path: str | Path) -> State:
     """Look at a file or folder as it is now; one that is missing has a state, too."""
-    path = Path(path).resolve()
+    path = located(path).resolve()
     if not path.is_dir():
         return State(path, tuple(_facts("", path)))
     found = []

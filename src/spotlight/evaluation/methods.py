@@ -7,7 +7,9 @@ from typing import Any
 
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
+from spotlight.fingerprint import fingerprint, state_of
 from spotlight.images import Stack, is_image, read, stem
+from spotlight.images.belonging import files_of
 from spotlight.images.modality import MODALITIES
 from spotlight.model import DESCRIPTION, ModelDescription, TargetDescription
 from spotlight.pairs.pair import Pair, require_match
@@ -89,8 +91,8 @@ class Method:
     def digest(self, pair: Pair) -> str:
         """Fingerprint of what a stain depends on, besides its input."""
         if self.model is None:
-            facts = self.stains[pair.name].stat()
-            seal = f"{self.stains[pair.name].resolve()} {facts.st_size} {facts.st_mtime_ns}"
+            files = files_of(self.stains[pair.name])
+            seal = fingerprint(files, [state_of(file).stamp for file in files])
         else:
             seal = self.seal
         several = self.model is None or any(len(found.targets) > 1 for found in self.descriptions)

@@ -1,6 +1,5 @@
 """What was found, on disk: nothing that is there and still true is found again."""
 
-import hashlib
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +11,7 @@ import pandas as pd
 from spotlight.errors import SpotlightError
 from spotlight.evaluation.settings import EvaluationSettings
 from spotlight.files import whole_folder
+from spotlight.fingerprint import fingerprint, plain
 from spotlight.pairs.pair import FILES, Pair
 
 Kind = TypeVar("Kind")
@@ -24,10 +24,8 @@ ELSEWHERE = {"split", "pictured", "range_stacks", "data_range"}
 
 def key_of(pair: Pair, settings: EvaluationSettings, *more: object) -> str:
     """Fingerprint of all that a finding depends on: the stack's files, the settings and what else is given."""
-    labels = None if pair.labels is None else str(pair.labels.resolve())
-    chosen = settings.model_dump(mode="json", exclude=ELSEWHERE)
-    facts = [LAYOUT, pair.digest(), labels, pair.stamps(FILES), chosen, *map(str, more)]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    chosen = {name: value for name, value in plain(settings).items() if name not in ELSEWHERE}
+    return fingerprint(LAYOUT, pair.digest(), pair.labels, pair.stamps(FILES), chosen, *more)
 
 
 def save(found: Any, key: str, folder: Path) -> None:

@@ -1,6 +1,5 @@
 """The prepared cache: pairs on the network's grid, made once, and memory-mapped from then on."""
 
-import hashlib
 import json
 import shutil
 import uuid
@@ -10,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from spotlight.files import explained_writing
+from spotlight.fingerprint import fingerprint
 from spotlight.foreground import Foreground
 from spotlight.images.slabs import in_files
-from spotlight.pairs.pair import SHOWN, Pair
+from spotlight.pairs.pair import Pair
 from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_pair
 
 LAYOUT = 3
@@ -38,8 +38,8 @@ def prepare_pairs(
 def prepare_cached(pair: Pair, settings: PreparationSettings, folder: str | Path) -> PreparedPair:
     """Do what `prepare_pair` does, or take up what an earlier call left.
 
-    Entries are named after the files with their sizes and times of change, the row, and the settings; a change of any
-    makes a new entry. An entry appears whole, so that processes can share a folder.
+    Entries are named after the state of the files, the row, and the settings; a change of any makes a new entry. An
+    entry appears whole, so that processes can share a folder.
 
     Parameters
     ----------
@@ -90,8 +90,7 @@ def clear_cache(folder: str | Path) -> int:
 
 
 def _key(pair: Pair, settings: PreparationSettings) -> str:
-    facts = [LAYOUT, pair.digest(), pair.stamps(SHOWN), settings.model_dump(mode="json")]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+    return fingerprint(LAYOUT, pair.digest(), pair.stamps(), settings)[:24]
 
 
 def _make(pair: Pair, settings: PreparationSettings, entry: Path) -> None:

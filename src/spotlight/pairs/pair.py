@@ -9,7 +9,9 @@ from typing import Literal
 
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
+from spotlight.fingerprint import state_of
 from spotlight.images import Stack, parse_region, read, scenes
+from spotlight.images.belonging import files_of
 
 SHOWN = ("input", "target", "foreground")
 FILES = (*SHOWN, "labels", "repeat")
@@ -150,7 +152,10 @@ class Pair:
         return stack
 
     def digest(self) -> str:
-        """Fingerprint of what the pair shows: its files with their sizes, channels and region."""
+        """Which data the pair shows: its files with their sizes, channels and region, whatever they hold.
+
+        Models keep it, to tell what they were trained on, so it is written as in the first version.
+        """
         # What is not stated is left out, so that a column more in a later version changes no fingerprint.
         facts = {name: str(value) for name, value in asdict(self).items() if name not in USES and value is not None}
         for name in FILES:
@@ -161,10 +166,14 @@ class Pair:
             facts["planes"] = " ".join(map(_named, self.planes))
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
-    def stamps(self, names: Sequence[str]) -> list[list[int]]:
-        """Size and time of the last change of the named files; of an OME-Zarr those of all its files."""
-        files = [file for name in names if (file := getattr(self, name)) is not None]
-        return [_stamp(file) for file in (*files, *(self.planes or ()))]
+    def files(self, names: Sequence[str] = SHOWN) -> list[list[Path]]:
+        """Of each of the named images that the row has, and of its planes, all files from which it is read."""
+        images = [file for name in names if (file := getattr(self, name)) is not None]
+        return [files_of(file, self.scene) for file in (*images, *(self.planes or ()))]
+
+    def stamps(self, names: Sequence[str] = SHOWN) -> list[str]:
+        """What changes with the files of the named images; see `spotlight.fingerprint`."""
+        return [state_of(file).stamp for files in self.files(names) for file in files]
 
     def _read_mask(self, path: Path | None, like: Stack) -> Stack | None:
         if path is None:
@@ -193,12 +202,6 @@ class Pair:
 
 def _named(file: Path) -> str:
     return f"{file.resolve()} {require_path(file, 'Correct the path.').stat().st_size}"
-
-
-def _stamp(file: Path) -> list[int]:
-    files = [f for f in file.rglob("*") if f.is_file()] if file.is_dir() else [file]
-    stats = [f.stat() for f in files]
-    return [len(stats), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)]
 
 
 def require_match(first: Stack, second: Stack) -> None:

@@ -11,7 +11,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +20,7 @@ from spotlight.errors import SpotlightError
 from spotlight.files import explained_writing
 from spotlight.images import Part
 from spotlight.installation import missing_package
+from spotlight.locks import Busy, working_on
 from spotlight.prediction import tasks
 from spotlight.prediction.acceptance import tell_doubts
 from spotlight.prediction.files import SUFFIX, Progress, Stained, StainOptions
@@ -223,6 +224,7 @@ class _Task:
     step: Literal["begin", "layer", "finish"]
     number: int = 0
     alone: bool = False
+    last: bool = False
 
 
 PRIORITY = {"begin": 0, "layer": 1, "finish": 2}
@@ -245,6 +247,8 @@ class _Run:
         self.name = uuid.uuid4().hex[:8]
         self.waiting = deque(_Task(image, "begin") for image in range(len(listed)))
         self.suspects: list[_Task] = []
+        self.taken: list[_Task] = []
+        self.locks: dict[int, ExitStack] = {}
         self.flying: dict[str, _Task] = {}
         self.begun: dict[int, tasks.Begun] = {}
         self.left: dict[int, int] = {}
@@ -268,6 +272,8 @@ class _Run:
         finally:
             if self.flying and self.client.status == "running":
                 self.client.cancel(list(self.landing.futures), force=True)
+            for image in list(self.locks):
+                self._unlock(image)
         return [self.results[image] for image in range(len(self.listed))]
 
     def _send(self) -> None:
@@ -277,9 +283,13 @@ class _Run:
             self._submit(self.waiting.popleft())
         if self.suspects and not self.flying:
             self._submit(replace(self.suspects.pop(), alone=True))
+        if self.taken and not self.flying:  # they may be done now
+            self.waiting.extend(replace(task, last=True) for task in self.taken)
+            self.taken = []
+            self._send()
 
     def _submit(self, task: _Task) -> None:
-        if task.image in self.results:
+        if task.image in self.results or not self._is_ours(task):
             return
         part, path = self.listed[task.image], self.paths[task.image].absolute()
         given: list[Any] = [self.order, replace(part, path=part.path.absolute()), path]
@@ -297,6 +307,25 @@ class _Run:
         self.landing.add(
             self.client.submit(function, *given, key=key, pure=False, retries=RETRIES, priority=PRIORITY[task.step])
         )
+
+    def _is_ours(self, task: _Task) -> bool:
+        """Lock the image's stain until it is done; where another process is at work, it is put off once."""
+        if task.image not in self.locks:
+            lock = ExitStack()
+            try:
+                lock.enter_context(working_on(self.paths[task.image]))
+            except Busy as error:
+                if task.last:
+                    self._fail(task.image, str(error))
+                else:
+                    self.taken.append(task)
+                return False
+            self.locks[task.image] = lock
+        return True
+
+    def _unlock(self, image: int) -> None:
+        if image in self.locks:
+            self.locks.pop(image).close()
 
     def _take(self, task: _Task, future: "Future[Any]") -> None:
         """Take note of what became of a task, and of what can be done next."""
@@ -333,6 +362,7 @@ class _Run:
                 self._fail(image, outcome.reason)
             else:
                 self.results[image] = replace(outcome, part=self.listed[image], path=self.paths[image])
+                self._unlock(image)
             return
         if isinstance(outcome, tasks.Begun):
             self.begun[image] = outcome
@@ -346,5 +376,6 @@ class _Run:
     def _fail(self, image: int, reason: str) -> None:
         log.error("%s: %s", self.listed[image].name, reason)
         self.results[image] = Stained(self.listed[image], self.paths[image], "failed", reason)
+        self._unlock(image)
         self.waiting = deque(task for task in self.waiting if task.image != image)
         self.suspects = [task for task in self.suspects if task.image != image]

@@ -1,20 +1,24 @@
 """Staining files: one after another, each kept whole, taken up where a kill left it, and not done twice."""
 
 import datetime
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from spotlight.addresses import Address, located
 from spotlight.errors import SpotlightError
-from spotlight.files import whole_file, whole_folder, write_text
+from spotlight.files import require_path, whole_file, whole_folder, write_text
+from spotlight.fingerprint import State, changed, fingerprint, recorded, states_of
 from spotlight.images import Part, Stack
+from spotlight.images.belonging import files_of
 from spotlight.images.slabs import SLAB_VOXELS
 from spotlight.images.writing import Kind
+from spotlight.locks import Busy, working_on
 from spotlight.prediction.acceptance import tell_doubts
 from spotlight.prediction.listing import read_part, reason_of
 from spotlight.prediction.settings import PredictionSettings
@@ -22,6 +26,9 @@ from spotlight.prediction.stain import Model
 from spotlight.prediction.steps import Steps
 from spotlight.prediction.workspace import InFolder, InMemory
 from spotlight.version import __version__
+
+if TYPE_CHECKING:
+    from spotlight.prediction.tasks import Begun
 
 log = logging.getLogger("spotlight")
 
@@ -138,19 +145,30 @@ def stain_files(
     list of Stained
         In the order of `listed`. Tracebacks of failures are logged at the level "debug".
     """
-    results = []
-    for part in listed:
+    look = lru_cache(maxsize=1)(states_of_image)  # of the timepoints of one file, once
+    results: dict[str, Stained] = {}
+
+    def stain(part: Part, wait: bool) -> None:
         path = Path(to) / f"{part.name}{SUFFIX}.{options.form}"
         try:
-            state = stain_file(model, part, path, options, overwrite, progress)
-            results.append(Stained(part, path, state, doubts=doubts_of(path)))
+            states = None if part.fault else look(part.path, part.scene)
+            state = stain_file(model, part, path, options, overwrite, progress, states)
+            results[part.name] = Stained(part, path, state, doubts=doubts_of(path))
         except Exception as error:  # even a fault of a reader or of the machine is no reason to leave the others undone
+            if isinstance(error, Busy) and wait:
+                return
             log.debug("%s", part.name, exc_info=True)
             reason = reason_of(error)
             log.error("%s: %s", part.name, reason)
-            results.append(Stained(part, path, "failed", reason))
-    tell_doubts(model.name, {one.part.name: one.doubts for one in results})
-    return results
+            results[part.name] = Stained(part, path, "failed", reason)
+
+    for part in listed:
+        stain(part, wait=True)
+    for part in listed:  # those on which other processes were at work may be done now
+        if part.name not in results:
+            stain(part, wait=False)
+    tell_doubts(model.name, {name: one.doubts for name, one in results.items()})
+    return [results[part.name] for part in listed]
 
 
 def stain_file(
@@ -160,25 +178,43 @@ def stain_file(
     options: StainOptions,
     overwrite: bool = False,
     progress: Progress | None = None,
+    states: list[State] | None = None,
 ) -> Literal["made", "kept"]:
     """Stain one image; see `stain_files`.
 
     Raises
     ------
+    Busy
+        If another process is at work on the stain.
     SpotlightError
         If the input cannot be read or is not what the model was made for, another stain is in the way, or the stain
         cannot be written.
     """
-    work = FileStain(model, part, path, options)
-    if work.is_made(overwrite):
-        return "kept"
+    work = FileStain(model, part, path, options, states)
 
     def report(done: int, total: int) -> None:
         if progress is not None:
             progress(f"staining {part.name}", done, total, {})
 
-    work.finish(report)
+    if work.is_made(overwrite):
+        if work.folder.folder.exists():  # of who was killed before removing it, or is at work on it anew
+            with suppress(Busy), working_on(path):
+                work.folder.remove()
+        return "kept"
+    with working_on(path):
+        if work.is_made(overwrite):  # by the process that was at work until now
+            return "kept"
+        work.take_up()
+        work.finish(report)
     return "made"
+
+
+def states_of_image(path: Path, scene: str | None) -> list[State]:
+    """States of all files from which an image is read."""
+    path = located(path)
+    if not isinstance(path, Address):
+        require_path(path, "Check the path and its permissions.")
+    return states_of([files_of(path, scene)])
 
 
 class FileStain:
@@ -188,8 +224,10 @@ class FileStain:
     ----------
     model, part, path, options
         See `stain_file`.
-    key : str, optional
-        Fingerprint of all that the stain depends on, as another process found it.
+    states : list of State, optional
+        Of the files from which the image is read, as they were found before; see `states_of_image`.
+    begun : Begun, optional
+        What another process has begun and found out.
 
     Raises
     ------
@@ -197,15 +235,33 @@ class FileStain:
         If the file could not be listed, or is not there any more.
     """
 
-    def __init__(self, model: Model, part: Part, path: Path, options: StainOptions, key: str | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        part: Part,
+        path: Path,
+        options: StainOptions,
+        states: list[State] | None = None,
+        begun: "Begun | None" = None,
+    ) -> None:
         self.given = model
         self.part = part
         self.path = path
         self.options = options
         if part.fault:
             raise SpotlightError(part.fault)
-        self.key = key or _key(model, part, options)
-        self.folder = InFolder(path.with_name(f".{path.name}.{self.key[:12]}.part"))
+        if begun is None:
+            self.states = states or states_of_image(part.path, part.scene)
+            self.key = _key(model, part, options)
+            self.mark = fingerprint(self.key, [state.stamp for state in self.states])
+        else:
+            self.inputs, self.key, self.mark = begun.inputs, begun.key, begun.mark
+        self.folder = InFolder(path.with_name(f".{path.name}.part"))
+
+    @cached_property
+    def inputs(self) -> dict[str, dict[str, str]]:
+        """States of the files from which the image is read, to be recorded; found before it is read."""
+        return recorded(self.states)
 
     def is_made(self, overwrite: bool) -> bool:
         """Whether the stain is there, from this model, input and options.
@@ -217,21 +273,31 @@ class FileStain:
         """
         if not self.path.exists() or overwrite:
             return False
-        recorded = _recorded(record_of(self.path))
-        if recorded.get("key") == self.key:
-            self.folder.remove()
-            return True
-        if not recorded and self.folder.has("finishing"):  # killed between stain and record
+        found = _recorded(record_of(self.path))
+        remedy = "Choose another folder, or --overwrite."
+        if found.get("key") == self.key:
+            differing = changed(found.get("inputs", {}), self.states)
+            if not differing:
+                return True
+            raise SpotlightError(
+                f"{self.path}: is there already, but {differing[0]} has changed since it was made. {remedy}"
+            )
+        if not found and self.folder.known("finishing") == {"mark": self.mark}:  # killed between stain and record
             return False
-        raise SpotlightError(
-            f"{self.path}: is there already, from another model, input or options. Choose another folder, or "
-            "--overwrite."
-        )
+        raise SpotlightError(f"{self.path}: is there already, from another model, input or options. {remedy}")
+
+    def take_up(self) -> None:
+        """Go on from what was kept of this very stain; what was kept of another for the same place is removed."""
+        mark = {"mark": self.mark}
+        if self.folder.known("mark") != mark:
+            self.folder.remove()
+            self.folder.noted("mark", lambda: mark)
 
     @cached_property
     def image(self) -> Stack:
         """What the file holds."""
         part, options = self.part, self.options
+        self.inputs  # noqa: B018 - as they are before any value is read
         return read_part(part, options.axes, options.voxel_size)
 
     @cached_property
@@ -276,6 +342,7 @@ class FileStain:
         described: dict[str, Any] = {
             "key": self.key,
             "input": str(self.part.path),
+            "inputs": self.inputs,
             "model": self.model.name,
             "model_digest": self.model.digest,
             "spotlight": __version__,
@@ -285,7 +352,7 @@ class FileStain:
         }
         # Written in the folder and moved, so that what a kill leaves half written is removed with the folder.
         written = stain.save(self.folder.folder / path.name, options.kind)
-        self.folder.noted("finishing", lambda: {"key": self.key})
+        self.folder.noted("finishing", lambda: {"mark": self.mark})
         record_of(path).unlink(missing_ok=True)  # beside a new stain, an old record would be taken for its own
         with whole_folder(path) if written.is_dir() else whole_file(path) as temporary:
             written.replace(temporary)
@@ -313,12 +380,6 @@ def _recorded(path: Path) -> dict[str, Any]:
 
 
 def _key(model: Model, part: Part, options: StainOptions) -> str:
-    """Fingerprint of all that a stain depends on; an input is known by its path, size and time of change."""
-    try:
-        state = part.path.stat()
-    except OSError as error:
-        raise SpotlightError(f"{part.path}: cannot be read ({error}). Check the path and its permissions.") from error
-    which = [str(fact) for fact in (part.scene, part.time, part.channel, part.axes, part.voxel_size, part.modality)]
-    facts = [model.digest, str(part.path.resolve()), state.st_size, state.st_mtime_ns, *which]
-    facts += [options.settings.model_dump(mode="json"), repr(options)]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    """Fingerprint of all that a stain depends on, besides what the files of the input hold."""
+    which = (part.scene, part.time, part.channel, part.axes, part.voxel_size, part.modality)
+    return fingerprint(model.digest, part.path, which, options)

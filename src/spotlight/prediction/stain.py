@@ -1,7 +1,6 @@
 """`load_model(folder).predict(stack)`: a stain on the input's own grid."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
+from spotlight.fingerprint import fingerprint
 from spotlight.images import Stack, read
 from spotlight.images.lazy import Source
 from spotlight.images.normalise import grid_shape, prepare_input
@@ -69,15 +69,16 @@ class Model:
 
     @property
     def digest(self) -> str:
-        """Fingerprint of the weights and the description."""
-        seal = hashlib.sha256(json.dumps(self.description.model_dump(mode="json"), sort_keys=True).encode())
+        """Fingerprint of all that a stain depends on: network, weights, input, targets, and the patch of training."""
+        said = self.description
+        weights = hashlib.sha256()
         for network in self.networks:
             for name, weight in sorted(network.state_dict().items()):
-                seal.update(name.encode())
-                seal.update(np.ascontiguousarray(weight.cpu().numpy()).tobytes())
-        for model in self.separate.values():
-            seal.update(model.digest.encode())
-        return seal.hexdigest()
+                weights.update(name.encode())
+                weights.update(np.ascontiguousarray(weight.cpu().numpy()).tobytes())
+        separate = [(modality, model.digest) for modality, model in self.separate.items()]
+        patch = said.training.get("patch")
+        return fingerprint(weights.hexdigest(), said.network, said.input, said.targets, patch, separate)
 
     def flattened(self, flatten: bool = True) -> "Model":
         """Give the model with stains that are flattened below the foreground threshold, or not, by default.

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from spotlight.errors import SpotlightError
+from spotlight.fingerprint import State
 from spotlight.images import Part
 from spotlight.prediction.engines import find_device
-from spotlight.prediction.files import FileStain, Stained, StainOptions, doubts_of
+from spotlight.prediction.files import FileStain, Stained, StainOptions, doubts_of, states_of_image
 from spotlight.prediction.loading import load_model
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.stain import Model
@@ -59,7 +60,11 @@ class Begun:
     Attributes
     ----------
     key : str
-        Fingerprint of all that its stain depends on.
+        Fingerprint of all that its stain depends on, besides what the files of the input hold.
+    inputs : dict
+        States of these files.
+    mark : str
+        Fingerprint of key and states, by which what is kept of the stain is known.
     shape : tuple of int
         On the network's grid.
     settled : PredictionSettings
@@ -69,6 +74,8 @@ class Begun:
     """
 
     key: str
+    inputs: dict[str, dict[str, str]]
+    mark: str
     shape: tuple[int, ...]
     settled: PredictionSettings
     layers: int
@@ -85,14 +92,16 @@ def begin(order: Order, part: Part, path: Path) -> Stained | Begun | Unfit:
     """Stain an image; a large one is only prepared, and its tiles and arithmetic are chosen."""
 
     def do(model: Model) -> Stained | Begun:
-        work = FileStain(model, part, path, order.options)
+        states = None if part.fault else _states(order.mark, part.path, part.scene)
+        work = FileStain(model, part, path, order.options, states)
         if work.is_made(order.overwrite):
             return Stained(part, path, "kept", doubts=doubts_of(path))
+        work.take_up()
         if not work.is_large:
             work.finish()
             return Stained(part, path, "made", doubts=doubts_of(path))
         steps = work.steps
-        begun = Begun(work.key, steps.shape, steps.settled, steps.tiling.layers)
+        begun = Begun(work.key, work.inputs, work.mark, steps.shape, steps.settled, steps.tiling.layers)
         steps.prepared  # noqa: B018 - kept for the layers
         return begun
 
@@ -103,7 +112,7 @@ def compute_layer(order: Order, part: Part, path: Path, begun: Begun, number: in
     """Compute a layer of a large stack; a Stained says that it failed."""
 
     def do(model: Model) -> None:
-        work = FileStain(model, part, path, order.options, begun.key)
+        work = FileStain(model, part, path, order.options, begun=begun)
         work.steps_of(begun.shape, begun.settled).layer(number)
 
     return _on_this_worker(order, part, path, do, begun.settled.device)
@@ -113,7 +122,7 @@ def finish(order: Order, part: Part, path: Path, begun: Begun) -> Stained | Unfi
     """Blend the layers of a large stack, and write its stain."""
 
     def do(model: Model) -> Stained:
-        work = FileStain(model, part, path, order.options, begun.key)
+        work = FileStain(model, part, path, order.options, begun=begun)
         work.finish(steps=work.steps_of(begun.shape, begun.settled))
         return Stained(part, path, "made", doubts=doubts_of(path))
 
@@ -161,3 +170,9 @@ def _load(folder: Path, digest: str) -> Model:
             "use a folder of a shared file system."
         )
     return model
+
+
+@lru_cache(maxsize=1)
+def _states(order: Path, path: Path, scene: str | None) -> list[State]:
+    """States of the files of an image, once for all its timepoints of one order."""
+    return states_of_image(path, scene)

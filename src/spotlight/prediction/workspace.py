@@ -83,19 +83,24 @@ class InFolder:
 
     def noted(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Read the facts of a name, or find them out and write them."""
+        found = self.known(name)
+        if found is None:
+            write_text(self.folder / f"{name}.json", json.dumps(make()))
+            found = self.known(name)
+            assert found is not None
+        return found
+
+    def known(self, name: str) -> dict[str, Any] | None:
+        """Read the facts of a name, if they are there."""
         path = self.folder / f"{name}.json"
         if not path.exists():
-            write_text(path, json.dumps(make()))
+            return None
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
 
     def deliver(self, result: Source) -> Array:
         """Give a view of a result, from whose regions it is written."""
         return LazyArray.of(result)
-
-    def has(self, name: str) -> bool:
-        """Whether facts of a name are there."""
-        return (self.folder / f"{name}.json").exists()
 
     def remove(self) -> None:
         """Remove all of it."""
