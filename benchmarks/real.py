@@ -1,19 +1,35 @@
-"""The two real sets of the README: train F-net and Spotlight on one part, stain and judge the other.
+"""Real sets: F-net, Spotlight's default and the published loss, trained alike and judged by one frozen segmenter.
 
-    python benchmarks/real.py DATA --to DIR [--set allen phase] [--seed 0]
+    python benchmarks/real.py DATA --to DIR [--set phase cells allen] [--seeds 3] [--steps 600]
 
-DATA holds ``allen_dna_3d/brightfield_dna.ome.tif`` (one 3D brightfield and DNA pair of the Allen Institute for Cell
-Science; the left two thirds train, the right third is stained) and ``phase_nuclei_2d/s10.ome.tif``, ``s11.ome.tif``
-(2D phase contrast and nuclei of cell-AAP; s10 trains, s11 is stained). There are no curated labels: the truth of the
-nuclei is the segmentation of the real fluorescence. "fnet-flat" is explained in quality.py.
+DATA holds the folders of these sets:
+
+- ``phase_nuclei_2d/s10.ome.tif``, ``s11.ome.tif`` (phase contrast and nuclei, two positions of one well, cell-AAP):
+  each position trains once and the other is judged, in quarters. One well: nothing here speaks of another day or dish.
+- ``jurkat_cells_2d/PHASE.ome.tif`` (brightfield and DNA of single cells of a flow cytometer, sorted by phase of the
+  cell cycle): three mosaics of 576 cells train, a fourth is judged. Does virtual DNA content tell the phases apart?
+- ``allen_dna_3d/brightfield_dna.ome.tif`` (one brightfield and DNA volume; the left two thirds train, the right third
+  is judged against the segmentation of its fluorescence): ten nuclei, a smoke test.
+
+All methods have the default's network, steps, patches and learning rate, and keep the weights of the last step. "-flat"
+and "-raw" are the same trainings with and without everything below the foreground threshold made background. Nothing
+that is there already is trained again. A set's folder then holds scores.csv, comparison.csv and scores.md.
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
+import tifffile
 
+from frozen import cells, chance_of_order, content, judge, true_nuclei
 from spotlight.evaluation import EvaluationSettings, evaluate
+from spotlight.evaluation.statistics import Direction, compare_methods
+from spotlight.files import write_text
+from spotlight.images import read
 from spotlight.pairs import Pair
 from spotlight.prediction import load_model
 from spotlight.report import write_report
@@ -21,8 +37,115 @@ from spotlight.report.text import score_text
 from spotlight.segmentation import SegmentationSettings
 from spotlight.training import Experiment, protocol, train
 
+BASELINE = "fnet"
+ROWS = 24
+EDGE = 40
+"""Cells along a side of a mosaic, and pixels along a side of a cell."""
 
-def allen(data: Path) -> tuple[list[Pair], SegmentationSettings]:
+MITOSIS = ("Prophase", "Metaphase", "Anaphase", "Telophase")
+CLAIMS: dict[str, dict[str, Direction]] = {
+    "phase": {"pcc": "high", "pcc_around": "high", "ap50": "high", "ap75": "high"},
+    "cells": {"pcc": "high", "content_r": "high", "content_error": "low", "g1_s": "high", "g1_mitosis": "high"},
+}
+
+
+def experiments(steps: int) -> dict[str, Experiment]:
+    """F-net, the default, and the published loss with its author's mask and threshold recipe at the default's size."""
+    default = protocol("spotlight")
+    published = protocol("spotlight-2025")
+    chosen = {
+        "fnet": protocol("fnet"),
+        "spotlight": default,
+        "published": default.model_copy(
+            update={"loss": published.loss, "preparation": published.preparation, "flatten_background": False}
+        ),
+    }
+    for name, experiment in chosen.items():
+        changes = {"steps": steps, "validate_every": steps, "checkpoint_every": 100, "validation_share": 0}
+        chosen[name] = experiment.model_copy(
+            update={
+                "training": experiment.training.model_copy(update=changes),
+                "preparation": experiment.preparation.model_copy(update={"grid": "native"}),
+            }
+        )
+    return chosen
+
+
+def stains(pairs: list[Pair], file: Path, steps: int, seeds: int, to: Path) -> Iterator[tuple[str, int, Any]]:
+    """Train every method with every seed, and stain the first channel of a file with and without a flat background."""
+    image = read(file, channel=0)
+    for name, experiment in experiments(steps).items():
+        for seed in range(seeds):
+            model = load_model(train(pairs, to / f"{name}-{seed}", experiment, seed=seed))
+            target = model.description.target
+            values = np.asarray(model.predict(image, normalised=True, flatten=False).data)
+            raw, flat = target.to_intensity(values), target.to_intensity(target.flattened(values))
+            if target.flatten:
+                yield from ((name, seed, flat), (f"{name}-raw", seed, raw))
+            else:
+                yield from ((name, seed, raw), (f"{name}-flat", seed, flat))
+
+
+def phase(data: Path, to: Path, steps: int, seeds: int) -> pd.DataFrame:
+    """Both positions both ways; a seed's two trainings count as one."""
+    files = [data / "phase_nuclei_2d" / f"{name}.ome.tif" for name in ("s10", "s11")]
+    rows = []
+    for first, second in (files, files[::-1]):
+        position = second.name.split(".")[0]
+        pairs = [Pair(first.name[:3], first, first, split="train", input_channel="Phase", target_channel="Nuclei")]
+        fluorescence = read(second, channel="Nuclei").data.astype(np.float32)
+        truth = true_nuclei(fluorescence)
+        every = [("ceiling", 0, fluorescence), *stains(pairs, second, steps, seeds, to / "models" / first.name[:3])]
+        for method, seed, stain in every:
+            for number, scores in enumerate(judge(stain, fluorescence, truth)):
+                rows.append({"stack": f"{position}-{number}", "method": method, "seed": seed, **scores})
+    return pd.DataFrame(rows)
+
+
+def jurkat(data: Path, to: Path, steps: int, seeds: int) -> pd.DataFrame:
+    """Single cells in mosaics, since each is too small to be normalised by itself."""
+    files, phases = mosaics(data / "jurkat_cells_2d", to / "mosaics")
+    pairs = [Pair(file.name[:8], file, file, split="train", input_channel=0, target_channel=1) for file in files[:-1]]
+    fluorescence = read(files[-1], channel=1).data
+    real = cells(fluorescence, EDGE)
+    amount = content(real)
+    mitosis = np.isin(phases, MITOSIS)
+    rows = []
+    for method, seed, stain in [("ceiling", 0, fluorescence), *stains(pairs, files[-1], steps, seeds, to / "models")]:
+        found = cells(np.asarray(stain), EDGE)
+        virtual = content(found)
+        # Cells in eight parts, so that there is a spread between parts; phases are mixed.
+        for number, part in enumerate(np.array_split(np.arange(len(real)), 8)):
+            a, b, stage = virtual[part], amount[part], phases[part]
+            scores = {
+                "pcc": float(np.corrcoef(found[part].ravel(), real[part].ravel())[0, 1]),
+                "content_r": float(np.corrcoef(a, b)[0, 1]),
+                "content_error": float(np.median(np.abs(a / b - 1))),
+                "content_bias": float(np.median(a / b - 1)),
+                "g1_s": chance_of_order(a[stage == "G1"], a[stage == "S_phase"]),
+                "g1_mitosis": chance_of_order(a[stage == "G1"], a[mitosis[part]]),
+            }
+            rows.append({"stack": f"part-{number}", "method": method, "seed": seed, **scores})
+    return pd.DataFrame(rows)
+
+
+def mosaics(data: Path, to: Path) -> tuple[list[Path], np.ndarray[Any, Any]]:
+    """Write four mosaics of cells in random order; gives the files, and the phases of the cells of the last one."""
+    found = {file.name.split(".")[0]: tifffile.imread(file) for file in sorted(data.glob("*.ome.tif"))}
+    images = np.concatenate(list(found.values()))
+    phases = np.repeat(list(found), [len(part) for part in found.values()])
+    order = np.random.default_rng(0).permutation(len(images))
+    count = ROWS * ROWS
+    to.mkdir(parents=True, exist_ok=True)
+    files = [to / f"mosaic-{number}.ome.tif" for number in range(4)]
+    for number, file in enumerate(files):
+        part = images[order[number * count : (number + 1) * count]].reshape(ROWS, ROWS, 2, EDGE, EDGE)
+        mosaic = part.transpose(2, 0, 3, 1, 4).reshape(2, ROWS * EDGE, ROWS * EDGE)
+        tifffile.imwrite(file, mosaic, metadata={"axes": "CYX", "Channel": {"Name": ["Brightfield", "DNA"]}})
+    return files, phases[order[3 * count : 4 * count]]
+
+
+def allen(data: Path, to: Path, steps: int) -> None:
     """One volume: X 0 to 84 trains, the rest is stained."""
     file = data / "allen_dna_3d" / "brightfield_dna.ome.tif"
     parts = {"train": ":, :, 0:84", "test": ":, :, 84:128"}
@@ -31,60 +154,56 @@ def allen(data: Path) -> tuple[list[Pair], SegmentationSettings]:
         for split, region in parts.items()
     ]
     # The volume is 38 µm wide and cut through the cells: nuclei at its borders count.
-    return pairs, SegmentationSettings(clear_border=False, min_size=50, max_size=2500)
+    settings = EvaluationSettings(segmentation=SegmentationSettings(clear_border=False, min_size=50, max_size=2500))
+    models = {
+        name: load_model(train(pairs, to / "models" / name, protocol(name), steps=steps))
+        for name in ("fnet", "spotlight")
+    }
+    evaluation = evaluate(models | {"fnet-flat": models["fnet"].flattened()}, pairs, to, settings)
+    print(f"\nallen\n{score_text(evaluation.scores)}\n{write_report(to, 'Real data: allen')}")
 
 
-def phase(data: Path) -> tuple[list[Pair], SegmentationSettings]:
-    """Two positions of a well; the last fifth of the first chooses the weights."""
-    first, second = (data / "phase_nuclei_2d" / f"{name}.ome.tif" for name in ("s10", "s11"))
-    parts = [("train", first, ":1640, :"), ("val", first, "1640:, :"), ("test", second, None)]
-    pairs = [
-        Pair(f"{file.name[:3]}-{split}", file, file, None, None, split, "Phase", "Nuclei", region)
-        for split, file, region in parts
+def summary(scores: pd.DataFrame, comparison: pd.DataFrame, seeds: int) -> str:
+    """Mean over stacks and trainings ± the spread between trainings, and the verdicts."""
+    names = [name for name in scores if name not in ("stack", "method", "seed")]
+    each = scores.groupby(["method", "seed"], sort=False)[names].mean().groupby("method", sort=False)
+    mean, spread = each.mean(), each.std()
+    lines = [
+        f"These {seeds} trainings of each method.",
+        "",
+        f"| | {' | '.join(names)} |",
+        "|---" * (len(names) + 1) + "|",
     ]
-    # The files state no pixel size, so lengths are in pixels; nuclei are about 45 pixels wide.
-    pixels = SegmentationSettings(
-        voxel_um=None, seed_distance_um=14, seed_smoothing_um=3, median_px=5, min_size=300, max_size=8000, max_hole=200
-    )
-    return pairs, pixels
-
-
-def experiments(name: str, seed: int, steps: int) -> dict[str, Experiment]:
-    """F-net and Spotlight at the default scale, on the stacks' own grid where they state no voxel size."""
-    chosen = {}
-    for method in ("fnet", "spotlight"):
-        experiment = protocol(method)
-        training = experiment.training.model_copy(
-            update={"steps": steps, "seed": seed, "validate_every": 50, "checkpoint_every": 50}
-        )
-        preparation = experiment.preparation
-        if name == "phase":
-            preparation = preparation.model_copy(update={"grid": "native"})
-        chosen[method] = experiment.model_copy(update={"training": training, "preparation": preparation})
-    return chosen
+    for method in mean.index:
+        cells = [
+            f"{mean.loc[method, name]:.3f}" + (f" ± {sd:.3f}" if (sd := spread.loc[method, name]) > 0 else "")
+            for name in names
+        ]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *(f"- {sentence}" for sentence in comparison["verdict"])]) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--to", type=Path, required=True)
-    parser.add_argument("--set", nargs="+", default=["allen", "phase"], choices=["allen", "phase"])
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--set", nargs="+", default=["phase", "cells"], choices=["phase", "cells", "allen"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=600)
     arguments = parser.parse_args()
     for name in arguments.set:
-        pairs, segmentation = {"allen": allen, "phase": phase}[name](arguments.data)
         folder = arguments.to / name
-        models = {
-            method: train(pairs, folder / "models" / method, experiment)
-            for method, experiment in experiments(name, arguments.seed, arguments.steps).items()
-        }
-        judged = {method: load_model(model) for method, model in models.items()}
-        judged["fnet-flat"] = load_model(models["fnet"]).flattened()
-        evaluation = evaluate(judged, pairs, folder, EvaluationSettings(segmentation=segmentation))
-        page = write_report(folder, f"Real data: {name}")
-        with pd.option_context("display.width", 200):
-            print(f"\n{name}\n{score_text(evaluation.scores)}\n{page}")
+        if name == "allen":
+            allen(arguments.data, folder, arguments.steps)
+            continue
+        judged = {"phase": phase, "cells": jurkat}[name]
+        scores = judged(arguments.data, folder, arguments.steps, arguments.seeds)
+        scores.to_csv(folder / "scores.csv", index=False, float_format="%.6g")
+        comparison = compare_methods(scores, BASELINE, CLAIMS[name], ["fnet-flat", "spotlight", "published"])
+        comparison.to_csv(folder / "comparison.csv", index=False, float_format="%.6g")
+        text = summary(scores, comparison, arguments.seeds)
+        write_text(folder / "scores.md", text)
+        print(f"\n{name}\n{text}")
 
 
 if __name__ == "__main__":
