@@ -15,7 +15,7 @@ from spotlight.version import __version__
 
 def spotlight(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     code = "import sys; from spotlight.cli import main; sys.argv[0] = 'spotlight'; main()"
-    environment = os.environ | {"PYTHONWARNINGS": "default", "NO_COLOR": "1", "COLUMNS": "200"}
+    environment = {"PYTHONWARNINGS": "default"} | os.environ | {"NO_COLOR": "1", "COLUMNS": "200"}
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=environment
     )

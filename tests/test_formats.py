@@ -362,7 +362,7 @@ def test_a_missing_package_is_named_with_its_remedy(tmp_path: Path, monkeypatch:
     (tmp_path / "a.czi").touch()
     monkeypatch.setitem(sys.modules, "pylibCZIrw.czi", None)
     monkeypatch.delitem(sys.modules, "spotlight.images.czi", raising=False)
-    with pytest.raises(SpotlightError, match=r"pip install .*\[czi\]"):
+    with pytest.raises(SpotlightError, match=r"reading CZI files needs the package .* pip install .*\[czi\]"):
         scenes(tmp_path / "a.czi")
 
 

@@ -100,7 +100,7 @@ def _hats(places: NDArray[np.float64], length: int) -> NDArray[np.float32]:
 def renumber(labels: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
     """Number labels 1 to n in the same order, where numbers may be missing but none is negative."""
     if labels.max() < labels.size:
-        present = np.bincount(labels.ravel()) > 0
+        present = np.bincount(labels.ravel().astype(np.intp, copy=False)) > 0  # numpy 2.0 refuses uint64
         present[0] = False
         return np.asarray(np.cumsum(present, dtype=np.int32)[labels])
     found, where = np.unique(labels, return_inverse=True)
