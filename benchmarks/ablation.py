@@ -18,6 +18,7 @@ import pandas as pd
 from paper import DENSE, SPARSE, _say
 from spotlight.demo import small
 from spotlight.evaluation import Comparison, EvaluationSettings, compare
+from spotlight.evaluation.means import with_part
 from spotlight.files import write_text
 from spotlight.report import write_report
 from spotlight.simulation import simulate_pairs
@@ -75,7 +76,8 @@ def table(scores: pd.DataFrame, comparison: pd.DataFrame) -> str:
         seeds = rows.groupby("seed")[list(SHOWN)].mean()
         mean, spread = seeds.mean(), seeds.std()
         cells = [
-            f"{form.format(mean[column])} ± {form.format(spread[column]).lstrip('+')}" for column, form in SHOWN.items()
+            with_part(f"{form.format(mean[column])} ± {form.format(spread[column]).lstrip('+')}", rows[column])
+            for column, form in SHOWN.items()
         ]
         test = "| | | "
         if name in ap.index:

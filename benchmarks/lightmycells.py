@@ -27,6 +27,7 @@ from PIL import Image
 from ablation import merged
 from spotlight.evaluation import LightMyCellsSettings as Scored
 from spotlight.evaluation import evaluate_light_my_cells
+from spotlight.evaluation.means import with_part
 from spotlight.evaluation.statistics import bootstrap_interval
 from spotlight.export import write_submission
 from spotlight.files import write_text
@@ -177,9 +178,12 @@ def tables(results: pd.DataFrame) -> str:
         base = by_field[by_field["method"] == BASELINE].groupby("field")[score].mean()
         for method, rows in by_field.groupby("method", sort=False):
             seeds = rows.groupby(["seed", "target"])[score].mean().unstack()
-            cells = [f"{seeds[stain].mean():.3f} ± {seeds[stain].std():.3f}" for stain in STAINS]
+            cells = [
+                with_part(f"{seeds[s].mean():.3f} ± {seeds[s].std():.3f}", rows.loc[rows["target"] == s, score])
+                for s in STAINS
+            ]
             whole = seeds.mean(axis=1)
-            cells.append(f"{whole.mean():.3f} ± {whole.std():.3f}")
+            cells.append(with_part(f"{whole.mean():.3f} ± {whole.std():.3f}", rows[score]))
             apart = (rows.groupby("field")[score].mean() - base).to_numpy()
             low, high = bootstrap_interval(apart) if method != BASELINE else (0.0, 0.0)
             cells.append("" if method == BASELINE else f"{apart.mean():+.3f} [{low:+.3f}, {high:+.3f}]")

@@ -21,6 +21,7 @@ import torch
 
 from ablation import merged
 from lightmycells import BASE, BASELINE, GAME, SPOTLIGHT
+from spotlight.evaluation.means import with_part
 from spotlight.files import write_text
 from spotlight.metrics.challenge import challenge_scores
 from spotlight.pairs import Pair
@@ -125,7 +126,10 @@ def tables(results: pd.DataFrame) -> str:
             ]
             for method, found in rows.groupby("method", sort=False):
                 seeds = found.groupby(["seed", "target"])[score].mean().unstack()
-                cells = [f"{seeds[t].mean():.3f} ± {seeds[t].std():.3f}" for t in targets]
+                cells = [
+                    with_part(f"{seeds[t].mean():.3f} ± {seeds[t].std():.3f}", found.loc[found["target"] == t, score])
+                    for t in targets
+                ]
                 text.append(f"| {method} | {' | '.join(cells)} |")
         planes = rows[rows["method"] == BASELINE].groupby(["target", "plane"])["pcc"].mean().unstack()
         if planes.shape[1] > 1:

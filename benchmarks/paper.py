@@ -32,6 +32,7 @@ import pandas as pd
 
 from spotlight.demo import small
 from spotlight.evaluation import Comparison, Evaluation, EvaluationSettings, compare
+from spotlight.evaluation.means import with_part
 from spotlight.evaluation.statistics import Direction, compare_methods
 from spotlight.files import write_text
 from spotlight.report import write_report
@@ -201,7 +202,8 @@ def score_markdown(scores: pd.DataFrame) -> str:
         for method in mean.index:
             value, sd = mean.loc[method, name], spread.loc[method, name]
             text = "" if pd.isna(value) else COLUMNS[name].format(value)
-            cells.append(f"{text} ± {COLUMNS[name].replace('+', '').format(sd)}" if text and sd > 0 else text)
+            text = f"{text} ± {COLUMNS[name].replace('+', '').format(sd)}" if text and sd > 0 else text
+            cells.append(with_part(text, scores.loc[scores["method"] == method, name]))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

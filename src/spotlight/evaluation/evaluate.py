@@ -16,6 +16,7 @@ import yaml
 
 from spotlight.errors import SpotlightError
 from spotlight.evaluation.judge import Finding, judge, sample
+from spotlight.evaluation.means import counted_means
 from spotlight.evaluation.methods import REPEAT, TARGET, Method, Source, find_methods
 from spotlight.evaluation.reference import make_reference
 from spotlight.evaluation.sets import (
@@ -69,7 +70,8 @@ class Evaluation:
     resolution : DataFrame
         Correlation per stack, method, kind, direction and frequency.
     sweep : DataFrame
-        Scores per method and threshold, means over stacks and seeds; empty unless thresholds were asked for.
+        Scores per method and threshold, means over stacks and seeds, each with the number of values that it is of
+        (``NAME_n`` of ``rows``); empty unless thresholds were asked for.
     """
 
     folder: Path
@@ -362,7 +364,7 @@ def _plain(ranges: Ranges) -> dict[str, list[float]]:
 def _mean_sweep(swept: pd.DataFrame) -> pd.DataFrame:
     if swept.empty:
         return pd.DataFrame(columns=["method", "position", "threshold"])
-    return swept.drop(columns=["stack", "seed"]).groupby(["method", "position"], sort=False).mean().reset_index()
+    return counted_means(swept.drop(columns=["stack", "seed"]), ["method", "position"])
 
 
 def _record(
@@ -387,10 +389,8 @@ def _record(
         "truth": "labels of the manifest" if truth.labelled else "segmentation of the target",
         "threshold": truth.threshold,
         "foreground_fraction": truth.fraction,
-        "remarks": [
-            *(f"{m}: {name}: {why}" for m, found in findings.items() for name, why in found.remarks.items()),
-            *(f"{m}: the input has {doubt}" for m, found in findings.items() for doubt in found.doubts),
-        ],
+        "remarks": [f"{m}: {name}: {why}" for m, found in findings.items() for name, why in found.remarks.items()],
+        "doubts": [f"{m}: has {doubt}" for m, found in findings.items() for doubt in found.doubts],
     }
 
 
@@ -400,6 +400,6 @@ def _training_digests(description: ModelDescription) -> set[str]:
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation over stacks: one row per method, two columns per metric."""
+    """Mean, standard deviation and number of values over stacks: one row per method, three columns per metric."""
     numbers = scores.drop(columns=["stack", "seed"]).groupby("method", sort=False)
-    return numbers.agg(["mean", "std"])
+    return numbers.agg(["mean", "std", "count"])

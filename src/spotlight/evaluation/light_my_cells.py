@@ -65,8 +65,9 @@ class LightMyCells:
         One row per method, stain and input plane: whose it is, its modality, focus offset and bin, scores, and
         ``flat`` where the stain has no contrast.
     table : DataFrame
-        One row per method, stain and focus bin, the bin ``all`` first: numbers of fields and planes, and mean and
-        standard deviation (``_sd``, of one field NaN) of every score over fields.
+        One row per method, stain and focus bin, the bin ``all`` first: numbers of fields and planes, and of every
+        score the mean over fields, the standard deviation (``_sd``, of one field NaN) and the number of fields that
+        have a value (``_n``).
     missing : dict
         Targets of the manifest of which a method has no stain at all.
     settings : LightMyCellsSettings
@@ -174,11 +175,13 @@ def summarise_planes(planes: pd.DataFrame) -> pd.DataFrame:
             for name, part in bins.items():
                 if part.empty:
                     continue
-                means = part.groupby("field")[list(CHALLENGE_SCORES)].mean()
+                # A field of which a plane has no value has none: its mean would be that of other planes.
+                means = part.groupby("field")[list(CHALLENGE_SCORES)].agg(lambda scores: scores.mean(skipna=False))
                 row = {"method": method, "target": target, "letter": ORGANELLES.get(target, ""), "focus_bin": name}
                 row |= {"fields": len(means), "planes": len(part)}
                 row |= {score: float(means[score].mean()) for score in CHALLENGE_SCORES}
-                rows.append(row | {f"{score}_sd": float(means[score].std()) for score in CHALLENGE_SCORES})
+                row |= {f"{score}_sd": float(means[score].std()) for score in CHALLENGE_SCORES}
+                rows.append(row | {f"{score}_n": int(means[score].count()) for score in CHALLENGE_SCORES})
     return pd.DataFrame(rows)
 
 

@@ -109,7 +109,9 @@ def _row(row: dict[Any, Any]) -> dict[str, Any]:
         form = FORMS.get(name, "{:.4f}")
         mean, spread = row[name], row[f"{name}_sd"]
         shown = NOTHING if np.isnan(mean) else form.format(mean)
-        cells.append((shown, "" if np.isnan(spread) else form.format(spread)))
+        few = 0 < row[f"{name}_n"] < row["fields"]
+        part = f" ({row[f'{name}_n']} of {row['fields']})" if few else ""
+        cells.append((shown + part, "" if np.isnan(spread) else form.format(spread)))
     return {name: row[name] for name in ("target", "letter", "method", "focus_bin", "fields", "planes")} | {
         "cells": cells
     }

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from spotlight.evaluation.means import COUNT
 from spotlight.report.columns import RESOLUTION, Metric, describe
 from spotlight.report.contents import REFERENCES, Contents
 from spotlight.report.pictures import method_colors
@@ -127,11 +128,12 @@ def precision_curves(table: pd.DataFrame, styles: Styles) -> Chart:
     """Average precision over the intersection over union: mean over stacks, and the band of their extremes."""
     pipelines = list(dict.fromkeys(table["pipeline"])) if "pipeline" in table else [""]
     figure, axes = panels(len(pipelines), columns=2, sharey=True)
-    said = []
+    said, missing = [], False
     for panel, pipeline in zip(axes, pipelines, strict=True):
         for method, rows in styles.rows(table[table["pipeline"] == pipeline] if pipeline else table):
             grouped = rows.groupby("iou")["average_precision"]
             mean = grouped.mean()
+            missing |= bool(rows["average_precision"].isna().any())
             panel.plot(mean.index, mean, linewidth=2, **styles.of(method))
             low, high = (grouped.agg(limit).astype(float) for limit in ("min", "max"))
             panel.fill_between(mean.index, low, high, color=styles.of(method)["color"], alpha=0.15, linewidth=0)
@@ -142,7 +144,8 @@ def precision_curves(table: pd.DataFrame, styles: Styles) -> Chart:
     ends = f"from IoU {table['iou'].min():g} to {table['iou'].max():g}"
     return Chart(
         "average_precision",
-        "Average precision of instances (band: least and greatest stack)",
+        "Average precision of instances (band: least and greatest stack)"
+        + ("; where a stack has no nuclei, true or found, it has no value" if missing else ""),
         f"Lines of average precision {ends}: {', '.join(said)}.",
         figure,
     )
@@ -188,18 +191,23 @@ def nuclei_errors(nuclei: pd.DataFrame, styles: Styles) -> list[Chart]:
 
 def sweep_metrics(sweep: pd.DataFrame) -> list[str]:
     """Columns of a sweep that hold scores."""
-    return [name for name in metric_columns(sweep) if name not in ("position", "threshold")]
+    counts = {f"{name}{COUNT}" for name in sweep.columns}
+    return [name for name in metric_columns(sweep) if name not in {"position", "threshold", "rows"} | counts]
 
 
 def threshold_sweep(sweep: pd.DataFrame, styles: Styles) -> Chart:
     """Small multiples of every metric over the intensity below which stains are cut, with the best place marked."""
     names = sweep_metrics(sweep)
     figure, axes = panels(len(names))
-    said = []
+    said, gaps = [], False
     for panel, name in zip(axes, names, strict=True):
         metric = describe(name)
         for method, rows in styles.rows(sweep):
-            curve = rows.sort_values("position").set_index("position")[name]
+            ordered = rows.sort_values("position").set_index("position")
+            curve = ordered[name]
+            if f"{name}{COUNT}" in ordered:  # a mean over fewer stacks is no point of this line
+                curve = curve.where(ordered[f"{name}{COUNT}"] == ordered["rows"])
+            gaps |= bool(curve.isna().any())
             panel.plot(curve.index, curve, linewidth=1.6, **styles.of(method))
             best = best_place(curve, metric)
             if best is not None:
@@ -214,7 +222,8 @@ def threshold_sweep(sweep: pd.DataFrame, styles: Styles) -> Chart:
     one_legend(figure, axes)
     return Chart(
         "threshold_sweep",
-        "Scores of stains cut at a threshold between the target's background and foreground (dot: best)",
+        "Scores of stains cut at a threshold between the target's background and foreground (dot: best"
+        + ("; gap: a stack has no value)" if gaps else ")"),
         f"Lines of scores over the threshold. {'; '.join(said)}.",
         figure,
     )
@@ -236,16 +245,20 @@ def resolution_curves(table: pd.DataFrame, styles: Styles) -> Chart:
     said = []
     for panel, (kind, direction) in zip(axes, sorts, strict=True):
         part = table[(table["kind"] == kind) & (table["direction"] == direction)]
+        fewer: list[str] = []
         for method, rows in styles.rows(part):
             mean = mean_curve(rows)
+            have, of = len(_stacks(rows)), len(_stacks(table[table["method"] == method]))
             panel.plot(mean.index, mean, linewidth=1.6, **styles.of(method))
+            fewer += [f"{method} {have} of {of}"] if have < of else []
             below = mean.index[mean < SEVENTH]
             fall = f"falls below 1/7 at {below[0]:.2f} per µm" if len(below) else "stays above 1/7"
             said.append(f"{KINDS.get(kind, kind)} {direction}, {method} {fall}")
         panel.axhline(SEVENTH, color="black", linestyle="--", linewidth=1)
         panel.annotate("1/7", (1, SEVENTH), xycoords=("axes fraction", "data"), fontsize=8, ha="right", va="bottom")
         panel.set(ylim=(min(0, part["correlation"].min()), 1.02), ylabel="correlation", xlabel="cycles per µm")
-        panel.set_title(f"{KINDS.get(kind, literal(kind))}, {HALVES.get(direction, literal(direction))}", fontsize=10)
+        title = f"{KINDS.get(kind, literal(kind))}, {HALVES.get(direction, literal(direction))}"
+        panel.set_title(f"{title}\n({literal(', '.join(fewer))})" if fewer else title, fontsize=10)
     one_legend(figure, axes)
     return Chart(
         "resolution",
@@ -253,6 +266,10 @@ def resolution_curves(table: pd.DataFrame, styles: Styles) -> Chart:
         f"Lines of correlation over spatial frequency. {'; '.join(said)}.",
         figure,
     )
+
+
+def _stacks(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[[key for key in ("stack", "seed") if key in rows]].drop_duplicates()
 
 
 def mean_curve(rows: pd.DataFrame) -> "pd.Series[float]":

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
+from spotlight.evaluation.means import with_part
 from spotlight.files import whole_file
 from spotlight.images import read
 from spotlight.report.contents import TARGET, TRUTH, Contents, read_contents
@@ -108,7 +109,7 @@ def draw_picture(contents: Contents, name: str) -> Figure:
     canvas = Figure(figsize=(3.1 * len(views), 3.1 * sum(ratios) + 0.5), layout="constrained")
     panels = canvas.subplots(len(ratios), len(views), squeeze=False, height_ratios=ratios)
     shades = display_range(target.data)
-    means = contents.scores.groupby("method").mean(numeric_only=True)
+    scores = dict(iter(contents.scores.groupby("method")))
     for column, (view, stack) in enumerate(views.items()):
         low, high = display_range(stack.data) if view == "input" else shades
         path = contents.image("labels", TRUTH if view == TARGET else view, name)
@@ -119,7 +120,7 @@ def draw_picture(contents: Contents, name: str) -> Figure:
             if labels is not None:
                 panel.imshow(_outlines(labels[cut], colors[view]), aspect="auto", interpolation="none")
             panel.axis("off")
-        panels[0, column].set_title(_title(view, means), fontsize=11)
+        panels[0, column].set_title(_title(view, scores.get(view)), fontsize=11)
     return canvas
 
 
@@ -134,13 +135,13 @@ def _fullest_window(labels: NDArray[np.integer]) -> tuple[slice, slice]:
     return slice(start[0], start[0] + size[0]), slice(start[1], start[1] + size[1])
 
 
-def _title(view: str, means: pd.DataFrame) -> str:
+def _title(view: str, scores: pd.DataFrame | None) -> str:
     if view == TARGET:
         return "target: fluorescence\noutlines: truth"
     said = []
     for column, form in (("mean_ap", "mean AP {:.2f}"), ("elongation_error", "elongation {:+.0%}")):
-        value = float(means[column].get(view, np.nan)) if column in means else np.nan
-        said += [form.format(value)] if np.isfinite(value) else []
+        if scores is not None and column in scores and np.isfinite(scores[column].mean()):
+            said.append(with_part(form.format(scores[column].mean()), scores[column]))
     return "\n".join([literal(view), *([", ".join(said)] if said else [])])
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from spotlight.evaluation.means import part_of, with_part
 from spotlight.report.columns import GROUPS, KEY_METRICS, KEYS, Metric, describe, feature_title, in_order
 from spotlight.report.contents import REFERENCES
 
@@ -35,7 +36,8 @@ def score_table(scores: pd.DataFrame) -> dict[str, Any]:
     for name in metric_columns(scores):
         metric = describe(name)
         values = {method: scores.loc[scores["method"] == method, name].astype(float) for method in methods}
-        means = {m: float(values[m].mean()) for m in methods if m not in REFERENCES and values[m].notna().any()}
+        # A mean over fewer stacks is of other, perhaps easier, ones.
+        means = {m: float(values[m].mean()) for m in methods if m not in REFERENCES and values[m].notna().all()}
         best = _best(means, metric.best)
         cells = [_cell(metric, values[method], of) | {"best": method in best} for method in methods]
         rows.append({"name": name, "metric": metric, "cells": cells})
@@ -72,7 +74,7 @@ def _cell(metric: Metric, values: "pd.Series[float]", of: str) -> dict[str, str]
     return {
         "value": _show(metric, float(there.mean())),
         "spread": "" if np.isnan(spread) else metric.show(spread, signed=False),
-        "part": f"{len(there)} of {len(values)}" if missing else "",
+        "part": part_of(values),
         "note": f"no value for {missing} of {len(values)} {of}" if missing else "",
     }
 
@@ -160,12 +162,16 @@ def features_table(features: pd.DataFrame) -> dict[str, Any]:
     forms |= {"relative_error": "{:.1%}", "scaled_error": "{:.3f}", "correlation": "{:.3f}"}
     forms = {name: form for name, form in forms.items() if name in features}
     seeds = features["seed"].nunique() if "seed" in features else 1
-    means = features.groupby(["method", "feature"], sort=False)[list(forms)].mean().reset_index()
+    groups = {(str(m), str(f)): rows for (m, f), rows in features.groupby(["method", "feature"], sort=False)}
     place = {name: number for number, name in enumerate(dict.fromkeys(features["feature"]))}
     rows = []
-    for row in sorted(means.to_dict("records"), key=lambda row: place[row["feature"]]):
-        numbers = [NOTHING if pd.isna(row[name]) else form.format(row[name]) for name, form in forms.items()]
-        rows.append([feature_title(row["feature"]), row["method"], *numbers])
+    for method, feature in sorted(groups, key=lambda key: place[key[1]]):
+        values = groups[method, feature]
+        numbers = [
+            with_part(form.format(values[name].mean()), values[name]) if values[name].notna().any() else NOTHING
+            for name, form in forms.items()
+        ]
+        rows.append([feature_title(feature), method, *numbers])
     return {
         "title": f"Every feature{', mean over seeds' if seeds > 1 else ''}",
         "heads": ["feature", "method", *(name.replace("_", " ") for name in forms)],

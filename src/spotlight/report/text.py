@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from spotlight.report.tables import score_table
+from spotlight.report.tables import NOTHING, score_table
 
 
 def score_text(scores: pd.DataFrame) -> str:
@@ -10,9 +10,17 @@ def score_text(scores: pd.DataFrame) -> str:
     table = score_table(scores)
     lines = [["", *table["methods"]]]
     for row in table["rows"]:
-        texts = [f"{c['value']} ± {c['spread']}" if c["spread"] else c["value"] for c in row["cells"]]
+        texts = [_cell(cell) for cell in row["cells"]]
         best = [f"{t} *" if c["best"] else t for t, c in zip(texts, row["cells"], strict=True)]
         lines.append([row["metric"].full_title, *best])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([*rows, f"mean ± standard deviation over {table['over']}; * best of the models"])
+    over = f"mean ± standard deviation over {table['over']}; * best of the models"
+    if any(cell["part"] for row in table["rows"] for cell in row["cells"]):
+        over += f" that have all values; (2 of 3): values are missing; {NOTHING}: there is none"
+    return "\n".join([*rows, over])
+
+
+def _cell(cell: dict[str, str]) -> str:
+    text = f"{cell['value']} ± {cell['spread']}" if cell["spread"] else cell["value"]
+    return f"{text} ({cell['part']})" if cell["part"] else text

@@ -116,7 +116,8 @@ def tune(
     def score(trial: AnySettings) -> float:
         if trial not in trials:
             values = [_mean_ap(target, t, trial, complete) for target, t in zip(targets, truth, strict=True)]
-            trials[trial] = float(np.nanmean(values))
+            # None found where there is none is right; left out, a trial would be judged on fewer stacks than another.
+            trials[trial] = float(np.mean(np.nan_to_num(values, nan=1.0)))
         return trials[trial]
 
     options = candidates(start, diameter)
