@@ -143,6 +143,20 @@ def test_ome_zarr_from_a_web_server(web: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_part(part).data, STACK.data)
 
 
+def test_an_image_at_an_address_is_stained_once(web: str, folder: Path, manifest: Path, model_folder: Path) -> None:
+    image = read_pairs(manifest)[0].read_input().crop((slice(0, 16), slice(0, 32), slice(0, 32)))
+    image.save(folder / "cells.ome.zarr")
+    for given, to in ((f"{web}/cells.ome.zarr", "web"), (str(folder / "cells.ome.zarr"), "disk")):
+        told = CliRunner().invoke(app, ["predict", str(model_folder), given, "--to", str(folder / to)])
+        assert told.exit_code == 0, told.output
+    one, other = (next((folder / to).glob("*.ome.tif")) for to in ("web", "disk"))
+    np.testing.assert_array_equal(read(one).data, read(other).data)
+    written = one.stat().st_mtime_ns
+    again = ["predict", str(model_folder), f"{web}/cells.ome.zarr", "--to", str(folder / "web")]
+    assert CliRunner().invoke(app, again).exit_code == 0
+    assert one.stat().st_mtime_ns == written
+
+
 def test_what_is_not_at_an_address(web: str) -> None:
     for name in ("b.zarr", "nothing.zarr"):
         with pytest.raises(SpotlightError, match=rf"^{web}/{name}: no OME-Zarr is there \(zarr\.json, .*Check"):
