@@ -18,8 +18,10 @@ from spotlight.cli import app
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path, whole_file, whole_folder
 from spotlight.images import Stack, parts, read, scenes, stem
+from spotlight.locks import working_in, working_on
 from spotlight.model import read_description
 from spotlight.pairs import read_pairs
+from spotlight.pairs.proposal import propose_pairs
 from spotlight.prediction.listing import find_parts, read_part
 
 SIZE = (0.29, 0.108, 0.108)
@@ -66,7 +68,7 @@ def test_what_cannot_be_read_from_an_address_is_said(tmp_path: Path) -> None:
         assert text in CliRunner().invoke(app, ["info", text]).exception.args[0]  # type: ignore[union-attr]
     with pytest.raises(SpotlightError, match=r"^file:///data/a%20b.tif: .* Give the path itself: /data/a b\.tif$"):
         read("file:///data/a%20b.tif")
-    for work in (read_description, lambda path: require_path(path, "hint"), read_pairs):
+    for work in (read_description, propose_pairs, lambda path: require_path(path, "hint"), read_pairs):
         with pytest.raises(SpotlightError, match="^https://host/model: is an address"):
             work("https://host/model")
     manifest = tmp_path / "pairs.csv"
@@ -77,9 +79,9 @@ def test_what_cannot_be_read_from_an_address_is_said(tmp_path: Path) -> None:
 
 def test_nothing_is_written_to_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for whole in (whole_file, whole_folder):
+    for place in (whole_file, whole_folder, working_in, working_on):
         with pytest.raises(SpotlightError, match=r"^s3://bucket/a\.ome\.tif: .* results are written to files"):
-            with whole("s3://bucket/a.ome.tif"):
+            with place("s3://bucket/a.ome.tif"):
                 raise AssertionError("not reached")
     assert list(tmp_path.iterdir()) == []
 

@@ -31,7 +31,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     SpotlightError
         If the folder cannot be made or written to, for example because the disk is full.
     """
-    path = _own_place(path)
+    path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     with explained_writing(path):
         try:
@@ -53,7 +53,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     SpotlightError
         If the folder cannot be made or written to.
     """
-    path = _own_place(path)
+    path = Path(path)
     mark = uuid.uuid4().hex[:8]
     temporary, old = (path.with_name(f".{path.name}.{mark}.{ending}") for ending in ("part", "old"))
     with explained_writing(path):
@@ -75,7 +75,14 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def explained_writing(path: str | Path) -> Iterator[None]:
-    """Turn what the system says when a file cannot be written into a `SpotlightError` with a remedy."""
+    """Turn what the system says when a file cannot be written into a `SpotlightError` with a remedy.
+
+    Nothing is written to addresses, of which the system would make folders.
+    """
+    if isinstance(located(path), Address):
+        raise SpotlightError(
+            f"{located(path)}: is an address, but results are written to files and folders. Give a path."
+        )
     try:
         yield
     except OSError as error:
@@ -136,14 +143,6 @@ def unreadable(path: Path, kind: str, error: Exception, packages: Sequence[str] 
         + (f" ({', '.join(found)})" if found else "")
         + ". Update Spotlight and its packages; if that does not help, and another program opens the file, report it."
     )
-
-
-def _own_place(path: str | Path) -> Path:
-    """Return the path under which something is to be written."""
-    path = located(path)
-    if isinstance(path, Address):
-        raise SpotlightError(f"{path}: is an address, but results are written to files and folders. Give a path.")
-    return path
 
 
 def _reason(error: OSError) -> str:

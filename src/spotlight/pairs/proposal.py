@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from spotlight.errors import SpotlightError
+from spotlight.files import require_path
 from spotlight.images import Part, is_image, parts, stem
 from spotlight.images.colour import LUMINANCE, sample_names
 from spotlight.pairs.manifest import name_apart
@@ -72,7 +73,7 @@ def propose_pairs(
     SpotlightError
         If no pairs can be told without guessing; says what was found and how to state it.
     """
-    folder = Path(folder)
+    folder = require_path(folder, "Give a folder with images.")
     found = _images(folder)
     if not found:
         raise SpotlightError(f"{folder}: holds no image files. Give the folder with your stacks.")
