@@ -47,23 +47,32 @@ def write_plain(folder: Path) -> Path:
     return folder / "x.tif"
 
 
-def write_set(folder: Path) -> Path:
-    """Write an OME-TIFF for each of two channels; both describe the whole image."""
+def write_set(folder: Path, companion: bool = False) -> Path:
+    """Write an OME-TIFF for each of two channels; both describe the whole image, or a third file does."""
     names = [f"x{c}.ome.tif" for c in range(2)]
     planes = "".join(
         f'<TiffData IFD="{z}" FirstC="{c}" FirstZ="{z}" PlaneCount="1"><UUID FileName="{names[c]}">urn:uuid:{c:032x}'
         "</UUID></TiffData>"
         for c, z in np.ndindex(2, 4)
     )
+    image = (
+        f'<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="{DATA.shape[3]}" '
+        f'SizeY="{DATA.shape[2]}" SizeZ="4" SizeC="2" SizeT="1"><Channel ID="Channel:0:0"/>'
+        f'<Channel ID="Channel:0:1"/>{planes}</Pixels></Image>'
+    )
+    start = '<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+    reference = '<BinaryOnly MetadataFile="x.companion.ome" UUID="urn:uuid:m"/>'
     for c, name in enumerate(names):
-        xml = (
-            '<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
-            f'UUID="urn:uuid:{c:032x}"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" '
-            f'SizeX="{DATA.shape[3]}" SizeY="{DATA.shape[2]}" SizeZ="4" SizeC="2" SizeT="1"><Channel ID="Channel:0:0"/>'
-            f'<Channel ID="Channel:0:1"/>{planes}</Pixels></Image></OME>'
-        )
+        xml = f'{start}UUID="urn:uuid:{c:032x}">{reference if companion else image}</OME>'
         tifffile.imwrite(folder / name, DATA[c], description=xml, metadata=None, photometric="minisblack")
+    if companion:
+        (folder / "x.companion.ome").write_text(f'{start}UUID="urn:uuid:m">{image}</OME>')
     return folder / names[0]
+
+
+def write_companion(folder: Path) -> Path:
+    write_set(folder, companion=True)
+    return folder / "x.companion.ome"
 
 
 def write_zarr(folder: Path) -> Path:
@@ -92,6 +101,7 @@ def write_compressed_czi(folder: Path) -> Path:
 FORMATS: dict[str, Callable[[Path], Path]] = {
     "tiff": write_ome_tiff,
     "set": write_set,
+    "companion": write_companion,
     "imagej": write_imagej,
     "plain": write_plain,
     "zarr": write_zarr,

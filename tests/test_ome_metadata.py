@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from typer.testing import CliRunner
 
+from spotlight.cli import app
 from spotlight.errors import SpotlightError
 from spotlight.images import is_image, parts, read, scenes, stem
 from spotlight.prediction.listing import find_parts
@@ -83,6 +85,7 @@ def test_ome_xml_that_does_not_fit_is_refused_until_the_axes_are_stated(
     (part,) = find_parts([tmp_path])
     assert part.fault.startswith(f"{path}: its OME-XML")
     assert [part.fault for part in find_parts([tmp_path], axes="ZYX")] == [""]
+    assert part.fault in CliRunner().invoke(app, ["info", str(path)]).output
 
 
 def test_one_plane_whose_ome_xml_is_cut_off(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Arrays that stay in their file until a region of them is asked for."""
 
 import errno
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -154,3 +155,25 @@ def explained_reading(path: Path, kind: str) -> Iterator[None]:
                 "the network and, for s3, the credentials; or download it first, and give the path of the copy."
             ) from error
         raise unreadable(path, kind, error, PACKAGES.get(kind, ())) from error
+
+
+@contextmanager
+def no_problems(path: Path) -> Iterator[None]:
+    """Make errors of what tifffile logs as errors while it carries on."""
+    problems: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            problems.append(record.getMessage())
+
+    handler = Collect(logging.ERROR)
+    logger = logging.getLogger("tifffile")
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+    if problems:
+        raise SpotlightError(f"{path}: the TIFF file is damaged ({problems[0]}). Copy it again from its source.")

@@ -9,7 +9,7 @@ from pathlib import Path, PureWindowsPath
 import tifffile
 
 from spotlight.errors import SpotlightError
-from spotlight.images.lazy import explained_reading
+from spotlight.images.lazy import explained_reading, no_problems
 from spotlight.images.units import read_lengths
 
 STATE_AXES = (
@@ -114,7 +114,7 @@ def _text(path: Path) -> str:
     """Take the OME-XML out of a TIFF file, or the whole of a companion file."""
     if not _is_tiff(path):
         return path.read_text("utf-8", errors="replace")
-    with explained_reading(path, "TIFF"), tifffile.TiffFile(path) as tif:
+    with explained_reading(path, "TIFF"), no_problems(path), tifffile.TiffFile(path) as tif:
         return tif.ome_metadata or ""
 
 

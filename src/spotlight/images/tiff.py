@@ -5,8 +5,6 @@ import logging
 import mmap
 import sys
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.images.colour import sample_names
-from spotlight.images.lazy import WORKERS, explained_reading
+from spotlight.images.lazy import WORKERS, explained_reading, no_problems
 from spotlight.images.ome_planes import (
     REMEDY,
     doubt_of_image,
@@ -69,7 +67,7 @@ class Series:
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> Any:
         path = self.file.path
-        with explained_reading(path, "TIFF"), _no_problems(path):
+        with explained_reading(path, "TIFF"), no_problems(path):
             if self.series.dataoffset is not None and not self.series.is_multifile:
                 tif = self.series.keyframe.parent
                 place, stored = Path(tif.filehandle.path), self.dtype.newbyteorder(tif.byteorder)
@@ -142,40 +140,22 @@ def _require_size(path: Path, needed: int) -> None:
         )
 
 
-@contextmanager
-def _no_problems(path: Path) -> Iterator[None]:
-    """Make errors of what tifffile logs as errors while it carries on."""
-    problems: list[str] = []
-
-    class Collect(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            problems.append(record.getMessage())
-
-    handler = Collect(logging.ERROR)
-    logger = logging.getLogger("tifffile")
-    logger.addHandler(handler)
-    propagate, logger.propagate = logger.propagate, False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate
-    if problems:
-        raise SpotlightError(f"{path}: the TIFF file is damaged ({problems[0]}). Copy it again from its source.")
-
-
 def scenes(path: Path) -> list[Scene]:
     """List the images of a TIFF file, or of the companion of several; see `spotlight.images.scenes`."""
     with explained_reading(path, "TIFF"):
         if is_companion(path):
             return _described_scenes(path, describe_companion(path))
-        with _no_problems(path):
+        with no_problems(path):
             file = OpenFile(path)
             pages = _require_chain(file)
             text = file.tif.pages.first.description
             described = "<OME" in text[:1000] and not file.tif.is_mmstack
         try:
-            return _described_scenes(path, describe(path, text)) if described else _plain_scenes(file, pages)
+            if not described:
+                return _plain_scenes(file, pages)
+            with no_problems(path):
+                description = describe(path, text)
+            return _described_scenes(path, description)
         except Disagreement as error:
             return _undescribed_scenes(path, str(error))
 
@@ -185,7 +165,7 @@ def _plain_scenes(file: OpenFile, pages: int) -> list[Scene]:
     tif = file.tif
     kind = "tifffile" if tif.is_shaped else "ImageJ" if tif.is_imagej else ""
     try:
-        with explained_reading(file.path, "TIFF"), _no_problems(file.path):
+        with explained_reading(file.path, "TIFF"), no_problems(file.path):
             series = tif.series
     except SpotlightError as error:
         if not kind:
@@ -203,7 +183,7 @@ def _plain_scenes(file: OpenFile, pages: int) -> list[Scene]:
 
 def _undescribed_scenes(path: Path, doubt: str) -> list[Scene]:
     """List the pages of a file whose metadata do not fit, as they lie."""
-    with _no_problems(path):
+    with no_problems(path):
         file = _as_they_lie(path)
         images = list(enumerate(file.tif.series))
     return [Scene(str(number), partial(_undescribed_facts, file, image, doubt)) for number, image in images]
@@ -220,9 +200,10 @@ def _undescribed_facts(file: OpenFile, image: tifffile.TiffPageSeries, doubt: st
 
 def _described_scenes(path: Path, description: Description) -> list[Scene]:
     """List the images of OME-XML that leads to the planes."""
-    with _no_problems(path):
+    with no_problems(path):
         file = OpenFile(path, description.file, omexml=description.xml, is_shaped=False, is_mmstack=False)
-        _require_chain(file)
+        if description.file != path:
+            _require_chain(file)
         # An image without pages that fit has no series.
         found = {image.name: image for image in file.tif.series if image.kind == "ome"}
         series = [found.get(str(number)) for number in range(len(description.images))]
@@ -300,7 +281,7 @@ def _require_chain(file: OpenFile) -> int:
 
 
 def _facts(file: OpenFile, image: tifffile.TiffPageSeries) -> Facts:
-    with explained_reading(file.path, "TIFF"), _no_problems(file.path):
+    with explained_reading(file.path, "TIFF"), no_problems(file.path):
         series, samples = _checked(file, image), _samples(image)
         if file.tif.is_imagej and file.tif.imagej_metadata:
             return Facts(series, image.axes, (), *_imagej_voxel_size(file.tif), samples=samples)
@@ -318,7 +299,7 @@ def _samples(series: tifffile.TiffPageSeries) -> tuple[str, ...]:
 def _described_facts(
     file: OpenFile, image: tifffile.TiffPageSeries | None, described: Described, doubt: str, alone: bool
 ) -> Facts:
-    with explained_reading(file.path, "TIFF"), _no_problems(file.path):
+    with explained_reading(file.path, "TIFF"), no_problems(file.path):
         doubt = doubt_of_image(file.path, file.tif, image, described) or doubt
         flat = None
         if doubt and alone and not is_companion(file.path):
