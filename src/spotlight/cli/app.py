@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
+    from spotlight.pairs import Pair
+
 app = typer.Typer(
     name="spotlight",
     no_args_is_help=True,
@@ -38,6 +40,9 @@ Time = Annotated[int | None, typer.Option(min=0, help="Zero-based timepoint, for
 Form = Annotated[Literal["ome.tif", "ome.zarr"], typer.Option("--format", help="File format of the results.")]
 Kind = Literal["float32", "uint16", "uint8"]
 Axes = Annotated[str | None, typer.Option(help="Axes as stored, for files that do not state them, e.g. ZYX.")]
+PairAxes = Annotated[
+    str | None, typer.Option("--axes", help="Axes of all files as stored, where they do not state them, or wrongly.")
+]
 VoxelSize = Annotated[
     str | None, typer.Option(help="Voxel edges in µm for files that do not state them, e.g. '0.29 0.108 0.108'.")
 ]
@@ -57,6 +62,22 @@ SHOWN = (
     "mean_ap",
 )
 """Figures that are shown beside the progress."""
+
+
+def named_pairs(
+    pairs: Path,
+    axes: str | None,
+    input_channel: str | None,
+    target_channel: str | None,
+    target: str | None = None,
+    every_target: bool = False,
+) -> "Path | list[Pair]":
+    """Give pairs with the axes of their files if these are stated; else the path, to be read by who needs it."""
+    if axes is None:
+        return pairs
+    from spotlight.pairs import read_pairs
+
+    return read_pairs(pairs, input_channel, target_channel, target, every_target, axes)
 
 
 class Reporter:

@@ -6,7 +6,20 @@ from typing import Annotated, Literal
 
 import typer
 
-from spotlight.cli.app import Axes, InputChannel, Pairs, Reporter, Target, TargetChannel, To, VoxelSize, Workers, app
+from spotlight.cli.app import (
+    Axes,
+    InputChannel,
+    PairAxes,
+    Pairs,
+    Reporter,
+    Target,
+    TargetChannel,
+    To,
+    VoxelSize,
+    Workers,
+    app,
+    named_pairs,
+)
 from spotlight.errors import SpotlightError
 
 
@@ -136,6 +149,7 @@ def check(
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
     target: Target = None,
+    axes: PairAxes = None,
 ) -> None:
     """Look for what would spoil training: a table, a page with pictures, and exit status 1 if there is any."""
     from spotlight.pairs import CheckSettings
@@ -145,7 +159,7 @@ def check(
     chosen = CheckSettings.from_yaml(settings) if settings else CheckSettings()
     with Reporter() as report:
         result = run(
-            pairs,
+            named_pairs(pairs, axes, input_channel, target_channel, target, every_target=True),
             to,
             chosen,
             input_channel=input_channel,

@@ -13,6 +13,7 @@ from spotlight.cli.app import (
     Form,
     InputChannel,
     Kind,
+    PairAxes,
     Pairs,
     Reporter,
     Scene,
@@ -23,6 +24,7 @@ from spotlight.cli.app import (
     VoxelSize,
     Workers,
     app,
+    named_pairs,
 )
 from spotlight.cli.challenge import score_light_my_cells
 from spotlight.errors import SpotlightError
@@ -188,10 +190,9 @@ def segment(
     tuning.csv with all that was tried.
     """
     from spotlight.files import whole_file, write_text
-    from spotlight.images import read
     from spotlight.locks import working_on
     from spotlight.pairs.manifest import parse_voxel_size
-    from spotlight.prediction import find_parts
+    from spotlight.prediction import find_parts, read_part
     from spotlight.profiles import ProfileSettings, measure, write_table
     from spotlight.segmentation import METHODS, read_settings
     from spotlight.segmentation import segment as run
@@ -206,7 +207,7 @@ def segment(
             raise SpotlightError("--tune takes one manifest or folder of stacks.")
         with Reporter() as report:
             tuning = find(
-                images[0],
+                named_pairs(images[0], axes, input_channel, target_channel),
                 chosen,
                 split=split,
                 complete=not incomplete,
@@ -227,7 +228,7 @@ def segment(
     for part in find_parts(images, scene, time, axes, strict=True):
         name = part.name
         with working_on(to / f"{name}-labels.{form}"):
-            stack = read(part.path, scene=part.scene, time=part.time, axes=axes, voxel_size=size).channel(channel)
+            stack = read_part(part, axes, size).channel(channel or part.channel)
             labels = run(stack, chosen)
             typer.echo(labels.save(to / f"{name}-labels.{form}"))
             for table in write_table(measure(labels, stack, measured), to / f"{name}-nuclei"):
@@ -251,6 +252,7 @@ def evaluate(
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
     target: Target = None,
+    axes: PairAxes = None,
     workers: Workers = None,
 ) -> None:
     """Judge models on pairs they have not seen: tables, stains, labels and a page with pictures."""
@@ -258,7 +260,12 @@ def evaluate(
     if len(named) < len(model):
         raise SpotlightError("the model folders must have different names; rename one.")
     if preset is not None:
-        unfit = {"--input-channel": input_channel, "--target-channel": target_channel, "--workers": workers}
+        unfit = {
+            "--input-channel": input_channel,
+            "--target-channel": target_channel,
+            "--axes": axes,
+            "--workers": workers,
+        }
         score_light_my_cells(named, pairs, to, settings, split, target, unfit)
         return
     from spotlight.evaluation import EvaluationSettings
@@ -271,7 +278,7 @@ def evaluate(
     with Reporter(resumable=True) as report:
         evaluation = run(
             named,
-            pairs,
+            named_pairs(pairs, axes, input_channel, target_channel, target),
             to,
             EvaluationSettings.parse(values, "command line"),
             input_channel=input_channel,

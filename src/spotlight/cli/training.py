@@ -9,12 +9,14 @@ import typer
 from spotlight.cli.app import (
     PROTOCOLS,
     InputChannel,
+    PairAxes,
     Pairs,
     Protocol,
     Reporter,
     TargetChannel,
     To,
     app,
+    named_pairs,
 )
 from spotlight.errors import SpotlightError
 
@@ -37,6 +39,7 @@ def train(
     frozen: Annotated[
         Literal["none", "encoder", "all but head"] | None, typer.Option(help="What of them stays as it is.")
     ] = None,
+    axes: PairAxes = None,
     grid: Annotated[str | None, typer.Option(help="Voxel edge in µm to resample to, or 'native'.")] = None,
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
@@ -82,15 +85,17 @@ def train(
     if seed is not None and seeds is not None:
         raise SpotlightError("--seed trains one model and --seeds several; give one of them.")
     experiment = Experiment.parse(values, "command line")
+    single = chosen if isinstance(chosen, str) and chosen != "all" else None
+    source = named_pairs(pairs, axes, input_channel, target_channel, single, chosen is not None)
     if explain:
-        text = explained(pairs, experiment, input_channel=input_channel, target_channel=target_channel, target=chosen)
+        text = explained(source, experiment, input_channel=input_channel, target_channel=target_channel, target=chosen)
         typer.echo(text)
         return
     for number in range(seeds or 1):
         folder = to if seeds is None else to / f"seed-{number}"
         with Reporter(resumable=True) as report:
             run(
-                pairs,
+                source,
                 folder,
                 experiment,
                 seed=None if seeds is None else number,

@@ -13,6 +13,7 @@ from spotlight.evaluation.settings import EvaluationSettings
 from spotlight.evaluation.statistics import Direction, compare_methods
 from spotlight.files import whole_file, write_text
 from spotlight.locks import works_in
+from spotlight.pairs import Pair, read_pairs
 from spotlight.prediction import Model, load_model
 from spotlight.settings import Settings, load_yaml
 from spotlight.training import Experiment, protocol, train
@@ -69,6 +70,7 @@ class Comparison(Settings):
     input_channel: str | None = Field(None, description="For a folder: the transmitted light.")
     target_channel: str | None = Field(None, description="For a folder: the fluorescence.")
     target: str | None = Field(None, description="For a manifest of several targets: which one.")
+    axes: str | None = Field(None, description="Axes of all files as stored, where they do not state them, or wrongly.")
     methods: dict[str, ComparedMethod] = Field(description="Methods by name.")
     baseline: str = Field(description="The method that the others are compared with.")
     seeds: tuple[int, ...] = Field(
@@ -148,13 +150,17 @@ def compare(
         comparison = Comparison.from_yaml(comparison)
     experiments = {name: _experiment(method, comparison, base) for name, method in comparison.methods.items()}
     write_text(to / "comparison.yaml", comparison.to_yaml())
+    pairs: Path | list[Pair] = base / comparison.pairs
+    if comparison.axes is not None:
+        channels = comparison.input_channel, comparison.target_channel
+        pairs = read_pairs(pairs, *channels, comparison.target, axes=comparison.axes)
     sources: dict[str, dict[int, str | Path | Model]] = {}
     for name, experiment in experiments.items():
         sources[name] = {}
         for seed in comparison.seeds:
             if experiment is not None:
                 sources[name][seed] = train(
-                    base / comparison.pairs,
+                    pairs,
                     to / "models" / name / f"seed-{seed}",
                     experiment,
                     seed=seed,
@@ -173,7 +179,7 @@ def compare(
             sources[name] = {seed: model.flattened(method.flatten) for seed, model in loaded.items()}
     evaluation = evaluate(
         sources,
-        base / comparison.pairs,
+        pairs,
         to,
         comparison.evaluation,
         input_channel=comparison.input_channel,

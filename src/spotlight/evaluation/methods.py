@@ -8,7 +8,7 @@ from typing import Any
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.fingerprint import fingerprint, state_of
-from spotlight.images import Stack, is_image, read, stem
+from spotlight.images import Stack, is_image, read_like, stem
 from spotlight.images.belonging import files_of
 from spotlight.images.modality import MODALITIES
 from spotlight.model import DESCRIPTION, ModelDescription, TargetDescription
@@ -82,7 +82,7 @@ class Method:
             stain, facts = model.stain(accepted, settings)
             doubts = tuple(facts["doubts"])
         else:
-            stain = read(self.stains[pair.name]).timepoint()
+            stain = read_like(self.stains[pair.name], target, pair.axes).timepoint()
         stain = _of_target(stain, pair, target)
         stain.require_finite()
         require_match(target, stain)

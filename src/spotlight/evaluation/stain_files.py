@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spotlight.errors import SpotlightError
-from spotlight.images import Stack, is_image, parse_region, parts, read, stem
+from spotlight.images import Stack, is_image, parse_region, parts, read_like, scenes, stem
 from spotlight.model import DESCRIPTION
 from spotlight.pairs.pair import Pair, require_match
 from spotlight.prediction.files import SUFFIX
@@ -35,7 +35,7 @@ class StainFile:
         SpotlightError
             If it is damaged, not finite or of another shape or voxel size than the target.
         """
-        stain = read(self.path, axes_if_unstated=target.spatial_axes).timepoint().channel(self.channel)
+        stain = read_like(self.path, target, pair.axes).timepoint().channel(self.channel)
         if pair.region is not None:
             stain = stain.crop(parse_region(pair.region, stain.spatial_axes, f"{stain.source} (row {pair.name!r})"))
         if stain.voxel_size is None or target.voxel_size is None:
@@ -83,7 +83,7 @@ def find_stain_files(folder: Path, pairs: Sequence[Pair]) -> list[StainFile | No
             found.append(None if file is None else StainFile(file, None))
             continue
         if file not in channels:
-            channels[file] = read(file, axes_if_unstated="YX").channels
+            channels[file] = scenes(file)[0].load().all_channels
         names = [n for n in (f"{pair.target_name}{VIRTUAL}", pair.target_name) if n in channels[file]]
         found.append(StainFile(file, names[0]) if names else None)
     _require_whole(folder, pairs, found)

@@ -12,6 +12,7 @@ from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.images.colour import Joined, channel_names
 from spotlight.images.lazy import LazyArray, Source
+from spotlight.images.planes import planes_hint
 from spotlight.images.slabs import as_numbers
 from spotlight.images.stack import AXES, STORED_AXES, Stack
 from spotlight.installation import install_command, missing_package
@@ -69,6 +70,16 @@ class Facts:
         """How the file calls one of its axes."""
         name = self.names[self.axes.index(axis)] if self.names else ""
         return axis if axis in AXES else name or (axis if axis.isalpha() else "?")
+
+    @property
+    def has_axes(self) -> bool:
+        """Whether the file states what its axes are."""
+        return set(self.axes) <= set(STORED_AXES)
+
+    @property
+    def hint(self) -> str:
+        """What timepoints or channels may be instead; see `planes_hint`."""
+        return planes_hint(self.axes, self.array.shape, self.channels, self.voxel_size) if self.has_axes else ""
 
     @property
     def all_channels(self) -> tuple[str, ...]:
@@ -234,81 +245,47 @@ def read(
     if isinstance(scene, str) and (in_plate or is_zarr(path / scene)):  # a field of a plate, without listing them all
         chosen = scenes(path / scene)[0]
     else:
-        chosen = _choose(path, scenes(path), scene)
+        chosen = choose(path, scenes(path), scene)
     facts = chosen.load()
-    if axes is None and not facts.doubt and not set(facts.axes) <= set(STORED_AXES):
+    if axes is None and not facts.doubt and not facts.has_axes:
         axes = axes_if_unstated
-    stack = _in_order(path, facts, axes, voxel_size)
+    stack = in_order(path, facts, axes, voxel_size)
     if time is not None:
         stack = stack.timepoint(time)
     return stack if channel is None else stack.channel(channel)
 
 
-@dataclass(frozen=True)
-class Part:
-    """One image of a file at one timepoint.
+def read_like(path: str | Path, like: Stack, axes: str | None = None, scene: str | None = None) -> Stack:
+    """Open a file that belongs to a stack: labels, a mask or a stain.
 
-    Attributes
+    The axes are what the file states. Where it states none, or no planes though the stack has some, they are `axes` if
+    that has as many letters as the file has dimensions. Where it states none and `axes` does not fit, they are the
+    stack's.
+
+    Parameters
     ----------
-    name : str
-        The file's `stem`, with the scene's name and ``tN`` where there are several.
-    path : Path
+    path : path
         The file.
-    scene : str or None
-        What to give to `read`: the image's name or, where several have it, ``#`` and its index; None if there is one.
-    time : int or None
-        What to give to `read`; None where there is just one.
-    channels : tuple of str or None
-        Names of the channels, empty if they have none; None if there is only one channel.
-    fault : str
-        Why the file could not be listed, and the part stands for all of it; empty if nothing was wrong.
-    channel, axes, voxel_size, modality : optional
-        What a manifest states of it.
-    """
-
-    name: str
-    path: Path
-    scene: str | None
-    time: int | None
-    channels: tuple[str, ...] | None
-    fault: str = ""
-    channel: str | None = None
-    axes: str | None = None
-    voxel_size: tuple[float, ...] | None = None
-    modality: str | None = None
-
-
-def parts(
-    path: str | Path,
-    scene: str | int | None = None,
-    time: int | None = None,
-    axes: str | None = None,
-) -> list[Part]:
-    """List every image that starts in a file at every timepoint, or those of one scene or time.
-
-    For the arguments and errors see `read`.
+    like : Stack
+        What it belongs to; axes ZYX or YX.
+    axes : str, optional
+        What is stated of the stack and the files that belong to it.
+    scene : str, optional
+        Which image of the file, where it holds several; it is not needed where there is one.
     """
     path = located(path)
     found = scenes(path)
-    chosen = [item for item in found if item.starts_here] if scene is None else [_choose(path, found, scene)]
-    names = [item.name for item in found]
-    listed = []
-    for item in chosen:
-        number = found.index(item)
-        unique = names.count(item.name) == 1
-        which = None if len(found) == 1 else item.name if unique else f"#{number}"
-        called = f"-{item.name if unique else number}".replace("/", "-") if which is not None else ""
-        stack = _in_order(path, item.load(), axes)
-        channels = stack.channels if "C" in stack.axes else None
-        if "T" in stack.axes:
-            times = range(stack.shape[0]) if time is None else [time]
-            listed += [Part(f"{stem(path)}{called}-t{t}", path, which, t, channels) for t in times]
-        else:
-            listed.append(Part(f"{stem(path)}{called}", path, which, time, channels))
-    return listed
+    facts = (found[0] if len(found) == 1 else choose(path, found, scene)).load()
+    dimensions = {len(array.shape) for array in (facts.array, facts.flat) if array is not None}
+    fits = axes is not None and len(axes) in dimensions
+    if not facts.has_axes and not facts.doubt:
+        return in_order(path, facts, axes if fits else like.axes)
+    wrong = facts.doubt or (facts.hint and "Z" in like.axes)
+    return in_order(path, facts, axes if fits and wrong else None)
 
 
-def _choose(path: Path, found: list[Scene], which: str | int | None) -> Scene:
+def choose(path: Path, found: list[Scene], which: str | int | None) -> Scene:
+    """Give the image that was asked for, or the only one; see `read`."""
     names = [scene.name for scene in found]
     listed = ", ".join(f"{i}: {n!r}" for i, n in enumerate(names[:10])) + (", ..." if len(names) > 10 else "")
     if which is None:
@@ -326,13 +303,14 @@ def _choose(path: Path, found: list[Scene], which: str | int | None) -> Scene:
     raise SpotlightError(f"{path}: has no image {which!r}, or not just one; images here: {listed}.")
 
 
-def _in_order(path: Path, facts: Facts, stated_axes: str | None, stated_size: tuple[float, ...] | None = None) -> Stack:
+def in_order(path: Path, facts: Facts, stated_axes: str | None, stated_size: tuple[float, ...] | None = None) -> Stack:
     """Bring the axes into the order TCZYX, and drop T, C and, unless it was asked for, Z of length 1."""
     array: Any = facts.array
     if facts.doubt and stated_axes is None:
         raise SpotlightError(facts.doubt)
     if facts.flat is not None and stated_axes is not None and len(stated_axes) == len(facts.flat.shape):
         array = facts.flat
+    hint = "" if stated_axes else facts.hint
     axes = (stated_axes or facts.axes).upper()
     found = dict(zip(facts.axes, axes, strict=False))  # what the file does not name has the size of its place
     sizes = {found[a] if a not in AXES and a in found else a: v for a, v in facts.voxel_size.items()}
@@ -366,12 +344,13 @@ def _in_order(path: Path, facts: Facts, stated_axes: str | None, stated_size: tu
             view = view[(slice(None),) * axes.index(axis) + (0,)]
             axes = axes.replace(axis, "")
     spatial = axes.replace("T", "").replace("C", "")
+    about: dict[str, Any] = {"channels": channels, "source": str(path), "labels": facts.labels, "hint": hint}
     if stated_size is not None:
-        return Stack(view, axes, tuple(stated_size), channels, source=str(path), labels=facts.labels)
+        return Stack(view, axes, tuple(stated_size), **about)
     missing = [axis for axis in spatial if axis not in sizes]
     if not missing:
         known = tuple(sizes[axis] for axis in spatial)
-        return Stack(view, axes, known, channels, source=str(path), unit=facts.unit, labels=facts.labels)
+        return Stack(view, axes, known, unit=facts.unit, **about)
     read = [f"{axis} {sizes[axis]:.4g} µm" for axis in spatial if axis in sizes]
     unread = ", ".join([*read, *([facts.unread] if facts.unread else [])])
-    return Stack(view, axes, None, channels, source=str(path), unread=unread, labels=facts.labels)
+    return Stack(view, axes, None, unread=unread, **about)

@@ -55,6 +55,8 @@ class Stack:
         What the file states of its voxel size that could not be read, for messages.
     colors : tuple of str
         RRGGBB in which a viewer should show the channels, one per channel; empty if it does not matter.
+    hint : str
+        What the timepoints or channels of the file may be instead; see `spotlight.images.planes.planes_hint`.
     labels : bool
         Whether the values are the numbers of instances, of which no means can be taken.
     """
@@ -69,6 +71,7 @@ class Stack:
     unread: str = ""
     colors: tuple[str, ...] = ()
     labels: bool = False
+    hint: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "array", as_numbers(self.array, self.source))
@@ -153,7 +156,7 @@ class Stack:
             return replace(self, array=mean, axes=self.axes.replace("C", ""), channels=(str(which),), colors=())
         if which is None:
             if count > 1:
-                raise SpotlightError(f"{self.source}: has {count} channels ({known}); say which one to use.")
+                raise SpotlightError(f"{self.source}: has {count} channels ({known}); say which one to use.{self.hint}")
             which = 0
         if isinstance(which, str) and self.channels.count(which) == 1:
             index = self.channels.index(which)
@@ -192,7 +195,7 @@ class Stack:
         if which is None and count > 1:
             raise SpotlightError(
                 f"{self.source}: has {count} timepoints; say which one to use, 0 to {count - 1}, with time= (Python), "
-                "--time (command line) or a time column (manifest)."
+                f"--time (command line) or a time column (manifest).{self.hint}"
             )
         if not 0 <= (which or 0) < count:
             raise SpotlightError(f"{self.source}: has no timepoint {which}; there are 0 to {count - 1}.")

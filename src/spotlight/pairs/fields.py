@@ -9,7 +9,7 @@ from spotlight.images import stem
 from spotlight.pairs.manifest import name_apart
 from spotlight.pairs.pair import Pair
 
-AGREE = ("split", "group", "modality", "input_channel", "region", "axes", "voxel_size")
+AGREE = ("split", "group", "modality", "input_channel", "region", "axes", "mask_axes", "voxel_size")
 """What rows must agree in to be planes of one field."""
 
 

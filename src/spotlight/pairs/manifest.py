@@ -12,7 +12,7 @@ from typing import Any
 from spotlight.addresses import located
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
-from spotlight.images import SUFFIXES, is_image, parts, stem
+from spotlight.images import SUFFIXES, count_images, is_image, parts, stem, warn_of_planes
 from spotlight.images.modality import parse_modality
 from spotlight.images.units import read_number
 from spotlight.pairs.pair import FILES, SPLITS, Pair
@@ -31,7 +31,8 @@ COLUMNS = {
     "input_channel": "name or zero-based index of the input's channel; luminance: the mean of red, green and blue",
     "target_channel": "name or zero-based index of the target's channel",
     "region": "start:stop per spatial axis in voxels, for example ':, :, 0:80'",
-    "axes": "axes as stored, for files that do not state them, for example ZYX",
+    "axes": "axes as stored, for files that do not state them or state them wrongly, for example ZYX",
+    "mask_axes": "the same of labels and foreground, where they are stored otherwise than the images",
     "voxel_size": "edge lengths in µm per spatial axis, for files that do not state them, for example 0.29 0.108 0.108",
     "modality": "brightfield, phase or dic (also BF, PC, DIC)",
     "focus_offset": "planes between the input and the best focus, for inputs of one plane",
@@ -152,13 +153,13 @@ def _cell(value: Any, folder: Path) -> str:
 def _require_own_masks(path: Path, pairs: Sequence[Pair]) -> None:
     """One mask cannot serve several scenes or timepoints."""
     for column in ("labels", "foreground"):
-        users: dict[Path, set[tuple[str | None, int | None]]] = {}
+        users: dict[tuple[Path, str | None], set[tuple[str | None, int | None]]] = {}
         for pair in pairs:
             mask = getattr(pair, column)
             if mask is not None:
-                users.setdefault(mask, set()).add((pair.scene, pair.time))
-        for mask, uses in users.items():
-            if len(uses) > 1 and len(parts(mask)) == 1:
+                users.setdefault((mask, pair.mask_axes), set()).add((pair.scene, pair.time))
+        for (mask, axes), uses in users.items():
+            if len(uses) > 1 and count_images(mask, axes) == 1:
                 raise SpotlightError(
                     f"{path}: {column}: {mask} holds one image, but rows of {len(uses)} scenes or timepoints name it. "
                     "Give each its own."
@@ -233,6 +234,7 @@ def _pair(manifest: Path, where: str, row: dict[str, str], target_name: str, tel
         scene=cells["scene"],
         time=_parse_time(cells["time"], where) if cells["time"] else None,
         axes=cells["axes"],
+        mask_axes=cells["mask_axes"],
         voxel_size=parse_voxel_size(cells["voxel_size"], where) if cells["voxel_size"] else None,
         target_name=target_name,
         modality=parse_modality(cells["modality"] or "", where),
@@ -272,8 +274,12 @@ def parse_voxel_size(text: str, where: str) -> tuple[float, ...]:
     return meanings.pop()
 
 
-def pairs_from_folder(folder: str | Path, input_channel: str | None, target_channel: str | None) -> list[Pair]:
+def pairs_from_folder(
+    folder: str | Path, input_channel: str | None, target_channel: str | None, axes: str | None = None
+) -> list[Pair]:
     """Take every image file of a folder, with every scene and timepoint of it, as a pair of two channels.
+
+    `axes` are those of the files as stored, where these do not state them, or wrongly.
 
     Raises
     ------
@@ -292,6 +298,8 @@ def pairs_from_folder(folder: str | Path, input_channel: str | None, target_chan
             f"{folder}: for a folder of stacks, say which channel is the input and which the target "
             "(--input-channel and --target-channel, names or zero-based indices)."
         )
+    listed = {file: parts(file, axes=axes) for file in files}
+    warn_of_planes([part for found in listed.values() for part in found])
     pairs = [
         Pair(
             part.name,
@@ -302,8 +310,8 @@ def pairs_from_folder(folder: str | Path, input_channel: str | None, target_chan
             scene=part.scene,
             time=part.time,
         )
-        for file in files
-        for part in parts(file)
+        for file, found in listed.items()
+        for part in found
     ]
     return name_apart(pairs)
 
@@ -314,6 +322,7 @@ def read_pairs(
     target_channel: str | None = None,
     target: str | None = None,
     every_target: bool = False,
+    axes: str | None = None,
 ) -> list[Pair]:
     """Read pairs from a manifest, or from a folder of stacks whose channels are named; pairs are passed on.
 
@@ -325,7 +334,15 @@ def read_pairs(
         Channels of a folder's files.
     target, every_target
         Which target of a manifest of several; see `read_manifest`.
+    axes : str, optional
+        Axes of all files as stored, where these do not state them, or wrongly; goes before what a manifest says.
     """
+    if axes is not None:
+        if isinstance(source, (str, Path)) and Path(source).is_dir():
+            source = pairs_from_folder(source, input_channel, target_channel, axes)
+        else:
+            source = read_pairs(source, input_channel, target_channel, target, every_target)
+        return read_pairs([replace(pair, axes=axes) for pair in source], target=target)
     if not isinstance(source, (str, Path)):
         pairs = [pair for pair in source if target is None or pair.target_name == target]
         if source and not pairs:

@@ -10,7 +10,7 @@ from typing import Literal
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.fingerprint import state_of
-from spotlight.images import Stack, parse_region, read, scenes
+from spotlight.images import Stack, parse_region, read, read_like, scenes
 from spotlight.images.belonging import files_of
 
 SHOWN = ("input", "target", "foreground")
@@ -36,7 +36,7 @@ class Pair:
         Channel names or indices.
     group : str
         What belongs together, such as a plate; empty where none is stated.
-    region, axes, voxel_size, scene, time
+    region, axes, mask_axes, voxel_size, scene, time
         See `spotlight.pairs.manifest.COLUMNS`.
     target_name : str
         What the manifest calls the target, where it has several; else empty.
@@ -67,6 +67,7 @@ class Pair:
     modality: str = ""
     focus_offset: int | None = None
     planes: tuple[Path, ...] | None = None
+    mask_axes: str | None = None
 
     def read_input(self) -> Stack:
         """Read the input's channel and region; finite or an error."""
@@ -178,9 +179,12 @@ class Pair:
     def _read_mask(self, path: Path | None, like: Stack) -> Stack | None:
         if path is None:
             return None
-        # The columns axes and voxel_size describe the images; a mask that states nothing itself is on their grid.
-        several = len(scenes(path)) > 1
-        mask = read(path, scene=self.scene if several else None, axes_if_unstated=like.axes)
+        # The column voxel_size describes the images; a mask that states nothing itself is on their grid.
+        if self.mask_axes is None:
+            mask = read_like(path, like, self.axes, self.scene)
+        else:
+            several = len(scenes(path)) > 1
+            mask = read(path, scene=self.scene if several else None, axes=self.mask_axes)
         mask = self._part(mask.timepoint(self.time) if "T" in mask.axes else mask, None)
         if mask.voxel_size is None or like.voxel_size is None:
             mask = replace(mask, voxel_size=like.voxel_size)
@@ -210,6 +214,7 @@ def require_match(first: Stack, second: Stack) -> None:
         raise SpotlightError(
             f"{first.source} and {second.source} must show the same field on the same grid, but have axes "
             f"{first.axes} {first.shape} and {second.axes} {second.shape}. Register and crop them to one grid."
+            f"{second.hint or first.hint}"
         )
     if first.voxel_size and second.voxel_size:
         if any(abs(a / b - 1) > 0.01 for a, b in zip(first.voxel_size, second.voxel_size, strict=True)):

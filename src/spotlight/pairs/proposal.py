@@ -106,6 +106,9 @@ def propose_pairs(
     if left:
         names = ", ".join(file.relative_to(folder).as_posix() for file in left[:5])
         reasons.append(f"{len(left)} files belong to no pair: {names}{', ...' if len(left) > 5 else ''}.")
+    hints = [listed[0].hint for listed in opened.values() if listed[0].hint and listed[0].time is not None]
+    if hints:
+        reasons.append(f"{len(hints)} files are taken as time series of single planes.{hints[0]}")
     reasons += [f"Cannot be read, and left out: {message}" for message in unreadable]
     pairs = [replace(pair, group=_group(folder, pair), axes=axes, voxel_size=voxel_size) for pair in pairs]
     pairs, reason = split_by_group(name_apart(pairs))

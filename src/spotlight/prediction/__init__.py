@@ -2,7 +2,7 @@
 
 from spotlight.prediction.cluster import stain_on_cluster
 from spotlight.prediction.files import Stained, StainOptions, stain_files
-from spotlight.prediction.listing import find_parts
+from spotlight.prediction.listing import find_parts, read_part
 from spotlight.prediction.loading import load_model
 from spotlight.prediction.seams import Seams, measure_seams
 from spotlight.prediction.settings import PredictionSettings
@@ -17,6 +17,7 @@ __all__ = [
     "find_parts",
     "load_model",
     "measure_seams",
+    "read_part",
     "stain_files",
     "stain_on_cluster",
 ]

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,12 @@ def accept(
     if isinstance(image, np.ndarray):
         size = voxel_size or (tuple(sum(r) / 2 for r in expected.voxel_size) if expected.voxel_size else None)
         image = Stack(image, axes or expected.axes, size)
+    elif axes is not None and axes != image.axes:
+        spatial = axes.replace("T", "").replace("C", "")
+        size = image.voxel_size if spatial == image.spatial_axes else None
+        image = replace(image, axes=axes, voxel_size=voxel_size or size, channels=(), hint="")
+    elif voxel_size is not None:
+        image = replace(image, voxel_size=voxel_size)
     stack = image.timepoint(time)
     if channel is None and expected.channel and stack.has_channel(expected.channel):
         channel = expected.channel
@@ -74,7 +81,7 @@ def accept(
     if stack.axes != expected.axes:
         raise SpotlightError(
             f"{stack.source}: has axes {stack.axes} {stack.shape}, but model {name} stains {expected.axes} "
-            "stacks. Give such a stack, or use a model trained on stacks like this one."
+            f"stacks. Give such a stack, or use a model trained on stacks like this one.{stack.hint}"
         )
     stack.load_if_small()
     stack.require_finite()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from spotlight.addresses import located
 from spotlight.errors import SpotlightError
-from spotlight.images import Part, Stack, is_image, parts, read, stem
+from spotlight.images import Part, Stack, is_image, parts, read, stem, warn_of_planes
 from spotlight.images.modality import parse_modality
 from spotlight.memory import is_out_of_memory
 from spotlight.pairs.manifest import parse_voxel_size
@@ -67,6 +67,8 @@ def find_parts(
                         f"named {part.name}. Rename one."
                     )
                 listed[part.name] = part
+    if time is None and axes is None:
+        warn_of_planes([part for part in listed.values() if part.axes is None])
     if not listed:
         raise SpotlightError("no image starts in the files that were given. Give all files of the set.")
     return list(listed.values())

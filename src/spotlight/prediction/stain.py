@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -198,7 +197,7 @@ class Model:
         if scene is not None and not isinstance(image, (str, Path)):
             raise SpotlightError(f"scene={scene!r} chooses an image of a file, but an array or stack was given.")
         if isinstance(image, (str, Path)):
-            image = read(image, scene=scene, axes=axes, voxel_size=voxel_size)
+            image, axes = read(image, scene=scene, axes=axes, voxel_size=voxel_size), None
         model = self.suited(image, modality, channel)
         stack = model.accept(image, channel, time, axes, voxel_size, any_voxel_size, plane)
         stain, facts = model.stain(stack, settings, normalised=normalised, flatten=flatten, progress=progress)
@@ -325,8 +324,7 @@ class Model:
         plane: int | None = None,
     ) -> Stack:
         """Turn the input into one channel with the model's axes and a voxel size that fits, or say why not."""
-        given = replace(image, voxel_size=voxel_size) if isinstance(image, Stack) and voxel_size else image
-        return accept(self.description.input, self.name, given, channel, time, axes, voxel_size, any_voxel_size, plane)
+        return accept(self.description.input, self.name, image, channel, time, axes, voxel_size, any_voxel_size, plane)
 
 
 class _Finished:
