@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from spotlight.addresses import located
 from spotlight.images.reading import choose, in_order, scenes, stem
 
 log = logging.getLogger("spotlight")
@@ -57,7 +58,7 @@ def parts(
 
     For the arguments and errors see `read`.
     """
-    path = Path(path)
+    path = located(path)
     found = scenes(path)
     chosen = [item for item in found if item.starts_here] if scene is None else [choose(path, found, scene)]
     names = [item.name for item in found]
