@@ -1,15 +1,19 @@
 """Damaged files give an image or one `SpotlightError`; what damage by the thousand found is here one by one."""
 
+import json
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from fuzzing import DATA, FORMATS, fuzz
+from spotlight.addresses import Address
 from spotlight.errors import SpotlightError
 from spotlight.images import read
+from spotlight.images.lazy import explained_reading
 
 
 @pytest.mark.parametrize("form", list(FORMATS))
@@ -134,3 +138,33 @@ def test_two_planes_of_a_set_on_one_page(tmp_path: Path) -> None:
     path.write_bytes(content.replace(b'IFD="2"', b'IGD="2"', 1))
     with pytest.raises(SpotlightError, match="8 planes are to be found on 7 pages"):
         read(path)
+
+
+def test_a_compression_that_is_not_known_is_no_damage(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", DATA, compression="zlib")
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tif:
+        for page in tif.pages:
+            page.tags["Compression"].overwrite(34676)  # SGI LogLuv
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    group.create_array("0", data=DATA)
+    stored = tmp_path / "a.zarr" / "0" / ".zarray"
+    stored.write_text(json.dumps(json.loads(stored.read_text()) | {"compressor": {"id": "of-tomorrow"}}))
+    for path in (tmp_path / "a.tif", tmp_path / "a.zarr" / "0"):
+        with pytest.raises(SpotlightError, match="compression or form is not known here") as caught:
+            read(path, axes="CZYX").data  # noqa: B018
+        assert "damaged" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error", [AttributeError("'module' object has no attribute 'x'"), TypeError("x"), ImportError()]
+)
+def test_a_fault_of_the_program_is_no_damage(tmp_path: Path, error: Exception) -> None:
+    for path in (tmp_path / "a.tif", Address("https://host/a.zarr")):
+        with pytest.raises(
+            SpotlightError, match=r"a fault of the program.* \(tifffile \d+.*Update Spotlight"
+        ) as caught:
+            with explained_reading(path, "TIFF"):
+                raise error
+        assert "damaged" not in str(caught.value)
+    with pytest.raises(SpotlightError, match="The file is damaged"), explained_reading(tmp_path / "a.tif", "TIFF"):
+        raise ValueError("x")

@@ -10,7 +10,7 @@ import tifffile
 import zarr
 from typer.testing import CliRunner
 
-from spotlight.cli import app
+from spotlight.cli import app, less_memory
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack, read
 from spotlight.images.normalise import grid_shape
@@ -224,6 +224,14 @@ def test_check_and_init_doubt_a_voxel_size(tmp_path: Path, caplog: pytest.LogCap
     with caplog.at_level(logging.WARNING, "spotlight"):
         init(tmp_path, tmp_path / "b", voxel_size=(5.0, 3.0, 3.0), **patterns)
     assert "voxel size of 5 x 3 x 3 µm is unusual" in caplog.text
+
+
+def test_who_has_no_batches_is_not_told_of_their_size() -> None:
+    assert "--batch-size" in less_memory(["train", "pairs.csv"])
+    assert "tiles" in less_memory(["predict", "model"])
+    for command in ("segment", "evaluate", "check"):
+        assert "voxel size" in less_memory([command])
+        assert "batch" not in less_memory([command])
 
 
 def test_a_voxel_size_stated_with_decimal_commas() -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,10 @@ from spotlight.errors import SpotlightError
 
 PROGRAM_FAULTS = (AttributeError, ImportError, NameError, NotImplementedError, TypeError)
 """Errors that tell of a program, or of a package of an unfitting version, rather than of a file."""
+UNKNOWN_FORM = re.compile(
+    r"codec not available|unknown codec|not a known compression|not supported|requires the '", re.I
+)
+"""What packages say of files that are right, but compressed or stored as they do not know."""
 
 # The mask can only be read by setting it, which is safe just once, before there are threads.
 UMASK = os.umask(0)
@@ -133,6 +138,10 @@ def unreadable(path: Path, kind: str, error: Exception, packages: Sequence[str] 
     """
     said = f"{path}: cannot be read as {kind} ({type(error).__name__}: {error})."
     if not isinstance(error, PROGRAM_FAULTS):
+        if UNKNOWN_FORM.search(str(error)):
+            return SpotlightError(
+                f"{said} Its compression or form is not known here; save it in another one with a program that opens it."
+            )
         return SpotlightError(f"{said} The file is damaged or of another kind; copy it again from its source.")
     found = []
     for package in packages:

@@ -26,7 +26,19 @@ ORDER = (
 """Commands in the order in which data pass them; others follow."""
 app.registered_commands.sort(key=lambda command: ORDER.index(_name(command)) if _name(command) in ORDER else len(ORDER))
 
-LESS_MEMORY = "Train with a smaller --batch-size, or predict with smaller tiles."
+LESS_MEMORY = {
+    "train": "Train with a smaller --batch-size.",
+    "predict": "Predict with smaller tiles (tile in --settings).",
+}
+LESS_DATA = (
+    "Give a smaller stack, or take fewer --workers where the command has them. If the stack is small, look at its "
+    "voxel size with spotlight info: a wrong one makes a grid of very many voxels."
+)
+
+
+def less_memory(arguments: list[str]) -> str:
+    """What helps when the memory does not suffice for a command."""
+    return LESS_MEMORY.get(arguments[0] if arguments else "", LESS_DATA)
 
 
 def main() -> None:
@@ -38,12 +50,12 @@ def main() -> None:
     except SpotlightError as error:
         _fail(str(error))
     except MemoryError as error:
-        _fail(f"the machine's memory does not suffice ({error}). {LESS_MEMORY}")
+        _fail(f"the machine's memory does not suffice ({error}). {less_memory(sys.argv[1:])}")
     except RuntimeError as error:
         # torch has no error of its own for a processor's memory, and importing it to name the GPU's takes seconds.
         if "not enough memory" not in str(error) and "out of memory" not in str(error):
             raise
-        _fail(f"the memory does not suffice ({str(error).splitlines()[0]}). {LESS_MEMORY}")
+        _fail(f"the memory does not suffice ({str(error).splitlines()[0]}). {less_memory(sys.argv[1:])}")
 
 
 def _fail(message: str) -> NoReturn:
