@@ -141,7 +141,7 @@ def test_two_planes_of_a_set_on_one_page(tmp_path: Path) -> None:
 
 
 def test_a_compression_that_is_not_known_is_no_damage(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", DATA, compression="zlib")
+    tifffile.imwrite(tmp_path / "a.tif", DATA, compression="zlib", photometric="minisblack")
     with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tif:
         for page in tif.pages:
             page.tags["Compression"].overwrite(34676)  # SGI LogLuv

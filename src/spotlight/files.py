@@ -139,9 +139,8 @@ def unreadable(path: Path, kind: str, error: Exception, packages: Sequence[str] 
     said = f"{path}: cannot be read as {kind} ({type(error).__name__}: {error})."
     if not isinstance(error, PROGRAM_FAULTS):
         if UNKNOWN_FORM.search(str(error)):
-            return SpotlightError(
-                f"{said} Its compression or form is not known here; save it in another one with a program that opens it."
-            )
+            remedy = "save it in another one with a program that opens it"
+            return SpotlightError(f"{said} Its compression or form is not known here; {remedy}.")
         return SpotlightError(f"{said} The file is damaged or of another kind; copy it again from its source.")
     found = []
     for package in packages:
