@@ -1,5 +1,6 @@
 """Types of values: truth values are 0 and 1, whole and real numbers are taken, all else is refused."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,44 @@ def test_a_body_of_less_than_a_thousandth_of_a_dark_field_is_segmented() -> None
     image[14:18, 30:35, 30:35] = 900
     found = segment(Stack(image, "ZYX", (1.0, 1.0, 1.0)), SegmentationSettings(voxel_um=None, median_px=1, min_size=10))
     assert set(np.unique(found.data)) == {0, 1}
+
+
+def imagej(path: Path, data: NDArray[Any], calibration: str) -> Path:
+    planes = f"images={len(data)}\nslices={len(data)}\n"
+    description = f"ImageJ=1.54f\n{planes}unit=um\nspacing=0.3\nmin=0.0\nmax=9.0\n{calibration}".encode()
+    tifffile.imwrite(path, data, description=description, metadata=None, photometric="minisblack", byteorder=">")
+    return path
+
+
+@pytest.mark.parametrize("calibration", ["cf=0\nc0=-32768.0\nc1=1.0\nvunit=Gray Value\n", "c0=-32768.0\nc1=1.0\n"])
+def test_signed_numbers_of_imagej(tmp_path: Path, calibration: str) -> None:
+    data = np.array([[[-32768, -1, 0], [1, 300, 32767]]] * 2, np.int16)
+    path = imagej(tmp_path / "a.tif", (data.astype(np.int32) + 32768).astype(np.uint16), calibration)
+    stack = read(path)
+    assert (stack.dtype, stack.axes) == (np.int16, "ZYX")
+    np.testing.assert_array_equal(stack.data, data)
+    np.testing.assert_array_equal(
+        read(path, axes="ZYX").crop((slice(1, 2), slice(1, 2), slice(0, 2))).data, [[[1, 300]]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("calibration", "said"),
+    [
+        ("cf=0\nc0=-10.0\nc1=0.5\nvunit=pH\n", r"to -10.0 \+ 0.5 x value \(pH\)"),
+        ("cf=3\nc0=1.0\nc1=2.0\nc2=0.1\nvunit=Conc\n", r"a function of them \(Conc\)"),
+        ("cf=21\nvunit=Uncalibrated OD\n", r"a function of them \(Uncalibrated OD\)"),
+        ("cf=0\nc0=0.0\nc1=1.0\nvunit=Gray Value\n", ""),
+        ("cf=20\nvunit=Gray Value\n", ""),
+        ("", ""),
+    ],
+)
+def test_other_calibrations_of_imagej_are_told_once(
+    tmp_path: Path, calibration: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)
+    path = imagej(tmp_path / "a.tif", data, calibration)
+    for _ in range(2):
+        np.testing.assert_array_equal(read(path).data, data)
+    assert len(caplog.messages) == (1 if said else 0)
+    assert re.search(said, caplog.text)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.images.colour import sample_names
+from spotlight.images.imagej import calibrated
 from spotlight.images.lazy import WORKERS, explained_reading, no_problems
 from spotlight.images.ome_planes import (
     REMEDY,
@@ -284,7 +285,10 @@ def _facts(file: OpenFile, image: tifffile.TiffPageSeries) -> Facts:
     with explained_reading(file.path, "TIFF"), no_problems(file.path):
         series, samples = _checked(file, image), _samples(image)
         if file.tif.is_imagej and file.tif.imagej_metadata:
-            return Facts(series, image.axes, (), *_imagej_voxel_size(file.tif), samples=samples)
+            values, said = calibrated(series, file.tif.imagej_metadata)
+            if said:
+                _tell(f"{file.path}: {said}")
+            return Facts(values, image.axes, (), *_imagej_voxel_size(file.tif), samples=samples)
         return Facts(series, image.axes, samples=samples)
 
 
