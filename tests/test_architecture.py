@@ -13,7 +13,10 @@ from spotlight.files import whole_file, write_text
 
 SOURCE = Path(spotlight.__file__).parent
 ROAD = [
-    ["errors", "version", "addresses", "files", "fingerprint", "locks", "installation", "settings"],
+    [
+        *("errors", "quoting", "version", "addresses", "files", "fingerprint", "locks", "installation"),
+        *("plain_yaml", "settings", "stopping", "processes"),
+    ],
     ["images", "networks", "losses", "tiles", "memory"],
     ["foreground"],
     ["simulation"],

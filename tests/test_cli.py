@@ -82,7 +82,7 @@ def test_from_files_to_a_page(manifest: Path, tmp_path: Path) -> None:
         (["segment", "{field}", "--channel", "1", "--to", "o", "--settings", "{manifest}"], "pairs.csv"),
         (["evaluate", "{manifest}", "--model", "{model}", "--split", "x", "--to", "o"], "setting 'split'"),
         (["import-fnet", "{manifest}", "--to", "o"], "cannot be loaded as a checkpoint"),
-        (["simulate", "--to", "o", "--settings", "absent.yaml"], "absent.yaml: cannot be read"),
+        (["simulate", "--to", "o", "--settings", "absent.yaml"], "absent.yaml: no such file"),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing_behind(

@@ -17,6 +17,7 @@ from skimage.measure import regionprops_table
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
 from spotlight.metrics import compare_nuclei, feature_ranges, profile_distance, profile_error, score_features
+from spotlight.plain_yaml import load_yaml
 from spotlight.profiles import FEATURES, FULL_FEATURES, INTENSITIES, ProfileSettings, measure, write_table
 from spotlight.profiles.bounding import (
     cylinder_volume,
@@ -29,7 +30,6 @@ from spotlight.profiles.bounding import (
 from spotlight.profiles.mesh import MESH_FEATURES, SURFACE_FEATURES, mesh_features, shape_of_mesh, surface_features
 from spotlight.profiles.regions import REGION_FEATURES, region_features
 from spotlight.profiles.surface import find_surface, triangle_areas
-from spotlight.settings import load_yaml
 
 FULL = ProfileSettings(features="full")
 TURN = Rotation.from_euler("zyx", [20, 35, 50], degrees=True).as_matrix()

@@ -1,5 +1,15 @@
 """`python -m spotlight`, for launchers such as ``torchrun -m``."""
 
-from spotlight.cli import main
+from spotlight import stopping
 
-main()
+
+def main() -> None:
+    """Run the command line; Ctrl-C is quiet from here on, while all else is still being imported."""
+    stopping.install()
+    from spotlight.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

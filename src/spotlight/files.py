@@ -4,6 +4,8 @@ import errno
 import os
 import re
 import shutil
+import stat
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,6 +14,7 @@ from pathlib import Path
 
 from spotlight.addresses import Address, located
 from spotlight.errors import SpotlightError
+from spotlight.quoting import quoted
 
 PROGRAM_FAULTS = (AttributeError, ImportError, NameError, NotImplementedError, TypeError)
 """Errors that tell of a program, or of a package of an unfitting version, rather than of a file."""
@@ -23,6 +26,20 @@ UNKNOWN_FORM = re.compile(
 # The mask can only be read by setting it, which is safe just once, before there are threads.
 UMASK = os.umask(0)
 os.umask(UMASK)
+
+_unfinished: set[Path] = set()
+"""Temporary files and folders that this process is writing."""
+
+
+def remove_unfinished() -> None:
+    """Remove what this process has half written, before an end that no ``finally`` sees."""
+    for path in tuple(_unfinished):
+        _remove(path)
+
+
+def forget_unfinished() -> None:
+    """Leave to the parent what it was writing when it forked this process."""
+    _unfinished.clear()
 
 
 @contextmanager
@@ -38,15 +55,12 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    with explained_writing(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            with suppress(OSError):  # some file systems have no permissions
-                temporary.chmod(0o666 & ~UMASK)  # some writers keep their files private
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with explained_writing(path), _removed(temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with suppress(OSError):  # some file systems have no permissions
+            temporary.chmod(0o666 & ~UMASK)  # some writers keep their files private
+        temporary.replace(path)
 
 
 @contextmanager
@@ -61,21 +75,42 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     mark = uuid.uuid4().hex[:8]
     temporary, old = (path.with_name(f".{path.name}.{mark}.{ending}") for ending in ("part", "old"))
-    with explained_writing(path):
+    with explained_writing(path), _removed(temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if path.exists():
+            path.replace(old)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            if path.exists():
-                path.replace(old)
-            try:
-                temporary.replace(path)
-            except OSError:
-                if old.exists():
-                    old.replace(path)
-                raise
-            shutil.rmtree(old, ignore_errors=True)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.replace(path)
+        except BaseException:
+            if old.exists():
+                old.replace(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _removed(temporary: Path) -> Iterator[None]:
+    """Remove what is left of a temporary file or folder at the end of the block, or of the process."""
+    _unfinished.add(temporary)
+    try:
+        yield
+    finally:
+        _remove(temporary)
+        _unfinished.discard(temporary)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or folder; again where threads that are ending add to it meanwhile."""
+    for _ in range(20):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        if not os.path.lexists(path):
+            return
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -92,6 +127,11 @@ def explained_writing(path: str | Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise SpotlightError(f"{path}: cannot be written ({_reason(error)}).") from error
+    except UnicodeEncodeError as error:
+        name = quoted(error.object[max(0, error.start - 40) : error.end + 40])
+        raise SpotlightError(
+            f"{path}: cannot be written: {name} is no Unicode, such as a file name in another encoding. Rename it."
+        ) from error
 
 
 def require_path(path: str | Path, hint: str) -> Path:
@@ -110,6 +150,21 @@ def require_path(path: str | Path, hint: str) -> Path:
     except (OSError, ValueError) as error:
         found = "no such file or folder" if isinstance(error, FileNotFoundError) else f"cannot be opened ({error})"
         raise SpotlightError(f"{path}: {found}. {hint}") from error
+    return path
+
+
+def require_file(path: str | Path, hint: str) -> Path:
+    """Return the path if a plain file stands there, which can be opened without waiting for somebody to write to it.
+
+    Raises
+    ------
+    SpotlightError
+        If nothing does, or a folder, a pipe, a socket or a device; the message ends with `hint`.
+    """
+    path = require_path(path, hint)
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise SpotlightError(f"{path}: is {_kind(mode)}, not a file. {hint}")
     return path
 
 
@@ -153,12 +208,18 @@ def unreadable(path: Path, kind: str, error: Exception, packages: Sequence[str] 
     )
 
 
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe (FIFO)", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
 def _reason(error: OSError) -> str:
     remedies = {
         errno.ENOSPC: "the disk is full; free some space or write elsewhere",
         errno.EDQUOT: "the disk quota is used up; free some space or write elsewhere",
         errno.EACCES: "permission denied; write to a folder of yours",
         errno.EROFS: "the file system is read-only; write elsewhere",
+        errno.EFBIG: "the file would be larger than is allowed here; see ulimit -f, or choose another file system",
         errno.EISDIR: "a folder of that name is in the way",
     }
     return remedies.get(error.errno or 0, str(error))

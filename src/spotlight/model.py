@@ -20,7 +20,8 @@ from spotlight.files import require_path, whole_file, write_text
 from spotlight.images.normalise import Grid
 from spotlight.images.scaling import Scaling
 from spotlight.networks import NetworkSettings, StainNetwork, build_network
-from spotlight.settings import Settings, load_yaml
+from spotlight.plain_yaml import load_yaml
+from spotlight.settings import Settings
 from spotlight.version import __version__
 
 FORMAT = 1
@@ -115,7 +116,7 @@ class TargetDescription(Settings):
 class ModelDescription(Settings):
     """Everything in ``model.yaml``."""
 
-    format: StrictInt = FORMAT
+    format: StrictInt = Field(FORMAT, ge=1, description="Of this file; rises when older versions cannot read it.")
     spotlight: str = __version__
     created: str = ""
     network: NetworkSettings

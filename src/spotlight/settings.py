@@ -6,17 +6,30 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from spotlight.errors import SpotlightError
+from spotlight.plain_yaml import load_yaml
+from spotlight.quoting import quoted
+
+MOST = 10**18
+"""Greatest whole number of a setting; seeds may be large."""
 
 
 class Settings(BaseModel):
     """A frozen group of settings in which an unknown key is an error that names the nearest known one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     unsaid: ClassVar[Mapping[str, Any]] = {}
     """Of fields whose default has changed, the former default; see `spotlight.fingerprint`."""
+
+    @model_validator(mode="after")
+    def _whole_numbers_are_countable(self) -> Self:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, int) and abs(value) > MOST:
+                raise ValueError(f"{name} is {quoted(value)}; at most {MOST} make sense")
+        return self
 
     @classmethod
     def parse(cls, values: Any, where: str) -> Self:
@@ -65,25 +78,6 @@ def commented_yaml(settings: BaseModel, indent: str = "") -> str:
     return "".join(lines)
 
 
-def load_yaml(path: str | Path) -> Any:
-    """Read a YAML file of plain values.
-
-    Raises
-    ------
-    SpotlightError
-        If the file is missing, unreadable or not YAML.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise SpotlightError(f"{path}: cannot be read ({error}). Check the path and its permissions.") from error
-    try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise SpotlightError(f"{path}: is not valid YAML ({error}). Correct it or write it anew.") from error
-    return {} if values is None else values
-
-
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Say in one line each what is wrong with settings, and name the nearest known key for an unknown one."""
     lines = []
@@ -96,7 +90,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
             hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(sorted(known))}."
             lines.append(f"unknown setting '{name}'; {hint}")
         else:
-            lines.append(f"setting '{name}': {problem['msg']}. Received: {problem['input']!r}")
+            lines.append(f"setting '{name}': {problem['msg']}. Received: {quoted(problem['input'])}")
     return "; ".join(lines)
 
 

@@ -1,15 +1,20 @@
 """The command line: each command calls one public function. Nothing heavy is imported before a command runs."""
 
+import gc
+import io
 import logging
+import signal
 import sys
 from typing import Annotated, NoReturn
 
 import typer
 from typer.models import CommandInfo
 
+from spotlight import stopping
 from spotlight.cli import challenge, data, export, models, public, training
-from spotlight.cli.app import app
+from spotlight.cli.app import Reporter, app
 from spotlight.errors import SpotlightError
+from spotlight.quoting import visible
 from spotlight.version import __version__
 
 __all__ = ["app", "challenge", "data", "export", "main", "models", "public", "training"]
@@ -42,11 +47,18 @@ def less_memory(arguments: list[str]) -> str:
 
 
 def main() -> None:
-    """Run the command line; errors of ours end with status 2 and no traceback."""
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    """Run the command line; errors of ours end with status 2 and no traceback, signals with 128 and their number."""
+    stopping.install()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # of a terminal or file that has no µ
+    handler = logging.StreamHandler()
+    handler.setFormatter(Visible())
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("spotlight").setLevel(logging.INFO)
+    status: object = 0
     try:
-        app()
+        status = app(standalone_mode=False)
     except SpotlightError as error:
         _fail(str(error))
     except MemoryError as error:
@@ -56,11 +68,40 @@ def main() -> None:
         if "not enough memory" not in str(error) and "out of memory" not in str(error):
             raise
         _fail(f"the memory does not suffice ({str(error).splitlines()[0]}). {less_memory(sys.argv[1:])}")
+    except (KeyboardInterrupt, typer.Abort):
+        status = stopping.ABORTED + signal.SIGINT
+    except Exception as error:
+        status = _of_usage(error)
+    if stopping.asked():
+        Reporter.say_stopped()
+        status = stopping.ABORTED + stopping.asked()
+        gc.freeze()  # the collection of all that was imported takes seconds
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+class Visible(logging.Formatter):
+    """Log messages as lines of text that do nothing to a terminal, whatever they quote."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a message without its level and place."""
+        return visible(super().format(record), lines=True)
 
 
 def _fail(message: str) -> NoReturn:
-    typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
+    typer.secho(f"error: {visible(message, lines=True)}", fg=typer.colors.RED, err=True)
     sys.exit(2)
+
+
+def _of_usage(error: Exception) -> int:
+    """Say what is wrong with the arguments of a command, as Typer does, and give the status; others are raised."""
+    if not hasattr(error, "format_message") or not hasattr(error, "exit_code"):
+        raise error
+    from typer.rich_utils import rich_format_error
+
+    if isinstance(getattr(error, "message", None), str):
+        error.message = visible(error.message)  # type: ignore[attr-defined]
+    rich_format_error(error)  # type: ignore[arg-type]
+    return int(error.exit_code)
 
 
 def _version(show: bool) -> None:

@@ -1,12 +1,15 @@
 """The Typer application, the options that several commands share, and progress."""
 
+import shlex
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import typer
+
+from spotlight.quoting import visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -80,6 +83,18 @@ def named_pairs(
     return read_pairs(pairs, input_channel, target_channel, target, every_target, axes)
 
 
+def say(*lines: object, err: bool = False) -> None:
+    """Print lines; characters in them that would act on the terminal are written as escapes."""
+    for line in lines:
+        typer.echo(visible(str(line)), err=err)
+
+
+def say_commands(*commands: tuple[object, ...]) -> None:
+    """Print what to type next; a shell takes every word as it is, whatever a file is called."""
+    for command in commands:
+        say(f"  spotlight {shlex.join(map(str, command))}")
+
+
 class Reporter:
     """Shows progress: a bar on a terminal, a line every few seconds elsewhere.
 
@@ -88,6 +103,8 @@ class Reporter:
     resumable : bool
         Whether the command goes on where it was when it is given again.
     """
+
+    has_said: ClassVar[bool] = False
 
     def __init__(self, resumable: bool = False) -> None:
         self.resumable = resumable
@@ -101,11 +118,11 @@ class Reporter:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             self.bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[figures]}"),
+                TextColumn("{task.fields[figures]}", markup=False),
                 console=Console(stderr=True),
             )
 
@@ -119,8 +136,15 @@ class Reporter:
     ) -> None:
         if self.bar is not None:
             self.bar.stop()
-        if kind is KeyboardInterrupt:
-            typer.echo("stopped; the same command goes on from here" if self.resumable else "stopped", err=True)
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self.say_stopped("; the same command goes on from here" if self.resumable else "")
+
+    @classmethod
+    def say_stopped(cls, more: str = "") -> None:
+        """Say once that the command was stopped."""
+        if not cls.has_said:
+            say(f"stopped{more}", err=True)
+        cls.has_said = True
 
     def __call__(self, work: str, done: int, total: int, figures: dict[str, float]) -> None:
         """Take note of how far a piece of work is."""
@@ -133,12 +157,12 @@ class Reporter:
         speed = f"{1 / each:.3g} per second" if each else ""
         if self.bar is not None:
             if new or self.task is None:
-                self.task = self.bar.add_task(work, total=total, figures="")
+                self.task = self.bar.add_task(visible(work), total=total, figures="")
             self.bar.update(self.task, completed=done, total=total, figures=f"{speed}  {shown}")
         elif new or done == total or now - self.spoke >= 5:
             self.spoke = now
             left = f"{_duration(each * (total - done))} left, {speed}" if each else ""
-            typer.echo(f"{work}  {done}/{total}  {left}  {shown}".rstrip(), err=True)
+            say(f"{work}  {done}/{total}  {left}  {shown}".rstrip(), err=True)
 
     def tiles(self, work: str) -> Any:
         """Give a callback of (done, total) for a piece of work."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from spotlight.cli.app import Reporter, To, app
+from spotlight.cli.app import Reporter, To, app, say
 from spotlight.errors import SpotlightError
 
 
@@ -25,7 +25,7 @@ def submit(
     for part in find_parts(stains):
         stain = read(part.path, scene=part.scene, time=part.time)
         for path in write_submission(stain, part.name.removesuffix(SUFFIX), to, overwrite=overwrite):
-            typer.echo(path)
+            say(path)
 
 
 def score_light_my_cells(
@@ -50,4 +50,4 @@ def score_light_my_cells(
         result = evaluate_light_my_cells(
             stains, pairs, to, LightMyCellsSettings.parse(values, "command line"), target=target, progress=report
         )
-    typer.echo(f"\n{table_text(result)}\n\nThe page: {write_challenge_page(result)}")
+    say("", *table_text(result).splitlines(), "", f"The page: {write_challenge_page(result)}")

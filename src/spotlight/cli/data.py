@@ -19,8 +19,11 @@ from spotlight.cli.app import (
     Workers,
     app,
     named_pairs,
+    say,
+    say_commands,
 )
 from spotlight.errors import SpotlightError
+from spotlight.quoting import visible
 
 
 @app.command()
@@ -33,7 +36,7 @@ def demo(
 
     with Reporter(resumable=True) as report:
         page, table = run(to, seed, report, workers=os.cpu_count() or 1)
-    typer.echo(f"\n{table}\n\nThe page with pictures and curves: {page}")
+    say("", *table.splitlines(), "", f"The page with pictures and curves: {page}")
 
 
 @app.command()
@@ -66,7 +69,7 @@ def simulate(
         else:
             chosen = SimulationSettings.from_yaml(settings) if settings else SimulationSettings()
             manifest = simulate_pairs(to, counts, chosen, seed, workers, progress)
-    typer.echo(manifest)
+    say(manifest)
 
 
 @app.command()
@@ -100,11 +103,8 @@ def init(
             input_channel=input_channel,
             target_channel=target_channel,
         )
-    for reason in plan.reasons:
-        typer.echo(reason)
-    typer.echo(f"\nLook at {plan.manifest} and {plan.experiment}. Then:")
-    typer.echo(f"  spotlight check {plan.manifest}")
-    typer.echo(f"  spotlight train {plan.manifest} --settings {plan.experiment} --to model")
+    say(*plan.reasons, "", f"Look at {plan.manifest} and {plan.experiment}. Then:")
+    say_commands(("check", plan.manifest), ("train", plan.manifest, "--settings", plan.experiment, "--to", "model"))
 
 
 @app.command()
@@ -135,9 +135,9 @@ def import_pairs(
         raise SpotlightError(f"{unfit} means nothing for {layout}. Leave it out.")
     pairs = LAYOUTS[layout](source, **facts)
     absent = sorted({str(f) for pair in pairs for f in (pair.input, pair.target) if not f.exists()})
-    typer.echo(f"{write_manifest(pairs, to)}: {len(pairs)} pairs")
+    say(f"{write_manifest(pairs, to)}: {len(pairs)} pairs")
     if absent:
-        typer.echo(f"{len(absent)} of their files are not there yet, the first: {absent[0]}", err=True)
+        say(f"{len(absent)} of their files are not there yet, the first: {absent[0]}", err=True)
 
 
 @app.command()
@@ -169,8 +169,8 @@ def check(
             progress=report,
         )
     for finding in result.findings.to_dict("records"):
-        typer.echo(f"{finding['severity']}: {finding['pair']}: {finding['subject']}: {finding['found']}")
-    typer.echo(f"{len(result.pairs)} pairs; the page with pictures: {write_check_page(result, to)}")
+        say(f"{finding['severity']}: {finding['pair']}: {finding['subject']}: {finding['found']}")
+    say(f"{len(result.pairs)} pairs; the page with pictures: {write_check_page(result, to)}")
     if result.failed:
         raise typer.Exit(1)
 
@@ -179,8 +179,8 @@ def check(
 def info(images: Annotated[list[Path], typer.Argument(help="Image files.")]) -> None:
     """Say what files state: images, axes as stored, sizes, channels and voxel sizes. Reads no pixel values."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from spotlight.addresses import located
     from spotlight.images import scenes
@@ -191,7 +191,7 @@ def info(images: Annotated[list[Path], typer.Argument(help="Image files.")]) -> 
     doubts = []
     titles = ("image", "axes", "size", "type", "voxel size in µm", "channels")
     for image in map(located, images):
-        table = Table(*titles, title=escape(str(image)), title_justify="left")
+        table = Table(*titles, title=Text(visible(str(image))), title_justify="left")
         for number, scene in enumerate(scenes(image)):
             facts = scene.load()
             size = ", ".join(f"{facts.called(axis)} {length:.4g}" for axis, length in facts.voxel_size.items())
@@ -207,11 +207,11 @@ def info(images: Annotated[list[Path], typer.Argument(help="Image files.")]) -> 
             axes = facts.axes if set(facts.axes) <= set(STORED_AXES) else f"not stated ({facts.found})"
             shape = " x ".join(map(str, facts.array.shape))
             kind = str(facts.array.dtype)
-            cells = (axes, shape, kind, escape(size or "not stated"), escape(channels))
-            table.add_row(escape(f"{number}: {scene.name}"), *cells)
+            cells = (f"{number}: {scene.name}", axes, shape, kind, size or "not stated", channels)
+            table.add_row(*(Text(visible(cell)) for cell in cells))
         Console(soft_wrap=True).print(table)
     for doubt in doubts:
-        typer.echo(f"warning: {doubt}", err=True)
+        say(f"warning: {doubt}", err=True)
 
 
 @app.command()
@@ -219,4 +219,4 @@ def clear_cache(folder: Annotated[Path, typer.Argument(help="Cache of prepared p
     """Remove what `train --cache` prepared, and nothing else."""
     from spotlight.pairs import clear_cache as run
 
-    typer.echo(f"{run(folder)} prepared pairs removed from {folder}")
+    say(f"{run(folder)} prepared pairs removed from {folder}")

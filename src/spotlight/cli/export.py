@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from spotlight.cli.app import To, app
+from spotlight.cli.app import To, app, say
 from spotlight.errors import SpotlightError
 
 
@@ -62,7 +62,7 @@ def export(
     from spotlight.prediction import load_model
 
     if form == "card":
-        typer.echo(write_card(read_description(model), model.resolve().name, to / "card.md"))
+        say(write_card(read_description(model), model.resolve().name, to / "card.md"))
         return
     loaded = load_model(model)
     file = loaded.name
@@ -73,11 +73,11 @@ def export(
     if flatten is not None:
         loaded = loaded.flattened(flatten)
     if form == "onnx":
-        typer.echo(export_onnx(loaded, to / f"{file}{'-bare' if bare else ''}.onnx", bare=bare))
+        say(export_onnx(loaded, to / f"{file}{'-bare' if bare else ''}.onnx", bare=bare))
         return
     values = {"authors": author, "licence": licence, "name": name, "cite": cite or ()}
     publication = Publication.parse(values, "command line")
-    typer.echo(export_bioimage(loaded, to / f"{file}.bioimage.zip", publication, halo=halo))
+    say(export_bioimage(loaded, to / f"{file}.bioimage.zip", publication, halo=halo))
 
 
 def _require_fitting(form: str, **options: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from spotlight.cli.app import (
     Workers,
     app,
     named_pairs,
+    say,
 )
 from spotlight.cli.challenge import score_light_my_cells
 from spotlight.errors import SpotlightError
@@ -86,6 +87,7 @@ def predict(
     on. Files that fail are listed at the end, with exit status 1, or 2 if it was the only one.
     """
     from spotlight.pairs.manifest import parse_voxel_size
+    from spotlight.plain_yaml import load_yaml
     from spotlight.prediction import (
         PredictionSettings,
         StainOptions,
@@ -95,7 +97,6 @@ def predict(
         stain_files,
         stain_on_cluster,
     )
-    from spotlight.settings import load_yaml
 
     if cluster is None and (workers is not None or cluster_options is not None):
         raise SpotlightError("--workers and --cluster-options describe jobs; give --cluster slurm, too.")
@@ -124,7 +125,7 @@ def predict(
     with Reporter(resumable=True) as report:
         if seams:
             for part in listed:
-                typer.echo(f"{part.name}: {measure_seams(loaded, part, options, report)}")
+                say(f"{part.name}: {measure_seams(loaded, part, options, report)}")
             return
         if scheduler or cluster:
             results = stain_on_cluster(
@@ -144,12 +145,12 @@ def predict(
             results = stain_files(loaded, listed, to, options, overwrite=overwrite, progress=report)
     for result in results:
         if result.state != "failed":
-            typer.echo(f"{result.path}{' (was there already)' if result.state == 'kept' else ''}")
+            say(f"{result.path}{' (was there already)' if result.state == 'kept' else ''}")
     failed = [result for result in results if result.state == "failed"]
     if failed:
-        typer.echo(f"\n{len(failed)} of {len(results)} failed:", err=True)
+        say("", f"{len(failed)} of {len(results)} failed:", err=True)
         for result in failed:
-            typer.echo(f"  {result.part.name}: {result.reason}", err=True)
+            say(f"  {result.part.name}: {result.reason}", err=True)
         raise typer.Exit(2 if len(failed) == len(results) == 1 else 1)
 
 
@@ -220,8 +221,8 @@ def segment(
             with whole_file(to / "tuning.csv") as temporary:
                 tuning.tried.to_csv(temporary, index=False, float_format="%.4g")
             write_text(to / "segmentation.yaml", tuning.to_yaml())
-        typer.echo(f"mean AP {tuning.first_score:.3f} -> {tuning.score:.3f} on {len(tuning.stacks)} stacks")
-        typer.echo(to / "segmentation.yaml")
+        say(f"mean AP {tuning.first_score:.3f} -> {tuning.score:.3f} on {len(tuning.stacks)} stacks")
+        say(to / "segmentation.yaml")
         return
     size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
     measured = ProfileSettings(features=features)
@@ -230,9 +231,9 @@ def segment(
         with working_on(to / f"{name}-labels.{form}"):
             stack = read_part(part, axes, size).channel(channel or part.channel)
             labels = run(stack, chosen)
-            typer.echo(labels.save(to / f"{name}-labels.{form}"))
+            say(labels.save(to / f"{name}-labels.{form}"))
             for table in write_table(measure(labels, stack, measured), to / f"{name}-nuclei"):
-                typer.echo(table)
+                say(table)
 
 
 @app.command()
@@ -288,7 +289,7 @@ def evaluate(
             progress=report,
         )
         page = write_report(to)
-    typer.echo(f"\n{score_text(evaluation.scores)}\n\nThe page with pictures and curves: {page}")
+    say("", *score_text(evaluation.scores).splitlines(), "", f"The page with pictures and curves: {page}")
 
 
 @app.command()
@@ -305,10 +306,8 @@ def compare(
     with Reporter(resumable=True) as report:
         compared = run(comparison, to, workers=workers or os.cpu_count() or 1, progress=report)
         page = write_report(to, "Comparison of methods")
-    typer.echo(f"\n{score_text(compared.evaluation.scores)}\n")
-    for verdict in compared.table["verdict"]:
-        typer.echo(verdict)
-    typer.echo(f"\nThe page with pictures and curves: {page}")
+    say("", *score_text(compared.evaluation.scores).splitlines(), "", *compared.table["verdict"])
+    say("", f"The page with pictures and curves: {page}")
 
 
 @app.command("import-fnet")
@@ -330,7 +329,7 @@ def import_fnet(
     from spotlight.pairs.manifest import parse_voxel_size
 
     size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
-    typer.echo(run(checkpoint, to, branch=branch, grid=_parse_grid(grid), voxel_size=size))
+    say(run(checkpoint, to, branch=branch, grid=_parse_grid(grid), voxel_size=size))
 
 
 def _parse_grid(text: str | None) -> float | Literal["native"] | None:

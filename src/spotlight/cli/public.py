@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from spotlight.cli.app import Reporter, To, app
+from spotlight.cli.app import Reporter, To, app, say, say_commands
 
 data = typer.Typer(no_args_is_help=True, help="Fetch a public data set, with its manifest.")
 app.add_typer(data, name="data")
@@ -32,5 +32,5 @@ def allen_dna(
     with Reporter(resumable=True) as report:
         server = Server(endpoint, connections=connections)
         manifest = fetch_integrated_cell(to, fields, server=server, overwrite=overwrite, progress=report)
-    typer.echo(f"{manifest}\nNext:")
-    typer.echo(f"  spotlight check {manifest}\n  spotlight train {manifest} --to model")
+    say(manifest, "Next:")
+    say_commands(("check", manifest), ("train", manifest, "--to", "model"))

@@ -17,6 +17,7 @@ from spotlight.cli.app import (
     To,
     app,
     named_pairs,
+    say,
 )
 from spotlight.errors import SpotlightError
 
@@ -89,7 +90,7 @@ def train(
     source = named_pairs(pairs, axes, input_channel, target_channel, single, chosen is not None)
     if explain:
         text = explained(source, experiment, input_channel=input_channel, target_channel=target_channel, target=chosen)
-        typer.echo(text)
+        say(*text.splitlines())
         return
     for number in range(seeds or 1):
         folder = to if seeds is None else to / f"seed-{number}"
@@ -113,7 +114,7 @@ def train(
                 else sorted(p.parent for p in folder.glob(f"*/{DESCRIPTION}"))
             )
             for made in trained:
-                typer.echo(f"model: {made}\nits training: {write_training_page(made)}")
+                say(f"model: {made}", f"its training: {write_training_page(made)}")
 
 
 @app.command("settings")
@@ -124,4 +125,4 @@ def show_settings(
     from spotlight.settings import commented_yaml
     from spotlight.training import protocol as named
 
-    typer.echo(commented_yaml(named(protocol)))
+    say(*commented_yaml(named(protocol)).splitlines())

@@ -14,8 +14,9 @@ from spotlight.evaluation.statistics import Direction, compare_methods
 from spotlight.files import whole_file, write_text
 from spotlight.locks import works_in
 from spotlight.pairs import Pair, read_pairs
+from spotlight.plain_yaml import load_yaml
 from spotlight.prediction import Model, load_model
-from spotlight.settings import Settings, load_yaml
+from spotlight.settings import Settings
 from spotlight.training import Experiment, protocol, train
 
 CLAIMS: dict[str, Direction] = {

@@ -1,10 +1,8 @@
 """`evaluate`: stain, segment, measure and compare with the target and the truth, stack by stack."""
 
 import logging
-import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +37,7 @@ from spotlight.pairs.fields import fields_by_plane
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
 from spotlight.prediction.acceptance import tell_doubts
+from spotlight.processes import BrokenProcessPool, processes
 from spotlight.version import __version__
 
 log = logging.getLogger("spotlight")
@@ -161,10 +160,11 @@ def evaluate(
     methods = tuple(find_methods(models, [pair.name for pair in chosen]))
     work = Work(methods, settings, _data_range(methods, chosen, settings), to)
     judged: dict[str, tuple[Truth, dict[str, Finding]]] = {}
-    for number, (pair, result) in enumerate(zip(chosen, _judge_all(chosen, work, workers), strict=True), start=1):
-        judged[pair.name] = result
-        if progress is not None:
-            progress("evaluating", number, len(chosen), {})
+    with closing(_judge_all(chosen, work, workers)) as results:
+        for number, (pair, result) in enumerate(zip(chosen, results, strict=True), start=1):
+            judged[pair.name] = result
+            if progress is not None:
+                progress("evaluating", number, len(chosen), {})
     for method in methods:
         doubted = {name: findings[method.folder].doubts for name, (_, findings) in judged.items()}
         tell_doubts(method.folder, doubted)
@@ -239,18 +239,17 @@ def _data_range(methods: Sequence[Method], pairs: Sequence[Pair], settings: Eval
     return high - low
 
 
-def _judge_all(pairs: list[Pair], work: Work, workers: int) -> Iterator[tuple[Truth, dict[str, Finding]]]:
-    if min(workers, len(pairs)) <= 1:
+def _judge_all(pairs: list[Pair], work: Work, workers: int) -> Generator[tuple[Truth, dict[str, Finding]]]:
+    count = min(workers, len(pairs))
+    if count <= 1:
         for pair in pairs:
             yield judge_stack(pair, work)
         return
-    # A forked process would hang where torch has begun threads.
-    context = multiprocessing.get_context("spawn")
-    count = min(workers, len(pairs))
     threads = max(1, torch.get_num_threads() // count)
     try:
-        with ProcessPoolExecutor(count, context, initializer=_begin, initargs=(work, threads)) as pool:
-            yield from pool.map(_judge_in_process, pairs)
+        # A forked process would hang where torch has begun threads.
+        with processes(count, "spawn", _begin, (work, threads)) as run:
+            yield from run(_judge_in_process, pairs)
     except BrokenProcessPool as error:
         raise SpotlightError(
             "an evaluating process died, for lack of memory or of a guard around the script's main part. Use fewer "

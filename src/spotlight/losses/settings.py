@@ -89,7 +89,7 @@ class AdversarialSettings(Settings):
     kind: Literal["bce", "least squares"] = Field(
         "bce", description="Binary cross-entropy of the patch-wise verdicts, or their squared error (Mao et al. 2017)."
     )
-    width: int = Field(64, ge=1, description="Channels of the discriminators' first layer.")
+    width: int = Field(64, ge=1, le=1024, description="Channels of the discriminators' first layer.")
     learning_rate: float = Field(2e-4, gt=0, description="The discriminators', with Adam and the run's schedule.")
 
 

@@ -2,9 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
@@ -25,6 +22,7 @@ from spotlight.images.units import impossible_size, unusual_size
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.registration import find_shift
+from spotlight.processes import BrokenProcessPool, processes
 from spotlight.settings import Settings
 
 Severity = Literal["error", "warning", "note"]
@@ -158,21 +156,18 @@ def check(
     settings = settings or CheckSettings()
     listed = read_pairs(pairs, input_channel, target_channel, target, every_target=True)
     reports: list[PairReport] = []
-    with ExitStack() as resources:
-        run: Any = map
-        if workers > 1:
-            run = resources.enter_context(ProcessPoolExecutor(min(workers, len(listed)))).map
-        try:
+    try:
+        with processes(min(workers, len(listed))) as run:
             for report in run(check_pair, listed, repeat(settings)):
                 kept = len(reports) < MOST_PICTURED or report.findings
                 reports.append(report if kept else replace(report, pictures={}))
                 if progress is not None:
                     progress("checking", len(reports), len(listed), {})
-        except BrokenProcessPool as error:
-            raise SpotlightError(
-                f"a checking process died after {len(reports)} pairs, probably for lack of memory. Use fewer workers "
-                "(--workers 1)."
-            ) from error
+    except BrokenProcessPool as error:
+        raise SpotlightError(
+            f"a checking process died after {len(reports)} pairs, probably for lack of memory. Use fewer workers "
+            "(--workers 1)."
+        ) from error
     findings = [finding for report in reports for finding in report.findings]
     findings += [*_leaks(listed), *_duplicates(listed, reports, settings), *_strangers(reports, settings)]
     order = {"error": 0, "warning": 1, "note": 2}

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from spotlight.errors import SpotlightError
-from spotlight.settings import load_yaml
+from spotlight.plain_yaml import load_yaml
 
 TARGET = "target"
 """Name of the real fluorescence among the methods."""

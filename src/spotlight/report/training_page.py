@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path, write_text
 from spotlight.images.scaling import scaling_in_words
+from spotlight.plain_yaml import load_yaml
 from spotlight.report.figure import rendered
 from spotlight.report.pictures import data_uri
 from spotlight.version import __version__
@@ -50,7 +51,7 @@ def write_training_page(folder: str | Path) -> Path:
         If the folder holds no finished training.
     """
     folder = Path(folder)
-    description = yaml.safe_load(require_path(folder / "model.yaml", "Give a finished model.").read_text("utf-8"))
+    description = load_yaml(require_path(folder / "model.yaml", "Give a finished model."))
     path = folder / "training" / "log.csv"
     if not path.exists():
         raise SpotlightError(f"{folder}: has no training/log.csv, so there is no run to show.")

@@ -11,12 +11,12 @@ from pydantic import Discriminator, Tag
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
 from spotlight.images.units import format_size
+from spotlight.plain_yaml import load_yaml
 from spotlight.segmentation.cellpose import CellposeSettings, find_cells
 from spotlight.segmentation.cleaning import clean_labels, renumber, resize_labels
 from spotlight.segmentation.preparation import prepare, working_grid
 from spotlight.segmentation.settings import InstanceSettings
 from spotlight.segmentation.watershed import SegmentationSettings, find_mask, split_touching
-from spotlight.settings import load_yaml
 
 log = logging.getLogger("spotlight")
 

@@ -1,9 +1,6 @@
 """Simulated fields as stacks, and whole data sets of them as OME-TIFFs with a manifest."""
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -19,6 +16,7 @@ from spotlight.errors import SpotlightError
 from spotlight.files import whole_file, write_text
 from spotlight.images import Stack
 from spotlight.locks import works_in
+from spotlight.processes import BrokenProcessPool, processes
 from spotlight.settings import Settings
 from spotlight.simulation.optics import BrightfieldSettings, FluorescenceSettings, brightfield, camera, fluorescence
 from spotlight.simulation.phantom import CellSettings, make_phantom
@@ -191,21 +189,16 @@ def write_fields(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Call `write` with every field's arguments, which stand one after another in each of `tasks`, in processes."""
-    with ExitStack() as resources:
-        if workers > 1:
-            pool = resources.enter_context(ProcessPoolExecutor(min(workers, count)))
-            done = pool.map(write, *tasks)
-        else:
-            done = map(write, *tasks)
-        try:
-            for number, _ in enumerate(done, start=1):
+    try:
+        with processes(min(workers, count)) as run:
+            for number, _ in enumerate(run(write, *tasks), start=1):
                 if progress is not None:
                     progress(number, count)
-        except BrokenProcessPool as error:
-            raise SpotlightError(
-                f"{folder}: a simulating process died, for lack of memory or of a guard around the script's main part. "
-                "Use fewer workers; what is done is kept."
-            ) from error
+    except BrokenProcessPool as error:
+        raise SpotlightError(
+            f"{folder}: a simulating process died, for lack of memory or of a guard around the script's main part. "
+            "Use fewer workers; what is done is kept."
+        ) from error
 
 
 def _write_field(folder: Path, name: str, settings: SimulationSettings, seed: int) -> None:

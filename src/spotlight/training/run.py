@@ -31,6 +31,7 @@ from spotlight.model import (
 )
 from spotlight.networks import StainNetwork
 from spotlight.pairs.pair import Pair
+from spotlight.stopping import SIGNALS, note
 from spotlight.training.adversarial import AdversarialModule
 from spotlight.training.batches import PatchBatches
 from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, PREVIEW, Course, Progress, checkpoint_step, trim_log
@@ -354,24 +355,27 @@ def _fit(module: StainModule, batches: PatchBatches, course: Course, experiment:
 
 @contextmanager
 def _stopping_between_steps(course: Course) -> Iterator[None]:
-    """Let Ctrl-C end a run after its current step, with a checkpoint; a second one ends it at once.
+    """Let Ctrl-C or SIGTERM end a run after its current step, with a checkpoint; a second Ctrl-C ends it at once.
 
     An exception raised at any moment may be lost in code that cannot pass it on.
     """
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    own = [number for number in SIGNALS if before[number] not in (signal.SIG_IGN, None)]
+    if threading.current_thread() is not threading.main_thread():
+        own = []
 
     def ask(number: int, frame: Any) -> None:
+        note(number)
         if course.stop_asked:
             raise KeyboardInterrupt
         course.stop_asked = True
 
-    own = threading.current_thread() is threading.main_thread() and before is not signal.SIG_IGN
-    if own:
-        signal.signal(signal.SIGINT, ask)
+    for number in own:
+        signal.signal(number, ask)
     try:
         yield
     except SystemExit as stop:  # what Lightning makes of it, which would end a notebook
         raise KeyboardInterrupt from stop
     finally:
-        if own:
-            signal.signal(signal.SIGINT, before)
+        for number in own:
+            signal.signal(number, before[number])

@@ -53,8 +53,8 @@ class PatchSettings(Settings):
 class TrainingSettings(Settings):
     """How the network is fitted. Adam's settings are those of both publications."""
 
-    steps: int = Field(50_000, ge=1, description="Optimiser steps.")
-    batch_size: int = Field(24, ge=1, description="Patches per step.")
+    steps: int = Field(50_000, ge=1, le=10**9, description="Optimiser steps.")
+    batch_size: int = Field(24, ge=1, le=100_000, description="Patches per step.")
     learning_rate: float = Field(1e-3, gt=0, description="Adam's, at the start.")
     betas: tuple[float, float] = Field((0.5, 0.999), description="Adam's.")
     schedule: Literal["constant", "cosine", "linear"] = Field(

@@ -1,0 +1,122 @@
+"""Work in several processes, which end with the one that started them, however that ends."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from types import FrameType
+from typing import Any, Literal
+
+from spotlight.files import forget_unfinished, remove_unfinished
+from spotlight.stopping import ABORTED, SIGNALS
+
+PATIENCE_S = 2.0
+"""How long a process that is asked to end may take."""
+
+__all__ = ["BrokenProcessPool", "processes"]
+
+
+@contextmanager
+def processes(
+    workers: int,
+    method: Literal["spawn"] | None = None,
+    begin: Callable[..., None] | None = None,
+    arguments: tuple[Any, ...] = (),
+) -> Iterator[Callable[..., Iterator[Any]]]:
+    """Give a function like `map` that calls in `workers` processes; in this one if it is just one.
+
+    When the block ends by an error or by Ctrl-C, the processes are ended, too, and what they have half written is
+    removed. When this process is killed, they notice and end. Ctrl-C does not reach them.
+
+    Parameters
+    ----------
+    workers : int
+        Number of processes.
+    method : "spawn", optional
+        How to start them; left out: as is usual on this system.
+    begin : callable, optional
+        What each does first; not called in this process.
+    arguments : tuple
+        Of `begin`.
+
+    Raises
+    ------
+    BrokenProcessPool
+        If one of them dies.
+    """
+    if workers <= 1:
+        yield map
+        return
+    context = multiprocessing.get_context(method)
+    forks = context.get_start_method() == "fork"
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, context, _begin, (begin, arguments))
+
+    def run(function: Callable[..., Any], *tasks: Any) -> Iterator[Any]:
+        with _signals_held(SIGNALS if forks else SIGNALS[:1]):  # whoever is born here does not hear them either
+            return pool.map(function, *tasks)
+
+    try:
+        yield run
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        _end(set(multiprocessing.active_children()) - others)
+        raise
+    finally:
+        pool.shutdown()
+
+
+def _end(children: "set[multiprocessing.process.BaseProcess]") -> None:
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + PATIENCE_S
+    for child in children:
+        child.join(max(0, deadline - time.monotonic()))
+        if child.is_alive():
+            child.kill()
+
+
+@contextmanager
+def _signals_held(numbers: tuple[signal.Signals, ...]) -> Iterator[None]:
+    """Let signals wait until the end of the block."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    """Make a new process end with its parent."""
+    forget_unfinished()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends this process
+    for number in SIGNALS[1:]:
+        signal.signal(number, _leave)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), name="end with parent", daemon=True).start()
+    if begin is not None:
+        begin(*arguments)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    remove_unfinished()
+    os._exit(ABORTED + number)
+
+
+def _end_with_parent(starter: int) -> None:
+    parent = multiprocessing.parent_process()
+    # Where processes are forked, younger siblings keep the line to the parent open; the number tells, too.
+    while parent is not None and not wait([parent.sentinel], 1) and os.getppid() == starter:
+        pass
+    remove_unfinished()
+    os._exit(1)
