@@ -44,24 +44,33 @@ class Ranks:
 
 def join_ranks(gpu: bool) -> Ranks:
     """Join the processes that ``torchrun`` or SLURM's ``srun`` started with this one; without them, work alone."""
-    environment: ClusterEnvironment
-    if TorchElasticEnvironment.detect():
-        environment = TorchElasticEnvironment()
-        local = int(os.environ["LOCAL_WORLD_SIZE"])
-    elif "SLURM_NTASKS" in os.environ and SLURMEnvironment.detect():
-        environment = SLURMEnvironment()
-        local = environment.world_size() // int(os.environ["SLURM_NNODES"])
-    else:
+    environment = _environment()
+    count = 1 if environment is None else environment.world_size()
+    if environment is None or count == 1:
         return Ranks()
-    count = environment.world_size()
-    if count == 1:
-        return Ranks()
+    on_slurm = isinstance(environment, SLURMEnvironment)
+    local = count // int(os.environ["SLURM_NNODES"]) if on_slurm else int(os.environ["LOCAL_WORLD_SIZE"])
     if not torch.distributed.is_initialized():
         os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
         torch.distributed.init_process_group(
             "nccl" if gpu else "gloo", rank=environment.global_rank(), world_size=count
         )
     return Ranks(environment.global_rank(), count, local, count // local, environment)
+
+
+def is_first() -> bool:
+    """Whether this process works alone, or is the first of those that were started with it; none is waited for."""
+    environment = _environment()
+    return environment is None or environment.world_size() == 1 or environment.global_rank() == 0
+
+
+def _environment() -> ClusterEnvironment | None:
+    """What started this process with others, if something did."""
+    if TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    if "SLURM_NTASKS" in os.environ and SLURMEnvironment.detect():
+        return SLURMEnvironment()
+    return None
 
 
 def find_device(device: str) -> torch.device:

@@ -1,13 +1,11 @@
 """`train`: from pairs of files to a model folder, in a run that can be killed and goes on."""
 
-import hashlib
-import json
 import logging
 import signal
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,11 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from spotlight.errors import SpotlightError
-from spotlight.files import write_text
+from spotlight.fingerprint import recorded
+from spotlight.locks import working_in
 from spotlight.memory import is_out_of_memory, memory_to_use
 from spotlight.model import (
     DESCRIPTION,
-    WEIGHTS,
     load_model_weights,
     load_weights,
     make_network,
@@ -34,7 +32,7 @@ from spotlight.pairs.pair import Pair
 from spotlight.stopping import SIGNALS, note
 from spotlight.training.adversarial import AdversarialModule
 from spotlight.training.batches import PatchBatches
-from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, PREVIEW, Course, Progress, checkpoint_step, trim_log
+from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, Course, Progress, checkpoint_step, trim_log
 from spotlight.training.data import (
     complete,
     make_batches,
@@ -51,9 +49,11 @@ from spotlight.training.hardware import (
     choose_parts,
     choose_precision,
     find_device,
+    is_first,
     join_ranks,
     step_memory,
 )
+from spotlight.training.identity import RUN, Data, begin, run_in
 from spotlight.training.loggers import open_loggers
 from spotlight.training.settings import Experiment
 from spotlight.training.stains import (
@@ -66,9 +66,6 @@ from spotlight.training.stains import (
 )
 
 log = logging.getLogger("spotlight")
-
-RUN = "training"
-EXPERIMENT = "experiment.yaml"
 
 
 def train(
@@ -122,10 +119,36 @@ def train(
     Raises
     ------
     SpotlightError
-        If files are missing or do not fit together, or `to` holds a run with other data or settings.
+        If files are missing or do not fit together, `to` holds a run with other data or settings, or another process
+        is at work there.
     """
     to = Path(to)
-    experiment = complete(experiment, {"steps": steps, "seed": seed})
+    with working_in(to) if is_first() else nullcontext():
+        return _train(
+            pairs,
+            to,
+            complete(experiment, {"steps": steps, "seed": seed}),
+            input_channel,
+            target_channel,
+            target,
+            overwrite,
+            cache,
+            progress,
+        )
+
+
+def _train(
+    pairs: str | Path | Sequence[Pair],
+    to: Path,
+    experiment: Experiment,
+    input_channel: str | None,
+    target_channel: str | None,
+    target: str | Sequence[str] | None,
+    overwrite: bool,
+    cache: str | Path | None,
+    progress: Progress | None,
+) -> Path:
+    """Do what `train` does; other processes than those of this run are locked out."""
     settings = experiment.training
     device = find_device(settings.device)
     listed = read_targets(pairs, experiment, input_channel, target_channel, target)
@@ -139,23 +162,17 @@ def train(
         return to
     training_pairs, validation_pairs = split_pairs(listed, experiment)
     validation_pairs = with_what_is_learnt(validation_pairs, training_pairs, experiment)
-    digests = {pair.name: pair.digest() for pair in training_pairs + validation_pairs}
-    facts = sorted(digests.items())
-    if settings.finetune:
-        facts.append(("finetune", _digest_of(settings.finetune / WEIGHTS)))
     stains = find_stains(training_pairs, experiment)
-    if stains.partial or stains.modalities or experiment.balance == "stains and modalities":
-        facts += [(f"stain {number}", name) for number, name in enumerate(stains.names)]
-        facts += [(pair.name, f"{pair.target_name}, {pair.modality}") for pair in training_pairs + validation_pairs]
-    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    data = Data.of(training_pairs + validation_pairs, experiment, stains)
     run = to / RUN
-    begun = None if overwrite else _run_in(to, experiment, digest)
+    begun = None if overwrite else run_in(to, experiment, data)
     if begun is not None and (to / DESCRIPTION).exists():
         log.info("%s is trained already; nothing to do.", to)
         return to
 
     ranks = join_ranks(device.type == "cuda")
     progress = progress if ranks.rank == 0 else None
+    states = recorded(data.states) if begun is None and ranks.rank == 0 else {}  # as they are before they are read
     prepared = prepare(training_pairs + validation_pairs, experiment, cache, progress, ranks)
     train_set, validation_set = prepared[: len(training_pairs)], prepared[len(training_pairs) :]
     judged = [pair.mask.any() for pair in validation_set]
@@ -174,8 +191,7 @@ def train(
     module = _module(network, experiment, ranks)
     # Nothing is touched before all that can be wrong with the data is found right.
     if begun is None and ranks.rank == 0:
-        _clear(to)
-        write_text(run / EXPERIMENT, f"# data: {digest}\n{experiment.to_yaml()}")
+        begin(to, experiment, data, states)
     ranks.wait()
     settings = experiment.training
     assert settings.parts != "auto"
@@ -197,9 +213,9 @@ def train(
         network.load_state_dict(module.result.state_dict())
     record = {
         "data": {
-            "digest": digest,
-            "train": [stack_record(pair, digests) for pair in train_set],
-            "validation": [stack_record(pair, digests) for pair in validation_set],
+            "digest": data.digest,
+            "train": [stack_record(pair, data.digests) for pair in train_set],
+            "validation": [stack_record(pair, data.digests) for pair in validation_set],
         },
         "patch": list(patch),
         "precision": precision,
@@ -267,44 +283,6 @@ def _module(network: StainNetwork, experiment: Experiment, ranks: Ranks) -> Stai
             f"{settings.parts} parts. Start one process, and set training.parts to 1 or lower training.batch_size."
         )
     return AdversarialModule(network, experiment.loss, settings, experiment.over_stains, experiment.adversarial)
-
-
-def _digest_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _run_in(to: Path, experiment: Experiment, digest: str) -> Experiment | None:
-    """The settings with which this very run was begun in the folder; an error if it holds another."""
-    path = to / RUN / EXPERIMENT
-    if not path.exists():
-        if (to / DESCRIPTION).exists():
-            raise SpotlightError(f"{to}: holds a model already. Write to another folder, or use overwrite.")
-        return None
-    found = Experiment.from_yaml(path)
-    if experiment.training.parts == "auto":
-        begun_with = experiment.training.model_copy(update={"parts": found.training.parts})
-        experiment = experiment.model_copy(update={"training": begun_with})
-    first = path.read_text(encoding="utf-8").splitlines()[0]
-    differs = [name for name in type(found).model_fields if getattr(found, name) != getattr(experiment, name)]
-    if first != f"# data: {digest}":
-        differs.insert(0, "the data")
-    if differs:
-        raise SpotlightError(
-            f"{to}: holds a run that differs in {', '.join(differs)}. Write to another folder, or use overwrite to "
-            "start over."
-        )
-    return found
-
-
-def _clear(to: Path) -> None:
-    for name in (
-        DESCRIPTION,
-        WEIGHTS,
-        *(f"{RUN}/{n}" for n in (EXPERIMENT, LOG, CHECKPOINT, BEST, PREVIEW, "wandb.id")),
-    ):
-        (to / name).unlink(missing_ok=True)
-    for half_written in (to / RUN).glob(".*.part"):
-        half_written.unlink()
 
 
 def _fit(module: StainModule, batches: PatchBatches, course: Course, experiment: Experiment, precision: str) -> None:
