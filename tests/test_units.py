@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from spotlight.cli import app, less_memory
 from spotlight.errors import SpotlightError
-from spotlight.images import Stack, read
+from spotlight.images import Stack, read, resampled_shape
 from spotlight.images.normalise import grid_shape
 from spotlight.images.units import micrometres, read_lengths, read_number
 from spotlight.pairs import Pair
@@ -173,6 +173,7 @@ def test_impossible_voxel_sizes_are_refused_wherever_they_are_used(factor: float
         lambda: measure(sized(factor, LABELS)),
         lambda: grid_shape(sized(factor), 0.29),
         lambda: grid_shape(sized(factor), "native"),
+        lambda: resampled_shape(IMAGE.shape, sized(factor).voxel_size or (), (0.29,) * 3),
         lambda: sized(factor).require_voxel_size(),
     ):
         with pytest.raises(SpotlightError, match="voxel size of " + shown):
@@ -197,7 +198,7 @@ def test_a_factor_of_ten_is_refused_or_doubted(caplog: pytest.LogCaptureFixture)
             caplog.clear()
             work()
             assert "voxel size of " in caplog.text
-    with pytest.raises(SpotlightError, match=r"0\.05 x 0\.03 x 0\.03 µm turns 12 x 40 x 48 voxels into 1 x 2 x 2 on"):
+    with pytest.raises(SpotlightError, match=r"0\.05 x 0\.03 x 0\.03 µm turns 12 x 40 x 48 voxels into 1 x 2 x 2 of"):
         segment(sized(0.1))
     with pytest.raises(SpotlightError, match=r"a voxel size of 5 x 3 x 3 µm turns 12 x 40 x 48 voxels into 207 x"):
         grid_shape(sized(10), 0.29)

@@ -1,6 +1,5 @@
 """Normalisation of images, (image - centre) / width, and the statistics that it needs."""
 
-import logging
 import math
 from typing import Annotated, Any, Literal
 
@@ -11,10 +10,7 @@ from pydantic import Field
 from spotlight.errors import SpotlightError
 from spotlight.images.resample import resample_slabs, resampled_shape
 from spotlight.images.slabs import Allocate, Array, in_memory, values_of
-from spotlight.images.stack import STATE_IT, Stack
-from spotlight.images.units import format_size
-
-log = logging.getLogger("spotlight")
+from spotlight.images.stack import Stack
 
 Grid = Annotated[float, Field(gt=0)] | Literal["native"]
 """Edge of the cubic voxels in µm that a network works on, or the stack's own grid."""
@@ -126,47 +122,19 @@ def normalise(image: NDArray[Any], center: float, scale: float) -> NDArray[np.fl
     return ((image - np.float64(center)) / scale).astype(np.float32)
 
 
-MOST_UPSAMPLING = 32
-"""An axis that would grow by more than this has a voxel size in another unit than µm."""
-MOST_GROWTH = (16, 1000)
-"""How many times as many voxels a new grid may have before it is doubted, and before it is refused."""
-FEWEST_PIXELS = 4
-"""An image that would shrink to fewer along Y or X shows nothing."""
-
-
 def grid_shape(stack: Stack, grid: Grid) -> tuple[int, ...]:
-    """Shape of a stack on the grid that a network or a segmentation works on; the guard against absurd voxel sizes.
-
-    Warns of an unusual voxel size, and of a grid of very many voxels.
+    """Shape of a stack on the grid that a network or a segmentation works on; an unusual voxel size is warned of.
 
     Raises
     ------
     SpotlightError
-        If the stack's voxel size is needed and unknown, if no light microscope has it, or if next to nothing, or far
-        too much, would be on the grid.
+        If the stack's voxel size is needed and unknown, or absurd; see `resampled_shape`.
     """
     stack.doubt_voxel_size()
     if grid == "native":
         return stack.shape
     size = stack.require_voxel_size()
-    shape = resampled_shape(stack.shape, size, (grid,) * len(stack.axes))
-    growths = [new / old for new, old in zip(shape, stack.shape, strict=True)]
-    growth = math.prod(growths)
-    nothing = any(new < min(old, FEWEST_PIXELS) for new, old in zip(shape[-2:], stack.shape[-2:], strict=True))
-    effect = (
-        f"a voxel size of {format_size(size)} turns {' x '.join(map(str, stack.shape))} voxels into "
-        f"{' x '.join(map(str, shape))} on a grid of {grid:g} µm"
-    )
-    if nothing or max(growths) > MOST_UPSAMPLING or growth > MOST_GROWTH[1]:
-        raise SpotlightError(
-            f"{stack.source}: {effect}. Check the unit of the voxel size. {STATE_IT} If it is right, choose a "
-            f"{'finer' if nothing else 'coarser'} grid."
-        )
-    if growth > MOST_GROWTH[0]:
-        log.warning(
-            "%s: %s. If that is too much, check the voxel size, or choose a coarser grid.", stack.source, effect
-        )
-    return shape
+    return resampled_shape(stack.shape, size, (grid,) * len(stack.axes), stack.source)
 
 
 def prepare_input(

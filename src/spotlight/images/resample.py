@@ -1,5 +1,6 @@
 """Resampling between voxel grids whose first and last voxel centres coincide, as the F-net protocol does it."""
 
+import logging
 import math
 from collections.abc import Callable
 from functools import cached_property
@@ -8,7 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from spotlight.errors import SpotlightError
 from spotlight.images.slabs import Allocate, Array, as_numbers, block_of, in_memory
+from spotlight.images.units import format_size, impossible_size
+
+log = logging.getLogger("spotlight")
 
 Order = Literal[0, 3]
 Convert = Callable[[NDArray[Any]], NDArray[Any]]
@@ -19,13 +24,45 @@ REACH = 14
 """How far that filter is followed: its response falls to 1e-8 there."""
 BLOCK = 64
 """New voxels along an axis that are computed as one product of matrices."""
+MOST_UPSAMPLING = 32
+"""An axis that would grow by more than this has a voxel size in another unit than µm."""
+MOST_GROWTH = (16, 1000)
+"""How many times as many voxels a new grid may have before it is doubted, and before it is refused."""
+FEWEST_PIXELS = 4
+"""An image that would shrink to fewer along Y or X shows nothing."""
 
 
 def resampled_shape(
-    shape: tuple[int, ...], voxel_size: tuple[float, ...], new_voxel_size: tuple[float, ...]
+    shape: tuple[int, ...], voxel_size: tuple[float, ...], new_voxel_size: tuple[float, ...], name: str = "array"
 ) -> tuple[int, ...]:
-    """Number of voxels per axis after resampling: size times old over new edge length, rounded, at least 1."""
-    return tuple(max(1, round(n * old / new)) for n, old, new in zip(shape, voxel_size, new_voxel_size, strict=True))
+    """Number of voxels per axis after resampling: size times old over new edge length, rounded, at least 1.
+
+    This is the guard against absurd voxel sizes. It also warns if there would be very many voxels.
+
+    Raises
+    ------
+    SpotlightError
+        If no light microscope has the voxel size, or next to nothing, or far too much, would be on the new grid.
+    """
+    fault = impossible_size(voxel_size)
+    if fault:
+        raise SpotlightError(f"{name}: {fault}. State it in µm.")
+    made = tuple(max(1, round(n * old / new)) for n, old, new in zip(shape, voxel_size, new_voxel_size, strict=True))
+    growths = [new / old for new, old in zip(made, shape, strict=True)]
+    growth = math.prod(growths)
+    nothing = any(new < min(old, FEWEST_PIXELS) for new, old in zip(made[-2:], shape[-2:], strict=True))
+    effect = (
+        f"a voxel size of {format_size(voxel_size)} turns {' x '.join(map(str, shape))} voxels into "
+        f"{' x '.join(map(str, made))} of {format_size(new_voxel_size)}"
+    )
+    if nothing or max(growths) > MOST_UPSAMPLING or growth > MOST_GROWTH[1]:
+        raise SpotlightError(
+            f"{name}: {effect}. Check the voxel size, and state it in µm; if it is right, choose a "
+            f"{'finer' if nothing else 'coarser'} grid."
+        )
+    if growth > MOST_GROWTH[0]:
+        log.warning("%s: %s. If that is too much, check the voxel size, or choose a coarser grid.", name, effect)
+    return made
 
 
 def resample(array: NDArray[Any], shape: tuple[int, ...], order: Order = 3) -> NDArray[Any]:
