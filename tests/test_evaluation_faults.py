@@ -14,6 +14,7 @@ from spotlight.evaluation import EvaluationSettings, evaluate
 from spotlight.images import Stack
 from spotlight.pairs import Pair
 from spotlight.segmentation import SegmentationSettings
+from spotlight.settings import load_yaml
 
 SHAPE = (12, 60, 64)
 SETTINGS = EvaluationSettings(segmentation=SegmentationSettings(clear_border=False, min_size=20), data_range=(0, 1000))
@@ -158,3 +159,13 @@ def test_foreground_that_is_nothing_or_all(value: int, tmp_path: Path) -> None:
     for name in ("psnr", "pearson", "ssim"):
         assert row[f"{name}_foreground"] == pytest.approx(row[name] if value else np.nan, nan_ok=True)
     write_report(tmp_path / "out")
+
+
+def test_a_target_without_nuclei_is_doubted(tmp_path: Path) -> None:
+    """What a threshold finds in noise is no truth: it is left out, and table, record and page say so."""
+    noise = np.random.default_rng(0).normal(100, 5, SHAPE).astype(np.float32)
+    row = scored(tmp_path, noise, image(nuclei(2)), None)
+    assert row[["true_nuclei", "found_nuclei"]].tolist() == [0, 2]
+    (entry,) = load_yaml(tmp_path / "out" / "evaluation.yaml")["stacks"]
+    assert any("target: nothing stands out" in doubt for doubt in entry["segmentation_doubts"])
+    assert "nothing stands out" in write_report(tmp_path / "out").read_text()

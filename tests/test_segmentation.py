@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from conftest import real_data
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack, read
 from spotlight.metrics import score_instances
 from spotlight.profiles import FEATURES, measure
-from spotlight.segmentation import SegmentationSettings, clean_truth, segment
+from spotlight.segmentation import SegmentationSettings, clean_truth, find_instances, segment
 
 SPACING = (0.5, 0.25, 0.25)
 
@@ -102,6 +103,61 @@ def test_bad_input(cells: tuple[Stack, Stack]) -> None:
         measure(cells[0])
     with pytest.raises(SpotlightError, match="shape"):
         measure(cells[1], Stack(np.zeros((3, 4, 5)), "ZYX"))
+
+
+# --- nuclei and noise ------------------------------------------------------------------------------------------------
+
+
+def noise(kind: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    rng = np.random.default_rng(1)
+    made = {
+        "gaussian": lambda: rng.normal(100, 5, shape),
+        "poisson": lambda: rng.poisson(100, shape),
+        "few photons": lambda: rng.poisson(0.5, shape),
+        "uniform": lambda: rng.integers(0, 256, shape),
+        "skewed": lambda: rng.gamma(1, 50, shape),
+        "blurred": lambda: 100 + 20 * ndimage.gaussian_filter(rng.normal(size=shape), 1),
+        "hot pixels": lambda: rng.normal(100, 5, shape) + 500 * (rng.random(shape) < 1e-4),
+        "tilted": lambda: rng.normal(100, 5, shape) + np.linspace(0, 50, shape[-1]),
+    }
+    return np.asarray(made[kind](), float)
+
+
+KINDS = ("gaussian", "poisson", "few photons", "uniform", "skewed", "blurred", "hot pixels", "tilted")
+
+
+@pytest.mark.parametrize("clip", [0.015, 0.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_noise_has_no_nuclei(kind: str, clip: float, caplog: pytest.LogCaptureFixture) -> None:
+    settings = SegmentationSettings(clahe_clip=clip)
+    found = 0
+    for shape, axes in (((24, 90, 90), "ZYX"), ((300, 300), "YX")):
+        image = Stack(noise(kind, shape), axes, SPACING[-len(shape) :])
+        without = segment(image, settings.model_copy(update={"least_contrast": 0.0})).data.max()
+        caplog.clear()
+        assert segment(image, settings).data.max() == 0
+        assert ("nothing stands out" in caplog.text) == (without > 0)
+        found += without
+    assert found > 0 or kind in ("tilted", "few photons")  # so that there was something to refuse
+
+
+@pytest.mark.parametrize(("rise", "count"), [(2, 4), (1, 6), (50, 1), (50, 6)])
+def test_nuclei_in_noise_are_found(rise: float, count: int, caplog: pytest.LogCaptureFixture) -> None:
+    shape = (28, 110, 110)
+    places = [(y, x) for y in (5.0, 13.7, 22.4) for x in (6.0, 20.0)][:count]
+    bodies = sum(ellipsoid(shape, (7, y, x), (4, 4, 4), SPACING) for y, x in places)
+    image = np.random.default_rng(0).normal(100 + 5 * rise * np.asarray(bodies), 5)
+    found = find_instances(Stack(image, "ZYX", SPACING), SegmentationSettings(clahe_clip=0))
+    assert found.labels.data.max() == count == len(found.contrast)
+    assert found.contrast.min() > 4
+    assert not found.doubts
+
+
+def test_nuclei_of_a_crowded_hazy_field_stay() -> None:
+    dna = read(real_data("allen_dna_3d/brightfield_dna.ome.tif")).channel("DNA")
+    found = find_instances(dna)
+    assert len(found.contrast) >= 5
+    assert found.faint == 0
 
 
 # --- measurement -----------------------------------------------------------------------------------------------------

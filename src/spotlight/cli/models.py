@@ -187,6 +187,8 @@ def segment(
 ) -> None:
     """Find nuclei. Labels and measurements (CSV and Parquet, one row a nucleus) go to the folder given by --to.
 
+    NAME-segmentation.yaml says with which settings they were found, and what speaks against them.
+
     With --tune, the folder gets segmentation.yaml, to be given by --settings here and by evaluation settings, and
     tuning.csv with all that was tried.
     """
@@ -195,8 +197,7 @@ def segment(
     from spotlight.pairs.manifest import parse_voxel_size
     from spotlight.prediction import find_parts, read_part
     from spotlight.profiles import ProfileSettings, measure, write_table
-    from spotlight.segmentation import METHODS, read_settings
-    from spotlight.segmentation import segment as run
+    from spotlight.segmentation import METHODS, find_instances, read_settings
 
     if settings is not None and method is not None:
         raise SpotlightError("--settings names its method itself; leave out --method.")
@@ -230,10 +231,14 @@ def segment(
         name = part.name
         with working_on(to / f"{name}-labels.{form}"):
             stack = read_part(part, axes, size).channel(channel or part.channel)
-            labels = run(stack, chosen)
-            say(labels.save(to / f"{name}-labels.{form}"))
-            for table in write_table(measure(labels, stack, measured), to / f"{name}-nuclei"):
+            found = find_instances(stack, chosen)
+            for doubt in found.doubts:
+                say(f"warning: {name}: {doubt}", err=True)
+            say(found.labels.save(to / f"{name}-labels.{form}"))
+            nuclei = measure(found.labels, stack, measured).assign(contrast=found.contrast)
+            for table in write_table(nuclei, to / f"{name}-nuclei"):
                 say(table)
+            write_text(to / f"{name}-segmentation.yaml", found.to_yaml())
 
 
 @app.command()

@@ -92,6 +92,7 @@ class Truth:
     threshold: float
     fraction: float
     labelled: bool
+    segmentation_doubts: list[str]
     sample: "np.ndarray[Any, Any]"
 
 
@@ -305,6 +306,7 @@ def _judge_anew(pair: Pair, work: Work, key: str, keys: dict[str, str], found: d
         reference.threshold,
         reference.fraction,
         reference.labelled,
+        list(reference.doubts),
         sample(target),
     )
     _save_labels(reference.truth[""], to / "labels" / "truth" / f"{pair.name}.ome.tif")
@@ -378,6 +380,12 @@ def _record(
         digests.add(fields[pair.name].digest())
     models = {m.folder: m.descriptions for m in methods}
     seen = [name for name, found in models.items() if any(digests & _training_digests(one) for one in found)]
+    segmented = {TARGET: truth.segmentation_doubts} | {
+        m: found.segmentation_doubts for m, found in findings.items() if m != TARGET
+    }
+    doubts = [f"{m}: {doubt}" for m, doubted in segmented.items() for doubt in doubted]
+    for doubt in doubts:
+        log.warning("%s: %s", pair.name, doubt)
     for name in seen:
         log.warning("%s was used to train model %s: its scores are not those of unseen data.", pair.name, name)
     return {
@@ -390,6 +398,7 @@ def _record(
         "foreground_fraction": truth.fraction,
         "remarks": [f"{m}: {name}: {why}" for m, found in findings.items() for name, why in found.remarks.items()],
         "doubts": [f"{m}: has {doubt}" for m, found in findings.items() for doubt in found.doubts],
+        "segmentation_doubts": doubts,
     }
 
 

@@ -20,7 +20,7 @@ from spotlight.metrics import (
     score_pixels,
 )
 from spotlight.profiles import FEATURES, FULL_FEATURES, ProfileSettings, measure
-from spotlight.segmentation import segment
+from spotlight.segmentation import find_instances
 
 HISTOGRAM_SAMPLES = 20_000
 BIASES = ("volume", "area", "elongation", "height", "width", "sphericity")
@@ -47,6 +47,8 @@ class Finding:
         Scores over the intensity below which the stain is made even.
     remarks : dict
         Why a metric has no value.
+    segmentation_doubts : list of str
+        What speaks against the segmentation.
     sample : ndarray
         A subset of the stain's intensities.
     doubts : sequence of str
@@ -60,6 +62,7 @@ class Finding:
     resolution: pd.DataFrame
     sweep: pd.DataFrame
     remarks: dict[str, str]
+    segmentation_doubts: list[str]
     sample: NDArray[np.float32]
     doubts: Sequence[str] = ()
 
@@ -91,8 +94,14 @@ def judge(
             scores |= {f"{name}_nuclei": inside[name] for name in ("psnr", "pearson")}
     resolution, resolutions, remarks = score_resolution(stain, None if is_target else reference.target, settings)
     curves, first, labels = [], None, None
+    doubts = list(reference.doubts) if is_target else []
     for suffix, pipeline in pipelines(settings).items():
-        found = reference.found[suffix] if is_target else segment(stain, pipeline)
+        if is_target:
+            found, faint = reference.found[suffix], reference.faint
+        else:
+            segmented = find_instances(stain, pipeline)
+            found, faint = segmented.labels, segmented.faint
+            doubts += segmented.doubts
         instances = score_instances(reference.truth[suffix].data, found.data, complete=settings.complete_labels)
         scores |= {f"{name}{suffix}": value for name, value in instance_scores(instances).items()}
         precisions, recalls = instances.average_precision, instances.recall
@@ -100,6 +109,7 @@ def judge(
         curves.append(pd.DataFrame(curve).assign(pipeline=pipeline.method))
         if first is None or labels is None:
             first, labels = instances, found
+            scores["faint_bodies"] = faint
     assert first is not None
     assert labels is not None
     measured = reference.target_nuclei if is_target else measure(labels, settings=settings.profiles)
@@ -117,6 +127,7 @@ def judge(
         resolution,
         swept,
         remarks,
+        doubts,
         sample(stain),
     )
     return finding, labels

@@ -11,7 +11,7 @@ from spotlight.foreground import find_foreground
 from spotlight.images import Stack
 from spotlight.pairs.pair import Pair
 from spotlight.profiles import measure
-from spotlight.segmentation import CellposeSettings, SegmentationSettings, clean_truth, segment
+from spotlight.segmentation import CellposeSettings, SegmentationSettings, clean_truth, find_instances
 
 SECOND = "_cellpose"
 """Suffix of the scores of the second pipeline; those of the first have none."""
@@ -41,6 +41,10 @@ class Reference:
     inside : ndarray of bool or None
         Where the manifest's labels have a nucleus; None without them. Unlike `mask` it owes nothing to the noise of the
         target: of voxels chosen for being bright, a stain that is too bright is scored better.
+    faint : int
+        Bodies of the target that the first pipeline left out as noise.
+    doubts : tuple of str
+        What speaks against the segmentation of the target.
     """
 
     name: str
@@ -53,6 +57,8 @@ class Reference:
     nuclei: pd.DataFrame
     target_nuclei: pd.DataFrame
     inside: NDArray[np.bool_] | None
+    faint: int
+    doubts: tuple[str, ...]
 
     @property
     def labelled(self) -> bool:
@@ -66,7 +72,8 @@ def make_reference(pair: Pair, target: Stack, settings: EvaluationSettings) -> R
     mask = None if own is None else own.data > 0
     foreground = find_foreground(target.data, settings.foreground, mask, name=target.source)
     given = pair.read_labels(target)
-    found = {suffix: segment(target, pipeline) for suffix, pipeline in pipelines(settings).items()}
+    segmented = {suffix: find_instances(target, pipeline) for suffix, pipeline in pipelines(settings).items()}
+    found = {suffix: one.labels for suffix, one in segmented.items()}
     truth = (
         found
         if given is None
@@ -84,6 +91,8 @@ def make_reference(pair: Pair, target: Stack, settings: EvaluationSettings) -> R
         nuclei=target_nuclei if given is None else measure(truth[""], settings=settings.profiles),
         target_nuclei=target_nuclei,
         inside=None if given is None else given.data > 0,
+        faint=segmented[""].faint,
+        doubts=tuple(doubt for one in segmented.values() for doubt in one.doubts),
     )
 
 

@@ -13,7 +13,7 @@ from spotlight.evaluation.resolutions import correlate_frequencies, name_of
 from spotlight.evaluation.settings import EvaluationSettings
 from spotlight.images import Stack
 from spotlight.metrics import MicroMS3IM, score_instances, score_micro_ms3im, score_pixels
-from spotlight.segmentation import segment
+from spotlight.segmentation import find_instances
 
 MARGIN = 0.25
 """How far the sweep begins below the background and ends above the foreground, in units of their distance."""
@@ -53,7 +53,7 @@ def sweep(stain: Stack, reference: Reference, settings: EvaluationSettings, data
             curves = correlate_frequencies(even, target, settings, planes=False)
             row |= {name_of(*which): curve.resolution for which, curve in curves.items()}
         for suffix, pipeline in pipelines(settings).items():
-            found = segment(even, pipeline)
+            found = find_instances(even, pipeline).labels
             scores = score_instances(reference.truth[suffix].data, found.data, complete=settings.complete_labels)
             row[f"mean_ap{suffix}"] = scores.mean_average_precision
             row[f"ap50{suffix}"] = scores.average_precision[0.5]

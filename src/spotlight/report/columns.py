@@ -71,6 +71,9 @@ METRICS = {
     "splits": Metric("splits", "true nuclei found in several pieces, per stack", "{:.1f}", "low", INSTANCES),
     "merges": Metric("merges", "found nuclei that cover several true ones, per stack", "{:.1f}", "low", INSTANCES),
     "found_nuclei": Metric("nuclei found", "per stack", "{:.1f}", "", INSTANCES),
+    "faint_bodies": Metric(
+        "left out as noise", "bodies that rise above the background no further than noise does", "{:.1f}", "", INSTANCES
+    ),
     "true_nuclei": Metric("true nuclei", "per stack, after the same clean-up", "{:.1f}", "", INSTANCES),
     "volume_error": Metric("volume error", "median relative volume error of matched nuclei", "{:+.1%}", "zero", SHAPE),
     "area_error": Metric("area error", "median relative area error of matched nuclei", "{:+.1%}", "zero", SHAPE),

@@ -1,10 +1,12 @@
 """`segment`: one way in for all methods, chosen by the type of the settings."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from pydantic import Discriminator, Tag
 
@@ -14,7 +16,8 @@ from spotlight.images.units import format_size
 from spotlight.plain_yaml import load_yaml
 from spotlight.segmentation.cellpose import CellposeSettings, find_cells
 from spotlight.segmentation.cleaning import clean_labels, renumber, resize_labels
-from spotlight.segmentation.preparation import prepare, working_grid
+from spotlight.segmentation.contrast import find_contrast
+from spotlight.segmentation.preparation import prepare, shrink, working_grid
 from spotlight.segmentation.settings import InstanceSettings
 from spotlight.segmentation.watershed import SegmentationSettings, find_mask, split_touching
 
@@ -31,6 +34,9 @@ def _method(settings: Any) -> str:
         return str(settings.get("method", "watershed"))
     return str(getattr(settings, "method", "watershed"))
 
+
+FEW_FAINT = 0.1
+"""Share of bodies that may be left out as noise without a word."""
 
 MethodSettings = Annotated[
     Annotated[SegmentationSettings, Tag("watershed")] | Annotated[CellposeSettings, Tag("cellpose")],
@@ -54,8 +60,61 @@ def read_settings(path: str | Path) -> SegmentationSettings | CellposeSettings:
     return METHODS[method].parse(values, str(path))
 
 
+@dataclass(frozen=True)
+class Segmentation:
+    """What was found in a stack, and what speaks against it.
+
+    Attributes
+    ----------
+    labels : Stack
+        int32 labels 1 to n on the grid of the stack, 0 for background.
+    contrast : (n,) ndarray
+        How far every instance rises above the background, see `spotlight.segmentation.contrast.find_contrast`.
+    faint : int
+        Bodies that were left out because they rise no further than noise does.
+    settings : SegmentationSettings or CellposeSettings
+        With which it was found.
+    doubts : tuple of str
+        Sentences.
+    """
+
+    labels: Stack
+    contrast: NDArray[np.float64]
+    faint: int
+    settings: SegmentationSettings | CellposeSettings
+    doubts: tuple[str, ...]
+
+    def to_yaml(self) -> str:
+        """Write all but the labels and the contrast as YAML."""
+        record = {
+            "image": self.labels.source,
+            "voxel_size": None if self.labels.voxel_size is None else [float(v) for v in self.labels.voxel_size],
+            "nuclei": len(self.contrast),
+            "left_out_as_noise": self.faint,
+            "doubts": list(self.doubts),
+            "settings": self.settings.model_dump(mode="json"),
+        }
+        return yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
+
+
 def segment(stack: Stack, settings: SegmentationSettings | CellposeSettings | None = None) -> Stack:
-    """Find instances in a fluorescence stack or a stain.
+    """Find instances in a fluorescence stack or a stain; what speaks against them is logged.
+
+    See `find_instances` for the parameters and errors.
+
+    Returns
+    -------
+    Stack
+        int32 labels 1 to n on the grid of `stack`, 0 for background; all 0 if nothing was found.
+    """
+    found = find_instances(stack, settings)
+    for doubt in found.doubts:
+        log.warning("%s: %s", stack.source, doubt)
+    return found.labels
+
+
+def find_instances(stack: Stack, settings: SegmentationSettings | CellposeSettings | None = None) -> Segmentation:
+    """Find instances in a fluorescence stack or a stain, and say how far they are to be trusted.
 
     Parameters
     ----------
@@ -64,11 +123,6 @@ def segment(stack: Stack, settings: SegmentationSettings | CellposeSettings | No
         all lengths are taken in pixels if it is not.
     settings : SegmentationSettings or CellposeSettings
         The method and every parameter of it; the watershed's defaults if left out.
-
-    Returns
-    -------
-    Stack
-        int32 labels 1 to n on the grid of `stack`, 0 for background; all 0 if nothing was found.
 
     Raises
     ------
@@ -80,31 +134,50 @@ def segment(stack: Stack, settings: SegmentationSettings | CellposeSettings | No
     stack.require_finite()
     shape, spacing = working_grid(stack, settings.voxel_um)
     if isinstance(settings, CellposeSettings):
-        labels = find_cells(prepare(stack, shape, settings), spacing, settings)
+        bodies = find_cells(prepare(stack, shape, settings), spacing, settings)
     else:
         image = prepare(stack, shape, settings, contrast=settings.value is None)
-        labels = split_touching(find_mask(image, spacing, settings), spacing, settings)
-    clean = clean_labels(labels, spacing, settings)
-    _doubt_sizes(stack, labels, spacing, settings)
-    labels = renumber(resize_labels(clean, stack.shape))
-    return Stack(labels, stack.axes, stack.voxel_size, ("labels",), stack.source, labels=True)
+        bodies = split_touching(find_mask(image, spacing, settings), spacing, settings)
+    clean = clean_labels(bodies, spacing, settings)
+    contrast = np.zeros(0)
+    if clean.any():
+        contrast = find_contrast(shrink(stack.data.astype(np.float32), shape), clean, bodies == 0, spacing)
+    clear = contrast >= settings.least_contrast
+    clean = np.concatenate([[False], clear])[clean] * clean
+    labels = resize_labels(clean, stack.shape)
+    kept = np.unique(labels)
+    doubts = (*_doubt_sizes(stack, bodies, spacing, settings), *_doubt_contrast(contrast, settings.least_contrast))
+    return Segmentation(
+        Stack(renumber(labels), stack.axes, stack.voxel_size, ("labels",), stack.source, labels=True),
+        contrast[kept[kept > 0] - 1],
+        int(np.count_nonzero(~clear)),
+        settings,
+        doubts,
+    )
+
+
+def _doubt_contrast(contrast: NDArray[np.float64], least: float) -> list[str]:
+    """Say so if more than a few bodies were left out as noise."""
+    faint = int(np.count_nonzero(contrast < least))
+    if faint <= FEW_FAINT * contrast.size:
+        return []
+    what = "nothing stands out from the background: all" if faint == contrast.size else f"{faint} of"
+    return [
+        f"{what} {contrast.size} bodies that a threshold gives rise above it by less than {least:g} standard "
+        "deviations, as bodies of noise do, and were left out (least_contrast). Look at the image and its channel."
+    ]
 
 
 def _doubt_sizes(
     stack: Stack, labels: NDArray[np.int32], spacing: tuple[float, ...], settings: InstanceSettings
-) -> None:
+) -> list[str]:
     """Say so if no body has the size of a nucleus, as with a voxel size that is wrong by a factor."""
     sizes = np.bincount(labels.ravel())[1:] * float(np.prod(spacing))
     sizes = sizes[sizes > 0]
-    if sizes.size and stack.voxel_size and not np.any((sizes >= settings.min_size) & (sizes <= settings.max_size)):
-        log.warning(
-            "%s: none of %d bodies was kept: their median size is %.3g %s, and only %g to %g are kept (min_size, "
-            "max_size). Check the voxel size (%s) and these settings.",
-            stack.source,
-            sizes.size,
-            np.median(sizes),
-            "µm³" if len(spacing) == 3 else "µm²",
-            settings.min_size,
-            settings.max_size,
-            format_size(stack.voxel_size),
-        )
+    if not sizes.size or not stack.voxel_size or np.any((sizes >= settings.min_size) & (sizes <= settings.max_size)):
+        return []
+    return [
+        f"none of {sizes.size} bodies was kept: their median size is {np.median(sizes):.3g} "
+        f"{'µm³' if len(spacing) == 3 else 'µm²'}, and only {settings.min_size:g} to {settings.max_size:g} are kept "
+        f"(min_size, max_size). Check the voxel size ({format_size(stack.voxel_size)}) and these settings."
+    ]

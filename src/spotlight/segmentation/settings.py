@@ -25,4 +25,10 @@ class InstanceSettings(Settings):
     max_hole: float = Field(
         10.0, ge=0, description="Holes up to this size are filled, in a mask and in every instance."
     )
+    least_contrast: float = Field(
+        2.5,
+        ge=0,
+        description="Instances that rise above the background by less are left out, in standard deviations of the "
+        "smoothed background: bodies of noise hardly reach it, nuclei exceed it (docs/instances.md); 0 keeps all.",
+    )
     clear_border: bool = Field(True, description="Remove what touches the Y or X border of the stack.")
