@@ -16,6 +16,7 @@ from skimage.measure import regionprops_table
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
+from spotlight.images.pieces import label_pieces
 from spotlight.metrics import compare_nuclei, feature_ranges, profile_distance, profile_error, score_features
 from spotlight.plain_yaml import load_yaml
 from spotlight.profiles import FEATURES, FULL_FEATURES, INTENSITIES, ProfileSettings, measure, write_table
@@ -452,7 +453,6 @@ def test_thousands_of_nuclei() -> None:
     ("array", "axes", "message"),
     [
         (np.ones((4, 4, 4), np.float32), "ZYX", "whole numbers. Received: float32"),
-        (np.ones((4, 4), bool), "YX", "whole numbers. Received: bool"),
         (np.full((4, 4), -2, np.int16), "YX", "0 or more, but the lowest is -2"),
         (np.ones((2, 4, 4), np.uint8), "TYX", "2 timepoints; say which"),
         (np.ones((2, 4, 4), np.uint8), "CYX", "2 channels"),
@@ -488,6 +488,31 @@ def test_both_files_hold_the_table(tmp_path: Path, settings: ProfileSettings) ->
     pd.testing.assert_frame_equal(pd.read_csv(csv), table, rtol=1e-5, check_dtype=False)
     empty = table.iloc[:0]
     pd.testing.assert_frame_equal(pd.read_parquet(write_table(empty, tmp_path / "none")[1]), empty)
+
+
+def test_a_mask_is_no_labels(caplog: pytest.LogCaptureFixture) -> None:
+    labels = np.zeros((8, 40, 40), np.int32)
+    for number, (y, x) in enumerate([(4, 4), (4, 24), (24, 4), (24, 24)], start=1):
+        labels[2:6, y : y + 10, x : x + 10] = number
+    for mask in ((labels > 0).astype(np.uint8) * 255, (labels > 0).astype(np.int64) << 40):
+        with pytest.raises(SpotlightError, match=r"is a mask, not labels: 1 numbers for 4 bodies.*spotlight label"):
+            measure(Stack(mask, "ZYX", PAPER))
+    with pytest.raises(SpotlightError, match="spotlight label"):
+        measure(Stack(labels > 0, "ZYX", PAPER))
+    assert len(measure(Stack(labels, "ZYX", PAPER))) == 4
+    labels[0, 0, :3] = 1  # a speck
+    measure(Stack(labels, "ZYX", PAPER))
+    assert not caplog.text
+    measure(Stack(np.where(labels == 2, 1, labels), "ZYX", PAPER))
+    assert "1 of 3 labels are in several large pieces (label 1 in 2)" in caplog.text
+    for mask in (labels > 1, (labels > 1) * 0.5, np.where(labels > 1, 255, 0).astype(np.uint8)):
+        numbered = label_pieces(Stack(mask, "ZYX", PAPER))
+        assert (
+            measure(numbered)["volume"].tolist()
+            == measure(Stack(labels * (labels > 1), "ZYX", PAPER))["volume"].tolist()
+        )
+    touching = np.repeat(np.array([[1, 2]], np.uint8), 4, axis=1).repeat(5, axis=0)
+    assert label_pieces(Stack(touching, "YX")).data.max() == 2
 
 
 def test_every_column_is_documented() -> None:

@@ -242,6 +242,32 @@ def segment(
 
 
 @app.command()
+def label(
+    masks: Annotated[list[Path], typer.Argument(help="Masks: 0 for background, anything else for bodies.")],
+    to: To,
+    channel: Channel = None,
+    scene: Scene = None,
+    time: Time = None,
+    axes: Axes = None,
+    voxel_size: VoxelSize = None,
+    form: Form = "ome.tif",
+    overwrite: Annotated[bool, typer.Option(help="Replace labels that are there already.")] = False,
+) -> None:
+    """Number the bodies of masks: each connected piece gets a number of its own. NAME-labels go to the folder --to."""
+    from spotlight.images.pieces import label_pieces
+    from spotlight.pairs.manifest import parse_voxel_size
+    from spotlight.prediction import find_parts, read_part
+
+    size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
+    for part in find_parts(masks, scene, time, axes, strict=True):
+        path = to / f"{part.name}-labels.{form}"
+        if path.exists() and not overwrite:
+            raise SpotlightError(f"{path}: is there already. Choose another folder with --to, or say --overwrite.")
+        labels = label_pieces(read_part(part, axes, size).channel(channel or part.channel))
+        say(f"{labels.save(path)}: {labels.data.max(initial=0)} bodies")
+
+
+@app.command()
 def evaluate(
     pairs: Pairs,
     model: Annotated[

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from spotlight.evaluation.settings import EvaluationSettings
 from spotlight.foreground import find_foreground
 from spotlight.images import Stack
+from spotlight.images.pieces import doubt_pieces
 from spotlight.pairs.pair import Pair
 from spotlight.profiles import measure
 from spotlight.segmentation import CellposeSettings, SegmentationSettings, clean_truth, find_instances
@@ -73,12 +74,15 @@ def make_reference(pair: Pair, target: Stack, settings: EvaluationSettings) -> R
     foreground = find_foreground(target.data, settings.foreground, mask, name=target.source)
     given = pair.read_labels(target)
     segmented = {suffix: find_instances(target, pipeline) for suffix, pipeline in pipelines(settings).items()}
+    doubts = [doubt for one in segmented.values() for doubt in one.doubts]
     found = {suffix: one.labels for suffix, one in segmented.items()}
     truth = (
         found
         if given is None
         else {suffix: clean_truth(given, pipeline) for suffix, pipeline in pipelines(settings).items()}
     )
+    if given is not None and (doubt := doubt_pieces(given)):
+        doubts.append(f"the manifest's labels: {doubt}")
     target_nuclei = measure(found[""], settings=settings.profiles)
     return Reference(
         name=pair.name,
@@ -92,7 +96,7 @@ def make_reference(pair: Pair, target: Stack, settings: EvaluationSettings) -> R
         target_nuclei=target_nuclei,
         inside=None if given is None else given.data > 0,
         faint=segmented[""].faint,
-        doubts=tuple(doubt for one in segmented.values() for doubt in one.doubts),
+        doubts=tuple(doubts),
     )
 
 

@@ -18,6 +18,7 @@ from spotlight.files import whole_file
 from spotlight.foreground import ForegroundSettings, find_foreground
 from spotlight.images import Stack
 from spotlight.images.normalise import mean_and_std
+from spotlight.images.pieces import doubt_pieces
 from spotlight.images.units import impossible_size, unusual_size
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
@@ -193,7 +194,8 @@ def check_pair(pair: Pair, settings: CheckSettings) -> PairReport:
     try:
         image, target = pair.read_both()
         own = pair.read_foreground(target)
-        pair.read_labels(target)
+        labels = pair.read_labels(target)
+        in_pieces = "" if labels is None else doubt_pieces(labels)
         mask = None if own is None else own.data > 0
         foreground = find_foreground(target.data, settings.foreground, mask, name=target.source)
         mean_and_std(image.data, name=image.source)
@@ -226,6 +228,8 @@ def check_pair(pair: Pair, settings: CheckSettings) -> PairReport:
     if target.axes == "ZYX":
         figures["focus_offset_um"] = _focus_offset(image, target, inside)
     findings = [*_of_foreground(pair, foreground.fraction, foreground.warnings), *_of_figures(pair, figures, settings)]
+    if in_pieces:
+        findings.append(Finding(pair.name, "warning", "labels", in_pieces, "Look at the labels; number their pieces."))
     return PairReport(figures, findings, digest, _likeness(image, target), _pictures(image, target, inside))
 
 

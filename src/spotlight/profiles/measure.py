@@ -1,5 +1,6 @@
 """Size and shape of every instance, in physical units."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -13,10 +14,13 @@ from skimage.segmentation import relabel_sequential
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
+from spotlight.images.pieces import doubt_pieces
 from spotlight.profiles.mesh import MESH_FEATURES, SURFACE_FEATURES, mesh_features, surface_features
 from spotlight.profiles.regions import REGION_FEATURES, region_features
 from spotlight.profiles.surface import find_surface
 from spotlight.settings import Settings
+
+log = logging.getLogger("spotlight")
 
 SHAPE_3D = ("volume", "height", "width", "elongation", "long_axis", "short_axis", *SURFACE_FEATURES)
 SHAPE_2D = ("area", "perimeter", "circularity", "long_axis", "short_axis", "eccentricity", "solidity")
@@ -87,7 +91,7 @@ def measure(labels: Stack, intensity: Stack | None = None, settings: ProfileSett
     Raises
     ------
     SpotlightError
-        If the labels are not whole numbers of 0 or more, or the intensity is not on their grid.
+        If the labels are not whole numbers of 0 or more, are a mask, or the intensity is not on their grid.
     """
     settings = settings or ProfileSettings()
     full = settings.features == "full"
@@ -137,6 +141,8 @@ def _bodies(labels: Stack) -> Iterator[tuple[int, tuple[slice, ...], NDArray[np.
         raise SpotlightError(
             f"{labels.source}: labels must be 0 or more, but the lowest is {data.min()}. Make what is not a nucleus 0."
         )
+    if doubt := doubt_pieces(labels):
+        log.warning("%s: %s", labels.source, doubt)
     names = None
     if data.max() > MANY:
         data, _, names = relabel_sequential(data)

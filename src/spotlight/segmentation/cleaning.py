@@ -1,6 +1,7 @@
 """What counts as a nucleus: borders, sizes and holes of instances, the same for all methods and for curated labels."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy import ndimage
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
+from spotlight.images.pieces import doubt_pieces
 from spotlight.segmentation.settings import InstanceSettings
 
 
@@ -120,7 +122,7 @@ def clean_truth(labels: Stack, settings: InstanceSettings | None = None) -> Stac
     Raises
     ------
     SpotlightError
-        If a label is a fraction, NaN or negative.
+        If a label is a fraction, NaN or negative, or the labels are a mask.
     """
     data = labels.data
     if not np.issubdtype(data.dtype, np.integer):
@@ -132,6 +134,7 @@ def clean_truth(labels: Stack, settings: InstanceSettings | None = None) -> Stac
         data = data.astype(np.int64)
     if data.min() < 0:
         raise SpotlightError(f"{labels.source}: labels must not be negative; found {data.min()}.")
+    doubt_pieces(replace(labels, array=data))
     spacing = labels.known_voxel_size() or (1.0,) * len(labels.axes)
     clean = clean_labels(renumber(data), spacing, settings or InstanceSettings())
     return Stack(clean, labels.axes, labels.voxel_size, ("labels",), labels.source, labels=True)

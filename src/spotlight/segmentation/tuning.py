@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
+from spotlight.images.pieces import doubt_pieces
 from spotlight.metrics.instances import score_instances
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
@@ -188,6 +189,8 @@ def _read(pair: Pair) -> tuple[Stack, Stack]:
     target = pair.read_target()
     labels = pair.read_labels(target)
     assert labels is not None  # `_labelled` saw to it
+    if doubt := doubt_pieces(labels):
+        log.warning("%s: %s", pair.name, doubt)
     return target, labels
 
 
