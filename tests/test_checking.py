@@ -194,3 +194,18 @@ def test_one_target_for_planes_of_several_splits(fields: Path) -> None:
     assert [f for f in said(check(planes)) if f[2] == "duplicate"] == []
     planes[2] = replace(planes[2], split="test")
     assert [f for f in said(check(planes)) if f[2] == "duplicate"] == [("z2", "error", "duplicate")]
+
+
+def test_lengths_that_are_not_known_are_not_given_in_micrometres(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pairs = []
+    for number in range(3):
+        data = rng.normal(500, 50, (2, 6, 24, 24)).astype(np.uint16)
+        data[1, 2:4, 4:12, 4:12] += 2000
+        size = (0.29,) * 3 if number == 0 else None
+        path = Stack(data, "CZYX", size, ("BF", "DNA")).save(tmp_path / f"f{number}.ome.tif")
+        pairs.append(Pair(path.name, path, path, input_channel="BF", target_channel="DNA"))
+    result = check(pairs)
+    assert result.pairs["focus_offset_um"].isna().tolist() == [False, True, True]
+    (strange,) = result.findings.query("severity == 'warning' and subject == 'voxel size'")["found"]
+    assert strange == "has voxels of 0.29 x 0.29 x 0.29 µm, most others no stated voxel size."

@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from conftest import TINY
 from spotlight import SpotlightError, load_model, read
 from spotlight.images import Stack
-from spotlight.model import TargetDescription, read_description, save_model
+from spotlight.model import InputDescription, TargetDescription, read_description, save_model
 from spotlight.pairs import prepare_pair, read_manifest
 from spotlight.prediction import Model, PredictionSettings, StainOptions, find_parts, stain_files
+from spotlight.prediction.acceptance import require_extent
 
 
 @pytest.fixture(scope="module")
@@ -280,3 +282,12 @@ def test_descriptions_that_make_no_sense(copy: Path) -> None:
         edit(copy, target=text["target"] | {"intensity_range": value})
         with pytest.raises(SpotlightError, match=message):
             load_model(copy)
+
+
+@pytest.mark.parametrize(
+    ("grid", "said"), [("native", "along Z, but"), (0.3, r"along Z on the network's grid \(0.3 µm\)")]
+)
+def test_thin_stacks_are_told_the_grid_that_has_a_size(grid: Any, said: str) -> None:
+    expected = InputDescription(axes="ZYX", grid=grid, voxel_size=None)
+    with pytest.raises(SpotlightError, match=f"too thin: 3 voxels {said}"):
+        require_extent(8, expected, "m", Stack(np.zeros((3, 9, 9)), "ZYX"), (3, 9, 9))

@@ -100,7 +100,13 @@ def test_manifests_that_cannot_be_used(folder: Path, columns: dict[str, list[str
     [
         ("input,target,region\na.ome.tif,a.ome.tif,:,:,0:20\n", "line 2: has 5 cells, but the header has 3"),
         ("input,target\na.ome.tif\n", "line 2: has 1 cells"),
-        ("input;target\na.ome.tif;a.ome.tif\n", "separated by semicolons"),
+        ("input;target\na.ome.tif;a.ome.tif\n", "separated by semicolons. Save it with commas"),
+        ("input\ttarget\na.ome.tif\ta.ome.tif\n", "separated by tabs.*Save it with commas"),
+        ("input|target\na.ome.tif|a.ome.tif\n", "separated by bars"),
+        ("sep=,\ninput,target\na.ome.tif,a.ome.tif\n", "first row is 'sep=,'.*Remove that row\\.$"),
+        ("sep=;\ninput;target\na.ome.tif;a.ome.tif\n", "Remove that row, and save the table with commas"),
+        ("input,target\nsub\\a.ome.tif,a.ome.tif\n", "separated by /.*Write '.*/sub/a.ome.tif'"),
+        ("input,target\nC:\\x\\a.ome.tif,a.ome.tif\n", "path of Windows.*on this machine"),
         ("input,target,input\na,b,c\n", "column 'input' twice"),
         ("", "no column 'input'"),
     ],
@@ -113,7 +119,7 @@ def test_tables_that_do_not_hold_together(folder: Path, text: str, message: str)
 
 def test_a_table_that_is_no_text(folder: Path) -> None:
     (folder / "pairs.csv").write_bytes(b"input,target\n\xff\xfe,b\n")
-    with pytest.raises(SpotlightError, match="cannot be read as a CSV manifest in UTF-8"):
+    with pytest.raises(SpotlightError, match="cannot be read as a CSV manifest in UTF-8.*Save it as UTF-8"):
         read_manifest(folder / "pairs.csv")
 
 

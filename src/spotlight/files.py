@@ -140,7 +140,8 @@ def require_path(path: str | Path, hint: str) -> Path:
     Raises
     ------
     SpotlightError
-        If nothing does, or it cannot be looked at; the message ends with `hint`. Or if it is an address.
+        If nothing does, or it cannot be looked at; the message ends with `hint`, or with what to do
+        about a path of Windows. Or if it is an address.
     """
     path = located(path)
     if isinstance(path, Address):
@@ -149,8 +150,17 @@ def require_path(path: str | Path, hint: str) -> Path:
         path.stat()
     except (OSError, ValueError) as error:
         found = "no such file or folder" if isinstance(error, FileNotFoundError) else f"cannot be opened ({error})"
-        raise SpotlightError(f"{path}: {found}. {hint}") from error
+        raise SpotlightError(f"{path}: {found}. {_of_windows(str(path)) or hint}") from error
     return path
+
+
+def _of_windows(path: str) -> str:
+    """What to do about a path that leads nowhere because it is written as on Windows; empty if it is not."""
+    if os.sep == "\\" or "\\" not in path:
+        return ""
+    if re.search(r"(^|/)([A-Za-z]:\\|\\\\)", path):
+        return "It is a path of Windows. Give the path that the file has on this machine."
+    return f"Here folders are separated by /, not by \\. Write {path.replace(chr(92), '/')!r}."
 
 
 def require_file(path: str | Path, hint: str) -> Path:

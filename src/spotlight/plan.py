@@ -120,11 +120,12 @@ def _fingerprint(target: Stack) -> Fingerprint:
 
 def _described(prints: Sequence[Fingerprint]) -> list[str]:
     shapes = sorted({" x ".join(map(str, p.shape)) for p in prints})
-    sizes = sorted({" x ".join(f"{v:.4g}" for v in p.voxel_size) if p.voxel_size else "unknown" for p in prints})
+    sizes = sorted({" x ".join(f"{v:.4g}" for v in p.voxel_size) + " µm" if p.voxel_size else "" for p in prints})
     low, high = min(p.foreground for p in prints), max(p.foreground for p in prints)
     bottom, top = min(p.target_range[0] for p in prints), max(p.target_range[1] for p in prints)
     return [
-        f"Of {len(prints)} pairs that were read: sizes {', '.join(shapes)}; voxels of {', '.join(sizes)} µm; targets "
+        f"Of {len(prints)} pairs that were read: sizes {', '.join(shapes)}; voxels of "
+        f"{', '.join(size or 'a size that is not stated' for size in sizes)}; targets "
         f"from {bottom:g} to {top:g}; foreground {100 * low:.1f} to {100 * high:.1f} %."
     ]
 

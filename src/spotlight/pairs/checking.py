@@ -225,8 +225,8 @@ def check_pair(pair: Pair, settings: CheckSettings) -> PairReport:
             f"{name}_dead_planes": _dead_planes(stack),
         }
     figures["input_illumination"] = _illumination(image)
-    if target.axes == "ZYX":
-        figures["focus_offset_um"] = _focus_offset(image, target, inside)
+    if target.axes == "ZYX" and target.voxel_size is not None:
+        figures["focus_offset_um"] = _focus_offset(image, inside, target.voxel_size[0])
     findings = [*_of_foreground(pair, foreground.fraction, foreground.warnings), *_of_figures(pair, figures, settings)]
     if in_pieces:
         findings.append(Finding(pair.name, "warning", "labels", in_pieces, "Look at the labels; number their pieces."))
@@ -297,14 +297,14 @@ def _illumination(image: Stack) -> float:
     return float(low / high) if high > 0 and low >= 0 else 1.0
 
 
-def _focus_offset(image: Stack, target: Stack, inside: NDArray[np.bool_]) -> float:
-    """Height of the foreground's centre over that of the input's fine contrast, in µm, or in planes if unknown.
+def _focus_offset(image: Stack, inside: NDArray[np.bool_], step: float) -> float:
+    """Height of the foreground's centre over that of the input's fine contrast, in µm, by the step in Z.
 
     It is not nil where both are in focus, but the same for all pairs of an experiment.
     """
     fine = np.array([np.square(p - ndimage.gaussian_filter(p, 3)).mean() for p in image.data.astype(np.float32)])
     centers = [_center(profile) for profile in (inside.mean((1, 2)), fine - fine.min())]
-    return (centers[0] - centers[1]) * (target.voxel_size[0] if target.voxel_size else 1.0)
+    return (centers[0] - centers[1]) * step
 
 
 def _center(profile: NDArray[Any]) -> float:
@@ -400,7 +400,8 @@ def _strangers(reports: Sequence[PairReport], settings: CheckSettings) -> list[F
     for report in usable:
         name, size = report.figures["pair"], report.figures["voxel_size"]
         if size != common:
-            text = f"has voxels of {size or 'unknown'} µm, most others of {common or 'unknown'} µm."
+            own, usual = (f"voxels of {v} µm" if v else "no stated voxel size" for v in (size, common))
+            text = f"has {own}, most others {usual}."
             found.append(
                 Finding(name, "warning", "voxel size", text, "Check that it is right; train on one magnification.")
             )

@@ -168,8 +168,6 @@ def _require_own_masks(path: Path, pairs: Sequence[Pair]) -> None:
 
 def _check_header(path: Path, header: list[str]) -> list[str]:
     """Make sure that a header can be understood; returns the names of its targets, none if it has just ``target``."""
-    if len(header) == 1 and ";" in header[0]:
-        raise SpotlightError(f"{path}: its cells are separated by semicolons. Save it with commas.")
     for name in header:
         if header.count(name) > 1:
             raise SpotlightError(f"{path}: has the column {name!r} twice. Remove one.")
@@ -259,19 +257,22 @@ def _parse_offset(text: str, where: str) -> int:
 def parse_voxel_size(text: str, where: str) -> tuple[float, ...]:
     """Read edge lengths in µm such as ``"0.29 0.108 0.108"``; spaces, commas or x between them.
 
-    Commas may be decimal instead, as in ``"0,29 0,108 0,108"``, if the text has no second meaning.
+    Commas stand between lengths, so a text in which they may be decimal is refused.
     """
-    meanings = set()
-    for between in (r"[,\s]*[\sx][,\s]*", r"[\s,x]+"):
+
+    def lengths(between: str) -> tuple[float, ...] | None:
         sizes = [read_number(part) for part in re.split(between, text.strip())]
         known = tuple(size for size in sizes if size is not None and 0 < size < math.inf)
-        if len(known) == len(sizes) in (2, 3):
-            meanings.add(known)
-    if len(meanings) != 1:
+        return known if len(known) == len(sizes) in (2, 3) else None
+
+    plain, decimal = lengths(r"[\s,x]+"), lengths(r"[,\s]*[\sx][,\s]*")
+    if plain is None or decimal not in (None, plain):
+        comma = f" Write decimal points: '{' '.join(f'{v:g}' for v in decimal)}'." if decimal else ""
         raise SpotlightError(
             f"{where}: a voxel size is two or three lengths in µm, such as '0.29 0.108 0.108'. Received: {text!r}."
+            f"{comma}"
         )
-    return meanings.pop()
+    return plain
 
 
 def pairs_from_folder(

@@ -12,6 +12,8 @@ from spotlight.errors import SpotlightError
 from spotlight.files import require_path, unreadable, whole_file
 
 PARQUET = (".parquet", ".pq")
+SEPARATORS = {";": "semicolons", "\t": "tabs, so its columns are not told apart", "|": "bars"}
+"""What else stands between cells, as programs save tables."""
 
 
 def read_table(path: str | Path) -> tuple[list[str], list[tuple[str, list[str]]]]:
@@ -60,8 +62,22 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[str, list[str]]]]:
             reader = csv.reader(file)
             header = next(reader, [])
             rows = [(f"{path}, line {reader.line_num}", row) for row in reader if any(cell.strip() for cell in row)]
+    except UnicodeDecodeError as error:
+        raise SpotlightError(
+            f"{path}: cannot be read as a CSV manifest in UTF-8 ({error}). Save it as UTF-8: in Excel, choose the file "
+            "type 'CSV UTF-8 (comma delimited)'."
+        ) from error
     except (OSError, ValueError, csv.Error) as error:
         raise SpotlightError(f"{path}: cannot be read as a CSV manifest in UTF-8 ({error}).") from error
+    if header and header[0].strip().lower().startswith("sep="):
+        raise SpotlightError(
+            f"{path}: its first row is {','.join(header)!r}, which only Excel understands. Remove that row"
+            + ("." if header[0].strip().lower() == "sep=" and len(header) > 1 else ", and save the table with commas.")
+        )
+    if len(header) == 1:
+        for separator, name in SEPARATORS.items():
+            if separator in header[0]:
+                raise SpotlightError(f"{path}: its cells are separated by {name}. Save it with commas.")
     for where, row in rows:
         if len(row) != len(header):
             raise SpotlightError(
