@@ -135,22 +135,25 @@ def explained_writing(path: str | Path) -> Iterator[None]:
 
 
 def require_path(path: str | Path, hint: str) -> Path:
-    """Return the path if something stands there.
+    """Return the path if a file or folder stands there, which can be read without waiting for somebody to write.
 
     Raises
     ------
     SpotlightError
-        If nothing does, or it cannot be looked at; the message ends with `hint`, or with what to do
-        about a path of Windows. Or if it is an address.
+        If nothing does, it cannot be looked at, or it is a pipe, a socket or a device; the message ends with `hint`, or
+        with what to do about a path of Windows. Or if it is an address.
     """
     path = located(path)
     if isinstance(path, Address):
         raise path.refusal()
     try:
-        path.stat()
+        mode = path.stat().st_mode
     except (OSError, ValueError) as error:
         found = "no such file or folder" if isinstance(error, FileNotFoundError) else f"cannot be opened ({error})"
         raise SpotlightError(f"{path}: {found}. {_of_windows(str(path)) or hint}") from error
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        kinds = {stat.S_IFIFO: "a pipe (FIFO)", stat.S_IFSOCK: "a socket"}
+        raise SpotlightError(f"{path}: is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a file. {hint}")
     return path
 
 
@@ -164,17 +167,16 @@ def _of_windows(path: str) -> str:
 
 
 def require_file(path: str | Path, hint: str) -> Path:
-    """Return the path if a plain file stands there, which can be opened without waiting for somebody to write to it.
+    """Return the path if a file stands there; see `require_path`.
 
     Raises
     ------
     SpotlightError
-        If nothing does, or a folder, a pipe, a socket or a device; the message ends with `hint`.
+        If something else does, or nothing; the message ends with `hint`.
     """
     path = require_path(path, hint)
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        raise SpotlightError(f"{path}: is {_kind(mode)}, not a file. {hint}")
+    if path.is_dir():
+        raise SpotlightError(f"{path}: is a folder, not a file. {hint}")
     return path
 
 
@@ -216,11 +218,6 @@ def unreadable(path: Path, kind: str, error: Exception, packages: Sequence[str] 
         + (f" ({', '.join(found)})" if found else "")
         + ". Update Spotlight and its packages; if that does not help, and another program opens the file, report it."
     )
-
-
-def _kind(mode: int) -> str:
-    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe (FIFO)", stat.S_IFSOCK: "a socket"}
-    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def _reason(error: OSError) -> str:

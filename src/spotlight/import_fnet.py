@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spotlight.errors import SpotlightError
+from spotlight.files import require_file
 from spotlight.images.normalise import Grid
 from spotlight.model import DESCRIPTION, InputDescription, ModelDescription, TargetDescription, save_model
 from spotlight.networks import FNet, FNetSettings
@@ -123,6 +124,7 @@ def read_original_fnet(path: str | Path) -> tuple[FNet, FNetSettings, str | None
     SpotlightError
         If the file cannot be loaded safely or does not hold an F-net.
     """
+    path = require_file(path, "Give a checkpoint of the original code.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged archives fail in more ways than can be listed

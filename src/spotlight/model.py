@@ -16,7 +16,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from spotlight.errors import SpotlightError
-from spotlight.files import require_path, whole_file, write_text
+from spotlight.files import require_file, require_path, whole_file, write_text
 from spotlight.images.normalise import Grid
 from spotlight.images.scaling import Scaling
 from spotlight.networks import NetworkSettings, StainNetwork, build_network
@@ -279,5 +279,5 @@ def read_model(folder: str | Path) -> tuple[ModelDescription, StainNetwork]:
 
 def load_model_weights(folder: str | Path, description: ModelDescription, network: torch.nn.Module) -> None:
     """Load the weights of a model folder into a network of its architecture; see `load_weights` for the errors."""
-    path = require_path(Path(folder) / WEIGHTS, "Copy the whole model folder again.")
+    path = require_file(Path(folder) / WEIGHTS, "Copy the whole model folder again.")
     load_weights(path, network, description.weights_sha256)

@@ -46,7 +46,7 @@ def save(found: Any, key: str, folder: Path) -> None:
 
 def load(kind: type[Kind], key: str, folder: Path) -> Kind | None:
     """Read a dataclass that `save` wrote, if it is there and depends on the same."""
-    if not (folder / FACTS).exists():
+    if not (folder / FACTS).is_file():
         return None
     try:
         stored = json.loads((folder / FACTS).read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from spotlight.addresses import Address, located
 from spotlight.errors import SpotlightError
-from spotlight.files import require_path
+from spotlight.files import require_file, require_path
 from spotlight.images.colour import Joined, channel_names
 from spotlight.images.lazy import LazyArray, Source
 from spotlight.images.planes import planes_hint
@@ -145,7 +146,7 @@ def is_companion(path: Path) -> bool:
 def is_zarr(path: Path) -> bool:
     """Whether a folder holds a Zarr group or array."""
     try:
-        return any((path / mark).exists() for mark in ZARR_MARKS)
+        return any((path / mark).is_file() for mark in ZARR_MARKS)
     except OSError:  # a folder that may not be looked into
         return False
 
@@ -174,6 +175,12 @@ def scenes(path: str | Path) -> list[Scene]:
     if not (isinstance(path, Address) and path.is_readable):
         path = require_path(path, f"Relative paths start at {Path.cwd()}.")
     form = _format_of(path)
+    if form.suffixes != (".zarr",):
+        require_file(path, f"Give an image file of the format {form.name}.")
+    elif not isinstance(path, Address):
+        for mark in ZARR_MARKS:
+            if os.path.lexists(path / mark):
+                require_file(path / mark, "Copy the folder again from its source.")
     try:
         module = importlib.import_module(form.module)
     except ImportError as error:

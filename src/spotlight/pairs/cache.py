@@ -56,7 +56,7 @@ def prepare_cached(pair: Pair, settings: PreparationSettings, folder: str | Path
         With arrays that stay on the disk until they are used.
     """
     entry = Path(folder) / f"{_key(pair, settings)}.prepared"
-    if not (entry / FACTS).exists():
+    if not (entry / FACTS).is_file():
         _make(pair, settings, entry)
     facts = json.loads((entry / FACTS).read_text(encoding="utf-8"))
     names = ARRAYS if settings.cells else ARRAYS[:-1]

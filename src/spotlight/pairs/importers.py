@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from spotlight.errors import SpotlightError
-from spotlight.files import require_path
+from spotlight.files import require_file, require_path
 from spotlight.images import stem
 from spotlight.images.modality import parse_modality
 from spotlight.pairs.manifest import name_apart
@@ -156,7 +156,7 @@ LAYOUTS: dict[str, Callable[..., list[Pair]]] = {
 
 def _table(path: str | Path) -> pd.DataFrame:
     try:
-        rows = pd.read_csv(require_path(path, "Give the data set's CSV."), dtype=str, keep_default_na=False)
+        rows = pd.read_csv(require_file(path, "Give the data set's CSV."), dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise SpotlightError(f"{path}: cannot be read as CSV ({error}).") from error
     if rows.empty:

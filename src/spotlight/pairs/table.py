@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from spotlight.errors import SpotlightError
-from spotlight.files import require_path, unreadable, whole_file
+from spotlight.files import require_file, unreadable, whole_file
 
 PARQUET = (".parquet", ".pq")
 SEPARATORS = {";": "semicolons", "\t": "tabs, so its columns are not told apart", "|": "bars"}
@@ -34,7 +34,7 @@ def read_table(path: str | Path) -> tuple[list[str], list[tuple[str, list[str]]]
     SpotlightError
         If the file is missing or damaged, or a row does not fit the header.
     """
-    path = require_path(path, "Give a CSV or Parquet manifest, or a folder of stacks.")
+    path = require_file(path, "Give a CSV or Parquet manifest, or a folder of stacks.")
     header, rows = _read_parquet(path) if path.suffix.lower() in PARQUET else _read_csv(path)
     return [_lower(name) for name in header], rows
 

@@ -204,8 +204,12 @@ def stain_file(
     with working_on(path):
         if work.is_made(overwrite):  # by the process that was at work until now
             return "kept"
-        work.take_up()
-        work.finish(report)
+        try:
+            work.take_up()
+            work.finish(report)
+        except BaseException:
+            work.folder.remove_if_idle()
+            raise
     return "made"
 
 

@@ -65,10 +65,15 @@ class InFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def remove_if_idle(self) -> None:
+        """Remove the folder where it holds no work that could be taken up, and no stain is waiting for its record."""
+        if self.known("finishing") is None and not any(self.folder.glob("*.npy")):
+            self.remove()
+
     def once(self, name: str, make: Make) -> NDArray[Any]:
         """Open the array of a name, or make it in a temporary folder that is renamed when it is whole."""
         path = self.folder / f"{name}.npy"
-        if not path.exists():
+        if not path.is_file():
             temporary = self.folder / f".{name}.{uuid.uuid4().hex[:8]}.part"
             with explained_writing(self.folder):
                 try:
@@ -93,7 +98,7 @@ class InFolder:
     def known(self, name: str) -> dict[str, Any] | None:
         """Read the facts of a name, if they are there."""
         path = self.folder / f"{name}.json"
-        if not path.exists():
+        if not path.is_file():
             return None
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found

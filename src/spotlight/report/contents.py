@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from spotlight.errors import SpotlightError
+from spotlight.files import require_file
 from spotlight.plain_yaml import load_yaml
 
 TARGET = "target"
@@ -100,7 +101,7 @@ def first_of(table: pd.DataFrame) -> pd.DataFrame:
 def _table(path: Path) -> pd.DataFrame:
     """Read a table in which a stack may be named 007 and a method None: only columns of numbers become numbers."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(require_file(path, "Run the evaluation again."), dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise SpotlightError(f"{path}: cannot be read ({error}). Run the evaluation again.") from error
     for column in set(table) - NAMES:

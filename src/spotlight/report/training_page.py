@@ -11,7 +11,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from spotlight.errors import SpotlightError
-from spotlight.files import require_path, write_text
+from spotlight.files import require_file, write_text
 from spotlight.images.scaling import scaling_in_words
 from spotlight.plain_yaml import load_yaml
 from spotlight.report.figure import rendered
@@ -51,9 +51,9 @@ def write_training_page(folder: str | Path) -> Path:
         If the folder holds no finished training.
     """
     folder = Path(folder)
-    description = load_yaml(require_path(folder / "model.yaml", "Give a finished model."))
+    description = load_yaml(require_file(folder / "model.yaml", "Give a finished model."))
     path = folder / "training" / "log.csv"
-    if not path.exists():
+    if not path.is_file():
         raise SpotlightError(f"{folder}: has no training/log.csv, so there is no run to show.")
     log = pd.read_csv(path)
     preview = folder / "training" / "preview.png"
@@ -69,7 +69,7 @@ def write_training_page(folder: str | Path) -> Path:
             for name in PARTS
             if _columns(log, name)
         ],
-        preview=data_uri(preview.read_bytes(), "image/png") if preview.exists() else None,
+        preview=data_uri(preview.read_bytes(), "image/png") if preview.is_file() else None,
         volume=description["input"]["axes"] == "ZYX",
         settings=yaml.safe_dump(description["training"]["settings"], sort_keys=False, allow_unicode=True),
         version=__version__,

@@ -168,7 +168,7 @@ def claim(folder: Path, asked: Mapping[str, Any], settings: Settings) -> None:
     """Record what a folder holds; an error if it holds something else."""
     path = folder / RECORD
     asks = [f"# {name}: {value}" for name, value in asked.items()]
-    if path.exists():
+    if path.is_file():
         found = path.read_text(encoding="utf-8").splitlines()[: len(asks)]
         # Compared as settings, so that a setting that a later version adds changes nothing.
         if found != asks or type(settings).from_yaml(path) != settings:
