@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import dask
 import numpy as np
@@ -25,11 +26,13 @@ from scipy import ndimage
 from yaozarrs import v05
 from yaozarrs.write.v05 import PlateBuilder
 
+from locking import holder
 from spotlight import SpotlightError, load_model, read
 from spotlight.images import Part, Stack
 from spotlight.prediction import PredictionSettings, StainOptions, find_parts, stain_files, stain_on_cluster
 from spotlight.prediction.certificates import read_certificates, temporary_certificates
 from spotlight.prediction.cluster import slurm_jobs
+from spotlight.prediction.files import Stained
 from spotlight.prediction.tasks import Order, Unfit, begin
 
 PRELOAD = """
@@ -236,6 +239,23 @@ def test_a_worker_that_cannot_take_part_is_named(model_folder: Path, large: Part
 
 
 @pytest.mark.filterwarnings("ignore:unclosed cluster:ResourceWarning")  # what refuses its options is not closed
+def test_stains_are_locked_while_workers_make_them(
+    cluster: tuple[str, int], model_folder: Path, large: Part, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    stain = out / f"{large.name}-stain.ome.tif"
+
+    def stained(**more: Any) -> Stained:
+        return stain_on_cluster(model_folder, [large], out, OPTIONS, scheduler=cluster[0], **more)[0]
+
+    with holder(stain) as process:
+        assert f"is being written by process {process.pid}" in stained().reason
+    seen: list[bool] = []
+    assert stained(progress=lambda *_: seen.append((out / f".{stain.name}.lock").exists())).state == "made"
+    assert seen[0]
+    assert sorted(out.iterdir()) == [stain, stain.with_name(f"{stain.name}.json")]
+
+
 def test_jobs_of_slurm_get_a_script(tmp_path: Path) -> None:
     pytest.importorskip("dask_jobqueue")
     options = {"cores": 8, "memory": "32GB", "queue": "gpu", "walltime": "02:00:00"}

@@ -1,5 +1,6 @@
 """Staining: folded networks, exact tiles, flips, ensembles, and files that are done once and whole."""
 
+import hashlib
 import itertools
 import json
 import math
@@ -331,6 +332,26 @@ def test_settings_that_a_later_version_adds_do_not_make_stains_foreign(
     assert stain_files(model, find_parts([large]), tmp_path, later)[0].state == "kept"
     described = model.description.model_copy(update={"created": "later", "versions": {}, "weights_sha256": ""})
     assert Model(described, model.networks, "other").digest == model.digest
+
+
+def test_stains_with_the_former_fingerprint_are_known(model: Model, large: Path, tmp_path: Path) -> None:
+    options = StainOptions(channel="Brightfield", settings=FLOAT32)
+    listed = find_parts([large])
+    (made,) = stain_files(model, listed, tmp_path, options)
+    record = json.loads(record_of(made.path).read_text())
+    seal = hashlib.sha256(json.dumps(model.description.model_dump(mode="json"), sort_keys=True).encode())
+    for name, weight in sorted(model.networks[0].state_dict().items()):
+        seal.update(name.encode() + weight.numpy().tobytes())
+    file, chosen = large.stat(), FLOAT32.model_dump(mode="json")
+    assert repr(options).startswith("StainOptions(channel='Brightfield', axes=None, voxel_size=None, normalised=False")
+    facts = [seal.hexdigest(), str(large), file.st_size, file.st_mtime_ns, *["None"] * 6, chosen, repr(options)]
+    del record["inputs"]
+    record["key"] = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    record_of(made.path).write_text(json.dumps(record))
+    assert stain_files(model, listed, tmp_path, options)[0].state == "kept"
+    assert "another model" in stain_files(model, listed, tmp_path, replace(options, normalised=True))[0].reason
+    record_of(made.path).write_text(json.dumps(record | {"made": "2020-01-01T00:00:00+00:00"}))
+    assert "another model" in stain_files(model, listed, tmp_path, options)[0].reason
 
 
 def test_two_processes_do_not_make_one_stain(model: Model, large: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ import os
 import stat
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, get_origin
@@ -112,12 +112,12 @@ class State:
     path: Path
     files: tuple[tuple[str, int, int, int, int], ...]
 
-    @property
+    @cached_property
     def stamp(self) -> str:
         """Fingerprint of names, sizes, times and inodes: if it is the same, nothing has changed."""
         return fingerprint(self.files)
 
-    @property
+    @cached_property
     def dated(self) -> str:
         """Fingerprint of names, sizes and times of change, which a copy may have in common with its original."""
         return fingerprint([(name, size, changed) for name, size, changed, _, _ in self.files])

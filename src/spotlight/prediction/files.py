@@ -20,6 +20,7 @@ from spotlight.images.slabs import SLAB_VOXELS
 from spotlight.images.writing import Kind
 from spotlight.locks import Busy, working_on
 from spotlight.prediction.acceptance import tell_doubts
+from spotlight.prediction.former import is_former
 from spotlight.prediction.listing import read_part, reason_of
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.stain import Model
@@ -286,6 +287,8 @@ class FileStain:
             raise SpotlightError(
                 f"{self.path}: is there already, but {differing[0]} has changed since it was made. {remedy}"
             )
+        if is_former(found, self.given, self.part, self.options, self.states):
+            return True
         if not found and self.folder.known("finishing") == {"mark": self.mark}:  # killed between stain and record
             return False
         raise SpotlightError(f"{self.path}: is there already, from another model, input or options. {remedy}")
