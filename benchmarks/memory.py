@@ -28,7 +28,6 @@ from spotlight.networks import (
     NetworkSettings,
     Pix2PixSettings,
     UNetPlusPlusSettings,
-    build_network,
     channels_last,
 )
 from spotlight.pairs import Pair, PreparationSettings, prepare_pairs
@@ -55,7 +54,7 @@ PLANES = (64, 256, 1024)
 def peak(run: str, patches: int) -> int:
     """Bytes at the peak of two training steps."""
     settings, dims, stains, precision = RUNS[run]
-    network = build_network(settings, dims, stains).to(memory_format=channels_last(dims))  # type: ignore[call-overload]
+    network = settings.build(dims, stains).to(memory_format=channels_last(dims))  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(network.parameters())
     for _ in range(2):
         image = torch.randn(patches, 1, *PATCH[dims])

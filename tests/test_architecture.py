@@ -17,6 +17,7 @@ ROAD = [
         *("errors", "quoting", "version", "addresses", "files", "fingerprint", "locks", "installation"),
         *("plain_yaml", "settings", "stopping", "processes"),
     ],
+    ["registry"],
     ["images", "networks", "losses", "tiles", "memory"],
     ["foreground"],
     ["simulation"],
@@ -32,7 +33,7 @@ ROAD = [
     ["__main__"],
 ]
 STATION = {room: number for number, rooms in enumerate(ROAD) for room in rooms}
-OUTSIDERS = {"networks": {"settings"}, "losses": {"settings"}, "tiles": set()}
+OUTSIDERS = {"networks": {"registry", "settings"}, "losses": {"registry", "settings"}, "tiles": set()}
 """Rooms that know nothing of files, and what little of ours they may import."""
 
 

@@ -19,7 +19,7 @@ from spotlight.errors import SpotlightError
 from spotlight.files import require_file, require_path, whole_file, write_text
 from spotlight.images.normalise import Grid
 from spotlight.images.scaling import Scaling
-from spotlight.networks import NetworkSettings, StainNetwork, build_network
+from spotlight.networks import NetworkField, NetworkSettings, StainNetwork
 from spotlight.plain_yaml import load_yaml
 from spotlight.settings import Settings
 from spotlight.version import __version__
@@ -119,7 +119,7 @@ class ModelDescription(Settings):
     format: StrictInt = Field(FORMAT, ge=1, description="Of this file; rises when older versions cannot read it.")
     spotlight: str = __version__
     created: str = ""
-    network: NetworkSettings
+    network: NetworkField
     input: InputDescription
     target: TargetDescription
     further_targets: tuple[TargetDescription, ...] = Field(
@@ -147,7 +147,7 @@ class ModelDescription(Settings):
 
 
 def make_network(settings: NetworkSettings, dims: int, stains: int = 1, modalities: int = 0) -> StainNetwork:
-    """Build a network by `build_network`, whose parameters these are.
+    """Build a network by its settings' `build`, whose parameters these are.
 
     Raises
     ------
@@ -155,7 +155,7 @@ def make_network(settings: NetworkSettings, dims: int, stains: int = 1, modaliti
         If the settings do not go with the data.
     """
     try:
-        return build_network(settings, dims, stains, modalities)
+        return settings.build(dims, stains, modalities)
     except ValueError as error:
         raise SpotlightError(str(error)) from error
 

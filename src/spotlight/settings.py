@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -50,7 +50,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise SpotlightError(f"{where}: {explain(error, cls)}") from error
+            raise SpotlightError(f"{where}: {explain(error, cls, values)}") from error
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
@@ -78,14 +78,24 @@ def commented_yaml(settings: BaseModel, indent: str = "") -> str:
     return "".join(lines)
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Say in one line each what is wrong with settings, and name the nearest known key for an unknown one."""
+def explain(error: ValidationError, model: type[BaseModel], values: Any) -> str:
+    """Say in one line each what is wrong with settings, and name the nearest known key for an unknown one.
+
+    Parameters
+    ----------
+    error : ValidationError
+        As pydantic raised it.
+    model : type
+        The settings that were to be built.
+    values : mapping
+        From which they were to be built.
+    """
     lines = []
     for problem in error.errors():
         location = [str(part) for part in problem["loc"]]
         name = ".".join(location) or "settings"
         if problem["type"] == "extra_forbidden":
-            known = _fields_at(model, location[:-1])
+            known = _fields_at(model, location[:-1], values)
             near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
             hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(sorted(known))}."
             lines.append(f"unknown setting '{name}'; {hint}")
@@ -94,20 +104,22 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     return "; ".join(lines)
 
 
-def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
+class Chooser(Protocol):
+    """What stands beside a field whose value may be of several classes: it knows which one plain values mean."""
+
+    def class_of(self, values: Any) -> type[BaseModel] | None:
+        """Return the class that plain values are to become, or None if there is none."""
+
+
+def _fields_at(model: type[BaseModel], location: list[str], values: Any) -> list[str]:
     """Names of the fields of the settings nested at `location` inside `model`."""
-    nested: list[type[BaseModel]] = []
     for part in location:
-        # Where several kinds of settings may stand, the location goes on with the kind's name.
-        kinds = [option for option in nested if part in (f.default for f in option.model_fields.values())]
-        if len(nested) > 1 and kinds:
-            model, nested = kinds[0], []
-            continue
         field = model.model_fields.get(part)
         if field is None:
             return []
-        options = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        options = [getattr(option, "__origin__", option) for option in options]  # the type of a tagged one
+        values = values.get(part) if isinstance(values, dict) else None
+        chosen = [one.class_of(values) for one in field.metadata if hasattr(one, "class_of")]
+        options = [*chosen, field.annotation, *getattr(field.annotation, "__args__", ())]
         nested = [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
         if not nested:
             return []

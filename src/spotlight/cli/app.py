@@ -53,18 +53,8 @@ Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; else one per core. Each needs memory for a stack.")
 ]
 
-SHOWN = (
-    "loss",
-    "masked_mse",
-    "dice",
-    "background",
-    "instances",
-    "learning_rate",
-    "validation_loss",
-    "validation_foreground_pearson",
-    "mean_ap",
-)
-"""Figures that are shown beside the progress."""
+FROM_VALIDATION = ("validation_loss", "validation_foreground_pearson")
+"""Figures of a validation that are shown beside the progress; of a training step, all are."""
 
 
 def named_pairs(
@@ -149,7 +139,8 @@ class Reporter:
     def __call__(self, work: str, done: int, total: int, figures: dict[str, float]) -> None:
         """Take note of how far a piece of work is."""
         now = time.monotonic()
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items() if name in SHOWN)
+        chosen = {n: v for n, v in figures.items() if n in FROM_VALIDATION or not n.startswith("validation_")}
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in chosen.items())
         new = work != self.work
         if new:
             self.work, self.first, self.started, self.spoke = work, done, now, 0.0

@@ -7,7 +7,7 @@ from typing import Any
 from spotlight.files import write_text
 from spotlight.images.scaling import scaling_in_words
 from spotlight.model import ModelDescription
-from spotlight.report.training_page import PARTS, network_in_words
+from spotlight.report.training_page import figure_titles, network_in_words
 
 CITATIONS = (
     (
@@ -143,7 +143,8 @@ def _training(training: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _validation(training: dict[str, Any]) -> str:
     best = training.get("best", {})
-    figures = [(PARTS[key], f"{value:.4g}") for key, value in best.items() if key in PARTS]
+    titles = figure_titles(training["settings"]) if best else {}
+    figures = [(titles[key], f"{value:.4g}") for key, value in best.items() if key in titles]
     advice = (
         "Judge it on stacks that it has not seen, with true fluorescence beside them: "
         "`spotlight evaluate manifest.csv --model MODEL --to evaluation`."

@@ -5,8 +5,10 @@ from spotlight.losses.batch import Batch, Loss, build_loss
 from spotlight.losses.instances import blob_dice_loss, cc_dice_loss
 from spotlight.losses.pixels import LossTerms, l1_loss, mse_loss
 from spotlight.losses.settings import (
+    LOSSES,
     AdversarialSettings,
     L1Settings,
+    LossField,
     LossSettings,
     MseSettings,
     SpotlightLossSettings,
@@ -14,10 +16,12 @@ from spotlight.losses.settings import (
 from spotlight.losses.spotlight import soft_threshold, spotlight_loss, tunable_sigmoid
 
 __all__ = [
+    "LOSSES",
     "AdversarialSettings",
     "Batch",
     "L1Settings",
     "Loss",
+    "LossField",
     "LossSettings",
     "LossTerms",
     "MseSettings",

@@ -5,9 +5,8 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from spotlight.losses.pixels import LossTerms, l1_loss, mse_loss
-from spotlight.losses.settings import L1Settings, LossSettings, MseSettings
-from spotlight.losses.spotlight import spotlight_loss
+from spotlight.losses.pixels import LossTerms
+from spotlight.losses.settings import LossSettings
 
 
 class Batch(NamedTuple):
@@ -96,15 +95,7 @@ def build_loss(settings: LossSettings, over_stains: Literal["mean", "sum"] = "me
         Mean over all rows of a batch, in which a stain weighs as much as it is frequent; or the sum over stains of the
         mean over the rows of each. Of a part of a batch, both are taken with the numbers of rows in all of it.
     """
-
-    def of_rows(prediction: Tensor, batch: Batch, progress: float) -> LossTerms:
-        if isinstance(settings, MseSettings):
-            return mse_loss(prediction, batch.target)
-        if isinstance(settings, L1Settings):
-            return l1_loss(prediction, batch.target, batch.limits, settings)
-        return spotlight_loss(
-            prediction, batch.target, batch.mask, batch.threshold, settings, batch.cells, batch.components, progress
-        )
+    of_rows = settings.build()
 
     def loss(prediction: Tensor, batch: Batch, progress: float = 1.0) -> LossTerms:
         stained = batch.present(prediction)

@@ -1,25 +1,79 @@
-"""Settings of the losses, free of torch."""
+"""Settings of the losses: each builds its loss and describes it. Free of torch until one is built."""
 
-from typing import Annotated, Literal, Self
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
+from spotlight.registry import Registry
 from spotlight.settings import Settings
 
+if TYPE_CHECKING:
+    from spotlight.losses.batch import Loss
 
-class MseSettings(Settings):
+
+class LossSettings(Settings):
+    """What the settings of every loss can do.
+
+    A loss of another package extends this class, names itself by ``kind: Literal["my_name"] = "my_name"``, and is
+    registered by an entry point of the group ``spotlight.losses``; see docs/extending.md.
+    """
+
+    kind: str
+    terms: ClassVar[Mapping[str, str]] = {}
+    """The terms that the loss gives beside its total, and what people call them: columns of the log, and curves."""
+
+    @abstractmethod
+    def build(self) -> "Loss":
+        """Return the loss as a function of the prediction for the rows of a batch, that batch, and the progress."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Say in words for people what is minimised, with sources."""
+
+    def needs(self) -> dict[str, Any]:
+        """Return settings of the preparation that the loss depends on, such as ``{"cells": True}``."""
+        return {}
+
+
+LOSSES: Registry[LossSettings] = Registry("loss", "spotlight.losses", LossSettings, "kind", "spotlight")
+"""All losses; Spotlight's where plain values do not say which."""
+LossField = Annotated[SerializeAsAny[LossSettings], BeforeValidator(LOSSES.parse), LOSSES]
+"""A loss as a field of other settings."""
+
+
+@LOSSES.register
+class MseSettings(LossSettings):
     """Mean squared error over all voxels: F-net's loss (Ounkomol et al. 2018)."""
 
     kind: Literal["mse"] = "mse"
 
+    def build(self) -> "Loss":
+        """See `LossSettings.build`."""
+        from spotlight.losses.pixels import mse_loss
 
-class SpotlightLossSettings(Settings):
+        return lambda prediction, batch, progress=1.0: mse_loss(prediction, batch.target)
+
+    def describe(self) -> str:
+        """See `LossSettings.describe`."""
+        return "mean squared error over all voxels (Ounkomol et al. 2018)"
+
+
+@LOSSES.register
+class SpotlightLossSettings(LossSettings):
     """Spotlight's loss (Kalinin et al. 2025, section 2 and A.4) and what the paper leaves open.
 
     There is no threshold here: it belongs to the normalisation of the target, and every batch brings it along.
     """
 
     kind: Literal["spotlight"] = "spotlight"
+    terms: ClassVar[Mapping[str, str]] = {
+        "masked_mse": "masked squared error",
+        "dice": "Dice loss",
+        "background": "background above the threshold",
+        "instances": "loss per nucleus",
+    }
     weight: float = Field(
         0.5, ge=0, le=1, description="λ: share of the masked squared error; the rest is Dice. Paper: 0.5."
     )
@@ -69,11 +123,39 @@ class SpotlightLossSettings(Settings):
             raise ValueError("instances need a probability, which the reading 'literal' does not give")
         return self
 
+    def build(self) -> "Loss":
+        """See `LossSettings.build`."""
+        from spotlight.losses.spotlight import spotlight_loss
 
-class L1Settings(Settings):
+        return lambda prediction, batch, progress=1.0: spotlight_loss(
+            prediction, batch.target, batch.mask, batch.threshold, self, batch.cells, batch.components, progress
+        )
+
+    def describe(self) -> str:
+        """See `LossSettings.describe`."""
+        over = "" if self.average == "masks" else ", averaged over all voxels (not in the paper)"
+        terms = [f"{self.weight:g} masked squared error{over}", f"{1 - self.weight:g} Dice"]
+        if self.background:
+            terms.append(f"{self.background:g} background above T (not in the paper)")
+        if self.instances != "none":
+            terms.append(f"{self.instance_weight:g} {self.instances} (not in the paper)")
+        start = "" if self.k_start is None else f" from {self.k_start:g}"
+        return (
+            f"{' + '.join(terms)}; soft threshold of k{start} {self.k:g} in the reading {self.reading!r}, sums per "
+            f"{self.reduction} (Kalinin et al. 2025: 0.5, 0.5, k -0.95; readings: docs/method.md)"
+        )
+
+    def needs(self) -> dict[str, Any]:
+        """See `LossSettings.needs`."""
+        return {} if self.instances == "none" else {"cells": True}
+
+
+@LOSSES.register
+class L1Settings(LossSettings):
     """Mean absolute error, with less weight on a target's darkest and brightest pixels (Liu et al. 2024, eq. 2)."""
 
     kind: Literal["l1"] = "l1"
+    terms: ClassVar[Mapping[str, str]] = {"l1": "mean absolute error"}
     weight: float = Field(100.0, gt=0, description="Weight of the error beside an adversarial loss. Paper: 100.")
     percentiles: tuple[float, float] | None = Field(
         (2.0, 99.8),
@@ -81,9 +163,34 @@ class L1Settings(Settings):
     )
     outside: float = Field(0.1, ge=0, le=1, description="Weight of the pixels at and beyond them. Paper: 0.1.")
 
+    def build(self) -> "Loss":
+        """See `LossSettings.build`."""
+        from spotlight.losses.pixels import l1_loss
+
+        return lambda prediction, batch, progress=1.0: l1_loss(prediction, batch.target, batch.limits, self)
+
+    def describe(self) -> str:
+        """See `LossSettings.describe`."""
+        if self.percentiles is None:
+            return f"{self.weight:g} times the mean absolute error (Liu et al. 2024)"
+        low, high = self.percentiles
+        return (
+            f"{self.weight:g} times the mean absolute error, of weight 1 between percentiles {low:g} and {high:g} of "
+            f"the whole target and {self.outside:g} elsewhere (Liu et al. 2024)"
+        )
+
+    def needs(self) -> dict[str, Any]:
+        """See `LossSettings.needs`."""
+        return {"percentiles": self.percentiles}
+
 
 class AdversarialSettings(Settings):
     """A discriminator per stain that looks at input and stain together (Isola et al. 2017, Liu et al. 2024)."""
+
+    terms: ClassVar[Mapping[str, str]] = {
+        "verdict": "verdict of the discriminators",
+        "discriminator": "loss of the discriminators",
+    }
 
     weight: float = Field(1.0, gt=0, description="Weight of the generator's adversarial loss. Paper: 1.")
     kind: Literal["bce", "least squares"] = Field(
@@ -91,6 +198,3 @@ class AdversarialSettings(Settings):
     )
     width: int = Field(64, ge=1, le=1024, description="Channels of the discriminators' first layer.")
     learning_rate: float = Field(2e-4, gt=0, description="The discriminators', with Adam and the run's schedule.")
-
-
-LossSettings = Annotated[MseSettings | L1Settings | SpotlightLossSettings, Field(discriminator="kind")]

@@ -1,10 +1,15 @@
-"""Settings of the networks, free of torch."""
+"""Settings of the networks: each builds its network and describes it. Free of torch until one is built."""
 
-from typing import Annotated, Any, Literal
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
+from spotlight.registry import Registry
 from spotlight.settings import Settings
+
+if TYPE_CHECKING:
+    from spotlight.networks.base import StainNetwork
 
 Conditioning = Literal["none", "dynamic", "film"]
 ConditioningField = Annotated[
@@ -17,7 +22,58 @@ ConditioningField = Annotated[
 ]
 
 
-class FNetSettings(Settings):
+class NetworkSettings(Settings):
+    """What the settings of every network can do.
+
+    A network of another package extends this class, names itself by ``architecture: Literal["my_name"] = "my_name"``,
+    and is registered by an entry point of the group ``spotlight.networks``; see docs/extending.md.
+    """
+
+    architecture: str
+    conditioning: ConditioningField = "none"
+
+    @abstractmethod
+    def build(self, dims: int, stains: int = 1, modalities: int = 0) -> "StainNetwork":
+        """Build the network.
+
+        Parameters
+        ----------
+        dims : 2 or 3
+            Spatial dimensions of the stacks.
+        stains : int
+            Channels of the output.
+        modalities : int
+            Length of the modality's code, for settings whose `conditioning` is not "none", and 0 for others.
+
+        Raises
+        ------
+        ValueError
+            If the network does not go with the dimensions, or the conditioning with the number of modalities.
+        """
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Name the network, its sizes, and where its initial weights come from, in words for people."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the output stays within -1 and 1, so that only targets within them can be learnt."""
+        return False
+
+    @property
+    @abstractmethod
+    def memory_width(self) -> int:
+        """Channels at full resolution of the F-net whose training step needs as much memory."""
+
+
+NETWORKS: Registry[NetworkSettings] = Registry("network", "spotlight.networks", NetworkSettings, "architecture", "fnet")
+"""All networks; F-net where plain values do not say which, as before there were others."""
+NetworkField = Annotated[SerializeAsAny[NetworkSettings], BeforeValidator(NETWORKS.parse), NETWORKS]
+"""A network as a field of other settings."""
+
+
+@NETWORKS.register
+class FNetSettings(NetworkSettings):
     """F-net (Ounkomol et al. 2018). The published network has depth 4 and 32 channels."""
 
     architecture: Literal["fnet"] = "fnet"
@@ -30,7 +86,21 @@ class FNetSettings(Settings):
     init: Literal["fnet", "torch"] = Field(
         "fnet", description="Initial weights: N(0, 0.02) as published, or PyTorch's."
     )
-    conditioning: ConditioningField = "none"
+
+    def build(self, dims: int, stains: int = 1, modalities: int = 0) -> "StainNetwork":
+        """Build an F-net; see `NetworkSettings.build`."""
+        from spotlight.networks.fnet import FNet
+
+        return FNet(dims, self.depth, self.mult_chan, stains, self.block, self.init, modalities, self.conditioning)
+
+    def describe(self) -> str:
+        """See `NetworkSettings.describe`."""
+        start = "N(0, 0.02)" if self.init == "fnet" else "PyTorch's initial weights"
+        blocks = ", residual blocks" if self.block == "residual" else ""
+        return (
+            f"F-net of depth {self.depth} with {self.mult_chan} channels{blocks} (Ounkomol et al. 2018: 4, 32), begun "
+            f"from {start}"
+        )
 
     @property
     def width(self) -> int:
@@ -43,7 +113,8 @@ class FNetSettings(Settings):
         return self.width
 
 
-class Pix2PixSettings(Settings):
+@NETWORKS.register
+class Pix2PixSettings(NetworkSettings):
     """The generator of pix2pix with a decoder per stain (Liu et al. 2024, arXiv:2406.15716); two dimensions only."""
 
     architecture: Literal["pix2pix"] = "pix2pix"
@@ -55,7 +126,29 @@ class Pix2PixSettings(Settings):
         description="End in a hyperbolic tangent, for targets within -1 and 1. Standardised targets have no such "
         "bounds, and need it off.",
     )
-    conditioning: ConditioningField = "none"
+
+    def build(self, dims: int, stains: int = 1, modalities: int = 0) -> "StainNetwork":
+        """Build the generator; see `NetworkSettings.build`."""
+        from spotlight.networks.pix2pix import Pix2PixGenerator
+
+        if dims != 2:
+            raise ValueError(
+                f"the network pix2pix is for two-dimensional images. Received: {dims} dimensions. Set "
+                "network.architecture to 'fnet' or 'unetpp', or give single planes."
+            )
+        return Pix2PixGenerator(self.width, self.blocks, stains, self.dropout, self.tanh, modalities, self.conditioning)
+
+    def describe(self) -> str:
+        """See `NetworkSettings.describe`."""
+        return (
+            f"pix2pix of {self.blocks} blocks with {self.width} channels (Liu et al. 2024: 9, 64), begun from "
+            "PyTorch's initial weights"
+        )
+
+    @property
+    def bounded(self) -> bool:
+        """See `NetworkSettings.bounded`."""
+        return self.tanh
 
     @property
     def memory_width(self) -> int:
@@ -63,32 +156,28 @@ class Pix2PixSettings(Settings):
         return 7 * self.width // 4
 
 
-class UNetPlusPlusSettings(Settings):
+@NETWORKS.register
+class UNetPlusPlusSettings(NetworkSettings):
     """UNet++ (Zhou et al. 2019, arXiv:1912.05074). The published network has depth 4 and 32 channels."""
 
     architecture: Literal["unetpp"] = "unetpp"
     depth: int = Field(4, ge=1, le=6, description="How often the image is halved.")
     width: int = Field(32, ge=1, le=1024, description="Channels at full resolution, doubled at each further level.")
-    conditioning: ConditioningField = "none"
+
+    def build(self, dims: int, stains: int = 1, modalities: int = 0) -> "StainNetwork":
+        """Build a UNet++; see `NetworkSettings.build`."""
+        from spotlight.networks.unetpp import UNetPlusPlus
+
+        return UNetPlusPlus(dims, self.depth, self.width, stains, modalities, self.conditioning)
+
+    def describe(self) -> str:
+        """See `NetworkSettings.describe`."""
+        return (
+            f"UNet++ of depth {self.depth} with {self.width} channels (Zhou et al. 2019: 4, 32), begun from PyTorch's "
+            "initial weights"
+        )
 
     @property
     def memory_width(self) -> int:
         """Width of the F-net whose training step needs as much memory: it has two nodes at full resolution."""
         return -(-self.width * (self.depth + 1) // 2)
-
-
-def _architecture(values: Any) -> Any:
-    """What tells the settings apart; F-net where nothing is said, as before there were others."""
-    return values.get("architecture", "fnet") if isinstance(values, dict) else getattr(values, "architecture", None)
-
-
-NetworkSettings = Annotated[
-    Annotated[FNetSettings, Tag("fnet")]
-    | Annotated[Pix2PixSettings, Tag("pix2pix")]
-    | Annotated[UNetPlusPlusSettings, Tag("unetpp")],
-    Discriminator(
-        _architecture,
-        custom_error_type="architecture",
-        custom_error_message="architecture must be 'fnet', 'pix2pix' or 'unetpp'",
-    ),
-]

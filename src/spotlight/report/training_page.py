@@ -13,24 +13,13 @@ from matplotlib.figure import Figure
 from spotlight.errors import SpotlightError
 from spotlight.files import require_file, write_text
 from spotlight.images.scaling import scaling_in_words
+from spotlight.losses.settings import LOSSES, AdversarialSettings
 from spotlight.plain_yaml import load_yaml
 from spotlight.report.figure import rendered
 from spotlight.report.pictures import data_uri
 from spotlight.version import __version__
 
 TRAINING_PAGE = "training.html"
-PARTS = {
-    "loss": "loss",
-    "masked_mse": "masked squared error",
-    "dice": "Dice loss",
-    "background": "background above the threshold",
-    "instances": "loss per nucleus",
-    "foreground_pearson": "correlation on the foreground",
-    "l1": "mean absolute error",
-    "verdict": "verdict of the discriminators",
-    "discriminator": "loss of the discriminators",
-}
-"""Columns of the log, and what they are."""
 WINDOW = 20
 """Rows of the log whose median is drawn over the single batches, which scatter."""
 
@@ -56,6 +45,7 @@ def write_training_page(folder: str | Path) -> Path:
     if not path.is_file():
         raise SpotlightError(f"{folder}: has no training/log.csv, so there is no run to show.")
     log = pd.read_csv(path)
+    titles = figure_titles(description["training"]["settings"])
     preview = folder / "training" / "preview.png"
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("spotlight", "report"), autoescape=True, undefined=jinja2.StrictUndefined
@@ -63,10 +53,10 @@ def write_training_page(folder: str | Path) -> Path:
     page = environment.get_template("training.html.j2").render(
         name=folder.resolve().name,
         facts=dict(_facts(description)),
-        best=_best(description["training"]["best"]),
+        best=_best(description["training"]["best"], titles),
         charts=[
-            (PARTS[name], data_uri(rendered(_chart(log, name), "svg"), "image/svg+xml"), _alt(log, name))
-            for name in PARTS
+            (title, data_uri(rendered(_chart(log, name), "svg"), "image/svg+xml"), _alt(log, name, title))
+            for name, title in titles.items()
             if _columns(log, name)
         ],
         preview=data_uri(preview.read_bytes(), "image/png") if preview.is_file() else None,
@@ -108,14 +98,32 @@ def _facts(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "seed", str(settings["training"]["seed"])
 
 
+def figure_titles(settings: dict[str, Any]) -> dict[str, str]:
+    """Return what people call the figures in the log of a run, by column.
+
+    Parameters
+    ----------
+    settings : dict
+        Of the run, as its model folder records them.
+
+    Raises
+    ------
+    SpotlightError
+        If the loss is of a package that is not installed.
+    """
+    loss = LOSSES.find(settings["loss"]["kind"])
+    game = AdversarialSettings.terms if settings.get("adversarial") else {}
+    return {"loss": "loss", "foreground_pearson": "correlation on the foreground", **loss.terms, **game}
+
+
 def network_in_words(network: dict[str, Any]) -> str:
     """Name the architecture and all its settings."""
     settings = (f"{name.replace('_', ' ')} {value}" for name, value in network.items() if name != "architecture")
     return ", ".join((network["architecture"], *settings))
 
 
-def _best(best: dict[str, float]) -> str:
-    figures = [f"{PARTS[name]} {value:.4g}" for name, value in best.items() if name in PARTS]
+def _best(best: dict[str, float], titles: dict[str, str]) -> str:
+    figures = [f"{titles[name]} {value:.4g}" for name, value in best.items() if name in titles]
     if not figures:
         return f"There was no validation; these are the weights of step {best['step']}."
     return f"Kept are the weights of step {best['step']}, with {', '.join(figures)} on the validation stacks."
@@ -145,10 +153,10 @@ def _chart(log: pd.DataFrame, name: str) -> Figure:
     return figure
 
 
-def _alt(log: pd.DataFrame, name: str) -> str:
+def _alt(log: pd.DataFrame, name: str, title: str) -> str:
     said = []
     for column in _columns(log, name):
         values = log[column].dropna()
         where = "on training patches" if column == name else "on validation stacks"
         said.append(f"{values.iloc[0]:.3g} at first and {values.iloc[-1]:.3g} at last {where}")
-    return f"{PARTS[name]}: {'; '.join(said)}"
+    return f"{title}: {'; '.join(said)}"

@@ -29,6 +29,7 @@ class AdversarialModule(StainModule):
     ) -> None:
         super().__init__(network, loss, training, over_stains)
         self.adversarial = adversarial
+        self.terms += tuple(adversarial.terms)
         self.over_stains = over_stains
         self.resumed: list[dict[str, Any]] = []
         made = [PatchGAN(network.dims, adversarial.width) for _ in range(network.stains)]

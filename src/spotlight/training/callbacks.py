@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +128,14 @@ class Course(lightning.Callback):
         terms = module.last_terms
         assert terms is not None
         figures = {"loss": float(terms.total)} | {name: float(value) for name, value in terms.parts.items()}
+        if undeclared := set(terms.parts) - set(module.terms):
+            raise SpotlightError(
+                f"the loss gives the terms {', '.join(sorted(undeclared))}, which the `terms` of its settings do not "
+                f"name. They name: {', '.join(module.terms) or 'none'}."
+            )
         rate = float(module.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         figures |= prefixed(validation)
-        append_log(self.folder / LOG, {"step": step, "learning_rate": rate} | figures)
+        append_log(self.folder / LOG, {"step": step, "learning_rate": rate} | figures, log_columns(module.terms))
         for logger in self.loggers:
             logger.scalars(step, figures)
         if self.progress is not None:
@@ -167,30 +172,33 @@ def prefixed(validation: dict[str, float]) -> dict[str, float]:
     return {f"validation_{name}": value for name, value in validation.items()}
 
 
-PARTS = ("masked_mse", "dice", "background", "instances", "l1", "verdict", "discriminator")
-COLUMNS = ("step", "loss", *PARTS, "learning_rate")
-VALIDATION_COLUMNS = tuple(f"validation_{name}" for name in ("loss", "foreground_pearson", *PARTS))
+def log_columns(terms: Iterable[str]) -> tuple[str, ...]:
+    """Columns of the log of a run whose loss has these terms."""
+    terms = tuple(terms)
+    scores = ("loss", "foreground_pearson", *terms)
+    return ("step", "loss", *terms, "learning_rate", *(f"validation_{name}" for name in scores))
 
 
-def append_log(path: Path, row: dict[str, float]) -> None:
+def append_log(path: Path, row: dict[str, float], columns: Sequence[str]) -> None:
     """Add a row to the log; it is on disk when this returns."""
     new = not path.exists()
     with explained_writing(path), path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, (*COLUMNS, *VALIDATION_COLUMNS))
+        writer = csv.DictWriter(file, columns)
         if new:
             writer.writeheader()
         writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
 
 
-def trim_log(path: Path, step: int) -> None:
+def trim_log(path: Path, step: int, columns: Sequence[str]) -> None:
     """Drop log rows after a step, and a half-written last row, when a run goes on from an earlier checkpoint."""
     if not path.exists():
         return
-    header = ",".join((*COLUMNS, *VALIDATION_COLUMNS))
-    lines = path.read_text(encoding="utf-8").splitlines()[1:]
-    kept = [line for line in lines if line.count(",") == header.count(",") and int(line.split(",")[0]) <= step]
-    with whole_file(path) as temporary:
-        temporary.write_text("\n".join([header, *kept]) + "\n", encoding="utf-8")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if None not in row.values() and int(row["step"]) <= step]
+    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def checkpoint_step(path: Path) -> int:

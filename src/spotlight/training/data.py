@@ -11,7 +11,6 @@ import torch
 
 from spotlight.errors import SpotlightError
 from spotlight.foreground import least_foreground_voxels
-from spotlight.losses import L1Settings, SpotlightLossSettings
 from spotlight.model import read_description
 from spotlight.pairs.cache import prepare_pairs
 from spotlight.pairs.fields import field_of, group_fields
@@ -101,11 +100,7 @@ def prepare(
         if progress is not None:
             progress("preparing", done, total, {})
 
-    settings = experiment.preparation
-    if isinstance(experiment.loss, SpotlightLossSettings) and experiment.loss.instances != "none":
-        settings = settings.model_copy(update={"cells": True})
-    if isinstance(experiment.loss, L1Settings):
-        settings = settings.model_copy(update={"percentiles": experiment.loss.percentiles})
+    settings = experiment.preparation.model_copy(update=experiment.loss.needs())
     first = ranks.rank * len(pairs) // ranks.count
     prepared = prepare_pairs(pairs[first:] + pairs[:first], settings, cache, report)
     prepared = _share_inputs(pairs, prepared[len(pairs) - first :] + prepared[: len(pairs) - first])

@@ -46,6 +46,7 @@ class StainModule(lightning.LightningModule):
             smooth = get_ema_multi_avg_fn(training.ema)  # type: ignore[no-untyped-call]
             self.average = AveragedModel(network, multi_avg_fn=smooth).requires_grad_(False)
         self.loss = build_loss(loss, over_stains)
+        self.terms = tuple(loss.terms)
         self.drops = any(isinstance(m, torch.nn.modules.dropout._DropoutNd) and m.p > 0 for m in network.modules())
         self.training_settings = training
         self.last_terms: LossTerms | None = None

@@ -11,10 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from spotlight.foreground import least_foreground_voxels
 from spotlight.images.normalise import grid_shape
 from spotlight.images.scaling import scaling_in_words
-from spotlight.losses import L1Settings, LossSettings, MseSettings
 from spotlight.memory import memory_to_use
 from spotlight.model import DESCRIPTION, WEIGHTS, make_network
-from spotlight.networks import FNetSettings, NetworkSettings, Pix2PixSettings, StainNetwork
+from spotlight.networks import NetworkSettings, StainNetwork
 from spotlight.pairs.pair import Pair
 from spotlight.settings import commented_yaml
 from spotlight.training.batches import Stains
@@ -27,7 +26,6 @@ from spotlight.training.stains import by_modality, drawing_groups, find_stains, 
 FNET = "Ounkomol et al. 2018"
 PAPER = "Kalinin et al. 2025"
 PIX2PIX = "Liu et al. 2024"
-UNETPP = "Zhou et al. 2019"
 MOST_NAMED = 12
 
 
@@ -162,8 +160,8 @@ def _step(experiment: Experiment, patch: tuple[int, ...], cost: tuple[int, int])
     if patches.augment:
         varied.insert(0, "flips and quarter turns in YX")
     yield f"Varied at random: {', '.join(varied) or 'nothing'} (both papers: nothing)."
-    yield _network(experiment.network, cost)
-    yield _loss(experiment.loss)
+    yield f"{experiment.network.describe()}: {cost[0]:,} weights, {cost[1] / 1e9:.3g} GFLOP forward per patch."
+    yield f"Loss: {experiment.loss.describe()}."
     if experiment.adversarial is not None:
         against = experiment.adversarial
         yield (
@@ -171,19 +169,6 @@ def _step(experiment: Experiment, patch: tuple[int, ...], cost: tuple[int, int])
             f"({PIX2PIX}: 1), which learns first in every step, with Adam at {against.learning_rate:g}."
         )
     yield _optimiser(settings)
-
-
-def _network(settings: NetworkSettings, cost: tuple[int, int]) -> str:
-    weights, flop = cost
-    start = "PyTorch's"
-    if isinstance(settings, FNetSettings):
-        kind = f"F-net of depth {settings.depth} with {settings.mult_chan} channels ({FNET}: 4, 32)"
-        start = "N(0, 0.02)" if settings.init == "fnet" else start
-    elif isinstance(settings, Pix2PixSettings):
-        kind = f"pix2pix of {settings.blocks} blocks with {settings.width} channels ({PIX2PIX}: 9, 64)"
-    else:
-        kind = f"UNet++ of depth {settings.depth} with {settings.width} channels ({UNETPP}: 4, 32)"
-    return f"{kind}: {weights:,} weights, begun from {start}, {flop / 1e9:.3g} GFLOP forward per patch."
 
 
 def _skeleton(settings: NetworkSettings, dims: int, stains: int = 1, modalities: int = 0) -> StainNetwork:
@@ -200,31 +185,6 @@ def network_cost(
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         network(torch.empty(1, 1, *patch), torch.empty(1, modalities) if modalities else None)
     return sum(weight.numel() for weight in network.parameters()), int(counter.get_total_flops())
-
-
-def _loss(loss: LossSettings) -> str:
-    if isinstance(loss, L1Settings):
-        weighed = (
-            ""
-            if loss.percentiles is None
-            else (
-                f", of weight 1 between percentiles {loss.percentiles[0]:g} and {loss.percentiles[1]:g} of the whole "
-                f"target and {loss.outside:g} elsewhere"
-            )
-        )
-        return f"Loss: {loss.weight:g} times the mean absolute error{weighed} ({PIX2PIX})."
-    if isinstance(loss, MseSettings):
-        return f"Loss: mean squared error over all voxels ({FNET})."
-    terms = [f"{loss.weight:g} masked squared error", f"{1 - loss.weight:g} Dice"]
-    if loss.background:
-        terms.append(f"{loss.background:g} background above T (not in the paper)")
-    if loss.instances != "none":
-        terms.append(f"{loss.instance_weight:g} {loss.instances} (not in the paper)")
-    start = "" if loss.k_start is None else f" from {loss.k_start:g}"
-    return (
-        f"Loss: {' + '.join(terms)}; soft threshold of k{start} {loss.k:g} in the reading {loss.reading!r}, sums per "
-        f"{loss.reduction} ({PAPER}: 0.5, 0.5, k -0.95; readings: docs/method.md)."
-    )
 
 
 def _optimiser(settings: TrainingSettings) -> str:

@@ -32,7 +32,16 @@ from spotlight.pairs.pair import Pair
 from spotlight.stopping import SIGNALS, note
 from spotlight.training.adversarial import AdversarialModule
 from spotlight.training.batches import PatchBatches
-from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, Course, Progress, checkpoint_step, trim_log
+from spotlight.training.callbacks import (
+    BEST,
+    CHECKPOINT,
+    LOG,
+    Course,
+    Progress,
+    checkpoint_step,
+    log_columns,
+    trim_log,
+)
 from spotlight.training.data import (
     complete,
     make_batches,
@@ -294,7 +303,7 @@ def _fit(module: StainModule, batches: PatchBatches, course: Course, experiment:
         batches.first_step = course.last_step = checkpoint_step(resume)
         log.info("Going on from step %d.", batches.first_step)
     if ranks.rank == 0:
-        trim_log(course.folder / LOG, batches.first_step)
+        trim_log(course.folder / LOG, batches.first_step, log_columns(module.terms))
     with warnings.catch_warnings():
         if settings.compile:
             warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)  # torch's own

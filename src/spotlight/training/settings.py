@@ -11,11 +11,11 @@ from spotlight.foreground import ForegroundSettings
 from spotlight.losses.settings import (
     AdversarialSettings,
     L1Settings,
-    LossSettings,
+    LossField,
     MseSettings,
     SpotlightLossSettings,
 )
-from spotlight.networks.settings import FNetSettings, NetworkSettings, Pix2PixSettings
+from spotlight.networks.settings import FNetSettings, NetworkField, Pix2PixSettings
 from spotlight.pairs.prepare import PreparationSettings
 from spotlight.settings import Settings
 
@@ -121,8 +121,8 @@ class Experiment(Settings):
     protocol: str = Field("custom", description="Name of the protocol these settings started from.")
     preparation: PreparationSettings = Field(PreparationSettings(), description="From stacks to input and target.")
     patches: PatchSettings = Field(PatchSettings(), description="What a training step sees.")
-    network: NetworkSettings = Field(FNetSettings(), description="The network.")
-    loss: LossSettings = Field(SpotlightLossSettings(), description="What is minimised.")
+    network: NetworkField = Field(FNetSettings(), description="The network.")
+    loss: LossField = Field(SpotlightLossSettings(), description="What is minimised.")
     adversarial: AdversarialSettings | None = Field(
         None, description="A discriminator per stain, whose verdict is added to the loss. None: no such game."
     )
@@ -150,10 +150,10 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _tanh_reaches_the_targets(self) -> Self:
-        if isinstance(self.network, Pix2PixSettings) and self.network.tanh and self.preparation.scaling != "uint16":
+        if self.network.bounded and self.preparation.scaling != "uint16":
             raise ValueError(
-                "network.tanh keeps stains within -1 and 1, beyond which standardised targets go; set it to false, or "
-                "preparation.scaling to uint16"
+                "the network keeps stains within -1 and 1 (network.tanh), beyond which standardised targets go; set "
+                "network.tanh to false, or preparation.scaling to uint16"
             )
         return self
 
