@@ -66,7 +66,7 @@ class Names(Generic[Known]):
             near = difflib.get_close_matches(name, self.names(), n=1, cutoff=0.5)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(self.names())}."
             raise SpotlightError(
-                f"unknown {self.kind} {quoted(name)}. {hint} One of another package is found once that package is installed"
+                f"unknown {self.kind} {quoted(name)}. {hint} Those of another package are known once it is installed"
             )
         return self._known[name]
 
