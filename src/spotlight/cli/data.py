@@ -8,12 +8,15 @@ import typer
 
 from spotlight.cli.app import (
     Axes,
+    Form,
     InputChannel,
     PairAxes,
     Pairs,
     Reporter,
+    Scene,
     Target,
     TargetChannel,
+    Time,
     To,
     VoxelSize,
     Workers,
@@ -212,6 +215,33 @@ def info(images: Annotated[list[Path], typer.Argument(help="Image files.")]) -> 
         Console(soft_wrap=True).print(table)
     for doubt in doubts:
         say(f"warning: {doubt}", err=True)
+
+
+@app.command()
+def resample(
+    images: Annotated[list[Path], typer.Argument(help="Images of the same field, such as those of a binned camera.")],
+    like: Annotated[Path, typer.Option(help="Image whose grid they are brought to.")],
+    to: To,
+    labels: Annotated[bool, typer.Option("--labels", help="They are labels or masks: take the nearest voxel.")] = False,
+    scene: Scene = None,
+    time: Time = None,
+    axes: Axes = None,
+    voxel_size: VoxelSize = None,
+    form: Form = "ome.tif",
+    overwrite: Annotated[bool, typer.Option(help="Replace images that are there already.")] = False,
+) -> None:
+    """Bring images to the grid of another image of the same field. Each keeps its name, in the folder --to."""
+    from spotlight.images import read, resample_like
+    from spotlight.pairs.manifest import parse_voxel_size
+    from spotlight.prediction import find_parts, read_part
+
+    size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
+    grid = read(like, axes_if_unstated=axes)
+    for part in find_parts(images, scene, time, axes, strict=True):
+        path = to / f"{part.name}.{form}"
+        if path.exists() and (not overwrite or path.resolve() in (part.path.resolve(), like.resolve())):
+            raise SpotlightError(f"{path}: is there already. Choose another folder with --to, or say --overwrite.")
+        say(resample_like(read_part(part, axes, size), grid, labels).save(path))
 
 
 @app.command()

@@ -4,6 +4,7 @@ from spotlight.images.modality import modality_of
 from spotlight.images.parts import Part, count_images, parts, warn_of_planes
 from spotlight.images.reading import SUFFIXES, is_image, read, read_like, scenes, stem
 from spotlight.images.resample import resample, resampled_shape
+from spotlight.images.same_field import resample_like
 from spotlight.images.stack import Stack, format_region, parse_region
 from spotlight.images.writing import write
 
@@ -20,6 +21,7 @@ __all__ = [
     "read",
     "read_like",
     "resample",
+    "resample_like",
     "resampled_shape",
     "scenes",
     "stem",

@@ -12,6 +12,7 @@ from spotlight.files import require_path
 from spotlight.fingerprint import state_of
 from spotlight.images import Stack, parse_region, read, read_like, scenes
 from spotlight.images.belonging import files_of
+from spotlight.images.same_field import same_field_remedy
 
 SHOWN = ("input", "target", "foreground")
 FILES = (*SHOWN, "labels", "repeat")
@@ -187,8 +188,8 @@ class Pair:
             mask = read(path, scene=self.scene if several else None, axes=self.mask_axes)
         mask = self._part(mask.timepoint(self.time) if "T" in mask.axes else mask, None)
         if mask.voxel_size is None or like.voxel_size is None:
-            mask = replace(mask, voxel_size=like.voxel_size)
-        require_match(like, mask)
+            mask = replace(mask, voxel_size=like.voxel_size if mask.shape == like.shape else None)
+        require_match(like, mask, mask=True)
         return mask
 
     def _read(self, path: Path) -> Stack:
@@ -208,12 +209,16 @@ def _named(file: Path) -> str:
     return f"{file.resolve()} {require_path(file, 'Correct the path.').stat().st_size}"
 
 
-def require_match(first: Stack, second: Stack) -> None:
-    """Raise a `SpotlightError` unless two stacks have the same axes, shape and, within 1 %, voxel size."""
+def require_match(first: Stack, second: Stack, mask: bool = False) -> None:
+    """Raise a `SpotlightError` unless two stacks have the same axes, shape and, within 1 %, voxel size.
+
+    Of a second stack that is a mask or labels it says so where it offers to resample.
+    """
     if first.axes != second.axes or first.shape != second.shape:
+        remedy = same_field_remedy(first, second, mask) or "Register and crop them to one grid."
         raise SpotlightError(
             f"{first.source} and {second.source} must show the same field on the same grid, but have axes "
-            f"{first.axes} {first.shape} and {second.axes} {second.shape}. Register and crop them to one grid."
+            f"{first.axes} {first.shape} and {second.axes} {second.shape}. {remedy}"
             f"{second.hint or first.hint}"
         )
     if first.voxel_size and second.voxel_size:
