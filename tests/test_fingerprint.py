@@ -154,7 +154,10 @@ def test_no_default_has_changed_its_meaning() -> None:
         differing = {field for field, value in fields.items() if now.get(name, {}).get(field, value) != value}
         assert not differing, f"{name}: name the former default of {differing} in `unsaid`"
     new = {f"{name}.{field}" for name, fields in now.items() for field in fields if field not in known.get(name, {})}
-    assert not new, f"run this test with SPOTLIGHT_WRITE_UNSAID=1 to record what is left out of {new}"
+    assert not new, (
+        f"new: {new}. Where a default does other than was done without the setting, name in `unsaid` the value that "
+        "does the same. Then run this test with SPOTLIGHT_WRITE_UNSAID=1."
+    )
 
 
 def write(path: Path, values: np.ndarray) -> None:
