@@ -4,8 +4,8 @@
 changes nothing where it is not used. So a default may not change silently: what was left out with the former default
 would then stand for the new one. A class whose default changes therefore names the former one in `unsaid`, which is
 left out from then on, while the new default is part of the fingerprint. So does a class with a new setting whose
-default does other than was done without it: there, the value that does the same. ``tests/unsaid.json`` holds all values that are
-left out, and a test compares.
+default does other than was done without it: there, the value that does the same. ``tests/unsaid.json`` holds all
+values that are left out, and a test compares.
 
 **Files.** The state of a file is its size, its times of change, its number on the disk (inode) and a hash of what it
 holds. If size, times and number are as they were, it is the same, and nothing is read. If not, the hash decides: files
@@ -15,8 +15,8 @@ all files in it.
 
 What it cannot see: another content of the same size that is written within one tick of the file system's clock (4 ms,
 on some network drives 2 s) or, on systems without a time of status change, by whoever sets the time of change back; and
-files that an image needs but that neither it nor its folder names; and anything that changes at an address (``https://``,
-``s3://``), which is known by its name alone.
+files that an image needs but that neither it nor its folder names; and anything that changes at an address
+(``https://``, ``s3://``), which is known by its name alone.
 """
 
 import dataclasses
