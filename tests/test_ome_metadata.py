@@ -139,13 +139,35 @@ def test_pyramids_and_thumbnails_are_no_planes(tmp_path: Path, pyramid: bool, ca
     assert not caplog.records
 
 
-def test_another_image_that_is_not_described_is_no_thumbnail(tmp_path: Path) -> None:
+def test_another_image_that_is_not_described_is_no_thumbnail(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     options: dict[str, Any] = {"photometric": "minisblack", "metadata": None}
     with tifffile.TiffWriter(tmp_path / "a.ome.tif") as writer:
         writer.write(STACK, description=xml(image(6, blocks='<TiffData IFD="0" PlaneCount="6"/>')).encode(), **options)
         writer.write(STACK[0, ::4], **options)
-    with pytest.raises(SpotlightError, match="describes 6 planes, but the file has 7 pages"):
+    message = "describes 6 planes, but the file has 7 pages"
+    with pytest.raises(SpotlightError, match=message):
         read(tmp_path / "a.ome.tif")
+    # What lies there has no one shape: the image is read as it is described, and the rest is told.
+    np.testing.assert_array_equal(read(tmp_path / "a.ome.tif", axes="ZYX").data, STACK)
+    assert [message in r.getMessage() for r in caplog.records] == [True]
+
+
+def test_thumbnails_are_not_among_the_pages_as_they_lie(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options: dict[str, Any] = {"photometric": "minisblack", "metadata": None}
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as writer:
+        writer.write(STACK, description=xml(image(3)).encode(), **options)
+        writer.write(STACK[0, ::4, ::4], **options)
+    np.testing.assert_array_equal(read(tmp_path / "a.ome.tif", axes="ZYX").data, STACK)
+    assert not caplog.records
+
+
+def test_names_for_other_numbers_of_channels_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    described = image(3, 2).replace('SizeC="2"', 'SizeC="1"').replace('SizeZ="3"', 'SizeZ="6"')
+    path = write(tmp_path / "a.ome.tif", xml(described))
+    assert read(path).channels == ()
+    assert [r.getMessage() for r in caplog.records] == [
+        f"{path}: states names for 2 channels, but has 1; the names are left out."
+    ]
 
 
 def test_another_type_of_values_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -153,7 +175,7 @@ def test_another_type_of_values_is_told_once(tmp_path: Path, caplog: pytest.LogC
     for _ in range(2):
         assert read(path).dtype == np.uint16
     assert [r.getMessage() for r in caplog.records] == [
-        f"{path}: its OME-XML says int16, but its pages say uint16, and are read as uint16."
+        f"{path}: its OME-XML says 'int16', but its pages say uint16, and are read as uint16."
     ]
 
 
@@ -164,7 +186,10 @@ def test_imagej_metadata_that_do_not_fit(tmp_path: Path, counts: str) -> None:
     path = write(tmp_path / "a.tif", f"ImageJ=1.54f\n{counts}\nunit=um\nspacing=0.3\n")
     with pytest.raises(SpotlightError, match=r"its ImageJ metadata do not fit .*axes="):
         read(path)
-    np.testing.assert_array_equal(read(path, axes="ZYX").data, STACK)
+    stack = read(path, axes="ZYX")
+    np.testing.assert_array_equal(stack.data, STACK)
+    assert stack.voxel_size is not None
+    assert stack.voxel_size[0] == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
@@ -192,7 +217,7 @@ def test_metadata_copied_from_another_file(tmp_path: Path) -> None:
     copied = xml(image(6, blocks=block("a.ome.tif", "urn:uuid:1", count=6)))
     write(tmp_path / "a.ome.tif", copied)
     path = write(tmp_path / "b.ome.tif", copied, STACK[::-1])
-    with pytest.raises(SpotlightError, match=r"b\.ome\.tif: .*describes other files \(a\.ome\.tif\)"):
+    with pytest.raises(SpotlightError, match=r"b\.ome\.tif: .*describes other files \('a\.ome\.tif'\)"):
         read(path)
     stack = read(path, axes="ZYX")
     np.testing.assert_array_equal(stack.data, STACK[::-1])
@@ -210,7 +235,7 @@ def test_a_file_that_was_renamed(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     for _ in range(2):
         np.testing.assert_array_equal(read(path).data, STACK)
     assert [r.getMessage() for r in caplog.records] == [
-        f"{path}: its OME-XML calls it old.ome.tif; the pages of this file are read."
+        f"{path}: its OME-XML calls it 'old.ome.tif'; the pages of this file are read."
     ]
     caplog.clear()
     # Its UUID tells, even where a new file has the old name.
@@ -239,7 +264,7 @@ def test_a_file_of_a_set_was_exchanged(tmp_path: Path, monkeypatch: pytest.Monke
     for file in files:
         np.testing.assert_array_equal(read(file).data, both)
     files = write_set(tmp_path / "exchanged", ("u2", "u1"))
-    with pytest.raises(SpotlightError, match=r"the file of that name is another one: its UUID is u2, but u0 is needed"):
+    with pytest.raises(SpotlightError, match="the file of that name is another one: its UUID is 'u2', but 'u0'"):
         read(files[1])
     np.testing.assert_array_equal(read(files[1], axes="ZYX").data, both[1])
     # Where the first one has no metadata of its own, the image is listed with the other.
@@ -257,7 +282,7 @@ def test_a_file_of_a_set_has_more_pages_or_is_missing(tmp_path: Path) -> None:
         read(files[1])
     files[0].unlink()
     np.testing.assert_array_equal(read(files[1], channel="DNA").data, STACK[3:])
-    with pytest.raises(SpotlightError, match=r"plane 0 of 6 is missing. It is in f0\.ome\.tif"):
+    with pytest.raises(SpotlightError, match=r"plane 0 of 6 is missing. It is in 'f0\.ome\.tif"):
         read(files[1], channel="BF").data  # noqa: B018
 
 
@@ -282,6 +307,8 @@ def test_companion_files(companion: Path) -> None:
         np.testing.assert_array_equal(stack.data, STACK.reshape(2, 3, 32, 40))
         np.testing.assert_array_equal(read(path, channel="DNA").data, STACK[3:])
     assert [scene.name for scene in scenes(companion)] == ["field 0"]
+    companion.write_bytes(companion.read_text().replace("UTF-8", "UTF-16").encode("utf-16"))
+    np.testing.assert_array_equal(read(companion, channel="DNA").data, STACK[3:])
     # A folder's images are its TIFF files; a companion that is named itself is all of them.
     assert [part.name for part in find_parts([companion.parent])] == ["f_c0"]
     assert [part.name for part in find_parts([companion])] == [stem(companion)] == ["f"]
@@ -308,10 +335,10 @@ def test_a_companion_that_is_lost_or_belongs_to_others(companion: Path) -> None:
 def test_a_companion_whose_files_are_lost(companion: Path) -> None:
     companion.with_name("f_c0.ome.tif").unlink()
     np.testing.assert_array_equal(read(companion, channel="DNA").data, STACK[3:])
-    with pytest.raises(SpotlightError, match=r"is missing. It is in f_c0\.ome\.tif"):
+    with pytest.raises(SpotlightError, match=r"is missing. It is in 'f_c0\.ome\.tif"):
         read(companion, channel="BF").data  # noqa: B018
     companion.with_name("f_c1.ome.tif").unlink()
-    with pytest.raises(SpotlightError, match=r"f\.companion\.ome: the TIFF files .* not beside it \(f_c0\.ome\.tif"):
+    with pytest.raises(SpotlightError, match=r"f\.companion\.ome: the TIFF files .* not beside it \('f_c0\.ome\.tif"):
         read(companion)
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, Protocol
@@ -26,6 +27,8 @@ PACKAGES = {
     "NumPy": ("numpy",),
 }
 """Packages that read the kinds of files."""
+log = logging.getLogger("spotlight")
+
 NOT_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 """System errors that say nothing of a file's contents."""
 
@@ -177,3 +180,9 @@ def no_problems(path: Path) -> Iterator[None]:
         logger.propagate = propagate
     if problems:
         raise SpotlightError(f"{path}: the TIFF file is damaged ({problems[0]}). Copy it again from its source.")
+
+
+@cache
+def tell(text: str) -> None:
+    """Warn once, however often a file is opened."""
+    log.warning(text)

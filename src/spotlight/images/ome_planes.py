@@ -10,6 +10,9 @@ import tifffile
 from spotlight.images.ome_xml import STATE_AXES, Described, Disagreement
 
 REMEDY = f"{STATE_AXES}; or write the file anew."
+REMEDY_OF_SEVERAL = (
+    "To read an image as it is described, state its axes with axes=, --axes or an axes column; or write the file anew."
+)
 
 
 def require_planes(path: Path, tif: tifffile.TiffFile, pages: int) -> None:
@@ -38,6 +41,7 @@ def require_shape(path: Path, tif: tifffile.TiffFile, pages: int) -> None:
 
 def doubt_of_pages(path: Path, tif: tifffile.TiffFile, images: Sequence[tifffile.TiffPageSeries]) -> str:
     """Why the pages of files and the planes of their images do not fit, or nothing."""
+    remedy = REMEDY if len(images) == 1 else REMEDY_OF_SEVERAL
     used: dict[tifffile.TiffFile, set[int]] = defaultdict(set)
     used[tif] = set()
     seen: dict[tuple[tifffile.TiffFile, int], str] = {}
@@ -48,15 +52,15 @@ def doubt_of_pages(path: Path, tif: tifffile.TiffFile, images: Sequence[tifffile
                 first = seen.setdefault((page.parent, page.offset), image.name)
                 if first != image.name:
                     both = f"{first} and {image.name}"
-                    return f"{path}: its OME-XML takes one page for a plane of two images, {both}. {REMEDY}"
-    sizes = {(image.keyframe.imagelength, image.keyframe.imagewidth) for image in images}
+                    return f"{path}: its OME-XML takes one page for a plane of two images, {both}. {remedy}"
+    sizes = _sizes(images)
     for file, offsets in used.items():
         if len(file.pages) > len(offsets):
             left = _planes_left(Path(file.filehandle.path), offsets, sizes)
             if left:
                 there = len(offsets) + left
                 name = "the file" if file is tif else file.filename
-                return f"{path}: its OME-XML describes {_count(offsets)}, but {name} has {there} pages. {REMEDY}"
+                return f"{path}: its OME-XML describes {_count(offsets)}, but {name} has {there} pages. {remedy}"
     return ""
 
 
@@ -64,11 +68,28 @@ def _count(planes: Sized) -> str:
     return f"{len(planes)} plane{'s' if len(planes) != 1 else ''}"
 
 
+def _sizes(images: Sequence[tifffile.TiffPageSeries]) -> set[tuple[int, int]]:
+    return {(image.keyframe.imagelength, image.keyframe.imagewidth) for image in images}
+
+
+def pages_as_they_lie(
+    plain: tifffile.TiffFile, image: tifffile.TiffPageSeries | None
+) -> tifffile.TiffPageSeries | None:
+    """Choose the pages that are no masks or small copies, if they all have the same size and type."""
+    sizes = _sizes([image] if image is not None else [])
+    full = [series for series in plain.series if _is_full(series.keyframe, sizes)]
+    return full[0] if len(full) == 1 else None
+
+
+def _is_full(page: tifffile.TiffPage, sizes: set[tuple[int, int]]) -> bool:
+    return not (page.is_reduced or page.is_mask or _is_small_copy(page, sizes))
+
+
 def _planes_left(file: Path, offsets: set[int], sizes: set[tuple[int, int]]) -> int:
     """Count the pages that are not described, without masks and small copies of those that are."""
     with tifffile.TiffFile(file) as tif:
         left = [page for page in tif.pages if isinstance(page, tifffile.TiffPage) and page.offset not in offsets]
-        return sum(not (page.is_reduced or page.is_mask or _is_small_copy(page, sizes)) for page in left)
+        return sum(_is_full(page, sizes) for page in left)
 
 
 def _is_small_copy(page: tifffile.TiffPage, sizes: set[tuple[int, int]]) -> bool:
@@ -81,30 +102,31 @@ def _is_small_copy(page: tifffile.TiffPage, sizes: set[tuple[int, int]]) -> bool
 
 
 def doubt_of_image(
-    path: Path, tif: tifffile.TiffFile, image: tifffile.TiffPageSeries | None, described: Described
+    path: Path, tif: tifffile.TiffFile, image: tifffile.TiffPageSeries | None, described: Described, alone: bool
 ) -> str:
     """Why an image cannot have the planes that OME-XML describes, or nothing.
 
     Planes in files that are missing are no doubt: the others can be read.
+    `alone` is an image that has no other beside it.
     """
+    remedy = REMEDY if alone else REMEDY_OF_SEVERAL
     if image is None and described.missing:
-        return (
-            f"{path}: the planes of this image are in {', '.join(described.missing[:5])}. Copy that beside this file."
-        )
+        lost = ", ".join(map(repr, described.missing[:5]))
+        return f"{path}: the planes of this image are in {lost}. Copy that beside this file."
     if image is None and described.pixels.find("{*}TiffData") is None:
-        return f"{path}: its OME-XML does not say on which pages the planes are. {REMEDY}"
+        return f"{path}: its OME-XML does not say on which pages the planes are. {remedy}"
     if image is None:
         page = tif.pages.first
         stated = " x ".join(described.pixels.get(f"Size{axis}", "?") for axis in "YX")
         return (
             f"{path}: its OME-XML describes planes of {stated}, but the pages of the file are {page.imagelength} x "
-            f"{page.imagewidth}. {REMEDY}"
+            f"{page.imagewidth}. {remedy}"
         )
     pages = [(page.parent, page.offset) for page in image.pages if page is not None]
     if len(set(pages)) < len(pages):
-        return f"{path}: its OME-XML is wrong: {len(pages)} planes are to be found on {len(set(pages))} pages. {REMEDY}"
+        return f"{path}: its OME-XML is wrong: {len(pages)} planes are to be found on {len(set(pages))} pages. {remedy}"
     if len(pages) < len(image.pages) and not described.missing:
         return (
-            f"{path}: its OME-XML describes {len(image.pages)} planes, but there are only {len(pages)} pages. {REMEDY}"
+            f"{path}: its OME-XML describes {len(image.pages)} planes, but there are only {len(pages)} pages. {remedy}"
         )
     return ""

@@ -1,5 +1,6 @@
 """What OME-XML says: of which pages of which files an image is made, its channels and its voxel size."""
 
+import codecs
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Mapping
@@ -98,7 +99,7 @@ def describe_companion(path: Path) -> Description:
     named = dict.fromkeys(uuid.get("FileName", "") for uuid in root.iterfind(".//{*}TiffData/{*}UUID"))
     there = [file for name in named if (file := _beside(path, name)) is not None]
     if not there:
-        names = ", ".join(list(named)[:5]) or "it names none"
+        names = ", ".join(map(repr, list(named)[:5])) or "it names none"
         raise SpotlightError(f"{path}: the TIFF files of this companion file are not beside it ({names}). Add them.")
     return _follow(root, path, there[0], None)
 
@@ -115,7 +116,9 @@ def _parsed(path: Path, text: str) -> ElementTree.Element:
 def _text(path: Path) -> str:
     """Take the OME-XML out of a TIFF file, or the whole of a companion file."""
     if not _is_tiff(path):
-        return path.read_text("utf-8", errors="replace")
+        content = path.read_bytes()
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return content.decode("utf-16" if wide else "utf-8-sig", errors="replace")
     with explained_reading(path, "TIFF"), no_problems(path), tifffile.TiffFile(path) as tif:
         return tif.ome_metadata or ""
 
@@ -138,8 +141,8 @@ def _referred(path: Path, reference: ElementTree.Element) -> tuple[ElementTree.E
     wanted, given = reference.get("UUID"), root.get("UUID")
     if wanted and given and wanted != given:
         raise Disagreement(
-            f"{path}: the companion file {name!r} beside it is that of other images: its UUID is {given}, but {wanted} "
-            f"is needed. Copy the right one there. {STATE_AXES}."
+            f"{path}: the companion file {name!r} beside it is that of other images: its UUID is {given!r}, but "
+            f"{wanted!r} is needed. Copy the right one there. {STATE_AXES}."
         )
     return root, file
 
@@ -190,7 +193,7 @@ def _one_missing(path: Path, source: Path, places: Places) -> str:
     names = [name or text for name, text in places]
     if len(names) == 1 and source == path and not any(places.values()):
         return names[0]
-    listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    listed = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
     where = "its OME-XML" if source == path else f"the OME-XML of {source.name}"
     raise Disagreement(
         f"{path}: {where} describes other files ({listed}), not this one: it was copied from there, or this file was "
@@ -205,7 +208,7 @@ def _states_uuid(path: Path, file: Path, text: str) -> bool:
     if stated and text and stated != text:
         raise Disagreement(
             f"{path}: some of its planes are in {file.name}, but the file of that name is another one: its UUID is "
-            f"{stated}, but {text} is needed. Copy the right one there. {STATE_AXES}."
+            f"{stated!r}, but {text!r} is needed. Copy the right one there. {STATE_AXES}."
         )
     return bool(written)
 

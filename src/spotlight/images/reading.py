@@ -12,7 +12,7 @@ from spotlight.addresses import Address, located
 from spotlight.errors import SpotlightError
 from spotlight.files import require_file, require_path
 from spotlight.images.colour import Joined, channel_names
-from spotlight.images.lazy import LazyArray, Source
+from spotlight.images.lazy import LazyArray, Source, tell
 from spotlight.images.planes import planes_hint
 from spotlight.images.slabs import as_numbers
 from spotlight.images.stack import AXES, STORED_AXES, Stack
@@ -317,6 +317,8 @@ def in_order(path: Path, facts: Facts, stated_axes: str | None, stated_size: tup
         raise SpotlightError(facts.doubt)
     if facts.flat is not None and stated_axes is not None and len(stated_axes) == len(facts.flat.shape):
         array = facts.flat
+    elif facts.doubt:
+        tell(facts.doubt)
     hint = "" if stated_axes else facts.hint
     axes = (stated_axes or facts.axes).upper()
     found = dict(zip(facts.axes, axes, strict=False))  # what the file does not name has the size of its place
@@ -343,7 +345,10 @@ def in_order(path: Path, facts: Facts, stated_axes: str | None, stated_size: tup
         channels, axes = samples, axes.replace("S", "C")
     view = LazyArray.of(array).transpose(tuple(axes.index(a) for a in AXES if a in axes))
     axes = "".join(a for a in AXES if a in axes)
-    if len(channels) != (view.shape[axes.index("C")] if "C" in axes else 1):
+    count = view.shape[axes.index("C")] if "C" in axes else 1
+    if len(channels) != count:
+        if channels and stated_axes is None:
+            tell(f"{path}: states names for {len(channels)} channels, but has {count}; the names are left out.")
         channels = ()
     # OME files cannot tell a plane from a stack of one plane.
     for axis in "TC" if "Z" in (stated_axes or "").upper() else "TCZ":

@@ -1,11 +1,10 @@
 """Reading OME-TIFF, ImageJ and plain TIFF files, with every fact that they state."""
 
 import itertools
-import logging
 import mmap
 import sys
 import weakref
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,12 @@ from numpy.typing import NDArray
 from spotlight.errors import SpotlightError
 from spotlight.images.colour import sample_names
 from spotlight.images.imagej import calibrated
-from spotlight.images.lazy import WORKERS, explained_reading, no_problems
+from spotlight.images.lazy import WORKERS, Source, explained_reading, no_problems, tell
 from spotlight.images.ome_planes import (
     REMEDY,
     doubt_of_image,
     doubt_of_pages,
+    pages_as_they_lie,
     require_planes,
     require_shape,
 )
@@ -36,8 +36,6 @@ from spotlight.images.ome_xml import (
 )
 from spotlight.images.reading import Facts, Scene, is_companion, is_image
 from spotlight.images.units import Lengths, read_lengths, read_number
-
-log = logging.getLogger("spotlight")
 
 MAPPED_BYTES = 8 * 2**20
 """About how much of an uncompressed file is mapped at a time."""
@@ -92,7 +90,7 @@ class Series:
         for number in numbers:
             page = pages[number]
             if page is None:
-                lost = ", ".join(self.missing[:5])
+                lost = ", ".join(map(repr, self.missing[:5]))
                 remedy = f"It is in {lost}: copy that beside this file." if lost else "Copy the file again."
                 raise SpotlightError(f"{self.file.path}: plane {number} of {len(pages)} is missing. {remedy}")
             _require_stated(self.file.path, page, number)
@@ -158,7 +156,7 @@ def scenes(path: Path) -> list[Scene]:
                 description = describe(path, text)
             return _described_scenes(path, description)
         except Disagreement as error:
-            return _undescribed_scenes(path, str(error))
+            return _undescribed_scenes(file, str(error))
 
 
 def _plain_scenes(file: OpenFile, pages: int) -> list[Scene]:
@@ -182,21 +180,17 @@ def _plain_scenes(file: OpenFile, pages: int) -> list[Scene]:
     return [Scene(image.name or str(n), partial(_facts, file, image)) for n, image in enumerate(series)]
 
 
-def _undescribed_scenes(path: Path, doubt: str) -> list[Scene]:
+def _undescribed_scenes(file: OpenFile, doubt: str) -> list[Scene]:
     """List the pages of a file whose metadata do not fit, as they lie."""
-    with no_problems(path):
-        file = _as_they_lie(path)
-        images = list(enumerate(file.tif.series))
-    return [Scene(str(number), partial(_undescribed_facts, file, image, doubt)) for number, image in images]
+    with no_problems(file.path):
+        plain = _as_they_lie(file.path)
+        images = list(enumerate(plain.tif.series))
+    return [Scene(str(number), partial(_facts, file, image, plain, doubt)) for number, image in images]
 
 
 def _as_they_lie(path: Path) -> OpenFile:
     """Open a file without its metadata."""
     return OpenFile(path, is_ome=False, is_imagej=False, is_shaped=False, is_mmstack=False)
-
-
-def _undescribed_facts(file: OpenFile, image: tifffile.TiffPageSeries, doubt: str) -> Facts:
-    return Facts(Series(file, image), image.axes, samples=_samples(image), doubt=doubt)
 
 
 def _described_scenes(path: Path, description: Description) -> list[Scene]:
@@ -210,7 +204,7 @@ def _described_scenes(path: Path, description: Description) -> list[Scene]:
         series = [found.get(str(number)) for number in range(len(description.images))]
         doubt = doubt_of_pages(path, file.tif, [image for image in series if image is not None])
     if description.renamed:
-        _tell(f"{path}: its OME-XML calls it {description.renamed}; the pages of this file are read.")
+        tell(f"{path}: its OME-XML calls it {description.renamed!r}; the pages of this file are read.")
     return [
         Scene(
             described.name or str(number),
@@ -219,12 +213,6 @@ def _described_scenes(path: Path, description: Description) -> list[Scene]:
         )
         for number, (image, described) in enumerate(zip(series, description.images, strict=True))
     ]
-
-
-@cache
-def _tell(text: str) -> None:
-    """Warn once, however often a file is opened."""
-    log.warning(text)
 
 
 def _starts_here(
@@ -281,15 +269,18 @@ def _require_chain(file: OpenFile) -> int:
     return len(seen)
 
 
-def _facts(file: OpenFile, image: tifffile.TiffPageSeries) -> Facts:
+def _facts(file: OpenFile, image: tifffile.TiffPageSeries, plain: OpenFile | None = None, doubt: str = "") -> Facts:
+    """Facts without OME-XML; `plain` is the file whose pages are taken as they lie since there is a doubt."""
     with explained_reading(file.path, "TIFF"), no_problems(file.path):
-        series, samples = _checked(file, image), _samples(image)
+        values: Source = _checked(plain or file, image)
+        lengths: Lengths = ({}, "", "")
         if file.tif.is_imagej and file.tif.imagej_metadata:
-            values, said = calibrated(series, file.tif.imagej_metadata)
+            lengths = _imagej_voxel_size(file.tif)
+            values, said = calibrated(values, file.tif.imagej_metadata)
             if said:
-                _tell(f"{file.path}: {said}")
-            return Facts(values, image.axes, (), *_imagej_voxel_size(file.tif), samples=samples)
-        return Facts(series, image.axes, samples=samples)
+                tell(f"{file.path}: {said}")
+        flat = values if plain is not None else None
+        return Facts(values, image.axes, (), *lengths, samples=_samples(image), doubt=doubt, flat=flat)
 
 
 def _samples(series: tifffile.TiffPageSeries) -> tuple[str, ...]:
@@ -304,22 +295,23 @@ def _described_facts(
     file: OpenFile, image: tifffile.TiffPageSeries | None, described: Described, doubt: str, alone: bool
 ) -> Facts:
     with explained_reading(file.path, "TIFF"), no_problems(file.path):
-        doubt = doubt_of_image(file.path, file.tif, image, described) or doubt
+        doubt = doubt_of_image(file.path, file.tif, image, described, alone) or doubt
         flat = None
         if doubt and alone and not is_companion(file.path):
             plain = _as_they_lie(file.path)
-            flat = Series(plain, plain.tif.series[0]) if len(plain.tif.series) == 1 else None
+            pages = pages_as_they_lie(plain.tif, image)
+            flat = Series(plain, pages) if pages is not None else None
         facts = facts_of(described.pixels)
         stated = value_type(described.pixels)
         if image is not None:
             kind = image.dtype.name
             if stated not in ("", "bool", kind):
-                _tell(f"{file.path}: its OME-XML says {stated}, but its pages say {kind}, and are read as {kind}.")
+                tell(f"{file.path}: its OME-XML says {stated!r}, but its pages say {kind}, and are read as {kind}.")
             series, samples = _checked(file, image, described.missing), _samples(image)
             return Facts(series, image.axes, *facts, samples=samples, doubt=doubt, flat=flat)
         if flat is None:
             raise SpotlightError(doubt)
-        return Facts(flat, flat.series.axes, *facts, samples=_samples(flat.series), doubt=doubt)
+        return Facts(flat, flat.series.axes, *facts, samples=_samples(flat.series), doubt=doubt, flat=flat)
 
 
 def _checked(file: OpenFile, image: tifffile.TiffPageSeries, missing: tuple[str, ...] = ()) -> Series:
