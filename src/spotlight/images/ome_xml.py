@@ -120,6 +120,10 @@ def _text(path: Path) -> str:
         wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return content.decode("utf-16" if wide else "utf-8-sig", errors="replace")
     with explained_reading(path, "TIFF"), no_problems(path), tifffile.TiffFile(path) as tif:
+        # tifffile loads the pages of other files like this, and leaves a file open where that fails.
+        tif.pages.useframes = True
+        tif.pages.set_keyframe(0)
+        list(tif.pages)
         return tif.ome_metadata or ""
 
 

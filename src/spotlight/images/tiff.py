@@ -273,7 +273,7 @@ def _facts(file: OpenFile, image: tifffile.TiffPageSeries, plain: OpenFile | Non
     """Facts without OME-XML; `plain` is the file whose pages are taken as they lie since there is a doubt."""
     with explained_reading(file.path, "TIFF"), no_problems(file.path):
         values: Source = _checked(plain or file, image)
-        lengths: Lengths = ({}, "", "")
+        lengths = Lengths({}, "", "")
         if file.tif.is_imagej and file.tif.imagej_metadata:
             lengths = _imagej_voxel_size(file.tif)
             values, said = calibrated(values, file.tif.imagej_metadata)
