@@ -6,10 +6,11 @@ from pathlib import Path
 
 import tifffile
 
-from spotlight.images.reading import is_zarr
+from spotlight.images.lazy import no_problems
+from spotlight.images.ome_xml import beside
+from spotlight.images.reading import is_companion, is_zarr
 
-NAMED = re.compile(r'\b(?:FileName|MetadataFile)="([^"]+)"')
-COMPANION = ".companion.ome"
+NAMED = re.compile(r'\b(FileName|MetadataFile)="([^"]+)"')
 
 
 def files_of(path: Path, scene: str | None = None) -> list[Path]:
@@ -32,11 +33,13 @@ def files_of(path: Path, scene: str | None = None) -> list[Path]:
     found = {path: None}
     waiting = [path]
     while waiting:
-        for name in map(html.unescape, NAMED.findall(_ome_xml(waiting.pop()))):
-            other = path.parent / name
+        one = waiting.pop()
+        for kind, name in NAMED.findall(_ome_xml(one)):
+            name = html.unescape(name)
+            other = beside(one, name) or one.parent / name
             if other not in found:
                 found[other] = None
-                if other.name.endswith(COMPANION):  # the only other file whose XML says more than the first one's
+                if kind == "MetadataFile":  # the only other file whose XML says more than the first one's
                     waiting.append(other)
     return list(found)
 
@@ -44,12 +47,12 @@ def files_of(path: Path, scene: str | None = None) -> list[Path]:
 def _ome_xml(path: Path) -> str:
     """The OME-XML of a TIFF file or a companion file; empty where there is none, or it cannot be read."""
     try:
-        if path.name.endswith(COMPANION):
+        if is_companion(path):
             return path.read_text(encoding="utf-8", errors="replace")
         with path.open("rb") as file:
             if file.read(2) not in (b"II", b"MM"):
                 return ""
-        with tifffile.TiffFile(path, _multifile=False) as tif:
+        with no_problems(path), tifffile.TiffFile(path, _multifile=False) as tif:
             return str(tif.pages.first.description)
     except Exception:  # whatever is wrong with the file is said by who reads it
         return ""

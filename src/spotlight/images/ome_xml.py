@@ -97,7 +97,7 @@ def describe_companion(path: Path) -> Description:
     """
     root = _parsed(path, _text(path))
     named = dict.fromkeys(uuid.get("FileName", "") for uuid in root.iterfind(".//{*}TiffData/{*}UUID"))
-    there = [file for name in named if (file := _beside(path, name)) is not None]
+    there = [file for name in named if (file := beside(path, name)) is not None]
     if not there:
         names = ", ".join(map(repr, list(named)[:5])) or "it names none"
         raise SpotlightError(f"{path}: the TIFF files of this companion file are not beside it ({names}). Add them.")
@@ -135,7 +135,7 @@ def _is_tiff(path: Path) -> bool:
 def _referred(path: Path, reference: ElementTree.Element) -> tuple[ElementTree.Element, Path]:
     """Give the OME-XML to which a TIFF file refers for its metadata, and where it was found."""
     name = reference.get("MetadataFile", "")
-    file = _beside(path, name)
+    file = beside(path, name)
     if file is None:
         raise Disagreement(
             f"{path}: its axes, sizes and channels are in the companion file {name!r}, which is not beside it. Copy it "
@@ -151,7 +151,7 @@ def _referred(path: Path, reference: ElementTree.Element) -> tuple[ElementTree.E
     return root, file
 
 
-def _beside(path: Path, name: str) -> Path | None:
+def beside(path: Path, name: str) -> Path | None:
     """Find a file by the name that another one gives it; in the same folder if it is not where the name leads."""
     given = Path(name.replace("\\", "/"))
     for candidate in (path.parent / given, path.parent / PureWindowsPath(name).name):
@@ -169,7 +169,7 @@ def _follow(root: ElementTree.Element, source: Path, path: Path, uuid: str | Non
         # A file that was renamed keeps its UUID; several files with one UUID can only be told apart by their names.
         own = text == uuid and names[text] == 1 if uuid else not name
         own = own or name.lower() == path.name.lower()
-        places[name, text] = path if own else _beside(source, name)
+        places[name, text] = path if own else beside(source, name)
     renamed = ""
     if places and path not in places.values():
         renamed = _one_missing(path, source, places)
