@@ -15,7 +15,7 @@ SOURCE = Path(spotlight.__file__).parent
 ROAD = [
     [
         *("errors", "quoting", "version", "addresses", "files", "fingerprint", "locks", "installation"),
-        *("plain_yaml", "settings", "stopping", "processes"),
+        *("plain_yaml", "csv_files", "settings", "stopping", "processes"),
     ],
     ["registry"],
     ["images", "networks", "losses", "tiles", "memory"],

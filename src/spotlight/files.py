@@ -181,9 +181,9 @@ def require_file(path: str | Path, hint: str) -> Path:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a UTF-8 text file whole or not at all."""
+    """Write a UTF-8 text file whole or not at all; what is no Unicode, as in some files' names, as escapes."""
     with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def unreadable(path: Path, kind: str, error: Exception, packages: Sequence[str] = ()) -> SpotlightError:

@@ -29,6 +29,7 @@ from spotlight.cli.app import (
 )
 from spotlight.cli.challenge import score_light_my_cells
 from spotlight.errors import SpotlightError
+from spotlight.quoting import safe_name
 
 
 @app.command()
@@ -192,7 +193,8 @@ def segment(
     With --tune, the folder gets segmentation.yaml, to be given by --settings here and by evaluation settings, and
     tuning.csv with all that was tried.
     """
-    from spotlight.files import whole_file, write_text
+    from spotlight.csv_files import write_csv
+    from spotlight.files import write_text
     from spotlight.locks import working_on
     from spotlight.pairs.manifest import parse_voxel_size
     from spotlight.prediction import find_parts, read_part
@@ -219,8 +221,7 @@ def segment(
                 progress=report,
             )
         with working_on(to / "segmentation.yaml"):
-            with whole_file(to / "tuning.csv") as temporary:
-                tuning.tried.to_csv(temporary, index=False, float_format="%.4g")
+            write_csv(tuning.tried, to / "tuning.csv", "%.4g")
             write_text(to / "segmentation.yaml", tuning.to_yaml())
         say(f"mean AP {tuning.first_score:.3f} -> {tuning.score:.3f} on {len(tuning.stacks)} stacks")
         say(to / "segmentation.yaml")
@@ -288,7 +289,7 @@ def evaluate(
     workers: Workers = None,
 ) -> None:
     """Judge models on pairs they have not seen: tables, stains, labels and a page with pictures."""
-    named = {folder.resolve().name: folder for folder in model}
+    named = {safe_name(folder.resolve().name): folder for folder in model}
     if len(named) < len(model):
         raise SpotlightError("the model folders must have different names; rename one.")
     if preset is not None:

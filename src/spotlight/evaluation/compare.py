@@ -8,10 +8,11 @@ from typing import Any, Self
 import pandas as pd
 from pydantic import Field, model_validator
 
+from spotlight.csv_files import write_csv
 from spotlight.evaluation.evaluate import Evaluation, evaluate
 from spotlight.evaluation.settings import EvaluationSettings
 from spotlight.evaluation.statistics import Direction, compare_methods
-from spotlight.files import whole_file, write_text
+from spotlight.files import write_text
 from spotlight.locks import works_in
 from spotlight.pairs import Pair, read_pairs
 from spotlight.plain_yaml import load_yaml
@@ -192,8 +193,7 @@ def compare(
     # Two- and three-dimensional stacks have different scores.
     claims = {name: best for name, best in comparison.claims.items() if name in evaluation.scores}
     table = compare_methods(evaluation.scores, comparison.baseline, claims, list(comparison.others))
-    with whole_file(to / "comparison.csv") as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
+    write_csv(table, to / "comparison.csv", "%.6g")
     return Compared(evaluation, table)
 
 

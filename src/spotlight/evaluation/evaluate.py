@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 import yaml
 
+from spotlight.csv_files import write_csv
 from spotlight.errors import SpotlightError
 from spotlight.evaluation.judge import Finding, judge, sample
 from spotlight.evaluation.means import counted_means
@@ -29,7 +30,7 @@ from spotlight.evaluation.sets import (
 )
 from spotlight.evaluation.settings import EvaluationSettings
 from spotlight.evaluation.store import key_of, load, save
-from spotlight.files import whole_file, write_text
+from spotlight.files import write_text
 from spotlight.images import Stack
 from spotlight.locks import works_in
 from spotlight.model import ModelDescription
@@ -202,8 +203,7 @@ def evaluate(
         sweep=_mean_sweep(swept),
     )
     for name in TABLES:
-        with whole_file(to / f"{name}.csv") as temporary:
-            getattr(evaluation, name).to_csv(temporary, index=False, float_format="%.6g")
+        write_csv(getattr(evaluation, name), to / f"{name}.csv", "%.6g")
     alone = any(description.input.planes == "one" for m in methods for description in m.descriptions)
     fields = fields_by_plane(listed) if alone else {}
     record = {

@@ -12,14 +12,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
+from spotlight.csv_files import write_csv
 from spotlight.errors import SpotlightError
 from spotlight.evaluation.stain_files import StainFile, find_stain_files
-from spotlight.files import require_path, whole_file, write_text
+from spotlight.files import require_path, write_text
 from spotlight.images import Stack, stem
 from spotlight.locks import works_in
 from spotlight.metrics.challenge import CHALLENGE_SCORES, challenge_scores, has_contrast
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
+from spotlight.quoting import safe_name
 from spotlight.settings import Settings
 from spotlight.version import __version__
 
@@ -124,7 +126,7 @@ def evaluate_light_my_cells(
     settings = settings or LightMyCellsSettings()
     to = Path(to)
     chosen = _chosen(pairs, target, settings.split)
-    folders = stains if isinstance(stains, Mapping) else {Path(stains).resolve().name: stains}
+    folders = stains if isinstance(stains, Mapping) else {safe_name(Path(stains).resolve().name): stains}
     found = {name: find_stain_files(_folder(folder), chosen) for name, folder in folders.items()}
     fields = _fields(chosen)
     work = [(method, *one) for method, files in found.items() for one in zip(chosen, fields, files, strict=True)]
@@ -262,10 +264,8 @@ def _missing(pairs: Sequence[Pair], found: Mapping[str, Sequence[StainFile | Non
 
 def _write(result: LightMyCells, folders: Mapping[str, str | Path]) -> None:
     for name, table in ((PLANES, result.planes), (TABLE, result.table)):
-        with whole_file(result.folder / name) as temporary:
-            table.astype({"focus_offset": "Int64"} if "focus_offset" in table else {}).to_csv(
-                temporary, index=False, float_format="%.6g"
-            )
+        whole = table.astype({"focus_offset": "Int64"} if "focus_offset" in table else {})
+        write_csv(whole, result.folder / name, "%.6g")
     record = {
         "preset": "light-my-cells",
         "versions": {"spotlight": __version__},

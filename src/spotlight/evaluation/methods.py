@@ -15,6 +15,7 @@ from spotlight.model import DESCRIPTION, ModelDescription, TargetDescription
 from spotlight.pairs.pair import Pair, require_match
 from spotlight.prediction import Model, PredictionSettings, load_model
 from spotlight.prediction.stain import SPREAD, VIRTUAL
+from spotlight.quoting import safe_name
 
 TARGET = "target"
 """Name of the real fluorescence among the methods: it is segmented and measured like a stain."""
@@ -146,7 +147,7 @@ def find_methods(sources: Source | Mapping[str, Source | Mapping[int, Source]], 
     if isinstance(sources, Model):
         sources = {sources.name: sources}
     elif isinstance(sources, (str, Path)):
-        sources = {Path(sources).resolve().name: sources}
+        sources = {safe_name(Path(sources).resolve().name): sources}
     methods = []
     for name, given in sources.items():
         if name in RESERVED or not name or set(name) & set('/\\:*?"<>|'):

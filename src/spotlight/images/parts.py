@@ -1,12 +1,14 @@
 """`parts`: every image of a file at every timepoint, and what a person should be told of them."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from spotlight.addresses import located
 from spotlight.images.reading import choose, in_order, scenes, stem
+from spotlight.quoting import safe_name
 
 log = logging.getLogger("spotlight")
 
@@ -61,13 +63,14 @@ def parts(
     path = located(path)
     found = scenes(path)
     chosen = [item for item in found if item.starts_here] if scene is None else [choose(path, found, scene)]
-    names = [item.name for item in found]
+    uses = Counter(item.name for item in found)
+    numbers = {id(item): number for number, item in enumerate(found)}
     listed = []
     for item in chosen:
-        number = found.index(item)
-        unique = names.count(item.name) == 1
+        number = numbers[id(item)]
+        unique = uses[item.name] == 1
         which = None if len(found) == 1 else item.name if unique else f"#{number}"
-        called = f"-{item.name if unique else number}".replace("/", "-") if which is not None else ""
+        called = safe_name(f"-{item.name if unique else number}").replace("/", "-") if which is not None else ""
         stack = in_order(path, item.load(), axes)
         channels = stack.channels if "C" in stack.axes else None
         if "T" in stack.axes:

@@ -17,6 +17,7 @@ from spotlight.images.planes import planes_hint
 from spotlight.images.slabs import as_numbers
 from spotlight.images.stack import AXES, STORED_AXES, Stack
 from spotlight.installation import install_command, missing_package
+from spotlight.quoting import safe_name
 
 
 @dataclass(frozen=True)
@@ -152,8 +153,11 @@ def is_zarr(path: Path) -> bool:
 
 
 def stem(path: str | Path) -> str:
-    """File name without what marks the format: ``plate_0.5uM_1.ome.tif`` gives ``plate_0.5uM_1``."""
-    name = Path(path).name
+    """File name without what marks the format: ``plate_0.5uM_1.ome.tif`` gives ``plate_0.5uM_1``.
+
+    Outputs and rows of tables go by it, so that control characters and bytes that are no UTF-8 become ``%`` and digits.
+    """
+    name = safe_name(Path(path).name)
     if is_companion(Path(path)):
         name = name[: -len(COMPANION)].rstrip(".") + SUFFIXES[0]
     for suffix in SUFFIXES:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import ndimage
 
+from spotlight.csv_files import write_csv
 from spotlight.errors import SpotlightError
-from spotlight.files import whole_file
 from spotlight.foreground import ForegroundSettings, find_foreground
 from spotlight.images import Stack
 from spotlight.images.normalise import mean_and_std
@@ -24,6 +24,7 @@ from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.registration import find_shift
 from spotlight.processes import BrokenProcessPool, processes
+from spotlight.quoting import visible
 from spotlight.settings import Settings
 
 Severity = Literal["error", "warning", "note"]
@@ -183,8 +184,7 @@ def check(
     )
     if to is not None:
         for name, rows in (("pairs", result.pairs), ("findings", result.findings)):
-            with whole_file(Path(to) / f"check-{name}.csv") as temporary:
-                rows.to_csv(temporary, index=False, float_format="%.6g")
+            write_csv(rows, Path(to) / f"check-{name}.csv", "%.6g")
     return result
 
 
@@ -201,7 +201,7 @@ def check_pair(pair: Pair, settings: CheckSettings) -> PairReport:
         mean_and_std(image.data, name=image.source)
         digest = pair.digest()
     except SpotlightError as error:
-        finding = Finding(pair.name, "error", "unusable", str(error), "Correct it, or leave the pair out.")
+        finding = Finding(pair.name, "error", "unusable", visible(str(error)), "Correct it, or leave the pair out.")
         return PairReport(figures, [finding], "", None, {})
     shift = find_shift(image.data, target.data)
     inside = target.data >= foreground.threshold if mask is None else mask

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spotlight.addresses import located
+from spotlight.csv_files import guarded
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.images import SUFFIXES, count_images, is_image, parts, stem, warn_of_planes
@@ -17,6 +18,7 @@ from spotlight.images.modality import parse_modality
 from spotlight.images.units import read_number
 from spotlight.pairs.pair import FILES, SPLITS, Pair
 from spotlight.pairs.table import read_table, write_table
+from spotlight.quoting import safe_name
 
 COLUMNS = {
     "input": "file of the transmitted-light stack (required)",
@@ -144,7 +146,8 @@ def _cell(value: Any, folder: Path) -> str:
     if isinstance(value, Path):
         # Links are kept: what they lead to may have a name without meaning.
         file, here = value.absolute(), folder.absolute()
-        return (file.relative_to(here) if file.is_relative_to(here) else file).as_posix()
+        shown = (file.relative_to(here) if file.is_relative_to(here) else file).as_posix()
+        return f"./{shown}" if guarded(shown) != shown else shown  # for readers that know of no apostrophe
     if isinstance(value, tuple):
         return " ".join(map(str, value))
     return "" if value is None else str(value)
@@ -172,7 +175,7 @@ def _check_header(path: Path, header: list[str]) -> list[str]:
         if header.count(name) > 1:
             raise SpotlightError(f"{path}: has the column {name!r} twice. Remove one.")
         kind, colon, own = name.partition(":")
-        if colon and kind in OF_TARGET and (not own or set(own) & set('/\\:*?"<>|')):
+        if colon and kind in OF_TARGET and (not own or set(own) & set('/\\:*?"<>|') or safe_name(own) != own):
             raise SpotlightError(f"{path}: the column {name!r} needs a target's name, for example {kind}:DNA.")
         near = difflib.get_close_matches(kind, COLUMNS, n=1, cutoff=0.75)
         if kind not in COLUMNS and near:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from spotlight.csv_files import guarded, unguarded
 from spotlight.errors import SpotlightError
 from spotlight.files import require_file, unreadable, whole_file
 
@@ -41,12 +42,12 @@ def read_table(path: str | Path) -> tuple[list[str], list[tuple[str, list[str]]]
 
 def write_table(columns: Sequence[str], rows: Sequence[dict[str, str]], path: Path) -> Path:
     """Write a table of text as CSV, or as Parquet by the suffix of its path; missing cells are empty."""
-    table = pd.DataFrame(rows, columns=list(columns)).fillna("")
     with whole_file(path) as temporary:
+        table = pd.DataFrame(rows, columns=list(columns)).fillna("")
         if path.suffix.lower() in PARQUET:
             table.to_parquet(temporary, index=False)
         else:
-            table.to_csv(temporary, index=False)
+            table.map(guarded).to_csv(temporary, index=False)
     return path
 
 
@@ -61,7 +62,11 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[str, list[str]]]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             header = next(reader, [])
-            rows = [(f"{path}, line {reader.line_num}", row) for row in reader if any(cell.strip() for cell in row)]
+            rows = [
+                (f"{path}, line {reader.line_num}", [unguarded(cell) for cell in row])
+                for row in reader
+                if any(cell.strip() for cell in row)
+            ]
     except UnicodeDecodeError as error:
         raise SpotlightError(
             f"{path}: cannot be read as a CSV manifest in UTF-8 ({error}). Save it as UTF-8: in Excel, choose the file "

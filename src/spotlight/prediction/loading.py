@@ -7,6 +7,7 @@ from spotlight.errors import SpotlightError
 from spotlight.images.modality import MODALITIES
 from spotlight.model import DESCRIPTION, ModelDescription, read_model
 from spotlight.prediction.stain import Model
+from spotlight.quoting import safe_name
 
 
 def load_model(folder: str | Path) -> Model:
@@ -22,7 +23,7 @@ def load_model(folder: str | Path) -> Model:
         If a part of the folder is missing, damaged or from a newer version, or members do not go together.
     """
     folder = Path(folder)
-    name = folder.resolve().name
+    name = safe_name(folder.resolve().name)
     if not (folder / DESCRIPTION).exists():
         separate = {modality: folder / modality for modality in MODALITIES if (folder / modality).is_dir()}
         models = {modality: load_model(path) for modality, path in separate.items()}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from spotlight.csv_files import write_csv
 from spotlight.files import whole_file
 
 
@@ -29,8 +30,7 @@ def write_table(table: pd.DataFrame, stem: str | Path) -> tuple[Path, Path]:
     """
     stem = Path(stem)
     csv, parquet = (stem.with_name(f"{stem.name}.{ending}") for ending in ("csv", "parquet"))
-    with whole_file(csv) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
+    write_csv(table, csv, "%.6g")
     with whole_file(parquet) as temporary:
         table.to_parquet(temporary, index=False, engine="pyarrow")
     return csv, parquet

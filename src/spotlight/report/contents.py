@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from spotlight.csv_files import unguarded
 from spotlight.errors import SpotlightError
 from spotlight.files import require_file
 from spotlight.plain_yaml import load_yaml
@@ -104,6 +105,7 @@ def _table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(require_file(path, "Run the evaluation again."), dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise SpotlightError(f"{path}: cannot be read ({error}). Run the evaluation again.") from error
+    table = table.map(unguarded)
     for column in set(table) - NAMES:
         numbers = pd.to_numeric(table[column], errors="coerce")
         if (numbers.notna() | table[column].str.lower().isin(["", "nan"])).all():
