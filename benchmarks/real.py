@@ -1,6 +1,6 @@
 """Real sets: F-net, Spotlight's default and the published loss, trained alike and judged by one frozen segmenter.
 
-    python benchmarks/real.py DATA --to DIR [--set phase cells allen] [--seeds 3] [--steps 600]
+    python benchmarks/real.py DATA --to DIR [--set phase cells allen] [--seeds 3] [--steps 600] [--candidates]
 
 DATA holds the folders of these sets:
 
@@ -13,7 +13,8 @@ DATA holds the folders of these sets:
 
 All methods have the default's network, steps, patches and learning rate, and keep the weights of the last step. "-flat"
 and "-raw" are the same trainings with and without everything below the foreground threshold made background. Nothing
-that is there already is trained again. A set's folder then holds scores.csv, comparison.csv and scores.md.
+that is there already is trained again. `--candidates` adds what might become the default. A set's folder then holds
+scores.csv, comparison.csv and scores.md.
 """
 
 import argparse
@@ -49,7 +50,13 @@ CLAIMS: dict[str, dict[str, Direction]] = {
 }
 
 
-def experiments(steps: int) -> dict[str, Experiment]:
+CANDIDATES = {
+    f"voxels-{share}": {"average": "voxels", "weight": 1 - share, "background": 1 - share} for share in (0.2, 0.5)
+}
+"""Squared errors over all voxels, with Dice as this share of the loss."""
+
+
+def experiments(steps: int, candidates: bool) -> dict[str, Experiment]:
     """F-net, the default, and the published loss with its author's mask and threshold recipe at the default's size."""
     default = protocol("spotlight")
     published = protocol("spotlight-2025")
@@ -60,6 +67,9 @@ def experiments(steps: int) -> dict[str, Experiment]:
             update={"loss": published.loss, "preparation": published.preparation, "flatten_background": False}
         ),
     }
+    if candidates:
+        for name, change in CANDIDATES.items():
+            chosen[name] = default.model_copy(update={"loss": default.loss.model_copy(update=change)})
     for name, experiment in chosen.items():
         changes = {"steps": steps, "validate_every": steps, "checkpoint_every": 100, "validation_share": 0}
         chosen[name] = experiment.model_copy(
@@ -71,10 +81,12 @@ def experiments(steps: int) -> dict[str, Experiment]:
     return chosen
 
 
-def stains(pairs: list[Pair], file: Path, steps: int, seeds: int, to: Path) -> Iterator[tuple[str, int, Any]]:
+def stains(
+    pairs: list[Pair], file: Path, chosen: dict[str, Experiment], seeds: int, to: Path
+) -> Iterator[tuple[str, int, Any]]:
     """Train every method with every seed, and stain the first channel of a file with and without a flat background."""
     image = read(file, channel=0)
-    for name, experiment in experiments(steps).items():
+    for name, experiment in chosen.items():
         for seed in range(seeds):
             model = load_model(train(pairs, to / f"{name}-{seed}", experiment, seed=seed))
             target = model.description.target
@@ -86,7 +98,7 @@ def stains(pairs: list[Pair], file: Path, steps: int, seeds: int, to: Path) -> I
                 yield from ((name, seed, raw), (f"{name}-flat", seed, flat))
 
 
-def phase(data: Path, to: Path, steps: int, seeds: int) -> pd.DataFrame:
+def phase(data: Path, to: Path, chosen: dict[str, Experiment], seeds: int) -> pd.DataFrame:
     """Both positions both ways; a seed's two trainings count as one."""
     files = [data / "phase_nuclei_2d" / f"{name}.ome.tif" for name in ("s10", "s11")]
     rows = []
@@ -95,14 +107,14 @@ def phase(data: Path, to: Path, steps: int, seeds: int) -> pd.DataFrame:
         pairs = [Pair(first.name[:3], first, first, split="train", input_channel="Phase", target_channel="Nuclei")]
         fluorescence = read(second, channel="Nuclei").data.astype(np.float32)
         truth = true_nuclei(fluorescence)
-        every = [("ceiling", 0, fluorescence), *stains(pairs, second, steps, seeds, to / "models" / first.name[:3])]
+        every = [("ceiling", 0, fluorescence), *stains(pairs, second, chosen, seeds, to / "models" / first.name[:3])]
         for method, seed, stain in every:
             for number, scores in enumerate(judge(stain, fluorescence, truth)):
                 rows.append({"stack": f"{position}-{number}", "method": method, "seed": seed, **scores})
     return pd.DataFrame(rows)
 
 
-def jurkat(data: Path, to: Path, steps: int, seeds: int) -> pd.DataFrame:
+def jurkat(data: Path, to: Path, chosen: dict[str, Experiment], seeds: int) -> pd.DataFrame:
     """Single cells in mosaics, since each is too small to be normalised by itself."""
     files, phases = mosaics(data / "jurkat_cells_2d", to / "mosaics")
     pairs = [Pair(file.name[:8], file, file, split="train", input_channel=0, target_channel=1) for file in files[:-1]]
@@ -111,7 +123,7 @@ def jurkat(data: Path, to: Path, steps: int, seeds: int) -> pd.DataFrame:
     amount = content(real)
     mitosis = np.isin(phases, MITOSIS)
     rows = []
-    for method, seed, stain in [("ceiling", 0, fluorescence), *stains(pairs, files[-1], steps, seeds, to / "models")]:
+    for method, seed, stain in [("ceiling", 0, fluorescence), *stains(pairs, files[-1], chosen, seeds, to / "models")]:
         found = cells(np.asarray(stain), EDGE)
         virtual = content(found)
         # Cells in eight parts, so that there is a spread between parts; phases are mixed.
@@ -190,6 +202,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=["phase", "cells"], choices=["phase", "cells", "allen"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--candidates", action="store_true", help="what might become the default, too")
     arguments = parser.parse_args()
     for name in arguments.set:
         folder = arguments.to / name
@@ -197,9 +210,10 @@ def main() -> None:
             allen(arguments.data, folder, arguments.steps)
             continue
         judged = {"phase": phase, "cells": jurkat}[name]
-        scores = judged(arguments.data, folder, arguments.steps, arguments.seeds)
+        chosen = experiments(arguments.steps, arguments.candidates)
+        scores = judged(arguments.data, folder, chosen, arguments.seeds)
         scores.to_csv(folder / "scores.csv", index=False, float_format="%.6g")
-        comparison = compare_methods(scores, BASELINE, CLAIMS[name], ["fnet-flat", "spotlight", "published"])
+        comparison = compare_methods(scores, BASELINE, CLAIMS[name], [f"{BASELINE}-flat", *list(chosen)[1:]])
         comparison.to_csv(folder / "comparison.csv", index=False, float_format="%.6g")
         text = summary(scores, comparison, arguments.seeds)
         write_text(folder / "scores.md", text)
