@@ -132,7 +132,7 @@ def test_a_report_needs_no_file_but_the_evaluation(evaluation: Evaluation, tmp_p
     (moved / "evaluation.yaml").write_text(yaml.safe_dump(record))
     assert write_report(moved).exists()
     (moved / "scores.csv").unlink()
-    with pytest.raises(SpotlightError, match=r"scores\.csv: cannot be read"):
+    with pytest.raises(SpotlightError, match=r"scores\.csv: no such file"):
         write_report(moved)
 
 
