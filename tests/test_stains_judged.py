@@ -240,7 +240,7 @@ def test_the_training_page_tells_of_all_stains_and_of_the_game(tmp_path: Path) -
         "brightfield or phase → Nucleus, Actin",
         "one network, which is not told which",
         "any one plane of a stack, alone",
-        "fixed: 0 to 65535 become -1 to 1",
+        "a fixed scale: 0 to 65535 become -1 to 1",
         "l1 and discriminators",
         "<figcaption>verdict of the discriminators</figcaption>",
         "loss of the discriminators: 0.7 at first and 0.6 at last",
