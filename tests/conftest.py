@@ -32,6 +32,17 @@ TINY = Experiment(
 """An experiment of seconds."""
 
 
+def change(experiment: Experiment, **training: object) -> Experiment:
+    return experiment.model_copy(update={"training": experiment.training.model_copy(update=training)})
+
+
+def ellipsoid(
+    shape: tuple[int, ...], center: tuple[float, ...], axes: tuple[float, ...], spacing: tuple[float, ...]
+) -> NDArray[np.bool_]:
+    grid = np.indices(shape).reshape(len(shape), -1).T * spacing
+    return ((((grid - center) / axes) ** 2).sum(1) <= 1).reshape(shape)
+
+
 def real_data(name: str) -> Path:
     """A real file that is not part of the project; the test is skipped where it is absent."""
     path = SHARED / name

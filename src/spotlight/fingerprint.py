@@ -4,7 +4,7 @@
 changes nothing where it is not used. So a default may not change silently: what was left out with the former default
 would then stand for the new one. A class whose default changes therefore names the former one in `unsaid`, which is
 left out from then on, while the new default is part of the fingerprint. So does a class with a new setting whose
-default does other than was done without it: there, the value that does the same. ``tests/unsaid.json`` holds all
+default does other than was done without it: there, the value that does the same. ``tests/ground/unsaid.json`` holds all
 values that are left out, and a test compares.
 
 **Files.** The state of a file is its size, its times of change, its number on the disk (inode) and a hash of what it

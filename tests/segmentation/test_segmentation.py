@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from conftest import real_data
+from conftest import ellipsoid, real_data
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack, read
 from spotlight.metrics import score_instances
@@ -13,13 +13,6 @@ from spotlight.profiles import FEATURES, measure
 from spotlight.segmentation import SegmentationSettings, clean_truth, find_instances, segment
 
 SPACING = (0.5, 0.25, 0.25)
-
-
-def ellipsoid(
-    shape: tuple[int, ...], center: tuple[float, ...], axes: tuple[float, ...], spacing: tuple[float, ...]
-) -> NDArray[np.bool_]:
-    grid = np.indices(shape).reshape(len(shape), -1).T * spacing
-    return ((((grid - center) / axes) ** 2).sum(1) <= 1).reshape(shape)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import TINY
+from conftest import TINY, change
 from spotlight import SpotlightError, load_model
 from spotlight.foreground import ForegroundSettings
 from spotlight.images import Stack
@@ -26,10 +26,6 @@ from spotlight.networks import FNetSettings
 from spotlight.pairs import read_manifest
 from spotlight.training import Experiment, PatchSettings, TrainingSettings, protocol, train
 from spotlight.training.hardware import choose_precision
-
-
-def change(experiment: Experiment, **training: object) -> Experiment:
-    return experiment.model_copy(update={"training": experiment.training.model_copy(update=training)})
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -70,8 +66,7 @@ def test_the_same_settings_give_the_same_weights_and_another_seed_others(
 RUN = """
 import sys
 sys.path.insert(0, {tests!r})
-from conftest import TINY
-from test_training import change
+from conftest import TINY, change
 from spotlight.training import train
 train({manifest!r}, {to!r}, change(TINY, steps=40, checkpoint_every=3, validate_every=5))
 """
@@ -81,7 +76,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(manifest: Path, tmp_
     experiment = change(TINY, steps=40, checkpoint_every=3, validate_every=5)
     straight = train(manifest, tmp_path / "straight", experiment)
     to = tmp_path / "killed"
-    code = RUN.format(tests=str(Path(__file__).parent), manifest=str(manifest), to=str(to))
+    code = RUN.format(tests=str(Path(__file__).parents[1]), manifest=str(manifest), to=str(to))
     log = to / "training" / "log.csv"
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     kills = 0
@@ -234,7 +229,7 @@ def test_a_target_without_foreground(manifest: Path, tmp_path: Path) -> None:
 
 def test_a_full_disk_keeps_the_last_checkpoint_whole(manifest: Path, tmp_path: Path) -> None:
     """A limit on file sizes stands for a full disk: the checkpoint does not fit, the run says so and can go on."""
-    code = RUN.format(tests=str(Path(__file__).parent), manifest=str(manifest), to=str(tmp_path / "m"))
+    code = RUN.format(tests=str(Path(__file__).parents[1]), manifest=str(manifest), to=str(tmp_path / "m"))
     limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
     limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))\n"
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", limit + code], capture_output=True, text=True)

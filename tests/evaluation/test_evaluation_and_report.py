@@ -73,9 +73,8 @@ def test_without_labels_the_segmented_target_is_the_truth(manifest: Path, model_
 
 
 def test_two_dimensional_stacks_are_evaluated_too(tmp_path: Path) -> None:
-    from conftest import TINY
+    from conftest import TINY, ellipsoid
     from spotlight.training import train
-    from test_segmentation import ellipsoid
 
     rng = np.random.default_rng(0)
     truth = np.zeros((120, 130), bool)

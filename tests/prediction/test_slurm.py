@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_cluster import OPTIONS, PRELOAD, write_plate
 
 from spotlight import SpotlightError, load_model, read
 from spotlight.prediction import find_parts, stain_files, stain_on_cluster
-from test_cluster import OPTIONS, PRELOAD, write_plate
 
 pytest.importorskip("dask_jobqueue")
 

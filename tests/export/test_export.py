@@ -212,7 +212,7 @@ def test_the_command_line_and_the_documents_example(
 
     image = picture((8, 19, 16))
     np.save("stack.npy", image.astype(np.uint16))
-    document = Path(__file__).parents[1] / "docs" / "export.md"
+    document = Path(__file__).parents[2] / "docs" / "export.md"
     (code,) = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, Any] = {}
     exec(code, names)

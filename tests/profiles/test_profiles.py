@@ -516,7 +516,7 @@ def test_a_mask_is_no_labels(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_every_column_is_documented() -> None:
-    text = (Path(__file__).parents[1] / "docs" / "profiles.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "profiles.md").read_text()
     for name in {*FULL_FEATURES[2], *FULL_FEATURES[3], *INTENSITIES, "touches_border"}:
         assert f"`{name.split('-')[0]}" in text, name
 
