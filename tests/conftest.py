@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from small_evaluation import write_evaluation
 from spotlight.foreground import ForegroundSettings
