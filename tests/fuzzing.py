@@ -42,6 +42,21 @@ def write_imagej(folder: Path) -> Path:
     return folder / "x.tif"
 
 
+def write_signed(folder: Path) -> Path:
+    """Write what ImageJ makes of numbers with a sign."""
+    text = "ImageJ=1.54f\nimages=8\nchannels=2\nslices=4\nunit=um\nspacing=0.3\ncf=0\nc0=-32768.0\nc1=1.0\n"
+    planes = DATA.transpose(1, 0, 2, 3).reshape(8, *DATA.shape[2:]) + np.uint16(32768)
+    tifffile.imwrite(folder / "x.tif", planes, description=text, metadata=None, photometric="minisblack")
+    return folder / "x.tif"
+
+
+def write_colour(folder: Path) -> Path:
+    pixels = np.moveaxis(DATA.reshape(3, 4, 12, 16), 0, -1)
+    axes = {"axes": "ZYXS"}
+    tifffile.imwrite(folder / "x.ome.tif", pixels, photometric="rgb", ome=True, metadata=axes, compression="zlib")
+    return folder / "x.ome.tif"
+
+
 def write_plain(folder: Path) -> Path:
     tifffile.imwrite(folder / "x.tif", DATA.reshape(8, *DATA.shape[2:]), metadata=None)
     return folder / "x.tif"
@@ -103,6 +118,8 @@ FORMATS: dict[str, Callable[[Path], Path]] = {
     "set": write_set,
     "companion": write_companion,
     "imagej": write_imagej,
+    "signed": write_signed,
+    "colour": write_colour,
     "plain": write_plain,
     "zarr": write_zarr,
     "npy": write_npy,
