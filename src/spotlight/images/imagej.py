@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from spotlight.images.lazy import Source
 from spotlight.images.units import read_number
+from spotlight.quoting import visible
 
 STRAIGHT_LINE, NONE = 0, 20
 """Of ImageJ's codes of calibration functions (`ij.measure.Calibration`): c0 + c1 times the value, and the value."""
@@ -48,10 +49,9 @@ def calibrated(source: Source, metadata: Mapping[str, Any]) -> tuple[Source, str
         return source, ""
     if function == STRAIGHT_LINE and line == [-32768, 1] and np.dtype(source.dtype).newbyteorder("=") == np.uint16:
         return Signed(source), ""
-    shown = (
-        f"{metadata.get('c0')} + {metadata.get('c1')} x value" if function == STRAIGHT_LINE else "a function of them"
-    )
+    first, second, unit = (visible(str(metadata.get(name, "?")))[:40] for name in ("c0", "c1", "vunit"))
+    shown = f"{first} + {second} x value" if function == STRAIGHT_LINE else "a function of them"
     return source, (
-        f"values are read as they are stored; ImageJ calibrates them to {shown} ({metadata.get('vunit', 'no unit')}). "
-        "If these are needed, apply the calibration in ImageJ and save the result in 32 bits."
+        f"values are read as they are stored; ImageJ calibrates them to {shown} (unit: {unit}). If these are needed, apply "
+        "the calibration in ImageJ and save the result in 32 bits."
     )
