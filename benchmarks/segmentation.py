@@ -53,7 +53,7 @@ def main() -> None:
     low, high = np.percentile(stack.data, [0.1, 99.9])
     image = np.clip((stack.data - low) / (high - low), 0, 1).astype(np.float32)
     tile = tuple(n // t for n, t in zip(SHAPE, TILES, strict=True))
-    shape, spacing = working_grid(stack, settings.voxel_um)
+    shape, spacing = working_grid(stack, settings)
     small = shrink(image, shape)
     mask = find_mask(prepare(stack, shape, settings), spacing, settings)
     height = ndimage.gaussian_filter(ndimage.distance_transform_edt(mask), 1.0)

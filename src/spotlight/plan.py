@@ -25,6 +25,12 @@ EXPERIMENT = "experiment.yaml"
 MOST_LOOKED_AT = 8
 """Pairs whose values are read for the fingerprint."""
 
+NO_VOXEL_SIZE = (
+    "Not all files state a voxel size. What follows: the model suits this magnification alone; segmentation takes the "
+    "nuclei of each target to be as large as it expects nuclei to be; measurements are in pixels; there is no "
+    "resolution. If you know the size, give it now: spotlight init FOLDER --voxel-size '0.29 0.108 0.108' (Z Y X in "
+    "µm; '0.108 0.108' for planes)."
+)
 PUBLISHED_GRID = 0.29
 
 
@@ -122,11 +128,13 @@ def _described(prints: Sequence[Fingerprint]) -> list[str]:
     shapes = sorted({" x ".join(map(str, p.shape)) for p in prints})
     sizes = sorted({" x ".join(f"{v:.4g}" for v in p.voxel_size) + " µm" if p.voxel_size else "" for p in prints})
     low, high = min(p.foreground for p in prints), max(p.foreground for p in prints)
+    unsized = any(p.voxel_size is None for p in prints)
     bottom, top = min(p.target_range[0] for p in prints), max(p.target_range[1] for p in prints)
     return [
         f"Of {len(prints)} pairs that were read: sizes {', '.join(shapes)}; voxels of "
         f"{', '.join(size or 'a size that is not stated' for size in sizes)}; targets "
-        f"from {bottom:g} to {top:g}; foreground {100 * low:.1f} to {100 * high:.1f} %."
+        f"from {bottom:g} to {top:g}; foreground {100 * low:.1f} to {100 * high:.1f} %.",
+        *([NO_VOXEL_SIZE] if unsized else []),
     ]
 
 

@@ -186,7 +186,10 @@ def test_files_that_state_nothing(tmp_path: Path) -> None:
             np.save(tmp_path / role / f"{number}.npy", field(number).data[channel])
     with pytest.raises(SpotlightError, match="--axes"):
         propose_pairs(tmp_path)
+    unsized = init(tmp_path, tmp_path / "unsized", axes="ZYX").reasons
+    assert any("state a voxel size" in reason and "--voxel-size" in reason for reason in unsized)
     plan = init(tmp_path, axes="ZYX", voxel_size=(0.29, 0.29, 0.29))
+    assert not any("What follows" in reason for reason in plan.reasons)
     image, _ = read_manifest(plan.manifest)[0].read_both()
     assert (image.axes, image.voxel_size) == ("ZYX", (0.29,) * 3)
 

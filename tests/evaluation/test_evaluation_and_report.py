@@ -86,9 +86,16 @@ def test_two_dimensional_stacks_are_evaluated_too(tmp_path: Path) -> None:
     experiment = TINY.model_copy(update={"preparation": TINY.preparation.model_copy(update={"grid": "native"})})
     channels = {"input_channel": "Phase", "target_channel": "DNA"}
     folder = train(tmp_path / "d", tmp_path / "model", experiment, **channels)
-    pixels = SegmentationSettings(voxel_um=None, min_size=50, max_size=5000, seed_distance_um=5, clahe_clip=0)
-    result = evaluate(folder, tmp_path / "d", tmp_path / "out", EvaluationSettings(segmentation=pixels), **channels)
-    assert result.scores["true_nuclei"].tolist() == [3]
+    for segmentation in (
+        SegmentationSettings(clahe_clip=0),  # sizes in µm, for files that state no voxel size
+        SegmentationSettings(unit="px", min_size=50, max_size=5000, seed_distance_um=5, clahe_clip=0),
+    ):
+        settings = EvaluationSettings(segmentation=segmentation)
+        result = evaluate(folder, tmp_path / "d", tmp_path / "out", settings, **channels)
+        assert result.scores["true_nuclei"].tolist() == [3]
+        (entry,) = yaml.safe_load((tmp_path / "out" / "evaluation.yaml").read_text())["stacks"]
+        said = any("no voxel size is stated" in doubt for doubt in entry["segmentation_doubts"])
+        assert said == (segmentation.unit == "um")
     assert "psnr" in result.scores
     assert write_report(tmp_path / "out").exists()
 

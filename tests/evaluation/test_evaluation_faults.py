@@ -13,8 +13,8 @@ from spotlight import SpotlightError, write_report
 from spotlight.evaluation import EvaluationSettings, evaluate
 from spotlight.images import Stack
 from spotlight.pairs import Pair
+from spotlight.plain_yaml import load_yaml
 from spotlight.segmentation import SegmentationSettings
-from spotlight.settings import load_yaml
 
 SHAPE = (12, 60, 64)
 SETTINGS = EvaluationSettings(segmentation=SegmentationSettings(clear_border=False, min_size=20), data_range=(0, 1000))

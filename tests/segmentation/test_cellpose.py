@@ -39,7 +39,7 @@ def balls(shape: tuple[int, ...]) -> Stack:
 
 @pytest.mark.skipif(INSTALLED, reason="Cellpose is installed")
 def test_without_cellpose_the_command_that_installs_it_is_named() -> None:
-    with pytest.raises(SpotlightError, match=r'pip install "spotlight-stain\[cellpose\]" "cellpose<4"'):
+    with pytest.raises(SpotlightError, match=r"pip install .*\[cellpose\].* 'cellpose<4'"):
         segment(balls((24, 40, 40)), CellposeSettings())
 
 

@@ -68,7 +68,7 @@ def test_two_dimensions() -> None:
     for number, center in enumerate([(40, 40), (40, 69), (120, 100)], start=1):
         truth[ellipsoid(shape, center, (16, 16), (1, 1)) & (truth == 0)] = number
     image = np.random.default_rng(0).normal(50 + 100 * (truth > 0), 5)
-    settings = SegmentationSettings(voxel_um=None, seed_distance_um=8, min_size=100, max_size=2000)
+    settings = SegmentationSettings(unit="px", seed_distance_um=8, min_size=100, max_size=2000)
     labels = segment(Stack(image, "YX"), settings)
     assert score_instances(truth, labels.data).average_precision[0.8] == 1
 
@@ -82,8 +82,6 @@ def test_nothing_to_find(value: float) -> None:
 
 
 def test_bad_input(cells: tuple[Stack, Stack]) -> None:
-    with pytest.raises(SpotlightError, match="no voxel size"):
-        segment(Stack(np.zeros((20, 20)), "YX"))
     with pytest.raises(SpotlightError, match="whole numbers"):
         clean_truth(Stack(np.full((20, 20), 0.5), "YX", (1, 1)))
     with pytest.raises(SpotlightError, match="NaN or infinite"):
@@ -151,6 +149,46 @@ def test_nuclei_of_a_crowded_hazy_field_stay() -> None:
     found = find_instances(dna)
     assert len(found.contrast) >= 5
     assert found.faint == 0
+
+
+# --- without a voxel size --------------------------------------------------------------------------------------------
+
+
+def test_without_a_voxel_size_the_nuclei_tell_the_scale(caplog: pytest.LogCaptureFixture) -> None:
+    shape = (28, 110, 110)
+    places = [(y, x) for y in (5.0, 13.7, 22.4) for x in (6.0, 20.0)]
+    bodies = [ellipsoid(shape, (7, y, x), (4, 4, 4), SPACING) for y, x in places]
+    image = np.random.default_rng(0).normal(100 + 200 * sum(body.astype(float) for body in bodies), 5)
+    known, unknown = Stack(image, "ZYX", SPACING), Stack(image, "ZYX")
+    found = find_instances(unknown)
+    assert len(found.contrast) == 6
+    assert found.scale == pytest.approx((0.56, 0.28, 0.28), rel=0.08)
+    assert score_instances(segment(known).data, found.labels.data).average_precision[0.8] == 1
+    assert found.labels.voxel_size is None
+    assert "no voxel size is stated" in found.doubts[0]
+    assert "assumed_voxel_size" in found.to_yaml()
+    truth = Stack(sum(number * body for number, body in enumerate(bodies, 1)).astype(np.uint8), "ZYX")
+    assert clean_truth(truth).data.max() == 6
+    assert clean_truth(truth, scale=tuple(4 * s for s in SPACING)).data.max() == 0  # so large are no nuclei
+    # In pixels nothing is assumed.
+    pixels = SegmentationSettings(unit="px", min_size=2000, max_size=20_000, seed_distance_um=10, max_hole=50)
+    assert find_instances(unknown, pixels).scale is None
+    assert segment(unknown, pixels).data.max() == segment(known, pixels).data.max() == 6
+
+
+def test_noise_without_a_voxel_size_has_no_scale() -> None:
+    for kind in ("gaussian", "poisson", "uniform"):
+        for shape, axes in (((16, 60, 60), "ZYX"), ((120, 120), "YX")):
+            found = find_instances(Stack(noise(kind, shape), axes))
+            assert found.labels.data.max() == 0
+            assert found.doubts
+
+
+def test_real_nuclei_without_a_voxel_size() -> None:
+    """As many as a plain threshold and watershed in pixels: 155 that touch no border."""
+    stack = read(real_data("phase_nuclei_2d/s10.ome.tif")).channel("Nuclei")
+    assert stack.voxel_size is None
+    assert len(find_instances(stack).contrast) == pytest.approx(155, abs=8)
 
 
 # --- measurement -----------------------------------------------------------------------------------------------------

@@ -149,3 +149,17 @@ def test_the_command_writes_settings_that_it_takes(folder: Path, tmp_path: Path)
     refused = CliRunner().invoke(app, [*command, "--method", "cellpose"])
     assert isinstance(refused.exception, SpotlightError)
     assert "leave out --method" in str(refused.exception)
+
+
+def test_without_voxel_sizes_settings_are_tuned_in_pixels() -> None:
+    labels = Stack(rods(0)[1], "ZYX")
+    start = SegmentationSettings(clear_border=False)
+    settings, diameter = fit_sizes(start, [labels])
+    same, in_um = fit_sizes(start, [replace(labels, voxel_size=VOXEL)])
+    assert settings.unit == "px"
+    assert diameter == pytest.approx(in_um / VOXEL[0], rel=1e-3)
+    assert settings.max_size == pytest.approx(same.max_size / VOXEL[0] ** 3, rel=0.01)
+    assert settings.seed_distance_um == pytest.approx(0.3 * diameter, rel=0.01)
+    assert segment(Stack(rods(0)[0], "ZYX"), settings).data.max() > 0
+    with pytest.raises(SpotlightError, match="some do not"):
+        fit_sizes(start, [labels, replace(labels, voxel_size=VOXEL)])

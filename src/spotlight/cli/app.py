@@ -3,6 +3,7 @@
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -64,13 +65,19 @@ def named_pairs(
     target_channel: str | None,
     target: str | None = None,
     every_target: bool = False,
+    voxel_size: str | None = None,
 ) -> "Path | list[Pair]":
-    """Give pairs with the axes of their files if these are stated; else the path, to be read by who needs it."""
-    if axes is None:
+    """Give pairs with what is stated of their files; if nothing is, the path, to be read by who needs it."""
+    if axes is None and voxel_size is None:
         return pairs
     from spotlight.pairs import read_pairs
+    from spotlight.pairs.manifest import parse_voxel_size
 
-    return read_pairs(pairs, input_channel, target_channel, target, every_target, axes)
+    listed = read_pairs(pairs, input_channel, target_channel, target, every_target, axes)
+    if voxel_size is None:
+        return listed
+    size = parse_voxel_size(voxel_size, "--voxel-size")
+    return [replace(pair, voxel_size=size) for pair in listed]
 
 
 def say(*lines: object, err: bool = False) -> None:

@@ -153,6 +153,7 @@ def check(
     target_channel: TargetChannel = None,
     target: Target = None,
     axes: PairAxes = None,
+    voxel_size: VoxelSize = None,
 ) -> None:
     """Look for what would spoil training: a table, a page with pictures, and exit status 1 if there is any."""
     from spotlight.pairs import CheckSettings
@@ -162,7 +163,7 @@ def check(
     chosen = CheckSettings.from_yaml(settings) if settings else CheckSettings()
     with Reporter() as report:
         result = run(
-            named_pairs(pairs, axes, input_channel, target_channel, target, every_target=True),
+            named_pairs(pairs, axes, input_channel, target_channel, target, every_target=True, voxel_size=voxel_size),
             to,
             chosen,
             input_channel=input_channel,

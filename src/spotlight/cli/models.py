@@ -211,7 +211,7 @@ def segment(
             raise SpotlightError("--tune takes one manifest or folder of stacks.")
         with Reporter() as report:
             tuning = find(
-                named_pairs(images[0], axes, input_channel, target_channel),
+                named_pairs(images[0], axes, input_channel, target_channel, voxel_size=voxel_size),
                 chosen,
                 split=split,
                 complete=not incomplete,
@@ -286,6 +286,7 @@ def evaluate(
     target_channel: TargetChannel = None,
     target: Target = None,
     axes: PairAxes = None,
+    voxel_size: VoxelSize = None,
     workers: Workers = None,
 ) -> None:
     """Judge models on pairs they have not seen: tables, stains, labels and a page with pictures."""
@@ -297,6 +298,7 @@ def evaluate(
             "--input-channel": input_channel,
             "--target-channel": target_channel,
             "--axes": axes,
+            "--voxel-size": voxel_size,
             "--workers": workers,
         }
         score_light_my_cells(named, pairs, to, settings, split, target, unfit)
@@ -311,7 +313,7 @@ def evaluate(
     with Reporter(resumable=True) as report:
         evaluation = run(
             named,
-            named_pairs(pairs, axes, input_channel, target_channel, target),
+            named_pairs(pairs, axes, input_channel, target_channel, target, voxel_size=voxel_size),
             to,
             EvaluationSettings.parse(values, "command line"),
             input_channel=input_channel,

@@ -15,6 +15,7 @@ from spotlight.cli.app import (
     Reporter,
     TargetChannel,
     To,
+    VoxelSize,
     app,
     named_pairs,
     say,
@@ -41,6 +42,7 @@ def train(
         Literal["none", "encoder", "all but head"] | None, typer.Option(help="What of them stays as it is.")
     ] = None,
     axes: PairAxes = None,
+    voxel_size: VoxelSize = None,
     grid: Annotated[str | None, typer.Option(help="Voxel edge in µm to resample to, or 'native'.")] = None,
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
@@ -87,7 +89,7 @@ def train(
         raise SpotlightError("--seed trains one model and --seeds several; give one of them.")
     experiment = Experiment.parse(values, "command line")
     single = chosen if isinstance(chosen, str) and chosen != "all" else None
-    source = named_pairs(pairs, axes, input_channel, target_channel, single, chosen is not None)
+    source = named_pairs(pairs, axes, input_channel, target_channel, single, chosen is not None, voxel_size)
     if explain:
         text = explained(source, experiment, input_channel=input_channel, target_channel=target_channel, target=chosen)
         say(*text.splitlines())

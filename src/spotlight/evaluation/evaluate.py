@@ -375,7 +375,7 @@ def _record(
     methods: Sequence[Method],
     fields: Mapping[str, Pair],
 ) -> dict[str, Any]:
-    digests = {pair.digest()}
+    digests = {pair.digest(), replace(pair, voxel_size=None).digest()}  # a size stated later shows nothing else
     if pair.name in fields:  # models that see one plane at a time have learnt from all planes of a field
         digests.add(fields[pair.name].digest())
     models = {m.folder: m.descriptions for m in methods}

@@ -99,7 +99,7 @@ def judge(
         if is_target:
             found, faint = reference.found[suffix], reference.faint
         else:
-            segmented = find_instances(stain, pipeline)
+            segmented = find_instances(stain, pipeline, reference.scales[suffix])
             found, faint = segmented.labels, segmented.faint
             doubts += segmented.doubts
         instances = score_instances(reference.truth[suffix].data, found.data, complete=settings.complete_labels)

@@ -44,6 +44,8 @@ class Reference:
         target: of voxels chosen for being bright, a stain that is too bright is scored better.
     faint : int
         Bodies of the target that the first pipeline left out as noise.
+    scales : dict of str to (tuple of float or None)
+        Edges of a voxel in µm that each pipeline assumes if the target states none: the same for its stains.
     doubts : tuple of str
         What speaks against the segmentation of the target.
     """
@@ -59,6 +61,7 @@ class Reference:
     target_nuclei: pd.DataFrame
     inside: NDArray[np.bool_] | None
     faint: int
+    scales: dict[str, tuple[float, ...] | None]
     doubts: tuple[str, ...]
 
     @property
@@ -79,7 +82,10 @@ def make_reference(pair: Pair, target: Stack, settings: EvaluationSettings) -> R
     truth = (
         found
         if given is None
-        else {suffix: clean_truth(given, pipeline) for suffix, pipeline in pipelines(settings).items()}
+        else {
+            suffix: clean_truth(given, pipeline, segmented[suffix].scale)
+            for suffix, pipeline in pipelines(settings).items()
+        }
     )
     if given is not None and (doubt := doubt_pieces(given)):
         doubts.append(f"the manifest's labels: {doubt}")
@@ -96,6 +102,7 @@ def make_reference(pair: Pair, target: Stack, settings: EvaluationSettings) -> R
         target_nuclei=target_nuclei,
         inside=None if given is None else given.data > 0,
         faint=segmented[""].faint,
+        scales={suffix: one.scale for suffix, one in segmented.items()},
         doubts=tuple(doubts),
     )
 

@@ -53,7 +53,7 @@ def sweep(stain: Stack, reference: Reference, settings: EvaluationSettings, data
             curves = correlate_frequencies(even, target, settings, planes=False)
             row |= {name_of(*which): curve.resolution for which, curve in curves.items()}
         for suffix, pipeline in pipelines(settings).items():
-            found = find_instances(even, pipeline).labels
+            found = find_instances(even, pipeline, reference.scales[suffix]).labels
             scores = score_instances(reference.truth[suffix].data, found.data, complete=settings.complete_labels)
             row[f"mean_ap{suffix}"] = scores.mean_average_precision
             row[f"ap50{suffix}"] = scores.average_precision[0.5]

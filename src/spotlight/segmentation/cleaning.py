@@ -11,6 +11,7 @@ from scipy import ndimage
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
 from spotlight.images.pieces import doubt_pieces
+from spotlight.segmentation.scale import scale_by_mask
 from spotlight.segmentation.settings import InstanceSettings
 
 
@@ -109,7 +110,9 @@ def renumber(labels: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
     return np.asarray(where + (found[0] > 0), np.int32).reshape(labels.shape)
 
 
-def clean_truth(labels: Stack, settings: InstanceSettings | None = None) -> Stack:
+def clean_truth(
+    labels: Stack, settings: InstanceSettings | None = None, scale: tuple[float, ...] | None = None
+) -> Stack:
     """Bring given labels to what a segmentation could find: the same border, size and hole rules on their own grid.
 
     Parameters
@@ -118,6 +121,9 @@ def clean_truth(labels: Stack, settings: InstanceSettings | None = None) -> Stac
         Axes ZYX or YX; whole numbers of any type, 0 for background, with gaps or without.
     settings : InstanceSettings
         Those of the segmentation.
+    scale : tuple of float, optional
+        Edges in µm to assume for labels without a voxel size; left out, such that they have the size that the settings
+        expect.
 
     Raises
     ------
@@ -135,6 +141,9 @@ def clean_truth(labels: Stack, settings: InstanceSettings | None = None) -> Stac
     if data.min() < 0:
         raise SpotlightError(f"{labels.source}: labels must not be negative; found {data.min()}.")
     doubt_pieces(replace(labels, array=data))
-    spacing = labels.known_voxel_size() or (1.0,) * len(labels.axes)
-    clean = clean_labels(renumber(data), spacing, settings or InstanceSettings())
+    settings = settings or InstanceSettings()
+    spacing = labels.known_voxel_size() or scale or scale_by_mask(data > 0, settings)
+    if settings.unit == "px" or spacing is None:
+        spacing = (1.0,) * len(labels.axes)
+    clean = clean_labels(renumber(data), spacing, settings)
     return Stack(clean, labels.axes, labels.voxel_size, ("labels",), labels.source, labels=True)

@@ -18,6 +18,7 @@ from spotlight.segmentation.cellpose import CellposeSettings, find_cells
 from spotlight.segmentation.cleaning import clean_labels, renumber, resize_labels
 from spotlight.segmentation.contrast import find_contrast
 from spotlight.segmentation.preparation import prepare, shrink, working_grid
+from spotlight.segmentation.scale import scale_by_image
 from spotlight.segmentation.settings import InstanceSettings
 from spotlight.segmentation.watershed import SegmentationSettings, find_mask, split_touching
 
@@ -35,6 +36,13 @@ def _method(settings: Any) -> str:
     return str(getattr(settings, "method", "watershed"))
 
 
+STATE_IT = (
+    "State the size with --voxel-size, voxel_size= or a voxel_size column, or give settings in pixels (unit: px)."
+)
+NO_SCALE = (
+    "no voxel size is stated, and nothing in the image stands out from which it could be told how large nuclei are: "
+    f"none was looked for. {STATE_IT}"
+)
 FEW_FAINT = 0.1
 """Share of bodies that may be left out as noise without a word."""
 
@@ -74,6 +82,8 @@ class Segmentation:
         Bodies that were left out because they rise no further than noise does.
     settings : SegmentationSettings or CellposeSettings
         With which it was found.
+    scale : tuple of float or None
+        Edges of a voxel in µm that were assumed, as the stack states none.
     doubts : tuple of str
         Sentences.
     """
@@ -82,6 +92,7 @@ class Segmentation:
     contrast: NDArray[np.float64]
     faint: int
     settings: SegmentationSettings | CellposeSettings
+    scale: tuple[float, ...] | None
     doubts: tuple[str, ...]
 
     def to_yaml(self) -> str:
@@ -89,6 +100,7 @@ class Segmentation:
         record = {
             "image": self.labels.source,
             "voxel_size": None if self.labels.voxel_size is None else [float(v) for v in self.labels.voxel_size],
+            "assumed_voxel_size": None if self.scale is None else [float(f"{v:.4g}") for v in self.scale],
             "nuclei": len(self.contrast),
             "left_out_as_noise": self.faint,
             "doubts": list(self.doubts),
@@ -113,26 +125,38 @@ def segment(stack: Stack, settings: SegmentationSettings | CellposeSettings | No
     return found.labels
 
 
-def find_instances(stack: Stack, settings: SegmentationSettings | CellposeSettings | None = None) -> Segmentation:
+def find_instances(
+    stack: Stack,
+    settings: SegmentationSettings | CellposeSettings | None = None,
+    scale: tuple[float, ...] | None = None,
+) -> Segmentation:
     """Find instances in a fluorescence stack or a stain, and say how far they are to be trusted.
 
     Parameters
     ----------
     stack : Stack
-        Axes ZYX or YX, one channel. The voxel size must be known unless ``settings.voxel_um`` is None, in which case
-        all lengths are taken in pixels if it is not.
+        Axes ZYX or YX, one channel. Without a voxel size, and unless the settings are in pixels, its nuclei are taken
+        to be as large as the settings expect them; that is among the doubts.
     settings : SegmentationSettings or CellposeSettings
         The method and every parameter of it; the watershed's defaults if left out.
+    scale : tuple of float, optional
+        Edges in µm to assume for a stack without a voxel size: those of another image of the same field.
 
     Raises
     ------
     SpotlightError
-        If a value is NaN or infinite, the voxel size is needed and unknown, or Cellpose or its weights are absent.
+        If a value is NaN or infinite, or Cellpose or its weights are absent.
     """
     settings = settings or SegmentationSettings()
     stack = stack.timepoint().channel(None)
     stack.require_finite()
-    shape, spacing = working_grid(stack, settings.voxel_um)
+    assumed = settings.unit == "um" and stack.voxel_size is None
+    given = scale is not None
+    scale = (scale or scale_by_image(stack.data.astype(np.float32), settings)) if assumed else None
+    if assumed and scale is None:
+        nothing = Stack(np.zeros(stack.shape, np.int32), stack.axes, None, ("labels",), stack.source, labels=True)
+        return Segmentation(nothing, np.zeros(0), 0, settings, None, (NO_SCALE,))
+    shape, spacing = working_grid(stack, settings, scale)
     if isinstance(settings, CellposeSettings):
         bodies = find_cells(prepare(stack, shape, settings), spacing, settings)
     else:
@@ -146,14 +170,29 @@ def find_instances(stack: Stack, settings: SegmentationSettings | CellposeSettin
     clean = np.concatenate([[False], clear])[clean] * clean
     labels = resize_labels(clean, stack.shape)
     kept = np.unique(labels)
-    doubts = (*_doubt_sizes(stack, bodies, spacing, settings), *_doubt_contrast(contrast, settings.least_contrast))
+    doubts = (
+        *_doubt_scale(None if given else scale),
+        *_doubt_sizes(stack, bodies, spacing, settings),
+        *_doubt_contrast(contrast, settings.least_contrast),
+    )
     return Segmentation(
         Stack(renumber(labels), stack.axes, stack.voxel_size, ("labels",), stack.source, labels=True),
         contrast[kept[kept > 0] - 1],
         int(np.count_nonzero(~clear)),
         settings,
+        scale,
         doubts,
     )
+
+
+def _doubt_scale(scale: tuple[float, ...] | None) -> list[str]:
+    """Say what was assumed of a stack without a voxel size."""
+    if scale is None:
+        return []
+    return [
+        f"no voxel size is stated. Nuclei are taken to be as large as the settings expect them, as if voxels had "
+        f"{' x '.join(f'{v:.3g}' for v in scale)} µm; measurements are in pixels. {STATE_IT}"
+    ]
 
 
 def _doubt_contrast(contrast: NDArray[np.float64], least: float) -> list[str]:

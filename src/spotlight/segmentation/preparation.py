@@ -18,13 +18,32 @@ TILES = (2, 3, 5)
 """Tiles of the histogram equalisation along Z, Y and X, as the first author's code has them."""
 
 
-def working_grid(stack: Stack, voxel_um: float | None) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Shape and voxel edges in µm of the grid that a stack is segmented on; the stack's own if `voxel_um` is None.
+def working_grid(
+    stack: Stack, settings: InstanceSettings, scale: tuple[float, ...] | None = None
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Shape of the grid that a stack is segmented on, and edges of its voxels in the unit of the settings.
 
-    A stack without a voxel size is taken to have edges of 1 on its own grid; another grid is an error.
+    Parameters
+    ----------
+    stack : Stack
+        Axes ZYX or YX.
+    settings : InstanceSettings
+        `unit` and `voxel_um` are used.
+    scale : tuple of float, optional
+        Assumed edges in µm of a stack without a voxel size, which is then not refined.
+
+    Raises
+    ------
+    SpotlightError
+        If the settings are in µm, and neither a voxel size nor a scale is known, or the grid is absurd.
     """
-    shape = grid_shape(stack, voxel_um or "native")
-    native = stack.voxel_size or (1.0,) * len(stack.axes)
+    if settings.unit == "px":
+        return stack.shape, (1.0,) * len(stack.axes)
+    if stack.voxel_size is None and scale is not None:
+        native, edge = scale, settings.voxel_um or 0.0
+        shape = tuple(max(1, round(n * v / max(v, edge))) for n, v in zip(stack.shape, native, strict=True))
+    else:
+        native, shape = stack.require_voxel_size(), grid_shape(stack, settings.voxel_um or "native")
     return shape, tuple(n * v / m for n, v, m in zip(stack.shape, native, shape, strict=True))
 
 

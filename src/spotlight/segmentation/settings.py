@@ -1,5 +1,7 @@
 """What every method of segmentation has in common: the prepared image, and what counts as a nucleus."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from spotlight.settings import Settings
@@ -12,11 +14,16 @@ class InstanceSettings(Settings):
     this task (500 and 7500 voxels of 0.58 µm).
     """
 
+    unit: Literal["um", "px"] = Field(
+        "um",
+        description="Of all lengths and sizes. 'px': pixels of the stack's own grid, on which it is then segmented. "
+        "With 'um', a stack without a voxel size is taken to have nuclei of the expected size (docs/instances.md).",
+    )
     voxel_um: float | None = Field(
         0.58,
         gt=0,
         description="Working grid, isotropic, half of the 0.29 µm that the paper trains on; None works on the stack's "
-        "own.",
+        "own, as unit 'px' does.",
     )
     clahe_clip: float = Field(0.015, ge=0, description="Clip limit of the histogram equalisation; 0 leaves it out.")
     median_px: int = Field(3, ge=1, description="Median window on the working grid; 1 is none.")

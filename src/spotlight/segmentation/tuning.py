@@ -26,6 +26,8 @@ log = logging.getLogger("spotlight")
 
 AnySettings = SegmentationSettings | CellposeSettings
 
+HOLE = 0.02
+"""Holes that are filled, in sizes of a nucleus, where settings in µm do not apply."""
 ROUNDS = 3
 """Passes over the settings, unless one changes nothing."""
 
@@ -209,10 +211,23 @@ def fit_sizes(settings: AnySettings, labels: Sequence[Stack]) -> tuple[AnySettin
     SegmentationSettings or CellposeSettings
         With the new limits, see `tune`.
     float
-        Diameter in µm of a ball (a disk) of the median size.
+        Diameter of a ball (a disk) of the median size, in µm; in pixels if no stack has a voxel size, and then so are
+        the settings.
     """
+    units = {settings.unit == "px" or stack.voxel_size is None for stack in labels}
+    if len(units) > 1:
+        raise SpotlightError(
+            "some of the stacks to tune on state a voxel size, and some do not. State it for all, in a voxel_size "
+            "column of the manifest."
+        )
+    in_pixels = units.pop()
     everything = settings.model_copy(update={"min_size": 0.0, "max_size": np.inf})
-    sizes = np.concatenate([_sizes(clean_truth(stack, everything)) for stack in labels])
+    sizes = np.concatenate(
+        [
+            _sizes(clean_truth(stack, everything), 1.0 if in_pixels else float(np.prod(stack.require_voxel_size())))
+            for stack in labels
+        ]
+    )
     if not sizes.size:
         raise SpotlightError(
             "the curated labels have no nucleus"
@@ -220,14 +235,18 @@ def fit_sizes(settings: AnySettings, labels: Sequence[Stack]) -> tuple[AnySettin
         )
     low, middle, high = np.percentile(sizes, [5, 50, 99])
     diameter = 2 * np.sqrt(middle / np.pi) if labels[0].data.ndim == 2 else 2 * np.cbrt(middle * 3 / (4 * np.pi))
-    update = {"min_size": _rounded(0.5 * low), "max_size": _rounded(1.5 * high)}
+    update: dict[str, Any] = {"min_size": _rounded(0.5 * low), "max_size": _rounded(1.5 * high)}
+    if in_pixels:
+        # What is not chosen by score is scaled, too.
+        update |= {"unit": "px", "voxel_um": None, "max_hole": _rounded(HOLE * middle)}
+        if isinstance(settings, SegmentationSettings):
+            update |= {"seed_distance_um": _rounded(0.3 * diameter), "seed_smoothing_um": _rounded(0.06 * diameter)}
     if isinstance(settings, CellposeSettings):
         update["diameter_um"] = _rounded(diameter)
     return settings.model_copy(update=update), float(diameter)
 
 
-def _sizes(labels: Stack) -> NDArray[np.float64]:
-    voxel = float(np.prod(labels.voxel_size or 1.0))
+def _sizes(labels: Stack, voxel: float) -> NDArray[np.float64]:
     return np.asarray(np.bincount(labels.data.ravel())[1:] * voxel)
 
 
