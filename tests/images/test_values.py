@@ -123,9 +123,9 @@ def test_signed_numbers_of_imagej(tmp_path: Path, calibration: str) -> None:
 @pytest.mark.parametrize(
     ("calibration", "said"),
     [
-        ("cf=0\nc0=-10.0\nc1=0.5\nvunit=pH\n", r"to -10.0 \+ 0.5 x value \(pH\)"),
-        ("cf=3\nc0=1.0\nc1=2.0\nc2=0.1\nvunit=Conc\n", r"a function of them \(Conc\)"),
-        ("cf=21\nvunit=Uncalibrated OD\n", r"a function of them \(Uncalibrated OD\)"),
+        ("cf=0\nc0=-10.0\nc1=0.5\nvunit=pH\n", r"to -10.0 \+ 0.5 x value \(unit: pH\)"),
+        ("cf=3\nc0=1.0\nc1=2.0\nc2=0.1\nvunit=Conc\n", r"a function of them \(unit: Conc\)"),
+        ("cf=21\nvunit=Uncalibrated OD\n", r"a function of them \(unit: Uncalibrated OD\)"),
         ("cf=0\nc0=0.0\nc1=1.0\nvunit=Gray Value\n", ""),
         ("cf=20\nvunit=Gray Value\n", ""),
         ("", ""),

@@ -52,6 +52,6 @@ def calibrated(source: Source, metadata: Mapping[str, Any]) -> tuple[Source, str
     first, second, unit = (visible(str(metadata.get(name, "?")))[:40] for name in ("c0", "c1", "vunit"))
     shown = f"{first} + {second} x value" if function == STRAIGHT_LINE else "a function of them"
     return source, (
-        f"values are read as they are stored; ImageJ calibrates them to {shown} (unit: {unit}). If these are needed, apply "
-        "the calibration in ImageJ and save the result in 32 bits."
+        f"values are read as they are stored; ImageJ calibrates them to {shown} (unit: {unit}). If these are needed, "
+        "apply the calibration in ImageJ and save the result in 32 bits."
     )
