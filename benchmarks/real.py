@@ -51,9 +51,10 @@ CLAIMS: dict[str, dict[str, Direction]] = {
 
 
 CANDIDATES = {
-    f"voxels-{share}": {"average": "voxels", "weight": 1 - share, "background": 1 - share} for share in (0.2, 0.5)
+    "hinge": {"average": "voxels", "weight": 0.8, "background": 0.8},
+    "margin": {"average": "voxels", "weight": 0.5, "background": 0.5, "margin": 0.5},
 }
-"""Squared errors over all voxels, with Dice as this share of the loss."""
+"""Squared errors over all voxels, the background below the threshold or below a margin under it, and Dice."""
 
 
 def experiments(steps: int, candidates: bool) -> dict[str, Experiment]:

@@ -170,10 +170,16 @@ def test_affine_reading_of_perfect_and_of_zero_prediction() -> None:
 def test_over_voxels_every_voxel_weighs_alike(reduction: str) -> None:
     prediction, target, mask, threshold = (torch.tensor(a) for a in random_batch(4))
     mask[2] = 0  # a sample without foreground has its share
-    settings = SpotlightLossSettings(weight=0.8, background=0.8, average="voxels", reduction=reduction)  # type: ignore[arg-type]
+    settings = SpotlightLossSettings(
+        weight=0.8,
+        background=0.8,
+        margin=0.5,
+        average="voxels",
+        reduction=reduction,  # type: ignore[arg-type]
+    )
     found = spotlight_loss(prediction, target, mask, threshold, settings)
     level = threshold.view(-1, 1, 1, 1, 1)
-    errors = torch.where(mask > 0, prediction - target, (prediction - level).clamp(min=0)).square()
+    errors = torch.where(mask > 0, prediction - target, (prediction - level + 0.5).clamp(min=0)).square()
     assert float(found.total - 0.2 * found.parts["dice"]) == pytest.approx(0.8 * float(errors.mean()), rel=1e-5)
     dice = spotlight_loss(prediction, target, mask, threshold, settings.model_copy(update={"average": "masks"}))
     assert float(found.parts["dice"]) == float(dice.parts["dice"])
@@ -183,13 +189,16 @@ def test_what_may_be_a_nucleus_is_stained_by_its_chance() -> None:
     # Of 100 voxels that look alike, 6 are nuclei of brightness 2 above the threshold.
     target, mask = torch.full((1, 1, 10, 10), -1.0), torch.zeros(1, 1, 10, 10)
     target[0, 0, 0, :6], mask[0, 0, 0, :6] = 2.0, 1.0
-    best = {}
-    for average in ("masks", "voxels"):
-        settings = SpotlightLossSettings(weight=1.0, background=1.0, average=average)  # type: ignore[arg-type]
-        levels = torch.linspace(0, 2, 201)
+    levels = torch.linspace(-1, 2, 301)
+
+    def best(**changes: object) -> float:
+        settings = SpotlightLossSettings(weight=1.0, background=1.0, **changes)  # type: ignore[arg-type]
         losses = [spotlight_loss(v.expand(target.shape), target, mask, torch.zeros(1), settings).total for v in levels]
-        best[average] = float(levels[int(torch.stack(losses).argmin())])
-    assert best == {"masks": pytest.approx(1.0, abs=0.02), "voxels": pytest.approx(0.12, abs=0.02)}
+        return float(levels[int(torch.stack(losses).argmin())])
+
+    assert best(average="masks") == pytest.approx(1.0, abs=0.02)
+    assert best(average="voxels") == pytest.approx(0.06 * 2, abs=0.02)
+    assert best(average="voxels", margin=0.5) == pytest.approx(0.06 * 2 - 0.94 * 0.5, abs=0.02)
 
 
 def test_clamp_has_no_gradient_below_the_threshold_and_the_background_term_has_one_above_it() -> None:

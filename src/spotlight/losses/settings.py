@@ -100,6 +100,12 @@ class SpotlightLossSettings(LossSettings):
         description="Weight of a one-sided background term, the mean square of what rises above the threshold where "
         "there is no foreground. 0 is the paper; without it short runs can stay where everything is foreground.",
     )
+    margin: float = Field(
+        0.0,
+        ge=0,
+        description="How far below the threshold the background term pulls the background, in standard deviations of "
+        "the target. With 0 a voxel that may be a nucleus is stained above the threshold, however small the chance.",
+    )
     average: Literal["masks", "voxels"] = Field(
         "masks",
         description="What the squared errors of foreground and background are averaged over: each over its own mask "

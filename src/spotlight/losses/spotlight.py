@@ -79,10 +79,13 @@ def spotlight_loss(
 
     With ``settings.background`` β > 0, which is not in the paper, the loss adds β Σ (1 - M) max(Ŷ - T, 0)² / Σ (1 - M).
     Where all is predicted to be foreground, MMSE is at its best constant and the gradient of Dice is almost nil; this
-    term is what pulls the background down from there. It is nil for any background below T.
+    term is what pulls the background down from there. It is nil for any background below T. With ``settings.margin`` m
+    it is β Σ (1 - M) max(Ŷ - T + m, 0)² / Σ (1 - M): over all voxels and with λ = β, one that is foreground with the
+    chance p, then about μ above T, is best stained at p μ - (1 - p) m: above T where p > m / (μ + m), and not wherever
+    p > 0.
 
     With ``settings.average = "voxels"`` both squared errors are divided by the number of all voxels, instead of Σ M and
-    Σ (1 - M); with λ = β, they are then λ times the squared error of every voxel, but for what is rightly below T.
+    Σ (1 - M); with λ = β, they are then λ times the squared error of every voxel, but for what is rightly below T - m.
 
     Computed in float32 whatever autocast says: sums over millions of voxels overflow half precision.
 
@@ -133,7 +136,7 @@ def spotlight_loss(
         total = settings.weight * mse_mean + (1 - settings.weight) * dice_mean
         parts = {"masked_mse": mse_mean.detach(), "dice": dice_mean.detach()}
         if settings.background > 0:
-            excess = ((1 - mask) * (prediction - level).clamp(min=0).square()).sum(over)
+            excess = ((1 - mask) * (prediction - level + settings.margin).clamp(min=0).square()).sum(over)
             background = (excess / outside).mean()
             total = total + settings.background * background
             parts["background"] = background.detach()
