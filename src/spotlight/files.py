@@ -1,5 +1,6 @@
 """Writing files so that what stands under a name is always whole."""
 
+import atexit
 import errno
 import os
 import re
@@ -32,9 +33,15 @@ _unfinished: set[Path] = set()
 
 
 def remove_unfinished() -> None:
-    """Remove what this process has half written, before an end that no ``finally`` sees."""
+    """Remove what this process has half written, before an end that no ``finally`` sees, or that threads outlive."""
     for path in tuple(_unfinished):
         _remove(path)
+        if path.parent.suffix == ".part":
+            with suppress(OSError):
+                path.parent.rmdir()  # made anew by such a thread
+
+
+atexit.register(remove_unfinished)
 
 
 def forget_unfinished() -> None:
@@ -95,9 +102,13 @@ def _removed(temporary: Path) -> Iterator[None]:
     _unfinished.add(temporary)
     try:
         yield
-    finally:
+    except BaseException:
         _remove(temporary)
-        _unfinished.discard(temporary)
+        time.sleep(0.05)  # threads that write may not have noticed yet; at the end of the process it is looked again
+        _remove(temporary)
+        raise
+    _remove(temporary)
+    _unfinished.discard(temporary)
 
 
 def _remove(path: Path) -> None:

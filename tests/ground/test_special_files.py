@@ -20,7 +20,7 @@ from spotlight.pairs import read_pairs
 from spotlight.pairs.importers import LAYOUTS
 from spotlight.plain_yaml import load_yaml
 from spotlight.prediction import find_parts, load_model
-from spotlight.prediction.files import StainOptions, stain_files
+from spotlight.prediction.files import StainOptions, doubts_of, stain_files
 
 
 @pytest.fixture
@@ -90,6 +90,19 @@ def test_words_that_an_ome_xml_defines(tmp_path: Path) -> None:
     with pytest.raises(SpotlightError, match="defines words of its own") as caught:
         read(tmp_path / "bomb.ome.tif")
     assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "9" * 5000, '{"ome": ' * 5000])
+def test_json_of_strangers(tmp_path: Path, value: str) -> None:
+    folder = tmp_path / "x.zarr"
+    folder.mkdir()
+    (folder / "zarr.json").write_text(f'{{"zarr_format": 3, "node_type": "group", "attributes": {{"ome": {value}')
+    with pytest.raises(SpotlightError, match="cannot be read as OME-Zarr") as caught:
+        scenes(folder)
+    assert len(str(caught.value)) < 5000
+    record = tmp_path / "a-stain.ome.tif.json"
+    record.write_text(value)
+    assert doubts_of(tmp_path / "a-stain.ome.tif") == ()
 
 
 LIMITED = """
