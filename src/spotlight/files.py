@@ -44,11 +44,6 @@ def remove_unfinished() -> None:
 atexit.register(remove_unfinished)
 
 
-def forget_unfinished() -> None:
-    """Leave to the parent what it was writing when it forked this process."""
-    _unfinished.clear()
-
-
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` when the block ends without an error.

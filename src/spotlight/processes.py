@@ -11,9 +11,9 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
-from spotlight.files import forget_unfinished, remove_unfinished
+from spotlight.files import remove_unfinished
 from spotlight.stopping import ABORTED, SIGNALS
 
 PATIENCE_S = 2.0
@@ -25,21 +25,19 @@ __all__ = ["BrokenProcessPool", "processes"]
 @contextmanager
 def processes(
     workers: int,
-    method: Literal["spawn"] | None = None,
     begin: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[Callable[..., Iterator[Any]]]:
     """Give a function like `map` that calls in `workers` processes; in this one if it is just one.
 
     When the block ends by an error or by Ctrl-C, the processes are ended, too, and what they have half written is
-    removed. When this process is killed, they notice and end. Ctrl-C does not reach them.
+    removed. When this process is killed, they notice and end. Ctrl-C does not reach them. They are started anew: a
+    forked process would hang where a library has begun threads. So a script must guard its main part.
 
     Parameters
     ----------
     workers : int
         Number of processes.
-    method : "spawn", optional
-        How to start them; left out: as is usual on this system.
     begin : callable, optional
         What each does first; not called in this process.
     arguments : tuple
@@ -53,13 +51,12 @@ def processes(
     if workers <= 1:
         yield map
         return
-    context = multiprocessing.get_context(method)
-    forks = context.get_start_method() == "fork"
+    context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, context, _begin, (begin, arguments))
 
     def run(function: Callable[..., Any], *tasks: Any) -> Iterator[Any]:
-        with _signals_held(SIGNALS if forks else SIGNALS[:1]):  # whoever is born here does not hear them either
+        with _signals_held(SIGNALS[:1]):  # whoever is born here does not hear it either
             return pool.map(function, *tasks)
 
     try:
@@ -97,7 +94,6 @@ def _signals_held(numbers: tuple[signal.Signals, ...]) -> Iterator[None]:
 
 def _begin(begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     """Make a new process end with its parent."""
-    forget_unfinished()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends this process
     for number in SIGNALS[1:]:
         signal.signal(number, _leave)
@@ -115,7 +111,6 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 def _end_with_parent(starter: int) -> None:
     parent = multiprocessing.parent_process()
-    # Where processes are forked, younger siblings keep the line to the parent open; the number tells, too.
     while parent is not None and not wait([parent.sentinel], 1) and os.getppid() == starter:
         pass
     remove_unfinished()

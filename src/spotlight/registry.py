@@ -148,8 +148,9 @@ class Registry(Names[type[Part]]):
     def _tag_of(self, values: dict[str, Any]) -> str:
         return str(values.get(self.tag, self.default))
 
-    def _name_of(self, part: type[Part]) -> str:
-        if not (isinstance(part, type) and issubclass(part, self.base)):
+    def _name_of(self, part: Any) -> str:
+        fits = isinstance(part, type) and issubclass(part, self.base)
+        if not fits:
             raise SpotlightError(
                 f"a {self.kind} must be a class that extends {self.base.__name__}. Received: {part!r}."
             )

@@ -27,7 +27,7 @@ def work(number):
 
 if __name__ == "__main__":
     stopping.install()
-    with processes(2, sys.argv[2] if sys.argv[2] != "fork" else None) as run:
+    with processes(2) as run:
         list(run(work, range(4)))
 """
 
@@ -65,12 +65,11 @@ def runs(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes as Linux lists them")
-@pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_processes_end_with_the_one_that_started_them(tmp_path: Path, method: str, ending: signal.Signals) -> None:
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path, ending: signal.Signals) -> None:
     script = tmp_path / "script.py"
     script.write_text(WORKERS)
-    with start([str(script), str(tmp_path), method]) as process:
+    with start([str(script), str(tmp_path)]) as process:
         assert process.stdout is not None
         pids = [int(process.stdout.readline()) for _ in range(2)]
         assert all(map(runs, pids))

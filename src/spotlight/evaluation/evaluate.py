@@ -248,8 +248,7 @@ def _judge_all(pairs: list[Pair], work: Work, workers: int) -> Generator[tuple[T
         return
     threads = max(1, torch.get_num_threads() // count)
     try:
-        # A forked process would hang where torch has begun threads.
-        with processes(count, "spawn", _begin, (work, threads)) as run:
+        with processes(count, _begin, (work, threads)) as run:
             yield from run(_judge_in_process, pairs)
     except BrokenProcessPool as error:
         raise SpotlightError(

@@ -249,7 +249,7 @@ class Stack:
         """Raise a `SpotlightError` if a value is NaN or infinite; reads slab by slab."""
         if not np.issubdtype(self.dtype, np.floating):
             return
-        bad, first = 0, ()
+        bad, first = 0, tuple[int, ...]()
         for slab in slabs(self.shape):
             wrong = ~np.isfinite(np.asarray(self.values[slab.inner]))
             if wrong.any():

@@ -167,8 +167,8 @@ def check(
                     progress("checking", len(reports), len(listed), {})
     except BrokenProcessPool as error:
         raise SpotlightError(
-            f"a checking process died after {len(reports)} pairs, probably for lack of memory. Use fewer workers "
-            "(--workers 1)."
+            f"a checking process died after {len(reports)} pairs, for lack of memory or of a guard around the script's "
+            "main part. Use fewer workers (--workers 1)."
         ) from error
     findings = [finding for report in reports for finding in report.findings]
     findings += [*_leaks(listed), *_duplicates(listed, reports, settings), *_strangers(reports, settings)]

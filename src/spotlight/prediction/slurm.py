@@ -190,7 +190,7 @@ def start_cluster(workers: int, options: dict[str, Any], security: Security) -> 
     SpotlightError
         If dask-jobqueue refuses the options.
     """
-    if isinstance(options, dict) and isinstance(options.get("walltime"), int):
+    if isinstance(options.get("walltime"), int):
         raise SpotlightError(
             'the cluster option walltime must be text in quotes, such as "12:00:00": without them YAML makes '
             f"12:00:00 the number 43200, and SLURM takes numbers for minutes. It is {options['walltime']}."
