@@ -113,13 +113,20 @@ class Chooser(Protocol):
 
 def _fields_at(model: type[BaseModel], location: list[str], values: Any) -> list[str]:
     """Names of the fields of the settings nested at `location` inside `model`."""
+    nested: list[type[BaseModel]] = []
     for part in location:
+        # Where several kinds of settings may stand, the location goes on with the kind's name.
+        kinds = [option for option in nested if part in (f.default for f in option.model_fields.values())]
+        if len(nested) > 1 and kinds:
+            model, nested = kinds[0], []
+            continue
         field = model.model_fields.get(part)
         if field is None:
             return []
         values = values.get(part) if isinstance(values, dict) else None
         chosen = [one.class_of(values) for one in field.metadata if hasattr(one, "class_of")]
         options = [*chosen, field.annotation, *getattr(field.annotation, "__args__", ())]
+        options = [getattr(option, "__origin__", option) for option in options]  # the type of a tagged one
         nested = [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
         if not nested:
             return []
