@@ -331,13 +331,3 @@ def test_killed_at_any_moment_the_command_goes_on(
     assert f"spotlight check {to / 'manifest.csv'}" in ended.stdout
     assert len(read_manifest(to / "manifest.csv")) == 3
     assert hidden(to) == []
-
-
-def test_help_does_not_load_the_network(tmp_path: Path) -> None:
-    code = (
-        "import sys\nfrom typer.testing import CliRunner\nfrom spotlight.cli import app\n"
-        "assert CliRunner().invoke(app, ['data', 'allen-dna', '--help']).exit_code == 0\n"
-        "print([m for m in ('torch', 'numpy', 'boto3', 'botocore') if m in sys.modules])"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from command_line import run_command
 from locking import holder
 from spotlight import SpotlightError, load_model, read
 from spotlight.images import Stack
@@ -450,10 +451,7 @@ def test_one_bad_file_does_not_stop_the_rest(model: Model, model_folder: Path, l
     shutil.copy(large, folder / "c.ome.tif")
     (folder / "broken.ome.tif").write_bytes(large.read_bytes()[:200])
     (folder / "notes.txt").write_text("not an image")
-    command = [sys.executable, "-c", "from spotlight.cli import main; main()", "predict", str(model_folder)]
-    done = subprocess.run(
-        [*command, str(folder), "--to", "out"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = run_command("predict", model_folder, folder, "--to", "out", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout.splitlines() == ["out/a-stain.ome.tif", "out/c-stain.ome.tif"]
     failures = done.stderr.split("\n2 of 4 failed:\n")[1].splitlines()

@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
+from command_line import run_command
 from conftest import TINY
 from spotlight import SpotlightError, load_model
 from spotlight.losses import MseSettings, SpotlightLossSettings
@@ -242,21 +243,16 @@ def test_the_published_protocols_are_to_the_letter(name: str, center: str, least
 
 def test_an_ensemble_and_an_explanation_on_the_command_line(manifest: Path, tmp_path: Path) -> None:
     (tmp_path / "e.yaml").write_text(change(TINY, steps=2, validate_every=2).to_yaml())
-    command = [sys.executable, "-c", "from spotlight.cli import main; main()", "train", str(manifest)]
-    options = ["--to", "m", "--settings", "e.yaml", "--seeds", "2"]
-
-    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    explained = run(*options, "--explain")
+    command = ["train", str(manifest), "--to", "m", "--settings", "e.yaml", "--seeds", "2"]
+    explained = run_command(*command, "--explain", cwd=tmp_path)
     assert explained.returncode == 0
     assert "2 pairs (field-00, field-01)" in explained.stdout
     assert not (tmp_path / "m").exists()
-    done = run(*options)
+    done = run_command(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     seeds = [read_description(tmp_path / "m" / f"seed-{n}").training["settings"]["training"]["seed"] for n in (0, 1)]
     assert seeds == [0, 1]
     assert (tmp_path / "m" / "seed-1" / "training.html").exists()
-    both = run(*options, "--seed", "3")
+    both = run_command(*command, "--seed", "3", cwd=tmp_path)
     assert both.returncode == 2
     assert "give one of them" in both.stderr

@@ -2,8 +2,6 @@
 
 import itertools
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from command_line import run_command
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack, read
 from spotlight.losses import (
@@ -476,5 +475,5 @@ def test_the_road_of_a_challenger(model: Path, collection: Path, tmp_path: Path)
 
 
 def run(*arguments: object) -> None:
-    result = subprocess.run([sys.executable, "-m", "spotlight", *map(str, arguments)], capture_output=True, text=True)
+    result = run_command(*map(str, arguments))
     assert result.returncode == 0, result.stderr
