@@ -35,12 +35,13 @@ import zarr
 
 from memory import growth
 from spotlight import load_model, read
+from spotlight.devices import find_device
 from spotlight.images.normalise import prepare_input
 from spotlight.images.scaling import input_scale
 from spotlight.model import InputDescription, ModelDescription, TargetDescription
 from spotlight.networks import FNet, FNetSettings
 from spotlight.prediction import Model, PredictionSettings, StainOptions, find_parts, stain_files
-from spotlight.prediction.engines import find_device, folded, make_engine, middle
+from spotlight.prediction.engines import folded, make_engine, middle
 from spotlight.prediction.tiling import plan_tiles, usual_overlap
 from spotlight.tiles import Blended
 from spotlight.training.explain import network_cost

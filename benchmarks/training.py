@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from spotlight.devices import find_device
 from spotlight.foreground import Foreground
 from spotlight.losses import SpotlightLossSettings
 from spotlight.networks import FNet, FNetSettings
@@ -35,7 +36,7 @@ from spotlight.training.callbacks import Course
 from spotlight.training.data import make_batches, make_sampler
 from spotlight.training.engine import StainModule
 from spotlight.training.explain import network_cost
-from spotlight.training.hardware import Ranks, choose_precision, find_device
+from spotlight.training.hardware import Ranks, choose_precision
 from spotlight.training.run import _fit
 from spotlight.training.settings import Experiment, TrainingSettings
 

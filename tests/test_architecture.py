@@ -18,7 +18,7 @@ ROAD = [
         *("plain_yaml", "csv_files", "settings", "stopping", "processes"),
     ],
     ["registry"],
-    ["images", "networks", "losses", "tiles", "memory"],
+    ["images", "networks", "losses", "tiles", "devices"],
     ["foreground"],
     ["simulation"],
     ["pairs"],

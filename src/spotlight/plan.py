@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from spotlight.devices import memory_to_use
 from spotlight.errors import SpotlightError
 from spotlight.files import write_text
 from spotlight.foreground import find_foreground
 from spotlight.images import Stack
-from spotlight.memory import memory_to_use
 from spotlight.pairs import Pair
 from spotlight.pairs.manifest import write_manifest
 from spotlight.pairs.proposal import propose_pairs

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from spotlight.errors import SpotlightError
+from spotlight.devices import find_device, has_bf16
 from spotlight.networks import StainNetwork, channels_last
 
 log = logging.getLogger("spotlight")
@@ -164,13 +164,6 @@ def make_engine(
     return chosen
 
 
-def has_bf16(device: torch.device) -> bool:
-    """Whether a device multiplies bfloat16 natively."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
-
-
 def middle(array: FloatArray, size: tuple[int, ...], multiple: int) -> FloatArray:
     """The middle piece of an array, of at most a size, and a multiple of a number along every axis."""
     index = []
@@ -189,21 +182,3 @@ def timed(engine: Engine, tile: FloatArray) -> tuple[FloatArray, float]:
     begin = time.perf_counter()
     engine(tile)
     return result, time.perf_counter() - begin
-
-
-def find_device(name: str) -> torch.device:
-    """Resolve "auto".
-
-    Raises
-    ------
-    SpotlightError
-        If the device cannot be used here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise SpotlightError(f"device {name!r} cannot be used here ({error}). Use 'auto' or 'cpu'.") from error
-    return device

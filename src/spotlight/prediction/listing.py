@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from spotlight.addresses import located
+from spotlight.devices import is_out_of_memory
 from spotlight.errors import SpotlightError
 from spotlight.images import Part, Stack, is_image, parts, read, stem, warn_of_planes
 from spotlight.images.modality import parse_modality
-from spotlight.memory import is_out_of_memory
 from spotlight.pairs.manifest import parse_voxel_size
 from spotlight.pairs.table import PARQUET, read_table
 

@@ -36,7 +36,9 @@ class PredictionSettings(Settings):
         description="Arithmetic of the network. 'auto' tries bfloat16 on a piece of the stack, and takes it where it "
         "is faster and its difference to float32 is below a hundredth of the stain's spread; what it took is recorded.",
     )
-    device: str = Field("auto", description="'auto' (a GPU if there is one), 'cpu', 'cuda', 'mps'.")
+    device: str = Field(
+        "auto", description="'auto' (a GPU if there is one), 'gpu', 'cpu', or as PyTorch names it: 'cuda:1', 'mps'."
+    )
     augment: bool = Field(False, description="Mean over the eight flips and quarter turns in YX, eight times the work.")
     spread: bool = Field(
         False,

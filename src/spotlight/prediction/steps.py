@@ -7,11 +7,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from spotlight.devices import find_device
 from spotlight.images.lazy import LazyArray
 from spotlight.images.resample import Resampled
 from spotlight.images.slabs import Allocate
 from spotlight.networks import StainNetwork
-from spotlight.prediction.engines import Engine, find_device, make_engine
+from spotlight.prediction.engines import Engine, make_engine
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.tiling import choose_tile, exact_halo, plan_tiles
 from spotlight.prediction.workspace import Workspace

@@ -9,10 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+from spotlight.devices import find_device
 from spotlight.errors import SpotlightError
 from spotlight.fingerprint import State
 from spotlight.images import Part
-from spotlight.prediction.engines import find_device
 from spotlight.prediction.files import FileStain, Stained, StainOptions, doubts_of, states_of_image
 from spotlight.prediction.loading import load_model
 from spotlight.prediction.settings import PredictionSettings

@@ -5,10 +5,9 @@ import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from spotlight.devices import find_device, memory_to_use
 from spotlight.errors import SpotlightError
-from spotlight.memory import memory_to_use
 from spotlight.networks import StainNetwork
-from spotlight.prediction.engines import find_device
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.tiles import Tiling, tile_starts
 

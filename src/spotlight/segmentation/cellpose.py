@@ -89,12 +89,9 @@ def find_cells(image: NDArray[np.float32], spacing: tuple[float, ...], settings:
 def load_network(model: str, device: Literal["auto", "cpu", "gpu"] = "auto") -> Any:
     """Load a network of Cellpose from a file on this machine; see `CellposeSettings` for what it may be."""
     cellpose = _import()
-    import torch
+    from spotlight.devices import find_device  # loads torch
 
-    gpu = torch.cuda.is_available() if device == "auto" else device == "gpu"
-    if gpu and not torch.cuda.is_available():
-        raise SpotlightError("device 'gpu' was asked for, but torch finds no CUDA GPU. Use 'cpu' or 'auto'.")
-    return _load(_weights(model, cellpose), gpu)
+    return _load(_weights(model, cellpose), find_device(device).type == "cuda")
 
 
 def _import() -> Any:

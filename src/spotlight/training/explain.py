@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from spotlight.devices import find_device, memory_to_use
 from spotlight.foreground import least_foreground_voxels
 from spotlight.images.normalise import grid_shape
 from spotlight.images.scaling import scaling_in_words
-from spotlight.memory import memory_to_use
 from spotlight.model import DESCRIPTION, WEIGHTS, make_network
 from spotlight.networks import NetworkSettings, StainNetwork
 from spotlight.pairs.pair import Pair
@@ -19,7 +19,7 @@ from spotlight.settings import commented_yaml
 from spotlight.training.batches import Stains
 from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, PREVIEW
 from spotlight.training.data import complete, patch_size, split_pairs
-from spotlight.training.hardware import choose_parts, choose_precision, find_device, step_memory
+from spotlight.training.hardware import choose_parts, choose_precision, step_memory
 from spotlight.training.settings import Experiment, TrainingSettings
 from spotlight.training.stains import by_modality, drawing_groups, find_stains, read_targets
 

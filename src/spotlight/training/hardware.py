@@ -10,7 +10,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-from spotlight.errors import SpotlightError
+from spotlight.devices import has_bf16
 
 BYTES_PER_VOXEL = {2: 110, 3: 60}
 """Memory of F-net's training step by dimensions, per voxel of a patch and channel; see benchmarks/memory.py."""
@@ -73,31 +73,11 @@ def _environment() -> ClusterEnvironment | None:
     return None
 
 
-def find_device(device: str) -> torch.device:
-    """Resolve "auto" and "gpu".
-
-    Raises
-    ------
-    SpotlightError
-        If a GPU is asked for and torch sees none.
-    """
-    found = None
-    if device != "cpu":
-        found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else None
-    if device == "gpu" and found is None:
-        raise SpotlightError("training.device is 'gpu', but torch sees none here. Use 'auto' or 'cpu'.")
-    return torch.device(found or "cpu")
-
-
 def choose_precision(precision: str, device: torch.device) -> str:
-    """Resolve "auto": bfloat16 where the processor multiplies it natively, else float32."""
+    """Resolve "auto": bfloat16 where the device multiplies it natively, else float32."""
     if precision != "auto":
         return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    if device.type == "mps":
-        return "float32"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "float32"
+    return "bf16" if has_bf16(device) else "float32"
 
 
 def step_memory(patch: tuple[int, ...], channels: int) -> int:

@@ -15,10 +15,10 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
+from spotlight.devices import find_device, is_out_of_memory, memory_to_use
 from spotlight.errors import SpotlightError
 from spotlight.fingerprint import recorded
 from spotlight.locks import working_in
-from spotlight.memory import is_out_of_memory, memory_to_use
 from spotlight.model import (
     DESCRIPTION,
     load_model_weights,
@@ -57,7 +57,6 @@ from spotlight.training.hardware import (
     Ranks,
     choose_parts,
     choose_precision,
-    find_device,
     is_first,
     join_ranks,
     step_memory,

@@ -1,0 +1,61 @@
+"""Devices: which one computes, how much of its memory may be used, and errors that say there was too little."""
+
+import os
+
+import torch
+
+from spotlight.errors import SpotlightError
+from spotlight.quoting import quoted
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device of a name.
+
+    Parameters
+    ----------
+    name : str
+        "auto" (a GPU if there is one), "gpu" (any GPU that PyTorch finds), or a device as PyTorch names it: "cpu",
+        "cuda", "cuda:1", "mps".
+
+    Raises
+    ------
+    SpotlightError
+        If there is no such device here.
+    """
+    gpu = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else None
+    if name == "gpu" and gpu is None:
+        raise SpotlightError("device 'gpu' was asked for, but PyTorch finds no GPU here. Use 'auto' or 'cpu'.")
+    try:
+        device = torch.device({"auto": gpu or "cpu", "gpu": gpu or ""}.get(name, name))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SpotlightError(
+            f"device {quoted(name)} cannot be used here ({error}). Use 'auto', 'gpu' or 'cpu'."
+        ) from error
+    return device
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 natively."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def memory_to_use(device: torch.device) -> tuple[int, str]:
+    """Bytes that one step of training or staining may take, and why."""
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+        return int(0.8 * free), f"four fifths of the {free / 2**30:.0f} GiB that are free on the GPU may be used"
+    try:
+        half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, ValueError):  # not a Unix
+        return 4 * 2**30, "4 GiB are assumed to be free, since this system does not say how much memory it has"
+    return half, f"half of this machine's, {half / 2**30:.0f} GiB, may be used"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there was not enough memory, on a GPU or off it."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
