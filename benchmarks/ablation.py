@@ -16,8 +16,9 @@ from typing import Any
 import pandas as pd
 
 from paper import DENSE, SPARSE, _say
+from spotlight.comparison import Comparison, compare
 from spotlight.demo import small
-from spotlight.evaluation import Comparison, EvaluationSettings, compare
+from spotlight.evaluation import EvaluationSettings
 from spotlight.evaluation.means import with_part
 from spotlight.files import write_text
 from spotlight.report import write_report

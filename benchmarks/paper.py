@@ -30,8 +30,9 @@ from typing import Any
 
 import pandas as pd
 
+from spotlight.comparison import Comparison, compare
 from spotlight.demo import small
-from spotlight.evaluation import Comparison, Evaluation, EvaluationSettings, compare
+from spotlight.evaluation import Evaluation, EvaluationSettings
 from spotlight.evaluation.means import with_part
 from spotlight.evaluation.statistics import Direction, compare_methods
 from spotlight.files import write_text

@@ -3,6 +3,8 @@
 import ast
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,7 @@ ROAD = [
     ["metrics"],
     ["segmentation", "profiles"],
     ["evaluation"],
+    ["comparison"],
     ["report"],
     ["demo", "plan", "export"],
     ["cli"],
@@ -35,6 +38,8 @@ ROAD = [
 STATION = {room: number for number, rooms in enumerate(ROAD) for room in rooms}
 OUTSIDERS = {"networks": {"registry", "settings"}, "losses": {"registry", "settings"}, "tiles": set()}
 """Rooms that know nothing of files, and what little of ours they may import."""
+NEVER = {"evaluation": {"training"}, "report": {"training", "comparison"}}
+"""Rooms that must not import these, although they lie behind: each process of an evaluation would wait for them."""
 
 
 def modules() -> list[tuple[str, Path]]:
@@ -59,6 +64,12 @@ def test_a_station_imports_only_what_lies_behind_it(room: str, file: Path) -> No
     assert ahead == set()
     if room in OUTSIDERS:
         assert needed <= OUTSIDERS[room]
+    assert not needed & NEVER.get(room, set())
+
+
+def test_evaluating_does_not_import_lightning() -> None:
+    code = "import sys, spotlight.evaluation, spotlight.report; sys.exit('lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_nothing_but_the_command_line_prints() -> None:

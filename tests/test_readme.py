@@ -7,7 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from spotlight.evaluation import Comparison, EvaluationSettings
+from spotlight.comparison import Comparison
+from spotlight.evaluation import EvaluationSettings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

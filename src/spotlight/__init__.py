@@ -13,8 +13,9 @@ from spotlight.errors import SpotlightError
 from spotlight.version import __version__
 
 if TYPE_CHECKING:
+    from spotlight.comparison import compare
     from spotlight.demo import demo
-    from spotlight.evaluation import compare, evaluate
+    from spotlight.evaluation import evaluate
     from spotlight.images import Stack, read
     from spotlight.pairs import check
     from spotlight.plan import init
@@ -30,7 +31,7 @@ _HOMES = {
     "Model": "prediction",
     "Stack": "images",
     "check": "pairs",
-    "compare": "evaluation",
+    "compare": "comparison",
     "demo": "demo",
     "evaluate": "evaluation",
     "init": "plan",

@@ -14,7 +14,7 @@ import yaml
 from conftest import TINY
 from locking import holder
 from spotlight import SpotlightError, read
-from spotlight.evaluation import compare
+from spotlight.comparison import compare
 from spotlight.images import Stack
 from spotlight.training import train
 

@@ -333,7 +333,7 @@ def compare(
     workers: Workers = None,
 ) -> None:
     """Train several methods with several seeds, judge them on the same pairs, and say which is better, with tests."""
-    from spotlight.evaluation import compare as run
+    from spotlight.comparison import compare as run
     from spotlight.report import write_report
     from spotlight.report.text import score_text
 

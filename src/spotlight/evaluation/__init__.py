@@ -1,18 +1,14 @@
-"""Evaluation: every metric over the stains of one or several methods, written as tables, and their comparison."""
+"""Evaluation: every metric over the stains of one or several methods, written as tables."""
 
-from spotlight.evaluation.compare import Compared, Comparison, compare
 from spotlight.evaluation.evaluate import Evaluation, evaluate, summarise
 from spotlight.evaluation.light_my_cells import LightMyCells, LightMyCellsSettings, evaluate_light_my_cells
 from spotlight.evaluation.settings import EvaluationSettings
 
 __all__ = [
-    "Compared",
-    "Comparison",
     "Evaluation",
     "EvaluationSettings",
     "LightMyCells",
     "LightMyCellsSettings",
-    "compare",
     "evaluate",
     "evaluate_light_my_cells",
     "summarise",

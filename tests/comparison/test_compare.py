@@ -11,7 +11,8 @@ import yaml
 from scipy import ndimage
 
 from spotlight import SpotlightError, write_report
-from spotlight.evaluation import Comparison, EvaluationSettings, compare, evaluate
+from spotlight.comparison import Comparison, compare
+from spotlight.evaluation import EvaluationSettings, evaluate
 from spotlight.images import Stack, read
 from spotlight.metrics import (
     fit_micro_ms3im,
