@@ -61,7 +61,7 @@ def stacks() -> Iterator[tuple[str, Any]]:
 def write(to: Path) -> None:
     """Write the files, and beside each what must be found in it."""
     from spotlight.images import Stack, omezarr_writer
-    from spotlight.images.writing import halved, pyramid_depth
+    from spotlight.images.blocks import halved, pyramid_depth
 
     for name, stack in stacks():
         shape = [stack.shape[stack.axes.index(a)] if a in stack.axes else 1 for a in "TCZYX"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from spotlight.files import whole_file
+from spotlight.files import atomic_file
 from spotlight.quoting import visible
 
 FORMULA = re.compile(r"'*[=+\-@＝＋－＠].")
@@ -31,7 +31,7 @@ def write_csv(table: pd.DataFrame, path: Path, float_format: str | None = None) 
         If the file cannot be written.
     """
     texts = {name: column.map(_safe) for name, column in table.items() if not pd.api.types.is_numeric_dtype(column)}
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         table.assign(**{str(name): column for name, column in texts.items()}).to_csv(
             temporary, index=False, float_format=float_format
         )

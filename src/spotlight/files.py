@@ -45,7 +45,7 @@ atexit.register(remove_unfinished)
 
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def atomic_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` when the block ends without an error.
 
     On an error the temporary file is removed and whatever stood under `path` before stays untouched.
@@ -66,8 +66,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Do the same as `whole_file` for a folder that is one thing, such as an OME-Zarr; an old one is replaced.
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Do the same as `atomic_file` for a folder that is one thing, such as an OME-Zarr; an old one is replaced.
 
     Raises
     ------
@@ -188,7 +188,7 @@ def require_file(path: str | Path, hint: str) -> Path:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file whole or not at all; what is no Unicode, as in some files' names, as escapes."""
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 

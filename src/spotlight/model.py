@@ -16,7 +16,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from spotlight.errors import SpotlightError
-from spotlight.files import require_file, require_path, whole_file, write_text
+from spotlight.files import atomic_file, require_file, require_path, write_text
 from spotlight.images.normalise import Grid
 from spotlight.images.scaling import Scaling
 from spotlight.networks import NetworkField, NetworkSettings, StainNetwork
@@ -176,7 +176,7 @@ def save_weights(path: Path, network: torch.nn.Module) -> str:
             "training.precision float32; of a file that was imported, take another copy."
         )
     content = serialise(state)
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from spotlight.addresses import Address, located
 from spotlight.cli import app
 from spotlight.errors import SpotlightError
-from spotlight.files import require_path, whole_file, whole_folder
+from spotlight.files import atomic_file, atomic_folder, require_path
 from spotlight.images import Stack, parts, read, scenes, stem
 from spotlight.locks import working_in, working_on
 from spotlight.model import read_description
@@ -79,7 +79,7 @@ def test_what_cannot_be_read_from_an_address_is_said(tmp_path: Path) -> None:
 
 def test_nothing_is_written_to_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for place in (whole_file, whole_folder, working_in, working_on):
+    for place in (atomic_file, atomic_folder, working_in, working_on):
         with pytest.raises(SpotlightError, match=r"^s3://bucket/a\.ome\.tif: .* results are written to files"):
             with place("s3://bucket/a.ome.tif"):
                 raise AssertionError("not reached")

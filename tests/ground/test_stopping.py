@@ -16,11 +16,11 @@ WORKERS = """
 import os, signal, sys, time
 from pathlib import Path
 from spotlight import stopping
-from spotlight.files import whole_file
+from spotlight.files import atomic_file
 from spotlight.processes import processes
 
 def work(number):
-    with whole_file(Path(sys.argv[1]) / f"{number}.txt") as temporary:
+    with atomic_file(Path(sys.argv[1]) / f"{number}.txt") as temporary:
         temporary.write_text("half")
         os.write(1, f"{os.getpid()}\\n".encode())
         time.sleep(60)

@@ -13,7 +13,7 @@ from fuzzing import DATA, FORMATS, fuzz
 from spotlight.addresses import Address
 from spotlight.errors import SpotlightError
 from spotlight.images import read
-from spotlight.images.lazy import explained_reading
+from spotlight.images.formats import explained_reading
 
 
 @pytest.mark.parametrize("form", list(FORMATS))

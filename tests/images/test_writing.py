@@ -15,8 +15,8 @@ from skimage.transform import downscale_local_mean
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack, read
+from spotlight.images.blocks import halved
 from spotlight.images.lazy import LazyArray
-from spotlight.images.writing import halved
 
 SIZE = (0.29, 0.108, 0.11)
 FACTS: dict[str, Any] = {"voxel_size": SIZE, "channels": ("BF", "DNA (virtual)"), "colors": ("FFFFFF", "00FFFF")}

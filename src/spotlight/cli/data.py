@@ -189,7 +189,7 @@ def info(images: Annotated[list[Path], typer.Argument(help="Image files.")]) -> 
     from spotlight.addresses import located
     from spotlight.images import scenes
     from spotlight.images.colour import luminances
-    from spotlight.images.stack import STORED_AXES
+    from spotlight.images.formats import STORED_AXES
     from spotlight.images.units import impossible_size, unusual_size
 
     doubts = []

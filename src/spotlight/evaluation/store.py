@@ -10,7 +10,7 @@ import pandas as pd
 
 from spotlight.errors import SpotlightError
 from spotlight.evaluation.settings import EvaluationSettings
-from spotlight.files import whole_folder
+from spotlight.files import atomic_folder
 from spotlight.fingerprint import fingerprint, plain
 from spotlight.pairs.pair import FILES, Pair
 
@@ -30,7 +30,7 @@ def key_of(pair: Pair, settings: EvaluationSettings, *more: object) -> str:
 
 def save(found: Any, key: str, folder: Path) -> None:
     """Write a dataclass of tables, arrays and plain values, whole or not at all."""
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         temporary.mkdir()
         facts: dict[str, Any] = {}
         for part in fields(found):

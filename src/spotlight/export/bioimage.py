@@ -20,7 +20,7 @@ from scipy import ndimage
 from spotlight.errors import SpotlightError
 from spotlight.export.card import CITATIONS, model_card
 from spotlight.export.onnx import OPSET, PACKAGES, Graph, reference, require_packages, write_graph
-from spotlight.files import whole_file
+from spotlight.files import atomic_file
 from spotlight.images.normalise import mean_and_std, normalise
 from spotlight.prediction import Model
 from spotlight.prediction.tiling import exact_halo
@@ -100,7 +100,7 @@ def export_bioimage(model: Model, path: str | Path, publication: Publication, *,
         (folder / "README.md").write_text(readme, encoding="utf-8")
         with bioimageio.spec.ValidationContext(root=folder, log_warnings=False, progressbar=False):
             described = _described(graph, publication, halo, greatest)
-            with whole_file(path) as temporary:
+            with atomic_file(path) as temporary:
                 # The packer and the test go by the ending of the name.
                 package = bioimageio.spec.save_bioimageio_package(described, output_path=folder / "package.zip")
                 _require_passed(bioimageio.core.test_model(package, determinism="seed_only"), path)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spotlight.errors import SpotlightError
-from spotlight.files import whole_file
+from spotlight.files import atomic_file
 from spotlight.images.normalise import mean_and_std, normalise
 from spotlight.images.scaling import UINT16, scaling_in_words
 from spotlight.installation import missing_package
@@ -62,7 +62,7 @@ def export_onnx(model: Model, path: str | Path, *, bare: bool = False) -> Path:
         large for an ONNX file, or the check fails.
     """
     graph = Graph(model, normalise=not bare, flatten=not bare, intensities=not bare)
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         write_graph(graph, temporary)
     return Path(path)
 

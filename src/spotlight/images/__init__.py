@@ -1,16 +1,19 @@
 """Stacks: images with axes, voxel size in µm and channel names; reading, writing and resampling them."""
 
+from spotlight.images.formats import FORMATS, Facts, Format, Scene, is_image, stem, suffixes
 from spotlight.images.modality import modality_of
 from spotlight.images.parts import Part, count_images, parts, warn_of_planes
-from spotlight.images.reading import SUFFIXES, is_image, read, read_like, scenes, stem
+from spotlight.images.reading import read, read_like, scenes
 from spotlight.images.resample import resample, resampled_shape
 from spotlight.images.same_field import resample_like
 from spotlight.images.stack import Stack, format_region, parse_region
-from spotlight.images.writing import write
 
 __all__ = [
-    "SUFFIXES",
+    "FORMATS",
+    "Facts",
+    "Format",
     "Part",
+    "Scene",
     "Stack",
     "count_images",
     "format_region",
@@ -25,6 +28,6 @@ __all__ = [
     "resampled_shape",
     "scenes",
     "stem",
+    "suffixes",
     "warn_of_planes",
-    "write",
 ]

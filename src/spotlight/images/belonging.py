@@ -6,9 +6,9 @@ from pathlib import Path
 
 import tifffile
 
+from spotlight.images.formats import is_companion, is_zarr
 from spotlight.images.lazy import no_problems
 from spotlight.images.ome_xml import beside
-from spotlight.images.reading import is_companion, is_zarr
 
 NAMED = re.compile(r'\b(FileName|MetadataFile)="([^"]+)"')
 

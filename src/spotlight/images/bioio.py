@@ -7,8 +7,7 @@ from typing import Any
 import bioio
 import numpy as np
 
-from spotlight.images.lazy import explained_reading
-from spotlight.images.reading import Facts, Scene
+from spotlight.images.formats import Facts, Scene
 from spotlight.images.units import read_lengths
 
 
@@ -21,22 +20,19 @@ class BioioScene:
         self.dtype = np.dtype(data.dtype)
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> Any:
-        with explained_reading(self.path, "bioio image"):
-            return self.data[index].compute()
+        return self.data[index].compute()
 
 
 def scenes(path: Path) -> list[Scene]:
     """List the scenes of a file; see `spotlight.images.scenes`."""
-    with explained_reading(path, "bioio image"):
-        image = bioio.BioImage(path)
-        return [Scene(str(name), partial(_facts, path, name)) for name in image.scenes]
+    image = bioio.BioImage(path)
+    return [Scene(str(name), partial(_facts, path, name)) for name in image.scenes]
 
 
 def _facts(path: Path, name: str) -> Facts:
-    with explained_reading(path, "bioio image"):
-        image = bioio.BioImage(path)
-        image.set_scene(name)
-        sizes = {axis: getattr(image.physical_pixel_sizes, axis) for axis in "ZYX"}
-        lengths = read_lengths({axis: (size, "µm") for axis, size in sizes.items() if size})
-        names = tuple(map(str, image.channel_names or ()))
-        return Facts(BioioScene(path, image.get_image_dask_data("TCZYX")), "TCZYX", names, *lengths)
+    image = bioio.BioImage(path)
+    image.set_scene(name)
+    sizes = {axis: getattr(image.physical_pixel_sizes, axis) for axis in "ZYX"}
+    lengths = read_lengths({axis: (size, "µm") for axis, size in sizes.items() if size})
+    names = tuple(map(str, image.channel_names or ()))
+    return Facts(BioioScene(path, image.get_image_dask_data("TCZYX")), "TCZYX", names, *lengths)

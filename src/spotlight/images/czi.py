@@ -11,8 +11,7 @@ import numpy as np
 from pylibCZIrw.czi import CziReader
 
 from spotlight.errors import SpotlightError
-from spotlight.images.lazy import explained_reading
-from spotlight.images.reading import Facts, Scene
+from spotlight.images.formats import Facts, Scene
 from spotlight.images.units import read_lengths
 
 KINDS = {"Gray8": np.uint8, "Gray16": np.uint16, "Gray32Float": np.float32}
@@ -54,25 +53,21 @@ class CziScene:
         rows, columns = ranges[3], ranges[4]
         roi = (self.box.x + columns[0], self.box.y + rows[0], len(columns), len(rows))
         values = np.empty([len(r) for r in ranges], self.dtype)
-        with explained_reading(self.path, "CZI"):
-            for place in itertools.product(*(enumerate(r) for r in ranges[:3])):
-                plane = {axis: self.first[axis] + n for axis, (_, n) in zip("TCZ", place, strict=True)}
-                at = tuple(i for i, _ in place)
-                values[at] = self.reader.read(roi=roi, plane=plane, scene=self.scene)[..., 0]
+        for place in itertools.product(*(enumerate(r) for r in ranges[:3])):
+            plane = {axis: self.first[axis] + n for axis, (_, n) in zip("TCZ", place, strict=True)}
+            at = tuple(i for i, _ in place)
+            values[at] = self.reader.read(roi=roi, plane=plane, scene=self.scene)[..., 0]
         return values[tuple(0 if isinstance(i, int) else slice(None) for i in index)]
 
 
 def scenes(path: Path) -> list[Scene]:
     """List the scenes of a CZI file; see `spotlight.images.scenes`."""
-    with explained_reading(path, "CZI"):
-        _require_sane_entries(path)
-        reader = CziReader(str(path))
-        weakref.finalize(reader, _close, reader._czi_reader)
-        boxes = reader.scenes_bounding_rectangle_no_pyramid
-        found: list[tuple[int | None, Any]] = sorted(boxes.items()) or [
-            (None, reader.total_bounding_rectangle_no_pyramid)
-        ]
-        return [Scene(str(number or 0), partial(_facts, path, reader, number, box)) for number, box in found]
+    _require_sane_entries(path)
+    reader = CziReader(str(path))
+    weakref.finalize(reader, _close, reader._czi_reader)
+    boxes = reader.scenes_bounding_rectangle_no_pyramid
+    found: list[tuple[int | None, Any]] = sorted(boxes.items()) or [(None, reader.total_bounding_rectangle_no_pyramid)]
+    return [Scene(str(number or 0), partial(_facts, path, reader, number, box)) for number, box in found]
 
 
 def _require_sane_entries(path: Path) -> None:
@@ -133,15 +128,14 @@ def _close(reader: Any) -> None:
 
 
 def _facts(path: Path, reader: CziReader, number: int | None, box: Any) -> Facts:
-    with explained_reading(path, "CZI"):
-        array = CziScene(path, reader, number, box, reader.total_bounding_box_no_pyramid)
-        document = reader.metadata["ImageDocument"]["Metadata"]
-        dimensions = document["Information"]["Image"].get("Dimensions") or {}
-        listed = _as_list((dimensions.get("Channels") or {}).get("Channel"))
-        names = [str(channel.get("@Name") or "") for channel in listed]
-        scaling = _as_list(((document.get("Scaling") or {}).get("Items") or {}).get("Distance"))
-        lengths = {item["@Id"]: (item["Value"], "m") for item in scaling if item["@Id"] in "ZYX" and item.get("Value")}
-        return Facts(array, "TCZYX", tuple(names) if all(names) else (), *read_lengths(lengths))
+    array = CziScene(path, reader, number, box, reader.total_bounding_box_no_pyramid)
+    document = reader.metadata["ImageDocument"]["Metadata"]
+    dimensions = document["Information"]["Image"].get("Dimensions") or {}
+    listed = _as_list((dimensions.get("Channels") or {}).get("Channel"))
+    names = [str(channel.get("@Name") or "") for channel in listed]
+    scaling = _as_list(((document.get("Scaling") or {}).get("Items") or {}).get("Distance"))
+    lengths = {item["@Id"]: (item["Value"], "m") for item in scaling if item["@Id"] in "ZYX" and item.get("Value")}
+    return Facts(array, "TCZYX", tuple(names) if all(names) else (), *read_lengths(lengths))
 
 
 def _as_list(item: Any) -> list[dict[str, Any]]:

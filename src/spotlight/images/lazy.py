@@ -1,6 +1,5 @@
 """Arrays that stay in their file until a region of them is asked for."""
 
-import errno
 import logging
 import os
 from collections.abc import Iterator
@@ -14,23 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from spotlight.addresses import Address
 from spotlight.errors import SpotlightError
-from spotlight.files import PROGRAM_FAULTS, unreadable
 
-PACKAGES = {
-    "TIFF": ("tifffile", "zarr", "imagecodecs", "numpy"),
-    "OME-Zarr": ("zarr", "numcodecs", "fsspec", "numpy"),
-    "CZI": ("pylibCZIrw",),
-    "ND2": ("nd2",),
-    "bioio image": ("bioio",),
-    "NumPy": ("numpy",),
-}
-"""Packages that read the kinds of files."""
 log = logging.getLogger("spotlight")
-
-NOT_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
-"""System errors that say nothing of a file's contents."""
 
 WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 """Threads that compress and decompress."""
@@ -136,28 +121,6 @@ class LazyArray:
         if copy is False:
             raise ValueError("values of a file cannot be had without a copy")
         return np.asarray(self.source[self.index]).transpose(self.order).astype(dtype or self.dtype, copy=False)
-
-
-@contextmanager
-def explained_reading(path: Path, kind: str) -> Iterator[None]:
-    """Turn whatever a parser says of a file into a `SpotlightError`."""
-    try:
-        yield
-    except SpotlightError:
-        raise
-    except MemoryError as error:
-        raise SpotlightError(
-            f"{path}: needs more memory than there is ({error}). Read a smaller region; a small file is damaged."
-        ) from error
-    except Exception as error:  # a parser of damaged bytes fails in more ways than can be listed
-        if isinstance(error, OSError) and error.errno in NOT_THE_FILE:
-            raise SpotlightError(f"{path}: cannot be opened ({error.strerror}).") from error
-        if isinstance(path, Address) and not isinstance(error, PROGRAM_FAULTS):
-            raise SpotlightError(
-                f"{path}: cannot be read as {kind} from there ({type(error).__name__}: {error}). Check the address, "
-                "the network and, for s3, the credentials; or download it first, and give the path of the copy."
-            ) from error
-        raise unreadable(path, kind, error, PACKAGES.get(kind, ())) from error
 
 
 @contextmanager

@@ -10,8 +10,7 @@ import nd2
 import numpy as np
 
 from spotlight.images.colour import RGB
-from spotlight.images.lazy import explained_reading
-from spotlight.images.reading import Facts, Scene
+from spotlight.images.formats import Facts, Scene
 from spotlight.images.units import read_lengths
 
 
@@ -27,8 +26,7 @@ class Position:
         self.dtype = np.dtype(file.dtype)
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> Any:
-        with explained_reading(self.path, "ND2"):
-            return self._planes(dict(zip(self.axes, index, strict=True)))
+        return self._planes(dict(zip(self.axes, index, strict=True)))
 
     def _planes(self, index: dict[str, int | slice]) -> Any:
         """Read whole planes, each with all its channels, and keep what is wanted of them."""
@@ -56,21 +54,19 @@ class OpenFile:
 
 def scenes(path: Path) -> list[Scene]:
     """List the stage positions of an ND2 file; see `spotlight.images.scenes`."""
-    with explained_reading(path, "ND2"):
-        opened = OpenFile(path)
-        return [Scene(str(i), partial(_facts, path, opened, i)) for i in range(opened.file.sizes.get("P", 1))]
+    opened = OpenFile(path)
+    return [Scene(str(i), partial(_facts, path, opened, i)) for i in range(opened.file.sizes.get("P", 1))]
 
 
 def _facts(path: Path, opened: OpenFile, number: int) -> Facts:
-    with explained_reading(path, "ND2"):
-        channels = getattr(opened.file.metadata, "channels", None) or []
-        stated = {}
-        if channels:
-            # `ND2File.voxel_size` says 1 where the file says nothing.
-            volume = channels[0].volume
-            sizes = zip("XYZ", volume.axesCalibrated, volume.axesCalibration, strict=True)
-            stated = {axis: (length, "µm") for axis, known, length in sizes if known}
-        position = Position(path, opened, number)
-        names = tuple(c.channel.name for c in channels)
-        samples = RGB[::-1] if opened.file.sizes.get("S") == 3 else ()  # such files have blue first
-        return Facts(position, position.axes, names, *read_lengths(stated), samples=samples)
+    channels = getattr(opened.file.metadata, "channels", None) or []
+    stated = {}
+    if channels:
+        # `ND2File.voxel_size` says 1 where the file says nothing.
+        volume = channels[0].volume
+        sizes = zip("XYZ", volume.axesCalibrated, volume.axesCalibration, strict=True)
+        stated = {axis: (length, "µm") for axis, known, length in sizes if known}
+    position = Position(path, opened, number)
+    names = tuple(c.channel.name for c in channels)
+    samples = RGB[::-1] if opened.file.sizes.get("S") == 3 else ()  # such files have blue first
+    return Facts(position, position.axes, names, *read_lengths(stated), samples=samples)

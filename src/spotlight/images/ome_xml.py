@@ -10,7 +10,8 @@ from pathlib import Path, PureWindowsPath
 import tifffile
 
 from spotlight.errors import SpotlightError
-from spotlight.images.lazy import explained_reading, no_problems
+from spotlight.images.formats import explained_reading
+from spotlight.images.lazy import no_problems
 from spotlight.images.units import read_lengths
 
 STATE_AXES = (

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from spotlight.addresses import Address
 from spotlight.errors import SpotlightError
-from spotlight.images.lazy import WORKERS, explained_reading
-from spotlight.images.reading import ZARR_MARKS, Facts, Scene
-from spotlight.images.stack import AXES
+from spotlight.images.formats import AXES, ZARR, Facts, Scene, explained_reading
+from spotlight.images.lazy import WORKERS
 from spotlight.images.units import read_lengths, read_number
 from spotlight.installation import missing_package
 
@@ -140,11 +139,11 @@ def _reach(address: Address) -> dict[str, Any]:
         system, root = url_to_fs(str(address), **options)
     except ImportError as error:
         raise missing_package(f"{address}: reading from addresses", error, "remote") from error
-    for mark in ZARR_MARKS:
+    for mark in ZARR.marks:
         with suppress(FileNotFoundError):
             system.cat_file(f"{root}/{mark}")
             return options
-    raise SpotlightError(f"{address}: no OME-Zarr is there ({', '.join(ZARR_MARKS)} are not found). Check the address.")
+    raise SpotlightError(f"{address}: no OME-Zarr is there ({', '.join(ZARR.marks)} are not found). Check the address.")
 
 
 def ome_attributes(group: zarr.Group) -> dict[str, Any]:

@@ -11,12 +11,11 @@ from yaozarrs import v05
 from yaozarrs.write.v05 import prepare_image
 
 from spotlight.errors import SpotlightError
-from spotlight.files import whole_folder
-from spotlight.images.lazy import explained_reading
-from spotlight.images.omezarr import ome_attributes
-from spotlight.images.reading import is_zarr, read
+from spotlight.files import atomic_folder
+from spotlight.images.blocks import blocks, halved, pyramid_depth, storable
+from spotlight.images.formats import Kind, explained_reading, is_labels_of_an_image, is_zarr
+from spotlight.images.omezarr import ome_attributes, scenes
 from spotlight.images.stack import Stack
-from spotlight.images.writing import Kind, halved, pyramid_depth, slabs, storable
 
 CHUNK = (8, 256, 256)
 SHARD = (16, 256, 1024)
@@ -36,14 +35,9 @@ def write_omezarr(stack: Stack, path: str | Path, kind: Kind | None = None) -> P
     if is_labels_of_an_image(path):
         return _write_labels(stack, path, kind)
     _require_replaceable(path)
-    with whole_folder(path) as temporary:
+    with atomic_folder(path) as temporary:
         _write(stack, temporary, path, kind)
     return path
-
-
-def is_labels_of_an_image(path: Path) -> bool:
-    """Whether a path is that of labels inside of an OME-Zarr: ``image.ome.zarr/labels/name``."""
-    return path.parent.name == "labels" and is_zarr(path.parent.parent)
 
 
 def _require_replaceable(path: Path) -> None:
@@ -82,7 +76,7 @@ def _write(stack: Stack, to: Path, name: Path, kind: Kind | None) -> None:
     with ThreadPoolExecutor(1) as beside:
         written: Future[None] = Future()
         written.set_result(None)
-        for index, block in slabs(stack, stored, SHARD[0], rows):  # the next band is read while one is written
+        for index, block in blocks(stack, stored, SHARD[0], rows):  # the next band is read while one is written
             lowest, highest = _extent(block)
             low, high = min(low, lowest), max(high, highest)
             written.result()
@@ -185,12 +179,13 @@ def _write_labels(stack: Stack, path: Path, kind: Kind | None) -> Path:
             raise SpotlightError(f"{image}: is not an OME-Zarr 0.5 image, so that labels cannot be added to it.")
     if not stack.labels:
         raise SpotlightError(f"{path}: only instance labels belong there. Give a stack of labels.")
-    field = read(image)
-    if field.shape[-len(stack.axes) :] != stack.shape:
+    field = scenes(image)[0].load()
+    sizes = dict(zip(field.axes, field.array.shape, strict=True))
+    if any(sizes.get(axis, 1) != n for axis, n in zip(stack.axes, stack.shape, strict=True)):
         raise SpotlightError(
-            f"{path}: labels of {stack.axes} {stack.shape} do not fit the image's {field.axes} {field.shape}."
+            f"{path}: labels of {stack.axes} {stack.shape} do not fit the image's {field.found} {field.array.shape}."
         )
-    with whole_folder(path) as temporary:
+    with atomic_folder(path) as temporary:
         _write(stack, temporary, path, kind)
     listing = zarr.open_group(str(path.parent), mode="a", zarr_format=3)
     ome: Any = listing.attrs.get("ome", {"version": "0.5"})

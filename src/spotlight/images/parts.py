@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spotlight.addresses import located
-from spotlight.images.reading import choose, in_order, scenes, stem
+from spotlight.images.formats import stem
+from spotlight.images.reading import choose, in_order, scenes
 from spotlight.quoting import safe_name
 
 log = logging.getLogger("spotlight")

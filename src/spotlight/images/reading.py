@@ -1,10 +1,6 @@
 """`read` and `scenes`: one door for all file formats."""
 
-import importlib
-import importlib.util
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,159 +8,10 @@ from spotlight.addresses import Address, located
 from spotlight.errors import SpotlightError
 from spotlight.files import require_file, require_path
 from spotlight.images.colour import Joined, channel_names
-from spotlight.images.lazy import LazyArray, Source, tell
-from spotlight.images.planes import planes_hint
+from spotlight.images.formats import AXES, STORED_AXES, Facts, Scene, format_of, is_zarr
+from spotlight.images.lazy import LazyArray, tell
 from spotlight.images.slabs import as_numbers
-from spotlight.images.stack import AXES, STORED_AXES, Stack
-from spotlight.installation import install_command, missing_package
-from spotlight.quoting import safe_name
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a file says of one of its images.
-
-    Attributes
-    ----------
-    array : Source
-        Where the values are.
-    axes : str
-        As stored, one letter per axis; S are the samples of a pixel, such as red, green and blue. Letters beyond
-        TCZYXS mean that the file does not say.
-    channels : tuple of str
-        Names, empty if there are none.
-    voxel_size : dict
-        Edge lengths in µm by axis, as far as they are stated.
-    unit : str
-        In which they are stated.
-    unread : str
-        What is stated of them, but could not be read, as the file has it.
-    labels : bool
-        Whether the values are said to be numbers of instances.
-    names : tuple of str
-        How the file calls its axes, where that is more than letters.
-    samples : tuple of str
-        Names of the samples of a pixel, empty if they have none.
-    doubt : str
-        Why what the file states cannot be right: the error for those who do not state the axes themselves.
-    flat : Source or None
-        Where there is a doubt: all pages of the file as they lie, for those who state the axes.
-    """
-
-    array: Source
-    axes: str
-    channels: tuple[str, ...] = ()
-    voxel_size: dict[str, float] = field(default_factory=dict)
-    unit: str = ""
-    unread: str = ""
-    labels: bool = False
-    names: tuple[str, ...] = ()
-    samples: tuple[str, ...] = ()
-    doubt: str = ""
-    flat: Source | None = None
-
-    @property
-    def found(self) -> str:
-        """How the file calls its axes, for messages; ``?`` where it does not."""
-        return ", ".join(map(self.called, self.axes)) if any(self.names) else "".join(map(self.called, self.axes))
-
-    def called(self, axis: str) -> str:
-        """How the file calls one of its axes."""
-        name = self.names[self.axes.index(axis)] if self.names else ""
-        return axis if axis in AXES else name or (axis if axis.isalpha() else "?")
-
-    @property
-    def has_axes(self) -> bool:
-        """Whether the file states what its axes are."""
-        return set(self.axes) <= set(STORED_AXES)
-
-    @property
-    def hint(self) -> str:
-        """What timepoints or channels may be instead; see `planes_hint`."""
-        return planes_hint(self.axes, self.array.shape, self.channels, self.voxel_size) if self.has_axes else ""
-
-    @property
-    def all_channels(self) -> tuple[str, ...]:
-        """Names of the channels that a stack of this image has."""
-        sizes = dict(zip(self.axes, self.array.shape, strict=True))
-        return channel_names(sizes.get("C", 1), self.channels, self.samples) if "S" in sizes else self.channels
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One of the images of a file: a scene, position, field or series.
-
-    Attributes
-    ----------
-    name : str
-        As the file calls it; the well and field of a plate.
-    load : callable
-        Gives its `Facts`, without pixel values.
-    starts_here : bool
-        Whether its first plane lies in this file; each image of a set of files starts in one of them.
-    """
-
-    name: str
-    load: Callable[[], Facts]
-    starts_here: bool = True
-
-
-@dataclass(frozen=True)
-class Format:
-    """A file format: how it is called, which files it has, and which module reads it."""
-
-    name: str
-    suffixes: tuple[str, ...]
-    module: str
-    extra: str = ""
-
-
-FORMATS = (
-    Format("TIFF", (".tif", ".tiff", ".btf", ".tf8"), "spotlight.images.tiff"),
-    Format("OME-Zarr", (".zarr",), "spotlight.images.omezarr"),
-    Format("NumPy", (".npy",), "spotlight.images.npy"),
-    Format("CZI", (".czi",), "spotlight.images.czi", "czi"),
-    Format("ND2", (".nd2",), "spotlight.images.nd2", "nd2"),
-)
-SUFFIXES = tuple(suffix for form in FORMATS for suffix in form.suffixes)
-COMPANION = "companion.ome"
-"""How files end that hold the metadata of a set of OME-TIFFs, and no pixel values."""
-ZARR_MARKS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
-
-
-def is_image(path: Path) -> bool:
-    """Whether a path looks like an image file or an OME-Zarr folder; hidden files do not."""
-    if path.name.startswith("."):
-        return False
-    return path.suffix.lower() in SUFFIXES or is_zarr(path)
-
-
-def is_companion(path: Path) -> bool:
-    """Whether a file is named as one with the metadata of a set of OME-TIFFs; a folder's images are those."""
-    return path.name.lower().endswith(COMPANION)
-
-
-def is_zarr(path: Path) -> bool:
-    """Whether a folder holds a Zarr group or array."""
-    try:
-        return any((path / mark).is_file() for mark in ZARR_MARKS)
-    except OSError:  # a folder that may not be looked into
-        return False
-
-
-def stem(path: str | Path) -> str:
-    """File name without what marks the format: ``plate_0.5uM_1.ome.tif`` gives ``plate_0.5uM_1``.
-
-    Outputs and rows of tables go by it, so that control characters and bytes that are no UTF-8 become ``%`` and digits.
-    """
-    name = safe_name(Path(path).name)
-    if is_companion(Path(path)):
-        name = name[: -len(COMPANION)].rstrip(".") + SUFFIXES[0]
-    for suffix in SUFFIXES:
-        for ending in (f".ome{suffix}", suffix):
-            if name.lower().endswith(ending):
-                return name[: -len(ending)]
-    return name
+from spotlight.images.stack import Stack
 
 
 def scenes(path: str | Path) -> list[Scene]:
@@ -173,41 +20,22 @@ def scenes(path: str | Path) -> list[Scene]:
     Raises
     ------
     SpotlightError
-        If the file is missing, damaged, of a kind that cannot be read, or needs a package that is not installed.
+        If the file is missing, damaged, of a format that cannot be read, or needs a package that is not installed.
     """
     path = located(path)
     if not (isinstance(path, Address) and path.is_readable):
         path = require_path(path, f"Relative paths start at {Path.cwd()}.")
-    form = _format_of(path)
-    if form.suffixes != (".zarr",):
+    form = format_of(path)
+    if not form.marks:
         require_file(path, f"Give an image file of the format {form.name}.")
     elif not isinstance(path, Address):
-        for mark in ZARR_MARKS:
+        for mark in form.marks:
             if os.path.lexists(path / mark):
                 require_file(path / mark, "Copy the folder again from its source.")
-    try:
-        module = importlib.import_module(form.module)
-    except ImportError as error:
-        raise missing_package(f"{path}: reading {form.name} files", error, form.extra) from error
-    found: list[Scene] = module.scenes(path)
+    found = form.scenes(path)
     if not found:
         raise SpotlightError(f"{path}: the {form.name} file holds no image.")
     return found
-
-
-def _format_of(path: Path) -> Format:
-    by_suffix = {suffix: form for form in FORMATS for suffix in form.suffixes}
-    form = by_suffix.get(".tif" if is_companion(path) else path.suffix.lower())
-    if isinstance(path, Address) or (form is None and path.is_dir() and is_zarr(path)):
-        form = by_suffix[".zarr"]
-    if form is not None:
-        return form
-    if path.is_file() and importlib.util.find_spec("bioio") is not None:
-        return Format("bioio", (), "spotlight.images.bioio", "bioio")
-    raise SpotlightError(
-        f"{path}: is not a file that can be read here ({', '.join(SUFFIXES)}). For other formats install bioio and its "
-        f"plugin for them: {install_command('bioio')}"
-    )
 
 
 def read(

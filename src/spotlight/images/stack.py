@@ -5,26 +5,21 @@ import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.images.colour import Mean, colours_of, luminances
+from spotlight.images.formats import AXES, Kind, format_to_write
 from spotlight.images.lazy import LazyArray
 from spotlight.images.slabs import as_numbers, is_slab, slabs
 from spotlight.images.units import impossible_size, unusual_size
 
-if TYPE_CHECKING:
-    from spotlight.images.writing import Kind
-
 log = logging.getLogger("spotlight")
 
-AXES = "TCZYX"
 STATE_IT = "State it in µm with voxel_size= (Python), --voxel-size (command line) or a voxel_size column (manifest)."
-STORED_AXES = AXES + "S"
-"""Those of files: samples of a pixel, such as red, green and blue, become channels."""
 
 
 @dataclass(frozen=True)
@@ -267,11 +262,27 @@ class Stack:
         if is_slab(self.array):
             self.data  # noqa: B018
 
-    def save(self, path: str | Path, kind: "Kind | None" = None) -> Path:
-        """Write the stack as OME-TIFF or OME-Zarr; see `spotlight.images.write`."""
-        from spotlight.images.writing import write
+    def save(self, path: str | Path, kind: Kind | None = None) -> Path:
+        """Write the stack as OME-TIFF or OME-Zarr 0.5, by the ending of the path.
 
-        return write(self, path, kind)
+        Axes, voxel size, channel names and origin go with it; an image that is larger than 1024 pixels gets a pyramid.
+        The file appears under its name only when it is complete. A path that ends in ``image.ome.zarr/labels/name``
+        adds labels to an OME-Zarr.
+
+        Parameters
+        ----------
+        path : path
+            Ending in ``.tif``, ``.tiff`` or ``.zarr``, or as a format of another package ends.
+        kind : str, optional
+            Convert values to this type: rounded, and clipped to its range. Left out: the stack's own type.
+
+        Raises
+        ------
+        SpotlightError
+            If the file cannot be written, or no format has its ending.
+        """
+        path = Path(path)
+        return format_to_write(path).write(self, path, kind)
 
 
 def parse_region(text: str, axes: str, source: str) -> tuple[slice, ...]:

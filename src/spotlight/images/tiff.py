@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.images.colour import sample_names
+from spotlight.images.formats import Facts, Scene, explained_reading, is_companion, is_image
 from spotlight.images.imagej import calibrated
-from spotlight.images.lazy import WORKERS, Source, explained_reading, no_problems, tell
+from spotlight.images.lazy import WORKERS, Source, no_problems, tell
 from spotlight.images.ome_planes import (
     REMEDY,
     doubt_of_image,
@@ -34,7 +35,6 @@ from spotlight.images.ome_xml import (
     facts_of,
     value_type,
 )
-from spotlight.images.reading import Facts, Scene, is_companion, is_image
 from spotlight.images.units import Lengths, read_lengths, read_number
 
 MAPPED_BYTES = 8 * 2**20

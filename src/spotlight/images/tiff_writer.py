@@ -8,10 +8,11 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from spotlight.files import whole_file
+from spotlight.files import atomic_file
+from spotlight.images.blocks import blocks, halved, pyramid_depth, storable
+from spotlight.images.formats import Kind
 from spotlight.images.lazy import WORKERS
 from spotlight.images.stack import Stack
-from spotlight.images.writing import Kind, halved, pyramid_depth, slabs, storable
 
 TILE = 256
 BUFFER = 8 * 2**20
@@ -51,7 +52,7 @@ def write_tiff(stack: Stack, path: str | Path, kind: Kind | None = None) -> Path
     }
     # Classic TIFF ends at 4 GiB; compressed size is not known before, and a pyramid adds a third.
     large = np.prod(stack.shape, dtype=np.int64) * stored.itemsize > 2**31
-    with whole_file(path) as temporary, tifffile.TiffWriter(temporary, bigtiff=bool(large), ome=True) as writer:
+    with atomic_file(path) as temporary, tifffile.TiffWriter(temporary, bigtiff=bool(large), ome=True) as writer:
         for level in range(depth + 1):
             shape = (*stack.shape[:-2], *(-(-n // 2**level) for n in stack.shape[-2:]))
             own = {"subifds": depth, "metadata": metadata} if level == 0 else {"subfiletype": 1}
@@ -62,7 +63,7 @@ def write_tiff(stack: Stack, path: str | Path, kind: Kind | None = None) -> Path
 
 def _planes(stack: Stack, stored: np.dtype[Any], level: int) -> Iterator[NDArray[Any]]:
     """Every plane of a level of the pyramid; the stack is read anew for each level, which keeps memory flat."""
-    for _, block in slabs(stack, stored):
+    for _, block in blocks(stack, stored):
         for plane in block.reshape(-1, *block.shape[-2:]):
             for _ in range(level):
                 plane = halved(plane, stack.labels)

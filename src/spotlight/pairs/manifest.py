@@ -13,7 +13,7 @@ from spotlight.addresses import located
 from spotlight.csv_files import guarded
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
-from spotlight.images import SUFFIXES, count_images, is_image, parts, stem, warn_of_planes
+from spotlight.images import count_images, is_image, parts, stem, suffixes, warn_of_planes
 from spotlight.images.modality import parse_modality
 from spotlight.images.units import read_number
 from spotlight.pairs.pair import FILES, SPLITS, Pair
@@ -296,7 +296,9 @@ def pairs_from_folder(
     except OSError as error:
         raise SpotlightError(f"{folder}: cannot be listed ({error}).") from error
     if not files:
-        raise SpotlightError(f"{folder}: has no image files ({', '.join(SUFFIXES)}). Give a folder of stacks or a CSV.")
+        raise SpotlightError(
+            f"{folder}: has no image files ({', '.join(suffixes())}). Give a folder of stacks or a CSV."
+        )
     if input_channel is None or target_channel is None:
         raise SpotlightError(
             f"{folder}: for a folder of stacks, say which channel is the input and which the target "

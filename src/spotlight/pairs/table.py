@@ -10,7 +10,7 @@ import pandas as pd
 
 from spotlight.csv_files import guarded, unguarded
 from spotlight.errors import SpotlightError
-from spotlight.files import require_file, unreadable, whole_file
+from spotlight.files import atomic_file, require_file, unreadable
 
 PARQUET = (".parquet", ".pq")
 SEPARATORS = {";": "semicolons", "\t": "tabs, so its columns are not told apart", "|": "bars"}
@@ -42,7 +42,7 @@ def read_table(path: str | Path) -> tuple[list[str], list[tuple[str, list[str]]]
 
 def write_table(columns: Sequence[str], rows: Sequence[dict[str, str]], path: Path) -> Path:
     """Write a table of text as CSV, or as Parquet by the suffix of its path; missing cells are empty."""
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         table = pd.DataFrame(rows, columns=list(columns)).fillna("")
         if path.suffix.lower() in PARQUET:
             table.to_parquet(temporary, index=False)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spotlight.addresses import Address, located
 from spotlight.errors import SpotlightError
-from spotlight.files import require_path, whole_file, whole_folder, write_text
+from spotlight.files import atomic_file, atomic_folder, require_path, write_text
 from spotlight.fingerprint import State, changed, fingerprint, recorded, states_of
 from spotlight.images import Part, Stack
 from spotlight.images.belonging import files_of
+from spotlight.images.formats import Kind
 from spotlight.images.slabs import SLAB_VOXELS
-from spotlight.images.writing import Kind
 from spotlight.locks import Busy, working_on
 from spotlight.prediction.acceptance import tell_doubts
 from spotlight.prediction.former import is_former
@@ -361,7 +361,7 @@ class FileStain:
         written = stain.save(self.folder.folder / path.name, options.kind)
         self.folder.noted("finishing", lambda: {"mark": self.mark})
         record_of(path).unlink(missing_ok=True)  # beside a new stain, an old record would be taken for its own
-        with whole_folder(path) if written.is_dir() else whole_file(path) as temporary:
+        with atomic_folder(path) if written.is_dir() else atomic_file(path) as temporary:
             written.replace(temporary)
         write_text(record_of(path), json.dumps(described, indent=2) + "\n")
         self.folder.remove()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from spotlight.csv_files import write_csv
-from spotlight.files import whole_file
+from spotlight.files import atomic_file
 
 
 def write_table(table: pd.DataFrame, stem: str | Path) -> tuple[Path, Path]:
@@ -31,6 +31,6 @@ def write_table(table: pd.DataFrame, stem: str | Path) -> tuple[Path, Path]:
     stem = Path(stem)
     csv, parquet = (stem.with_name(f"{stem.name}.{ending}") for ending in ("csv", "parquet"))
     write_csv(table, csv, "%.6g")
-    with whole_file(parquet) as temporary:
+    with atomic_file(parquet) as temporary:
         table.to_parquet(temporary, index=False, engine="pyarrow")
     return csv, parquet

@@ -14,7 +14,7 @@ from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
 from spotlight.evaluation.means import with_part
-from spotlight.files import whole_file
+from spotlight.files import atomic_file
 from spotlight.images import read
 from spotlight.report.contents import TARGET, TRUTH, Contents, read_contents
 from spotlight.report.curves import Chart, draw_charts, literal
@@ -76,7 +76,7 @@ def rendered(figure: Figure, kind: Literal["svg", "png"]) -> bytes:
 
 
 def _save(path: Path, content: bytes) -> None:
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_bytes(content)
 
 

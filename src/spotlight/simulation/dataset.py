@@ -13,7 +13,7 @@ from pydantic import Field
 from skimage.segmentation import relabel_sequential
 
 from spotlight.errors import SpotlightError
-from spotlight.files import whole_file, write_text
+from spotlight.files import atomic_file, write_text
 from spotlight.images import Stack
 from spotlight.locks import works_in
 from spotlight.processes import BrokenProcessPool, processes
@@ -159,7 +159,7 @@ def simulate_pairs(
     )
     if settings.repeat:
         table["repeat"] = [f"{name}-repeat.ome.tif" for name in names]
-    with whole_file(folder / MANIFEST) as temporary:
+    with atomic_file(folder / MANIFEST) as temporary:
         table.to_csv(temporary, index=False)
     return folder / MANIFEST
 

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from scipy import fft
 
 from spotlight.errors import SpotlightError
-from spotlight.files import whole_file
+from spotlight.files import atomic_file
 from spotlight.images import Stack
 from spotlight.locks import works_in
 from spotlight.settings import Settings
@@ -217,7 +217,7 @@ def simulate_light_my_cells(
     tasks = (repeat(folder), planned, [own[field.study] for field in planned], repeat(seed))
     write_fields(folder, _write_field, tasks, len(planned), workers, progress)
     for name, rows in ((FOCUS, _focus_rows(planned, settings)), (MANIFEST, _manifest_rows(planned, settings))):
-        with whole_file(folder / name) as temporary:
+        with atomic_file(folder / name) as temporary:
             pd.DataFrame(rows).to_csv(temporary, index=False)
     return folder / MANIFEST
 

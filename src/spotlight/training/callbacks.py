@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from spotlight.errors import SpotlightError
-from spotlight.files import PROGRAM_FAULTS, explained_writing, unreadable, whole_file
+from spotlight.files import PROGRAM_FAULTS, atomic_file, explained_writing, unreadable
 from spotlight.model import save_weights
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.training.batches import Stains
@@ -111,7 +111,7 @@ class Course(lightning.Callback):
         if not trainer.is_global_zero:
             trainer.save_checkpoint(self.folder / CHECKPOINT)  # takes part, and writes nothing
             return
-        with whole_file(self.folder / CHECKPOINT) as temporary:
+        with atomic_file(self.folder / CHECKPOINT) as temporary:
             trainer.save_checkpoint(temporary)
 
     def _require_sound(self, module: StainModule) -> None:
@@ -144,7 +144,7 @@ class Course(lightning.Callback):
     def _validate(self, step: int, module: StainModule) -> dict[str, float]:
         scores, stain = module.validate_on(self.validation, self.tile, self.stains)
         picture = preview(self.validation[0], stain)
-        with whole_file(self.folder / PREVIEW) as temporary:
+        with atomic_file(self.folder / PREVIEW) as temporary:
             Image.fromarray(picture).save(temporary, "PNG")
         for logger in self.loggers:
             logger.picture(step, picture)
@@ -195,7 +195,7 @@ def trim_log(path: Path, step: int, columns: Sequence[str]) -> None:
         return
     with path.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if None not in row.values() and int(row["step"]) <= step]
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)

@@ -1,21 +1,19 @@
-"""`write`: stacks to files, slab by slab, so that memory does not grow with the stack."""
+"""What all writers need: a stack block by block, its values converted, and the levels of a pyramid."""
 
 import itertools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
+from spotlight.images.formats import Kind
 from spotlight.images.stack import Stack
 
 log = logging.getLogger("spotlight")
-
-Kind = Literal["uint8", "uint16", "float32"]
-"""Types to which values can be converted when they are written."""
 
 SLAB_BYTES = 16 * 2**20
 """About how much of a stack is in memory at a time."""
@@ -25,39 +23,6 @@ SMALLEST_LEVEL = 1024
 
 STRIP = 64
 """Rows that are halved at a time, few enough for the processor's cache."""
-
-
-def write(stack: Stack, path: str | Path, kind: Kind | None = None) -> Path:
-    """Write a stack as OME-TIFF or OME-Zarr 0.5, by the ending of the path.
-
-    Axes, voxel size, channel names and origin go with it; what is larger than 1024 pixels has a pyramid. The file
-    appears under its name only when it is whole. A path that ends in ``image.ome.zarr/labels/name`` adds labels to an
-    OME-Zarr.
-
-    Parameters
-    ----------
-    stack : Stack
-        In memory, or still in its file.
-    path : path
-        Ending in ``.tif``, ``.tiff`` or ``.zarr``.
-    kind : str, optional
-        Convert values to this type: rounded, and clipped to its range. Left out: the stack's own type.
-
-    Raises
-    ------
-    SpotlightError
-        If the file cannot be written, or its ending is of no known format.
-    """
-    path = Path(path)
-    if path.suffix.lower() in (".tif", ".tiff"):
-        from spotlight.images.tiff_writer import write_tiff
-
-        return write_tiff(stack, path, kind)
-    from spotlight.images.omezarr_writer import is_labels_of_an_image, write_omezarr
-
-    if path.suffix.lower() == ".zarr" or is_labels_of_an_image(path):
-        return write_omezarr(stack, path, kind)
-    raise SpotlightError(f"{path}: cannot be written; end the name in .ome.tif or .ome.zarr.")
 
 
 def storable(stack: Stack, kind: Kind | None, path: Path) -> np.dtype[Any]:
@@ -81,10 +46,10 @@ def storable(stack: Stack, kind: Kind | None, path: Path) -> np.dtype[Any]:
 
 def _fits(stack: Stack, narrow: np.dtype[Any]) -> bool:
     limits = np.iinfo(narrow)
-    return all(limits.min <= block.min() and block.max() <= limits.max for _, block in slabs(stack, stack.dtype))
+    return all(limits.min <= block.min() and block.max() <= limits.max for _, block in blocks(stack, stack.dtype))
 
 
-def slabs(
+def blocks(
     stack: Stack, kind: np.dtype[Any], planes: int | None = None, rows: int | None = None
 ) -> Iterator[tuple[tuple[int | slice, ...], NDArray[Any]]]:
     """Go through a stack in blocks, in the order of its axes.
