@@ -5,6 +5,7 @@ import errno
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def imports(tree: ast.AST) -> set[str]:
 
 @pytest.mark.parametrize(("room", "file"), modules(), ids=lambda v: str(getattr(v, "name", v)))
 def test_a_station_imports_only_what_lies_behind_it(room: str, file: Path) -> None:
-    needed = imports(ast.parse(file.read_text())) - {room}
+    needed = imports(parsed(file)) - {room}
     ahead = {other for other in needed if STATION[other] >= STATION[room] and STATION[other] > 0}
     assert ahead == set()
     if room in OUTSIDERS:
@@ -81,6 +82,11 @@ LATE_CIRCLES = (
 than removes it, so each one needs a reason: settings must not wait for PyTorch, and types cost nothing."""
 
 
+@cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
 def import_graph(late: bool) -> dict[str, set[str]]:
     """Files by their names, and the files that each imports; with the imports that do not run with the file if `late`.
 
@@ -89,7 +95,7 @@ def import_graph(late: bool) -> dict[str, set[str]]:
     files = {".".join(f.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): f for _, f in modules()}
     graph: dict[str, set[str]] = {}
     for name, file in files.items():
-        waiting: list[ast.AST] = [ast.parse(file.read_text())]
+        waiting: list[ast.AST] = [parsed(file)]
         graph[name] = set()
         while waiting:
             node = waiting.pop()
@@ -133,7 +139,7 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
 
 def test_nothing_but_the_command_line_prints() -> None:
     for room, file in modules():
-        calls = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Call)]
+        calls = [n for n in ast.walk(parsed(file)) if isinstance(n, ast.Call)]
         names = {n.func.id for n in calls if isinstance(n.func, ast.Name)}
         assert room == "cli" or "print" not in names, file
 

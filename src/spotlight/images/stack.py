@@ -8,26 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.images.colour import Mean, colours_of, luminances
 from spotlight.images.formats import AXES, Kind, format_to_write
 from spotlight.images.lazy import LazyArray
+from spotlight.images.pictures import THUMBNAILS, as_html, thumbnail
 from spotlight.images.slabs import as_numbers, is_slab, slabs
 from spotlight.images.units import impossible_size, unusual_size
+from spotlight.quoting import LONGEST_QUOTE, shortened, visible
 
 log = logging.getLogger("spotlight")
 
 STATE_IT = "State it in µm with voxel_size= (Python), --voxel-size (command line) or a voxel_size column (manifest)."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Stack:
     """An image with what is known of it.
 
     A stack that was read from a file stays there until its `data` are asked for; `channel`, `timepoint` and `crop`
-    before that mean that only this part is read.
+    before that mean that only this part is read, and so does ``stack[...]``, which takes slices and whole numbers as
+    NumPy does. ``np.asarray(stack)`` gives the pixel values.
 
     Attributes
     ----------
@@ -53,7 +56,7 @@ class Stack:
     hint : str
         What the timepoints or channels of the file may be instead; see `spotlight.images.planes.planes_hint`.
     labels : bool
-        Whether the values are the numbers of instances, of which no means can be taken.
+        Whether the values are instance labels, which must not be averaged.
     """
 
     array: NDArray[Any] | LazyArray
@@ -92,6 +95,95 @@ class Stack:
                 f"{self.source}: {len(self.channels)} channel names {list(self.channels)} for "
                 f"{self.array.shape[self.axes.index('C')]} channels."
             )
+
+    __iter__ = None
+    """A stack has no members: without this Python would take ``stack[0]``, ``stack[1]``, ... for them."""
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """Give the pixel values, read from the file at the first time."""
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __getitem__(self, key: Any) -> "Stack":
+        """Take a part: slices crop, and a whole number takes one place of an axis, which the result does not have.
+
+        Parameters
+        ----------
+        key : int, slice, Ellipsis or tuple of these
+            As for NumPy, in the order of `axes`. Slices have no step, and Y and X stay.
+
+        Raises
+        ------
+        SpotlightError
+            If the key is of another kind, or the part is empty or not there.
+        """
+        keys = self._per_axis(key)
+        cut = self.values[keys]
+        if 0 in cut.shape:
+            raise SpotlightError(f"{self.source}: [{_shown(keys)}] of {self.axes} {self.shape} is empty.")
+        kept = dict(zip(self.axes, keys, strict=True))
+        channels = kept.get("C", slice(None))
+        named = channels if isinstance(channels, slice) else slice(channels, channels + 1)
+        sizes = zip(self.spatial_axes, self.voxel_size or (), strict=False)
+        return replace(
+            self,
+            array=cut,
+            axes="".join(axis for axis, part in kept.items() if isinstance(part, slice)),
+            voxel_size=self.voxel_size and tuple(size for axis, size in sizes if isinstance(kept[axis], slice)),
+            channels=self.channels[named] if "C" in self.axes else self.channels,
+            colors=self.colors[named] if "C" in self.axes else self.colors,
+        )
+
+    def _per_axis(self, key: Any) -> tuple[int | slice, ...]:
+        """Give one whole number, zero or more, or slice per axis."""
+        keys = key if isinstance(key, tuple) else (key,)
+        if sum(part is Ellipsis for part in keys) == 1:
+            at = next(n for n, part in enumerate(keys) if part is Ellipsis)
+            keys = (*keys[:at], *[slice(None)] * (len(self.axes) - len(keys) + 1), *keys[at + 1 :])
+        keys = (*keys, *[slice(None)] * (len(self.axes) - len(keys)))
+        found: list[int | slice] = []
+        for axis, part, size in zip(self.axes, keys, self.shape, strict=False):
+            if isinstance(part, slice) and part.step in (None, 1):
+                found.append(part)
+            elif isinstance(part, (int, np.integer)) and not isinstance(part, bool) and axis not in "YX":
+                if not -size <= part < size:
+                    raise SpotlightError(f"{self.source}: has no {axis} index {part}; there are 0 to {size - 1}.")
+                found.append(int(part) % size)
+        if len(found) != len(keys) or len(keys) != len(self.axes):
+            raise SpotlightError(
+                f"{self.source}: a part of a stack of {self.axes} {self.shape} is taken by slices without a step and, "
+                f"for axes other than Y and X, whole numbers. Received: [{_shown(keys)}]. For other parts index its "
+                "array: numpy.asarray(stack)[...]; for another voxel size use spotlight.images.resample."
+            )
+        return tuple(found)
+
+    def _facts(self) -> dict[str, str]:
+        size = f"{' '.join(f'{v:.4g}' for v in self.voxel_size)} µm" if self.voxel_size else "not stated"
+        facts = {f"voxel size ({', '.join(self.spatial_axes)})": size, "channels": ", ".join(self.channels)}
+        facts |= {"source": self.source, "origin": self.origin}
+        return {name: visible(shortened(text, LONGEST_QUOTE)) for name, text in facts.items() if text}
+
+    @property
+    def _title(self) -> str:
+        where = "in memory" if isinstance(self.values, np.ndarray) else "in its file"
+        kind = f"{self.dtype} labels" if self.labels else str(self.dtype)
+        return (
+            f"Stack {self.axes} {self.shape} of {kind}, {self.array.size * self.dtype.itemsize / 2**20:.4g} MiB {where}"
+        )
+
+    def __repr__(self) -> str:
+        return "\n".join([f"<{self._title}>", *(f"  {name}: {text}" for name, text in self._facts().items())])
+
+    def _repr_html_(self) -> str:
+        """Show facts and thumbnails in a notebook; for each, one plane is read, or the centre of a large one."""
+        count = self.shape[self.axes.index("C")] if "C" in self.axes else 1
+        facts, shown = self._facts(), {}
+        for number in range(min(count, THUMBNAILS)):
+            try:
+                name = self.channels[number] if number < len(self.channels) else f"channel {number}"
+                shown[name] = thumbnail(self.values, self.axes, number)
+            except SpotlightError as error:  # what is known of a damaged file is shown all the same
+                facts["picture"] = str(error)
+        return as_html(self._title, facts, shown)
 
     @cached_property
     def data(self) -> NDArray[Any]:
@@ -161,13 +253,7 @@ class Stack:
             index = int(str(which).removeprefix("#"))
         if not 0 <= index < count:
             raise SpotlightError(f"{self.source}: no channel {which!r}; channels here: {known}.")
-        return replace(
-            self,
-            array=self.values[(slice(None),) * axis + (index,)],
-            axes=self.axes.replace("C", ""),
-            channels=self.channels[index : index + 1],
-            colors=self.colors[index : index + 1],
-        )
+        return self[(slice(None),) * axis + (index,)]
 
     def has_channel(self, name: str) -> bool:
         """Whether `channel` can be asked for this name."""
@@ -194,15 +280,13 @@ class Stack:
             )
         if not 0 <= (which or 0) < count:
             raise SpotlightError(f"{self.source}: has no timepoint {which}; there are 0 to {count - 1}.")
-        return replace(self, array=self.values[which or 0], axes=self.axes[1:]) if "T" in self.axes else self
+        return self[which or 0] if "T" in self.axes else self
 
     def plane(self, which: int) -> "Stack":
         """Take one plane, zero-based, of a stack of the axes ZYX or YX; the result has the axes YX."""
         if self.axes == "YX":
             return self
-        size = self.voxel_size and self.voxel_size[1:]
-        source = f"{self.source} (plane {which})"
-        return replace(self, array=self.values[which], axes="YX", voxel_size=size, source=source)
+        return replace(self[which], source=f"{self.source} (plane {which})")
 
     def crop(self, region: tuple[slice, ...]) -> "Stack":
         """Cut out a region, one contiguous slice per spatial axis, as a view."""
@@ -283,6 +367,11 @@ class Stack:
         """
         path = Path(path)
         return format_to_write(path).write(self, path, kind)
+
+
+def _shown(keys: tuple[Any, ...]) -> str:
+    """Keys of an index as they are written."""
+    return ", ".join(format_region((key,)) if isinstance(key, slice) and key.step is None else str(key) for key in keys)
 
 
 def parse_region(text: str, axes: str, source: str) -> tuple[slice, ...]:

@@ -20,10 +20,11 @@ from spotlight.evaluation.light_my_cells import (
     Picture,
 )
 from spotlight.files import write_text
+from spotlight.images.pictures import data_uri, gray_slice
 from spotlight.metrics.challenge import CHALLENGE_SCORES, PERCENTILES
 from spotlight.report.curves import LINES, literal, one_legend, panels
 from spotlight.report.figure import rendered
-from spotlight.report.pictures import COLORS, data_uri, gray_slice
+from spotlight.report.pictures import COLORS
 from spotlight.report.tables import NOTHING
 from spotlight.version import __version__
 

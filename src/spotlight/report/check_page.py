@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from spotlight.files import write_text
+from spotlight.images.pictures import gray_slice
 from spotlight.pairs.checking import Check
-from spotlight.report.pictures import TRUTH_COLOR, gray_slice, outline_slice
+from spotlight.report.pictures import TRUTH_COLOR, outline_slice
 from spotlight.version import __version__
 
 CHECK_PAGE = "check.html"

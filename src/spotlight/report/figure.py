@@ -16,9 +16,10 @@ from skimage.segmentation import find_boundaries
 from spotlight.evaluation.means import with_part
 from spotlight.files import atomic_file
 from spotlight.images import read
+from spotlight.images.pictures import WIDEST
 from spotlight.report.contents import TARGET, TRUTH, Contents, read_contents
 from spotlight.report.curves import Chart, draw_charts, literal
-from spotlight.report.pictures import TRUTH_COLOR, WIDEST, display_range, method_colors
+from spotlight.report.pictures import TRUTH_COLOR, display_range, method_colors
 
 FIGURES = "figures"
 PICTURE = "figure.png"

@@ -10,10 +10,11 @@ import numpy as np
 import yaml
 
 from spotlight.files import write_text
+from spotlight.images.pictures import data_uri
 from spotlight.report.contents import Contents, first_of, read_contents
 from spotlight.report.curves import draw_charts
 from spotlight.report.figure import FIGURES, save_figures
-from spotlight.report.pictures import data_uri, method_colors
+from spotlight.report.pictures import method_colors
 from spotlight.report.tables import (
     SIGNIFICANT,
     comparison_table,

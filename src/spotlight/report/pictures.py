@@ -1,6 +1,5 @@
 """Single pictures for a page: slices and label outlines as data URIs, and the colours of methods."""
 
-import base64
 import io
 from typing import Any
 
@@ -9,43 +8,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
+from spotlight.images.pictures import data_uri, picture_size
 from spotlight.report.contents import REPEAT, TARGET
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; greys are real fluorescence.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442")
 REFERENCE_COLORS = {TARGET: "#555555", REPEAT: "#999999"}
 TRUTH_COLOR = "#E69F00"
-WIDEST = 480
-"""Pixels across a picture of a plane: more would make the page heavy, and is not seen on it."""
 
 
 def method_colors(methods: list[str]) -> dict[str, str]:
     """One colour per method; real fluorescence is grey."""
     models = [name for name in methods if name not in REFERENCE_COLORS]
     return REFERENCE_COLORS | {name: COLORS[i % len(COLORS)] for i, name in enumerate(models)}
-
-
-def data_uri(content: bytes, kind: str) -> str:
-    """Bytes of a picture as a URI that a page can hold."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def picture_size(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Width and height of a plane's picture: one pixel a voxel, but at most `WIDEST` wide."""
-    width = min(shape[1], WIDEST)
-    return width, max(1, round(shape[0] * width / shape[1]))
-
-
-def gray_slice(plane: NDArray[Any], low: float, high: float) -> str:
-    """One plane as a JPEG, black at `low` and white at `high`."""
-    scaled = np.clip((plane.astype(np.float32) - low) / max(high - low, 1e-12), 0, 1)
-    image = Image.fromarray((255 * scaled).astype(np.uint8))
-    size = picture_size(plane.shape)
-    if size != image.size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=82)
-    return data_uri(buffer.getvalue(), "image/jpeg")
 
 
 def outline_slice(labels: NDArray[Any], color: str) -> str:

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 
 from spotlight.errors import SpotlightError
 from spotlight.files import require_file, write_text
+from spotlight.images.pictures import data_uri
 from spotlight.images.scaling import scaling_in_words
 from spotlight.losses.settings import LOSSES, AdversarialSettings
 from spotlight.plain_yaml import load_yaml
 from spotlight.report.figure import rendered
-from spotlight.report.pictures import data_uri
 from spotlight.version import __version__
 
 TRAINING_PAGE = "training.html"

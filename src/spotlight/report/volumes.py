@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from spotlight.images import Stack, read
+from spotlight.images.pictures import WIDEST, data_uri, gray_slice
 from spotlight.report.contents import REFERENCES, TARGET, TRUTH, Contents, first_of
-from spotlight.report.pictures import TRUTH_COLOR, WIDEST, data_uri, display_range, gray_slice, outline_slice
+from spotlight.report.pictures import TRUTH_COLOR, display_range, outline_slice
 from spotlight.report.tables import NUCLEUS_FEATURES
 
 MOST_PLANES = 48
