@@ -70,13 +70,13 @@ SPOTLIGHT = {"kind": "spotlight", "weight": 0.25, "background": 0.25}
 BASELINE = "one network, partial labels, L1"
 METHODS: dict[str, dict[str, Any]] = {
     BASELINE: {},
-    "fully labelled fields alone": {},
+    "only the fully labelled fields": {},
     "one network per stain": {},
-    "all labels (not to be had)": {},
-    "a model per modality": {"modalities": "separate"},
-    "told: dynamic convolution": {"modalities": "dynamic"},
-    "told: FiLM": {"modalities": "film"},
-    "every field alike": {"balance": "fields"},
+    "all labels (upper bound; unavailable in practice)": {},
+    "one model per modality": {"modalities": "separate"},
+    "modality as input: dynamic convolution": {"modalities": "dynamic"},
+    "modality as input: FiLM": {"modalities": "film"},
+    "without balance: all fields equally likely": {"balance": "fields"},
     "sum over stains": {"over_stains": "sum"},
     "squared error": {"loss": {"kind": "mse"}},
     "Spotlight": {"loss": SPOTLIGHT, "preparation": {"target_center": "threshold"}},
@@ -102,7 +102,7 @@ def experiment_of(method: str, steps: int) -> Experiment:
 def train_method(method: str, seed: int, manifest: Path, to: Path, steps: int) -> list[Path]:
     """Train a method's model, or models for one stain each."""
     pairs = read_pairs(manifest, every_target=True)
-    if method == "fully labelled fields alone":
+    if method == "only the fully labelled fields":
         rows = pd.read_csv(manifest)
         full = rows[(rows == "absent").sum(axis=1) == 0]["input"].map(lambda name: manifest.parent / name)
         known = set(full)
@@ -197,7 +197,7 @@ def tables(results: pd.DataFrame) -> str:
     text += ["\n**PCC by modality**\n", f"| | {' | '.join(f'{s}, {m}' for s in STAINS for m in MODALITIES)} |"]
     text.append("|---" * (len(STAINS) * len(MODALITIES) + 1) + "|")
     for method, rows in results.groupby("method", sort=False):
-        if method in (BASELINE, "a model per modality", "told: dynamic convolution", "told: FiLM"):
+        if method == BASELINE or "modalities" in METHODS[method]:
             means = rows.groupby(["target", "modality"])["pcc"].mean()
             text.append(f"| {method} | {' | '.join(f'{means[s, m]:.3f}' for s in STAINS for m in MODALITIES)} |")
     return "\n".join(text).strip() + "\n"
