@@ -31,13 +31,13 @@ from spotlight.foreground import Foreground
 from spotlight.losses import SpotlightLossSettings
 from spotlight.networks import FNet, FNetSettings
 from spotlight.pairs.prepare import PreparedPair
-from spotlight.training.batches import Stains
-from spotlight.training.callbacks import Course
+from spotlight.training.batches import Outputs
+from spotlight.training.callbacks import RunCallback
 from spotlight.training.data import make_batches, make_sampler
 from spotlight.training.engine import StainModule
 from spotlight.training.explain import network_cost
-from spotlight.training.hardware import Ranks, choose_precision
-from spotlight.training.run import _fit
+from spotlight.training.fit import fit
+from spotlight.training.hardware import Processes, choose_precision
 from spotlight.training.settings import Experiment, TrainingSettings
 
 PATCH = (32, 64, 64)
@@ -119,18 +119,18 @@ def measure(row: str, batch: int, steps: int, settings: FNetSettings, compiled: 
     if row == "spotlight":
         times: list[float] = []
 
-        class Timed(Course):
+        class Timed(RunCallback):
             def on_train_batch_end(self, *arguments: object) -> None:
                 times.append(clock(device))
 
-        training = TrainingSettings(steps=WARM + steps, batch_size=batch, parts=1, compile=compiled)
+        training = TrainingSettings(steps=WARM + steps, batch_size=batch, micro_batches=1, compile=compiled)
         experiment = Experiment(network=settings, loss=SpotlightLossSettings(background=0.25), training=training)
         sampler = make_sampler(pairs, PATCH, experiment)
-        batches = make_batches(pairs, sampler, experiment, 1, Ranks(), device)
+        batches = make_batches(pairs, sampler, experiment, Processes(), device)
         module = StainModule(network, experiment.loss, training)
         with tempfile.TemporaryDirectory() as folder:
-            course = Timed(Path(folder), training, [], PATCH, batches.names, None, [], Stains.single(0))
-            _fit(module, batches, course, experiment, choose_precision("auto", device))
+            callback = Timed(Path(folder), training, [], PATCH, batches.names, None, [], Outputs.single(0))
+            fit(module, batches, callback, experiment, choose_precision("auto", device))
         each, before = (times[-1] - times[WARM - 1]) / steps, times[WARM - 1] - begin
     else:
         step = plain(row, network, pairs, device, batch)

@@ -11,7 +11,7 @@ from spotlight.losses import Batch
 from spotlight.pairs.patches import PatchSampler, patch_starts
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.training.batches import Gather, PatchBatches, vary
-from spotlight.training.hardware import Ranks, choose_parts
+from spotlight.training.hardware import Processes, choose_micro_batches
 from spotlight.training.settings import PatchSettings
 
 CPU = torch.device("cpu")
@@ -74,7 +74,7 @@ def test_patches_that_cannot_be_turned_are_gathered_too() -> None:
 def test_cut_ahead_of_time_they_come_in_the_same_order() -> None:
     pairs = [prepared((9, 20, 24), seed) for seed in range(2)]
     for first in (0, 7):
-        straight, ahead = (batches_of(pairs, (4, 8, 8), parts=2, ahead=ahead) for ahead in (False, True))
+        straight, ahead = (batches_of(pairs, (4, 8, 8), micro_batches=2, ahead=ahead) for ahead in (False, True))
         straight.first_step = ahead.first_step = first
         for _, a, b in zip(range(9), straight, ahead, strict=False):
             assert equal(a, b)
@@ -88,19 +88,21 @@ def test_an_error_while_cutting_ahead_is_not_lost() -> None:
         next(iter(batches))
 
 
-@pytest.mark.parametrize(("ranks", "parts"), [(2, 1), (1, 2), (3, 2)])
-def test_processes_and_parts_share_a_batch_and_no_patch_is_seen_twice(ranks: int, parts: int) -> None:
+@pytest.mark.parametrize(("processes", "parts"), [(2, 1), (1, 2), (3, 2)])
+def test_processes_and_parts_share_a_batch_and_no_patch_is_seen_twice(processes: int, parts: int) -> None:
     pairs = [prepared((9, 20, 24), seed) for seed in range(2)]
     varied = PatchSettings(augment=True, intensity=0.3, noise=0.2, focus=0.5)
     whole = batches_of(pairs, (4, 8, 8), patches=varied).batch(4)
     shares = [
-        batches_of(pairs, (4, 8, 8), patches=varied, parts=parts, ranks=Ranks(rank, ranks, ranks)).batch(4, part)
+        batches_of(
+            pairs, (4, 8, 8), patches=varied, micro_batches=parts, processes=Processes(rank, processes, processes)
+        ).batch(4, part)
         for part in range(parts)
-        for rank in range(ranks)
+        for rank in range(processes)
     ]
     together = torch.empty_like(whole.input)
     for number, share in enumerate(shares):
-        together[number :: ranks * parts] = share.input
+        together[number :: processes * parts] = share.input
     torch.testing.assert_close(together, whole.input)
 
 
@@ -123,5 +125,5 @@ def test_variations_stay_within_their_bounds() -> None:
 
 @pytest.mark.parametrize(("memory", "parts"), [(24, 1), (23, 2), (8, 3), (5, 6), (2, 12), (1, 12), (0, 12)])
 def test_the_fewest_equal_parts_that_fit(memory: int, parts: int) -> None:
-    assert choose_parts(24, 1, memory) == parts
-    assert choose_parts(1, 1, memory) == choose_parts(3, 3, 5) == 1
+    assert choose_micro_batches(24, 1, memory) == parts
+    assert choose_micro_batches(1, 1, memory) == choose_micro_batches(3, 3, 5) == 1

@@ -68,7 +68,7 @@ def test_two_processes_give_what_one_gives_in_two_parts(
 ) -> None:
     """Batch normalisation sees the same patches in both, so that the gradients agree: their means over the steps, with
     weights that stay, since Adam makes steps of full length of gradients that are mere rounding."""
-    one = train(manifest, tmp_path / "one", change(TINY, parts=2, **SHARED).model_copy(update=SMOOTH))
+    one = train(manifest, tmp_path / "one", change(TINY, micro_batches=2, **SHARED).model_copy(update=SMOOTH))
     two = shared_runs[0] / "two"
     assert read_description(two).training["processes"] == 2
     assert len(list((shared_runs[0] / "cache").glob("*.prepared"))) == 3
@@ -89,7 +89,7 @@ def test_a_batch_that_processes_cannot_share(shared_runs: tuple[Path, list[str]]
 
 
 def test_parts_of_a_batch_are_one_step(manifest: Path, tmp_path: Path) -> None:
-    folder = train(manifest, tmp_path / "parts", change(TINY, batch_size=4, parts=2, steps=8))
+    folder = train(manifest, tmp_path / "parts", change(TINY, batch_size=4, micro_batches=2, steps=8))
     log = pd.read_csv(folder / "training" / "log.csv")
     assert log["step"].tolist() == [4, 8]
     state = torch.load(folder / "training" / "last.ckpt", weights_only=True)
@@ -110,15 +110,15 @@ def test_that_slurm_is_installed_is_nothing_to_warn_of(
 def test_what_fits_into_memory_is_found_said_and_kept(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("spotlight.training.run.memory_to_use", lambda _: (70 * 2**20, "70 MiB may be used"))
+    monkeypatch.setattr("spotlight.training.plan.memory_to_use", lambda _: (70 * 2**20, "70 MiB may be used"))
     experiment = change(TINY, batch_size=4, steps=2)
     folder = train(manifest, tmp_path / "m", experiment)
-    assert "worked on in 2 parts" in caplog.text
-    assert read_description(folder).training["settings"]["training"]["parts"] == 2
+    assert "divided into 2 micro-batches" in caplog.text
+    assert read_description(folder).training["settings"]["training"]["micro_batches"] == 2
     monkeypatch.undo()  # with more memory, the run goes on as it was begun
     assert train(manifest, tmp_path / "m", experiment) == folder
-    with pytest.raises(SpotlightError, match="cannot be cut into 3 equal parts"):
-        change(TINY, batch_size=4, parts=3)
+    with pytest.raises(SpotlightError, match="cannot be cut into 3 equal micro-batches"):
+        change(TINY, batch_size=4, micro_batches=3)
 
 
 def test_out_of_memory_says_what_would_fit(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def test_out_of_memory_says_what_would_fit(manifest: Path, tmp_path: Path, monke
         torch.empty(2**60)  # the allocator's own complaint
 
     monkeypatch.setattr("spotlight.training.engine.StainModule.training_step", too_large)
-    with pytest.raises(SpotlightError, match=r"out of memory: a step of 2 patches .* which would do for \d+"):
+    with pytest.raises(SpotlightError, match=r"out of memory: a step of 2 patches .* enough for \d+"):
         train(manifest, tmp_path / "m", TINY)
 
 

@@ -1,6 +1,7 @@
 """Several stains from partly labelled fields, in several modalities and planes: one network, or a few."""
 
 import itertools
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from spotlight.losses import (
     build_loss,
     l1_loss,
 )
-from spotlight.model import make_network
+from spotlight.model import make_network, read_description
 from spotlight.networks import FNetSettings, Pix2PixSettings
 from spotlight.pairs import Pair, PatchSampler, patch_starts, read_pairs
 from spotlight.pairs.fields import join_planes
@@ -35,8 +36,8 @@ from spotlight.training import explain, train
 from spotlight.training.adversarial import AdversarialModule
 from spotlight.training.batches import PatchBatches
 from spotlight.training.data import make_sampler, split_pairs
+from spotlight.training.outputs import drawing_groups, find_outputs
 from spotlight.training.settings import AdversarialSettings, Experiment, PatchSettings, TrainingSettings
-from spotlight.training.stains import drawing_groups, find_stains
 
 STAINS = ("Nucleus", "Mitochondria", "Tubulin")
 PRESENT = {0: (0, 1), 1: (0,), 2: (1, 2), 3: (0, 1, 2), 4: (0, 2), 5: (1,)}
@@ -52,7 +53,7 @@ SMALL = Experiment(
     loss=MseSettings(),
     balance="stains",
     training=TrainingSettings(
-        steps=4, batch_size=4, validate_every=2, checkpoint_every=2, precision="float32", parts=1
+        steps=4, batch_size=4, validate_every=2, checkpoint_every=2, precision="float32", micro_batches=1
     ),
 )
 
@@ -108,7 +109,7 @@ def batch_of(rows: tuple[tuple[int, int], ...], seed: int = 0) -> Batch:
     target = torch.randn(len(rows), 1, 12, 12, generator=gen)
     limits = torch.tensor([[-1.5, 1.5]] * len(rows))
     mask = target > 0.3
-    return Batch(torch.zeros(3, 1, 12, 12), target, mask, torch.zeros(len(rows)), limits=limits, rows=rows)
+    return Batch(torch.zeros(3, 1, 12, 12), target, mask, torch.zeros(len(rows)), percentiles=limits, rows=rows)
 
 
 LOSSES: list[LossSettings] = [MseSettings(), L1Settings(), SpotlightLossSettings(background=0.3)]
@@ -251,9 +252,9 @@ def test_batches_hold_the_targets_that_are_there_and_no_others(collection: Path)
     """Every row is cut from a present target of the drawn field, at the place and turn of its input."""
     pairs = join_planes(read_pairs(collection, every_target=True))
     prepared = [prepare_pair(pair, SMALL.preparation) for pair in pairs]
-    stains = find_stains(pairs, SMALL)
+    stains = find_outputs(pairs, SMALL)
     sampler = make_sampler(prepared, (32, 32), SMALL, drawing_groups(pairs, stains, SMALL))
-    batches = PatchBatches(prepared, sampler, SMALL.patches, 6, stains=stains)
+    batches = PatchBatches(prepared, sampler, SMALL.patches, 6, outputs=stains)
     for step in range(5):
         drawn, batch = sampler.draw(step, 6), batches.batch(step)
         expected = []
@@ -277,12 +278,12 @@ def test_batches_hold_the_targets_that_are_there_and_no_others(collection: Path)
 def test_losses_of_parts_average_to_that_of_the_whole_batch(over: Any, parts: int, collection: Path) -> None:
     pairs = join_planes(read_pairs(collection, every_target=True))
     prepared = [prepare_pair(pair, SMALL.preparation) for pair in pairs]
-    stains = find_stains(pairs, SMALL)
+    stains = find_outputs(pairs, SMALL)
     sampler = make_sampler(prepared, (32, 32), SMALL, drawing_groups(pairs, stains, SMALL))
     loss, net = build_loss(MseSettings(), over), torch.nn.Conv2d(1, 3, 3, padding=1)
     found = []
     for count in (1, parts):
-        batches = PatchBatches(prepared, sampler, SMALL.patches, 6, count, stains=stains)
+        batches = PatchBatches(prepared, sampler, SMALL.patches, 6, count, outputs=stains)
         every = [batches.batch(4, part) for part in range(count)]
         found.append(torch.stack([loss(net(batch.input), batch).total for batch in every]).mean())
     torch.testing.assert_close(found[0], found[1])
@@ -292,9 +293,9 @@ def test_two_targets_of_one_name_for_an_input_are_both_learnt(collection: Path) 
     pairs = join_planes(read_pairs(collection, every_target=True, target=None))
     pairs = [replace(p, target_name="", name=f"{n}") for n, p in enumerate(pairs)]
     prepared = [prepare_pair(pair, SMALL.preparation) for pair in pairs]
-    stains = find_stains(pairs, SMALL)
+    stains = find_outputs(pairs, SMALL)
     sampler = make_sampler(prepared, (32, 32), SMALL, drawing_groups(pairs, stains, SMALL))
-    batch = PatchBatches(prepared, sampler, SMALL.patches, 4, stains=stains).batch(0)
+    batch = PatchBatches(prepared, sampler, SMALL.patches, 4, outputs=stains).batch(0)
     assert len(batch.rows) == len(batch.target) > 4
     assert build_loss(MseSettings())(batch.input, batch).total.isfinite()
 
@@ -455,6 +456,30 @@ def test_the_explanation_counts_fields_stains_and_modalities(collection: Path) -
     for said in ("3 stains", "of 5 fields have: Nucleus 3", "film", "in turn within every batch: stains (3 groups)"):
         assert said in text
     assert "A MODEL FOR PHASE" in explain(collection, SMALL.model_copy(update={"modalities": "separate"}), target="all")
+
+
+def test_what_is_explained_is_what_is_trained(collection: Path, tmp_path: Path) -> None:
+    """A stain that no training field has is neither promised nor validated."""
+    table = pd.read_csv(collection)
+    named = ["target:Nucleus", "target:Mitochondria"]
+    table = table[(table.split == "val") | (table["target:Nucleus"] != "absent")].copy()
+    table.loc[table.split == "val", "target:Nucleus"] = "absent"
+    table.loc[table.split == "train", "target:Mitochondria"] = "absent"
+    for column in ("input", *named):
+        table[column] = [name if name == "absent" else str(collection.parent / name) for name in table[column]]
+    table[["input", *named, "split", "modality"]].to_csv(tmp_path / "pairs.csv", index=False)
+    quick = SMALL.model_copy(update={"balance": "fields"})
+    text = explain(tmp_path / "pairs.csv", quick, target="all", probe=True)
+    assert "None to validate on" in text
+    assert "The weights of the last step are kept" in text
+    assert re.search(r"About [\d.e-]+ minutes: 4 steps of [\d.e-]+ s, measured on this machine", text)
+    assert not (tmp_path / "model").exists()
+    run = read_description(train(tmp_path / "pairs.csv", tmp_path / "model", quick, target="all"))
+    assert run.training["data"]["validation"] == []
+    assert run.training["best"] == {"step": 4}
+    with pytest.raises(SpotlightError, match="has the stains Nucleus, but this run"):
+        finetune = quick.training.model_copy(update={"finetune": tmp_path / "model"})
+        explain(collection, quick.model_copy(update={"training": finetune}), target="all")
 
 
 def test_the_road_of_a_challenger(model: Path, collection: Path, tmp_path: Path) -> None:

@@ -56,13 +56,19 @@ def train(
     ] = None,
     modalities: Annotated[
         Literal["unified", "separate", "dynamic", "film"] | None,
-        typer.Option(help="Brightfield, phase and DIC: one network, a model each, or one that is told which."),
+        typer.Option(
+            help="For brightfield, phase, DIC. unified: one network; separate: a model each; dynamic, film: one that "
+            "takes the modality as an input."
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Start over, whatever the folder holds.")] = False,
     cache: Annotated[
         Path | None, typer.Option(help="Folder for prepared pairs, for data larger than memory and for several runs.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say all that the run would do, and do nothing.")] = False,
+    probe: Annotated[
+        bool, typer.Option(help="With --explain: take a few steps to say how many minutes it takes.")
+    ] = True,
 ) -> None:
     """Train a model on pairs of stacks. Interrupted, the same command goes on where it was.
 
@@ -91,7 +97,8 @@ def train(
     single = chosen if isinstance(chosen, str) and chosen != "all" else None
     source = named_pairs(pairs, axes, input_channel, target_channel, single, chosen is not None, voxel_size)
     if explain:
-        text = explained(source, experiment, input_channel=input_channel, target_channel=target_channel, target=chosen)
+        channels = {"input_channel": input_channel, "target_channel": target_channel}
+        text = explained(source, experiment, **channels, target=chosen, probe=probe)
         say(*text.splitlines())
         return
     for number in range(seeds or 1):

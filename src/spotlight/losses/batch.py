@@ -27,15 +27,15 @@ class Batch(NamedTuple):
         (N, 1, [Z,] Y, X), number of the nearest foreground component, at most `components`; for losses per nucleus.
     components : int
         See `cells`.
-    limits : Tensor or None
+    percentiles : Tensor or None
         (N, 2), percentiles of their whole targets, for losses that weigh by them.
     rows : tuple of (int, int)
         The sample and the stain of each of the N rows; empty where there is one stain, which every sample has.
-    whole : tuple of float
-        For a part of a step's batch with several stains: the rows of every stain in the whole batch, divided by the
-        number of parts. Losses of the parts then average to that of the whole, but for Spotlight's where rows have no
-        foreground, which its mean leaves out. Empty where a batch is whole.
-    code : Tensor or None
+    rows_per_part : tuple of float
+        Mean number of rows per stain in one micro-batch; scales its loss, so that the losses of the micro-batches
+        average to that of the whole batch. Spotlight's is the exception: its mean leaves out rows without foreground.
+        Empty for a batch that is not divided.
+    modality : Tensor or None
         (B, M), which of M modalities each sample is, 1 there and 0 elsewhere; for networks that ask for it.
     """
 
@@ -45,10 +45,10 @@ class Batch(NamedTuple):
     threshold: Tensor
     cells: Tensor | None = None
     components: int = 0
-    limits: Tensor | None = None
+    percentiles: Tensor | None = None
     rows: tuple[tuple[int, int], ...] = ()
-    code: Tensor | None = None
-    whole: tuple[float, ...] = ()
+    modality: Tensor | None = None
+    rows_per_part: tuple[float, ...] = ()
 
     def select(self, rows: list[int]) -> "Batch":
         """Keep some of the N rows; the samples stay."""
@@ -58,7 +58,7 @@ class Batch(NamedTuple):
             mask=self.mask[index],
             threshold=self.threshold[index],
             cells=None if self.cells is None else self.cells[index],
-            limits=None if self.limits is None else self.limits[index],
+            percentiles=None if self.percentiles is None else self.percentiles[index],
             rows=tuple(self.rows[row] for row in rows),
         )
 
@@ -81,7 +81,7 @@ class Loss(Protocol):
     """A loss as a function of prediction, batch and share of the run that is done."""
 
     def __call__(self, prediction: Tensor, batch: Batch, progress: float = 1.0) -> LossTerms:
-        """Give the total and the parts."""
+        """Return the total and its terms."""
 
 
 def build_loss(settings: LossSettings, over_stains: Literal["mean", "sum"] = "mean") -> Loss:
@@ -101,12 +101,16 @@ def build_loss(settings: LossSettings, over_stains: Literal["mean", "sum"] = "me
         stained = batch.present(prediction)
         if over_stains == "mean" or not batch.rows:
             terms = of_rows(stained, batch, progress)
-            return LossTerms(terms.total * len(batch.rows) / sum(batch.whole), terms.parts) if batch.whole else terms
+            return (
+                LossTerms(terms.total * len(batch.rows) / sum(batch.rows_per_part), terms.parts)
+                if batch.rows_per_part
+                else terms
+            )
         found = []
         for stain, rows in batch.rows_of().items():
             part = batch.select(rows)
             terms = of_rows(part.present(prediction), part, progress)
-            share = len(rows) / batch.whole[stain] if batch.whole else 1
+            share = len(rows) / batch.rows_per_part[stain] if batch.rows_per_part else 1
             found.append(LossTerms(terms.total * share, terms.parts))
         total = torch.stack([terms.total for terms in found]).sum()
         return LossTerms(total, {name: torch.stack([t.parts[name] for t in found]).sum() for name in found[0].parts})

@@ -22,7 +22,7 @@ def mse_loss(prediction: Tensor, target: Tensor) -> LossTerms:
     return LossTerms(total, {})
 
 
-def l1_loss(prediction: Tensor, target: Tensor, limits: Tensor | None, settings: L1Settings) -> LossTerms:
+def l1_loss(prediction: Tensor, target: Tensor, percentiles: Tensor | None, settings: L1Settings) -> LossTerms:
     """Mean absolute error, each pixel with a weight of its own.
 
     ::
@@ -36,7 +36,7 @@ def l1_loss(prediction: Tensor, target: Tensor, limits: Tensor | None, settings:
     ----------
     prediction, target : Tensor
         (N, 1, [Z,] Y, X), normalised alike.
-    limits : Tensor or None
+    percentiles : Tensor or None
         (N, 2): the percentiles of each whole target in its normalised units, low and high; None weighs all alike.
     settings : L1Settings
         λ and the weight outside the percentiles.
@@ -50,9 +50,9 @@ def l1_loss(prediction: Tensor, target: Tensor, limits: Tensor | None, settings:
         target = target.float()
         error = (prediction.float() - target).abs().flatten(1)
         weights = torch.ones_like(error)
-        if limits is not None:
+        if percentiles is not None:
             values = target.flatten(1)
-            inside = (values > limits[:, :1]) & (values < limits[:, 1:])
+            inside = (values > percentiles[:, :1]) & (values < percentiles[:, 1:])
             weights = torch.where(inside, 1.0, settings.outside)
         # Where all weights are 0, there is nothing to learn from.
         mean = ((error * weights).sum(1) / weights.sum(1).clamp(min=1e-6)).mean()

@@ -173,7 +173,7 @@ class L1Settings(LossSettings):
         """See `LossSettings.build`."""
         from spotlight.losses.pixels import l1_loss
 
-        return lambda prediction, batch, progress=1.0: l1_loss(prediction, batch.target, batch.limits, self)
+        return lambda prediction, batch, progress=1.0: l1_loss(prediction, batch.target, batch.percentiles, self)
 
     def describe(self) -> str:
         """See `LossSettings.describe`."""

@@ -39,9 +39,9 @@ class StainNetwork(nn.Module, ABC):
     stains : int
         Channels of the output.
     modalities : int
-        Kinds of transmitted light that the network is told apart by a code; 0 if it is told nothing.
+        Number of modalities that the network takes as a second input; 0 if it takes none.
     conditioning : "none", "dynamic" or "film"
-        How it uses the code; see `spotlight.networks.conditioning`.
+        How it uses the modality; see `spotlight.networks.conditioning`.
 
     Attributes
     ----------
@@ -99,37 +99,37 @@ class StainNetwork(nn.Module, ABC):
         """Modules that stay as they are where only the last layer of every stain is trained."""
 
     @abstractmethod
-    def compute(self, x: Tensor, code: Tensor | None) -> Tensor:
-        """Do what `forward` promises, with a code that is known to fit."""
+    def compute(self, x: Tensor, modality: Tensor | None) -> Tensor:
+        """Compute `forward`; the modality has been checked."""
 
-    def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, modality: Tensor | None = None) -> Tensor:
         """Map (B, 1, [Z,] Y, X) to (B, stains, [Z,] Y, X).
 
         Parameters
         ----------
         x : (B, 1, [Z,] Y, X) tensor
             Normalised transmitted light; every spatial axis a multiple of `divisor`.
-        code : (B, modalities) tensor, optional
-            One-hot code of the modality of each sample; given exactly if `modalities` is not 0.
+        modality : (B, modalities) tensor, optional
+            Which modality each sample is, 1 there and 0 elsewhere; given exactly if `modalities` is not 0.
 
         Raises
         ------
         ValueError
-            If a code is missing, not wanted or of another shape.
+            If the modality is missing, not taken or of another shape.
         """
-        if code is None and self.modalities:
+        if modality is None and self.modalities:
             raise ValueError(
                 f"this network is conditioned on {self.modalities} modalities and needs their code: give a (batch, "
-                f"{self.modalities}) tensor, or fix the modality by Conditioned(network, code)."
+                f"{self.modalities}) tensor, or fix the modality by Conditioned(network, modality)."
             )
-        if code is not None and not self.modalities:
+        if modality is not None and not self.modalities:
             raise ValueError("this network is not conditioned on the modality. Leave the code out.")
-        if code is not None and code.shape != (x.shape[0], self.modalities):
+        if modality is not None and modality.shape != (x.shape[0], self.modalities):
             raise ValueError(
                 f"the code of the modality must be {self.modalities} numbers for each of {x.shape[0]} samples. "
-                f"Received: shape {tuple(code.shape)}."
+                f"Received: shape {tuple(modality.shape)}."
             )
-        return self.compute(x, code)
+        return self.compute(x, modality)
 
 
 def channels_last(dims: int) -> torch.memory_format:

@@ -21,11 +21,11 @@ class CodedLayer(nn.Module, ABC):
     """A layer that depends on the code of the modality."""
 
     @abstractmethod
-    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+    def forward(self, x: Tensor, modality: Tensor) -> Tensor:
         """Map (B, C, [Z,] Y, X), with a code of (B, modalities)."""
 
     @abstractmethod
-    def fixed(self, code: Tensor) -> nn.Module:
+    def fixed(self, modality: Tensor) -> nn.Module:
         """Give the layer of `x` alone that this one is for a code of (modalities,)."""
 
 
@@ -53,18 +53,18 @@ class DynamicConv(CodedLayer):
         nn.init.zeros_(self.scale.weight)
         nn.init.ones_(self.scale.bias)
 
-    def scaled(self, code: Tensor) -> tuple[Tensor, Tensor]:
+    def scaled(self, modality: Tensor) -> tuple[Tensor, Tensor]:
         """Kernels (B, out, in, ...) and biases (B, out) for codes of (B, modalities)."""
         weight, bias = self.plain.weight, self.plain.bias
         assert bias is not None
         outputs, inputs = weight.shape[:2]
-        scale, shift = self.scale(code.to(weight.dtype)).split((outputs * inputs, outputs), dim=1)
+        scale, shift = self.scale(modality.to(weight.dtype)).split((outputs * inputs, outputs), dim=1)
         window = (1,) * (weight.ndim - 2)
         return weight * scale.reshape(-1, outputs, inputs, *window), bias * shift
 
-    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+    def forward(self, x: Tensor, modality: Tensor) -> Tensor:
         """Map (B, in, [Z,] Y, X) to (B, out, [Z,] Y, X): one convolution, in which every sample is a group."""
-        weight, bias = self.scaled(code)
+        weight, bias = self.scaled(modality)
         plain, samples = self.plain, x.shape[0]
         out: Tensor = GROUPED[x.ndim - 2](
             x.reshape(1, -1, *x.shape[2:]),
@@ -77,10 +77,10 @@ class DynamicConv(CodedLayer):
         return out.reshape(samples, -1, *out.shape[2:])
 
     @torch.no_grad()
-    def fixed(self, code: Tensor) -> nn.Module:
+    def fixed(self, modality: Tensor) -> nn.Module:
         """Give a plain convolution, which can be fused with a normalisation behind it."""
         conv = copy.deepcopy(self.plain)
-        weight, bias = self.scaled(code[None])
+        weight, bias = self.scaled(modality[None])
         conv.weight, conv.bias = nn.Parameter(weight[0]), nn.Parameter(bias[0])
         return conv
 
@@ -94,16 +94,16 @@ class Film(CodedLayer):
         self.modulation = nn.Linear(modalities, 2 * channels, bias=False)
         nn.init.zeros_(self.modulation.weight)
 
-    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+    def forward(self, x: Tensor, modality: Tensor) -> Tensor:
         """Keep the shape."""
-        modulation: Tensor = self.modulation(code.to(self.modulation.weight.dtype))
+        modulation: Tensor = self.modulation(modality.to(self.modulation.weight.dtype))
         scale, shift = modulation.reshape(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, dim=1)
         return x * (1 + scale) + shift
 
     @torch.no_grad()
-    def fixed(self, code: Tensor) -> nn.Module:
+    def fixed(self, modality: Tensor) -> nn.Module:
         """Give a layer with these scales and shifts."""
-        scale, shift = self.modulation(code.to(self.modulation.weight.dtype)).chunk(2)
+        scale, shift = self.modulation(modality.to(self.modulation.weight.dtype)).chunk(2)
         return ChannelAffine(1 + scale, shift)
 
 
@@ -125,12 +125,12 @@ class ChannelAffine(nn.Module):
 
 
 class Block(nn.Sequential):
-    """Layers one after another, of which the coded ones get the code."""
+    """Layers one after another, of which `CodedLayer`s get the modality."""
 
-    def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
-        """Apply the layers; `code` may be missing where none is coded."""
+    def forward(self, x: Tensor, modality: Tensor | None = None) -> Tensor:
+        """Apply the layers; `modality` may be left out if none is a `CodedLayer`."""
         for layer in self:
-            x = layer(x, code) if isinstance(layer, CodedLayer) else layer(x)
+            x = layer(x, modality) if isinstance(layer, CodedLayer) else layer(x)
         return x
 
 
@@ -169,7 +169,7 @@ class Conditioned(StainNetwork):
     ----------
     network : StainNetwork
         One with `modalities` > 0; it is copied and stays as it is.
-    code : (modalities,) tensor
+    modality : (modalities,) tensor
         One-hot code of the modality.
 
     Raises
@@ -178,19 +178,19 @@ class Conditioned(StainNetwork):
         If the network is not conditioned, or the code of another length.
     """
 
-    def __init__(self, network: StainNetwork, code: Tensor) -> None:
+    def __init__(self, network: StainNetwork, modality: Tensor) -> None:
         super().__init__(network.dims, network.width, network.stains, 0, "none")
-        if not network.modalities or code.shape != (network.modalities,):
+        if not network.modalities or modality.shape != (network.modalities,):
             raise ValueError(
                 f"the code that fixes the modality must have shape ({network.modalities},) for this network, and a "
-                f"network without modalities takes none. Received: shape {tuple(code.shape)}."
+                f"network without modalities takes none. Received: shape {tuple(modality.shape)}."
             )
         self.network = copy.deepcopy(network)
         self.network.modalities, self.network.conditioning = 0, "none"
         for parent in list(self.network.modules()):
             for name, layer in list(parent.named_children()):
                 if isinstance(layer, CodedLayer):
-                    setattr(parent, name, layer.fixed(code))
+                    setattr(parent, name, layer.fixed(modality))
         self.train(network.training)
 
     @property
@@ -216,6 +216,6 @@ class Conditioned(StainNetwork):
         """Those of the network."""
         return self.network.all_but_head_parts()
 
-    def compute(self, x: Tensor, code: Tensor | None) -> Tensor:
-        """Apply the network, which needs no code any more."""
-        return self.network.compute(x, code)
+    def compute(self, x: Tensor, modality: Tensor | None) -> Tensor:
+        """Apply the network, whose modality is fixed."""
+        return self.network.compute(x, modality)

@@ -58,7 +58,7 @@ class FNet(StainNetwork):
         film = modalities if conditioning == "film" else 0
         dynamic = [modalities if conditioning == "dynamic" else 0, *[0] * depth]
         self.encoders = nn.ModuleList(
-            conv(dims, a, b, code, film) for a, b, code in zip(inputs, widths, dynamic, strict=True)
+            conv(dims, a, b, first, film) for a, b, first in zip(inputs, widths, dynamic, strict=True)
         )
         self.downs = nn.ModuleList(_resampling(CONV[dims], dims, w, w) for w in widths[:-1])
         self.ups = nn.ModuleList(_resampling(UPCONV[dims], dims, 2 * w, w) for w in widths[:-1])
@@ -98,14 +98,14 @@ class FNet(StainNetwork):
         """All on the way down and up."""
         return [*self.encoder_parts(), self.ups, self.decoders]
 
-    def compute(self, x: Tensor, code: Tensor | None) -> Tensor:
+    def compute(self, x: Tensor, modality: Tensor | None) -> Tensor:
         """Go down and up, and through the heads."""
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=False):
-            x = encoder(x, code)
+            x = encoder(x, modality)
             skips.append(x)
             x = down(x)
-        x = self.encoders[-1](x, code)
+        x = self.encoders[-1](x, modality)
         for up, decoder, skip in zip(reversed(self.ups), reversed(self.decoders), reversed(skips), strict=True):
             x = decoder(torch.cat((skip, up(x)), dim=1))
         return self.head(x)  # type: ignore[no-any-return]
@@ -119,9 +119,9 @@ class ResidualConv(nn.Module):
         self.body = Block(*list(double_conv(dims, inputs, outputs, dynamic, film))[:-1])
         self.shortcut = nn.Identity() if inputs == outputs else CONV[dims](inputs, outputs, 1)
 
-    def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, modality: Tensor | None = None) -> Tensor:
         """Keep the spatial shape."""
-        return torch.relu_(self.body(x, code) + self.shortcut(x))
+        return torch.relu_(self.body(x, modality) + self.shortcut(x))
 
 
 def _resampling(conv: type[nn.Module], dims: int, inputs: int, outputs: int) -> nn.Sequential:

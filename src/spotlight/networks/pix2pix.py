@@ -80,11 +80,11 @@ class Pix2PixGenerator(StainNetwork):
         """All but the last convolution of every stain."""
         return [*self.encoder_parts(), self.decoders]
 
-    def compute(self, x: Tensor, code: Tensor | None) -> Tensor:
+    def compute(self, x: Tensor, modality: Tensor | None) -> Tensor:
         """Go through the trunk once, and through the decoder of every stain."""
-        x = self.stem(x, code)
+        x = self.stem(x, modality)
         for down in self.downs:
-            x = down(x, code)
+            x = down(x, modality)
         x = self.trunk(x)
         stains = [head(decoder(x)) for decoder, head in zip(self.decoders, self.heads, strict=True)]
         return self.last(torch.cat(stains, dim=1))  # type: ignore[no-any-return]

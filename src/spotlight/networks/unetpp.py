@@ -55,7 +55,7 @@ class UNetPlusPlus(StainNetwork):
         dynamic = [modalities if conditioning == "dynamic" else 0, *[0] * depth]
         self.pool = POOL[dims](2)
         self.encoders = nn.ModuleList(
-            double_conv(dims, a, b, code, film) for a, b, code in zip([1, *widths[:-1]], widths, dynamic, strict=True)
+            double_conv(dims, a, b, first, film) for a, b, first in zip([1, *widths[:-1]], widths, dynamic, strict=True)
         )
         self.ups = nn.ModuleDict(
             {f"{i}_{j}": UPCONV[dims](2 * widths[i], widths[i], 2, stride=2) for i, j in self._beyond_column_0()}
@@ -108,11 +108,11 @@ class UNetPlusPlus(StainNetwork):
         """All nodes."""
         return [*self.encoder_parts(), self.ups, self.nodes]
 
-    def compute(self, x: Tensor, code: Tensor | None) -> Tensor:
+    def compute(self, x: Tensor, modality: Tensor | None) -> Tensor:
         """Compute column 0, then one column after the other."""
-        levels = [[self.encoders[0](x, code)]]
+        levels = [[self.encoders[0](x, modality)]]
         for encoder in list(self.encoders)[1:]:
-            levels.append([encoder(self.pool(levels[-1][0]), code)])
+            levels.append([encoder(self.pool(levels[-1][0]), modality)])
         for i, j in self._beyond_column_0():
             raised = self.ups[f"{i}_{j}"](levels[i + 1][j - 1])
             levels[i].append(self.nodes[f"{i}_{j}"](torch.cat((*levels[i], raised), dim=1)))

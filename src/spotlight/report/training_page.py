@@ -91,8 +91,9 @@ def _facts(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if len(targets) > 1:
         yield "drawn equally often", settings["balance"]
     patch = " x ".join(map(str, training["patch"]))
-    parts = settings["training"]["parts"]
-    whole = f", in {parts} parts" if parts not in (1, "auto") else ""
+    chosen = settings["training"]
+    count = chosen.get("micro_batches", chosen.get("parts"))  # its former name
+    whole = f", in {count} micro-batches" if count not in (1, "auto") else ""
     yield "steps", f"{steps:,} of {settings['training']['batch_size']} patches of {patch} voxels{whole}"
     yield "arithmetic", training["precision"]
     yield "seed", str(settings["training"]["seed"])

@@ -37,7 +37,7 @@ class AdversarialModule(StainModule):
         rate, betas = adversarial.learning_rate, training.betas
         self.opponents = [torch.optim.Adam(one.parameters(), rate, betas) for one in made]
 
-    def judge(self, image: Tensor, stain: Tensor, batch: Batch, terms: LossTerms) -> LossTerms:
+    def add_terms(self, image: Tensor, stain: Tensor, batch: Batch, terms: LossTerms) -> LossTerms:
         """Let the discriminators learn, and add their verdict on the stains to the loss."""
         factor = learning_rate_factor(self.trainer.global_step, self.training_settings)
         kind = self.adversarial.kind

@@ -16,7 +16,7 @@ from torch.utils.data import IterableDataset
 from spotlight.losses import Batch
 from spotlight.pairs.patches import Draw, PatchSampler, orient
 from spotlight.pairs.prepare import PreparedPair
-from spotlight.training.hardware import Ranks
+from spotlight.training.hardware import Processes
 from spotlight.training.settings import PatchSettings
 
 AHEAD = 3
@@ -24,7 +24,7 @@ AHEAD = 3
 
 
 @dataclass(frozen=True)
-class Stains:
+class Outputs:
     """Which stacks are the targets of one field, and which stain and modality each is.
 
     Attributes
@@ -36,7 +36,7 @@ class Stains:
     fields : tuple of tuples of int
         Numbers of the stacks of every field.
     modalities : tuple of str
-        Those that the network is told, in the order of its code; none if it is not told.
+        The modalities in the order of the network's one-hot input; none if it does not take one.
     """
 
     names: tuple[str, ...]
@@ -45,7 +45,7 @@ class Stains:
     modalities: tuple[str, ...] = ()
 
     @classmethod
-    def single(cls, count: int) -> "Stains":
+    def single(cls, count: int) -> "Outputs":
         """One stain, which every field has."""
         return cls(("",), (0,) * count, tuple((number,) for number in range(count)))
 
@@ -54,7 +54,7 @@ class Stains:
         """Whether a sample may have another number of targets than one."""
         return len(self.names) > 1 or any(len(field) != 1 for field in self.fields)
 
-    def code(self, modality: str) -> list[float]:
+    def one_hot(self, modality: str) -> list[float]:
         """1 at the place of a modality, 0 elsewhere."""
         return [float(name == modality) for name in self.modalities]
 
@@ -73,15 +73,15 @@ class PatchBatches(IterableDataset[Batch]):
         Draws the patches.
     patches : PatchSettings
         How the input is varied.
-    batch_size, parts : int
+    batch_size, micro_batches : int
         Patches of a step, and the equal parts in which each process takes its share.
-    ranks : Ranks
+    processes : Processes
         The processes of the run.
     gather : Gather, optional
         Stacks on a GPU; without it patches are cut on the processor.
     ahead : bool
         Cut in a thread of its own, ahead of the network.
-    stains : Stains, optional
+    outputs : Outputs, optional
         Which stacks belong to one field; left out: one stain, and each stack is a field of its own.
     """
 
@@ -91,27 +91,27 @@ class PatchBatches(IterableDataset[Batch]):
         sampler: PatchSampler,
         patches: PatchSettings,
         batch_size: int,
-        parts: int = 1,
-        ranks: Ranks = Ranks(),  # noqa: B008 - frozen
+        micro_batches: int = 1,
+        processes: Processes = Processes(),  # noqa: B008 - frozen
         gather: "Gather | None" = None,
         ahead: bool = False,
-        stains: Stains | None = None,
+        outputs: Outputs | None = None,
     ) -> None:
         self.pairs = pairs
         self.sampler = sampler
         self.patches = patches
         self.batch_size = batch_size
-        self.parts = parts
-        self.ranks = ranks
+        self.micro_batches = micro_batches
+        self.processes = processes
         self.gather = gather
         self.ahead = ahead
-        self.stains = stains or Stains.single(len(pairs))
-        self.field_of = {number: field for field in self.stains.fields for number in field}
+        self.outputs = outputs or Outputs.single(len(pairs))
+        self.field_of = {number: field for field in self.outputs.fields for number in field}
         self.first_step = 0
         self.components = max((int(pair.cells.max()) for pair in pairs if pair.cells is not None), default=0)
 
     def __iter__(self) -> Iterator[Batch]:
-        wanted = ((step, part) for step in itertools.count(self.first_step) for part in range(self.parts))
+        wanted = ((step, part) for step in itertools.count(self.first_step) for part in range(self.micro_batches))
         if not self.ahead:
             yield from (self.batch(step, part) for step, part in wanted)
             return
@@ -124,14 +124,16 @@ class PatchBatches(IterableDataset[Batch]):
 
     def batch(self, step: int, part: int = 0) -> Batch:
         """Cut a part of a step's patches out of the prepared stacks."""
-        number = part * self.ranks.count + self.ranks.rank
-        share = self.parts * self.ranks.count
+        number = part * self.processes.count + self.processes.rank
+        share = self.micro_batches * self.processes.count
         whole = self.sampler.draw(step, self.batch_size)
         drawn = whole[number::share]
         batch = self.gather(drawn, self.components) if self.gather is not None else self._cut(drawn)
-        if self.stains.partial and share > 1:
-            counts = Counter(self.stains.numbers[n] for draw in whole for n in self.field_of[draw.stack])
-            batch = batch._replace(whole=tuple(counts[stain] / share for stain in range(len(self.stains.names))))
+        if self.outputs.partial and share > 1:
+            counts = Counter(self.outputs.numbers[n] for draw in whole for n in self.field_of[draw.stack])
+            batch = batch._replace(
+                rows_per_part=tuple(counts[stain] / share for stain in range(len(self.outputs.names)))
+            )
         seeds = [(self.sampler.seed, step, n) for n in range(number, self.batch_size, share)]
         return batch._replace(input=vary(batch.input, self.patches, seeds))
 
@@ -148,8 +150,8 @@ class PatchBatches(IterableDataset[Batch]):
             cut = [self.sampler.cut(getattr(pairs[n], name), d.start, d.turn) for _, n, d in targets]
             return torch.from_numpy(np.stack(cut)[:, None])
 
-        limits = [found for _, n, _ in targets if (found := pairs[n].limits) is not None]
-        codes = [self.stains.code(pairs[d.stack].modality) for d in drawn]
+        percentiles = [found for _, n, _ in targets if (found := pairs[n].limits) is not None]
+        modalities = [self.outputs.one_hot(pairs[d.stack].modality) for d in drawn]
         return Batch(
             torch.from_numpy(np.stack(inputs)[:, None]),
             stacked("target"),
@@ -157,9 +159,9 @@ class PatchBatches(IterableDataset[Batch]):
             torch.tensor([pairs[n].threshold for _, n, _ in targets]),
             stacked("cells").long() if self.components else None,
             self.components,
-            torch.tensor(limits) if limits else None,
-            tuple((sample, self.stains.numbers[n]) for sample, n, _ in targets) if self.stains.partial else (),
-            torch.tensor(codes) if self.stains.modalities else None,
+            torch.tensor(percentiles) if percentiles else None,
+            tuple((sample, self.outputs.numbers[n]) for sample, n, _ in targets) if self.outputs.partial else (),
+            torch.tensor(modalities) if self.outputs.modalities else None,
         )
 
     def names(self, step: int) -> list[str]:

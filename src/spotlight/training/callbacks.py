@@ -14,7 +14,7 @@ from spotlight.errors import SpotlightError
 from spotlight.files import PROGRAM_FAULTS, atomic_file, explained_writing, unreadable
 from spotlight.model import save_weights
 from spotlight.pairs.prepare import PreparedPair
-from spotlight.training.batches import Stains
+from spotlight.training.batches import Outputs
 from spotlight.training.engine import NEVER, StainModule
 from spotlight.training.loggers import Logger, preview
 from spotlight.training.settings import TrainingSettings
@@ -30,7 +30,7 @@ LOOK = 10
 """Steps between looks at the loss; each waits for the GPU."""
 
 
-class Course(lightning.Callback):
+class RunCallback(lightning.Callback):
     """Validates, keeps the best weights, logs, saves checkpoints, and stops a run whose loss is no number.
 
     All of it happens after a step and in one order, so that a run resumed from a checkpoint does the same as one that
@@ -52,7 +52,7 @@ class Course(lightning.Callback):
         See `Progress`.
     loggers : list of Logger
         Further logs.
-    stains : Stains
+    outputs : Outputs
         Which of the validation stacks are the targets of one field.
     """
 
@@ -65,7 +65,7 @@ class Course(lightning.Callback):
         names: Callable[[int], list[str]],
         progress: Progress | None,
         loggers: list[Logger],
-        stains: Stains,
+        outputs: Outputs,
     ) -> None:
         self.folder = folder
         self.settings = settings
@@ -74,7 +74,7 @@ class Course(lightning.Callback):
         self.names = names
         self.progress = progress
         self.loggers = loggers
-        self.stains = stains
+        self.outputs = outputs
         self.best: dict[str, float] = {}
         self.without_better = 0
         self.last_step = -1
@@ -142,7 +142,7 @@ class Course(lightning.Callback):
             self.progress("training", step, self.settings.steps, figures | {"learning_rate": rate})
 
     def _validate(self, step: int, module: StainModule) -> dict[str, float]:
-        scores, stain = module.validate_on(self.validation, self.tile, self.stains)
+        scores, stain = module.validate_on(self.validation, self.tile, self.outputs)
         picture = preview(self.validation[0], stain)
         with atomic_file(self.folder / PREVIEW) as temporary:
             Image.fromarray(picture).save(temporary, "PNG")

@@ -17,9 +17,9 @@ from spotlight.pairs.fields import field_of, group_fields
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import PatchSampler, patch_starts
 from spotlight.pairs.prepare import PreparedPair
-from spotlight.training.batches import Gather, PatchBatches, Stains
+from spotlight.training.batches import Gather, Outputs, PatchBatches
 from spotlight.training.callbacks import Progress
-from spotlight.training.hardware import Ranks
+from spotlight.training.hardware import Processes
 from spotlight.training.settings import Experiment, PatchSettings, protocol
 
 log = logging.getLogger("spotlight")
@@ -89,9 +89,9 @@ def prepare(
     experiment: Experiment,
     cache: str | Path | None,
     progress: Progress | None,
-    ranks: Ranks = Ranks(),  # noqa: B008 - frozen
+    processes: Processes = Processes(),  # noqa: B008 - frozen
 ) -> list[PreparedPair]:
-    """Prepare the pairs of a run and see that they go together.
+    """Prepare the pairs of a run.
 
     Several processes begin at different pairs, so that they share the work of filling a cache.
     """
@@ -101,14 +101,9 @@ def prepare(
             progress("preparing", done, total, {})
 
     settings = experiment.preparation.model_copy(update=experiment.loss.needs())
-    first = ranks.rank * len(pairs) // ranks.count
+    first = processes.rank * len(pairs) // processes.count
     prepared = prepare_pairs(pairs[first:] + pairs[:first], settings, cache, report)
     prepared = _share_inputs(pairs, prepared[len(pairs) - first :] + prepared[: len(pairs) - first])
-    axes = {pair.target.ndim for pair in prepared}
-    if len(axes) > 1:
-        raise SpotlightError("the pairs mix two- and three-dimensional stacks. Train a model for each.")
-    if experiment.preparation.grid == "native":
-        _require_one_grid(prepared)
     for pair in prepared:
         for doubt in pair.foreground.warnings:
             log.warning("%s: %s", pair.name, doubt)
@@ -125,23 +120,15 @@ def _share_inputs(pairs: Sequence[Pair], prepared: list[PreparedPair]) -> list[P
     return shared
 
 
-def _require_one_grid(prepared: list[PreparedPair]) -> None:
-    first = prepared[0]
-    for pair in prepared[1:]:
-        a, b = first.voxel_size, pair.voxel_size
-        if (a is None) != (b is None) or (a and b and any(abs(x / y - 1) > 0.01 for x, y in zip(a, b, strict=True))):
-            raise SpotlightError(
-                f"{first.name} and {pair.name} have voxel sizes {a} and {b} µm, but preparation.grid is 'native', "
-                "which leaves them as they are. Set preparation.grid to a length in µm."
-            )
-
-
-def with_foreground(pairs: list[PreparedPair]) -> list[PreparedPair]:
-    """Validation pairs that have a foreground; without one, there is nothing to score."""
-    for pair in pairs:
-        if not pair.mask.any():
-            log.warning("%s: has no foreground and is left out of the validation.", pair.name)
-    return [pair for pair in pairs if pair.mask.any()]
+def with_foreground(pairs: list[Pair], prepared: list[PreparedPair]) -> tuple[list[Pair], list[PreparedPair]]:
+    """Return the validation pairs that have a foreground, and how they were prepared; others cannot be scored."""
+    kept = []
+    for pair, made in zip(pairs, prepared, strict=True):
+        if made.mask.any():
+            kept.append((pair, made))
+        else:
+            log.warning("%s: has no foreground and is left out of the validation.", made.name)
+    return [pair for pair, _ in kept], [made for _, made in kept]
 
 
 def patch_size(settings: PatchSettings, shapes: dict[str, tuple[int, ...]], divisor: int) -> tuple[int, ...]:
@@ -189,8 +176,6 @@ def make_sampler(
     for pair, found in zip(pairs, starts, strict=True):
         if not len(found):
             log.warning("%s: no patch holds %d foreground voxels; the stack is not used.", pair.name, least)
-    if experiment.patches.augment and patch[-1] != patch[-2]:
-        raise SpotlightError(f"patches.augment turns patches and needs them square in YX. Received: {patch}.")
     planes = [pair.planes for pair in pairs]
     balanced = experiment.balance != "fields"
     return PatchSampler(starts, patch, experiment.training.seed, experiment.patches.augment, planes, groups, balanced)
@@ -200,22 +185,21 @@ def make_batches(
     pairs: list[PreparedPair],
     sampler: PatchSampler,
     experiment: Experiment,
-    parts: int,
-    ranks: Ranks,
+    processes: Processes,
     device: torch.device,
-    stains: Stains | None = None,
+    outputs: Outputs | None = None,
 ) -> PatchBatches:
     """Choose how patches come to the network: gathered on a GPU that has room, else cut on the processor."""
     kept = [array for pair in pairs for array in (pair.input, pair.target, pair.mask, pair.cells) if array is not None]
     size = sum(array.nbytes for array in kept)
     # What a batch of several stains, planes or modalities holds is put together on the processor.
     plain = all(pair.limits is None and not pair.planes for pair in pairs)
-    plain = plain and (stains is None or not (stains.partial or stains.modalities))
+    plain = plain and (outputs is None or not (outputs.partial or outputs.modalities))
     fits = device.type == "cuda" and plain and size < torch.cuda.mem_get_info(device)[0] / 2
     if device.type == "cuda":
         where = "on the GPU" if fits else "off the GPU, with patches cut ahead of time"
         log.info("The prepared stacks, %.1f GiB, are kept %s.", size / 2**30, where)
     gather = Gather(pairs, sampler.patch, device) if fits else None
     ahead = gather is None and (device.type != "cpu" or any(isinstance(array, np.memmap) for array in kept))
-    settings = experiment.training
-    return PatchBatches(pairs, sampler, experiment.patches, settings.batch_size, parts, ranks, gather, ahead, stains)
+    size, count = experiment.training.batch_size, int(experiment.training.micro_batches)
+    return PatchBatches(pairs, sampler, experiment.patches, size, count, processes, gather, ahead, outputs)

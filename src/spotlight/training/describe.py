@@ -11,16 +11,16 @@ from spotlight.images.slabs import slabs
 from spotlight.images.texture import texture
 from spotlight.model import InputDescription, ModelDescription, TargetDescription
 from spotlight.pairs.prepare import PreparedPair
-from spotlight.training.batches import Stains
+from spotlight.training.batches import Outputs
 from spotlight.training.settings import Experiment
 
 
-def describe(pairs: list[PreparedPair], experiment: Experiment, dims: int, stains: Stains) -> ModelDescription:
+def describe(pairs: list[PreparedPair], experiment: Experiment, dims: int, outputs: Outputs) -> ModelDescription:
     """Say what a network that was trained on these pairs needs to be used right."""
     sizes = [pair.voxel_size for pair in pairs]
     known = [size for size in sizes if size is not None]
     ranges = tuple((min(axis), max(axis)) for axis in zip(*known, strict=True)) if len(known) == len(sizes) else None
-    of_stain = ([p for p, s in zip(pairs, stains.numbers, strict=True) if s == n] for n in range(len(stains.names)))
+    of_stain = ([p for p, s in zip(pairs, outputs.numbers, strict=True) if s == n] for n in range(len(outputs.names)))
     targets = [_describe_target(group, experiment) for group in of_stain]
     textures = [texture(pair.input) for pair in pairs]
     # A small stack has fewer octaves than the others.
@@ -40,7 +40,7 @@ def describe(pairs: list[PreparedPair], experiment: Experiment, dims: int, stain
             saturated=max(one.saturated for one in textures),
             normalisation=experiment.preparation.scaling,
             planes=experiment.preparation.planes,
-            modalities=stains.modalities or tuple(sorted({pair.modality for pair in pairs} - {""})),
+            modalities=outputs.modalities or tuple(sorted({pair.modality for pair in pairs} - {""})),
         ),
         target=targets[0],
         further_targets=tuple(targets[1:]),

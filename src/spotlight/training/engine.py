@@ -13,7 +13,7 @@ from spotlight.losses import Batch, LossSettings, LossTerms, build_loss
 from spotlight.networks import StainNetwork, channels_last
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.tiles import apply_tiled
-from spotlight.training.batches import Stains
+from spotlight.training.batches import Outputs
 from spotlight.training.settings import TrainingSettings
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
@@ -69,11 +69,11 @@ class StainModule(lightning.LightningModule):
         image = batch.input.to(memory_format=self.layout)
         step = self.trainer.global_step
         if self.drops:  # what is dropped depends on seed and step alone, so that a run that goes on drops the same
-            part = number % int(self.training_settings.parts)
+            part = number % int(self.training_settings.micro_batches)
             place = (self.training_settings.seed, step, part, self.trainer.global_rank)
             torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
-        stain = self.network(image, batch.code)
-        terms = self.judge(image, stain, batch, self.loss(stain, batch, step / self.training_settings.steps))
+        stain = self.network(image, batch.modality)
+        terms = self.add_terms(image, stain, batch, self.loss(stain, batch, step / self.training_settings.steps))
         total = terms.total.detach()
         self.last_terms = LossTerms(total, terms.parts)
         # Looked at every few steps only, since looking waits for the GPU.
@@ -81,7 +81,7 @@ class StainModule(lightning.LightningModule):
         self.first_bad = torch.where(good, self.first_bad.to(total.device), self.first_bad.clamp(max=step))
         return terms.total
 
-    def judge(self, image: Tensor, stain: Tensor, batch: Batch, terms: LossTerms) -> LossTerms:
+    def add_terms(self, image: Tensor, stain: Tensor, batch: Batch, terms: LossTerms) -> LossTerms:
         """Add what else is to be said of a stain than its loss; nothing here."""
         return terms
 
@@ -101,7 +101,7 @@ class StainModule(lightning.LightningModule):
 
     @torch.no_grad()
     def validate_on(
-        self, pairs: list[PreparedPair], tile: tuple[int, ...], stains: Stains
+        self, pairs: list[PreparedPair], tile: tuple[int, ...], outputs: Outputs
     ) -> tuple[dict[str, float], FloatArray]:
         """Validate the network as it would be kept, in evaluation mode, over whole stacks.
 
@@ -113,7 +113,7 @@ class StainModule(lightning.LightningModule):
             The stacks.
         tile : tuple of int
             Tiles of their prediction.
-        stains : Stains
+        outputs : Outputs
             Which of them are the targets of one field.
 
         Returns
@@ -125,12 +125,12 @@ class StainModule(lightning.LightningModule):
         self.result.eval()
         scores: list[dict[str, float]] = []
         first: FloatArray | None = None
-        for field in stains.fields:
+        for field in outputs.fields:
             pair = pairs[field[0]]
-            code = torch.tensor([stains.code(pair.modality)]) if stains.modalities else None
+            modality = torch.tensor([outputs.one_hot(pair.modality)]) if outputs.modalities else None
             overlap = tuple(t // 4 for t in tile)
             found = apply_tiled(
-                lambda part, code=code: self._predict_tile(part, code),  # type: ignore[misc]
+                lambda part, modality=modality: self._predict_tile(part, modality),  # type: ignore[misc]
                 pair.shown_input,
                 tile,
                 overlap,
@@ -139,8 +139,8 @@ class StainModule(lightning.LightningModule):
                 self.network.reach is not None,
             )
             for number in field:
-                scores.append(self._score(pairs[number], found, stains.numbers[number], stains.partial))
-                first = found[stains.numbers[number]] if first is None else first
+                scores.append(self._score(pairs[number], found, outputs.numbers[number], outputs.partial))
+                first = found[outputs.numbers[number]] if first is None else first
         self.train()
         assert first is not None
         return {key: float(np.mean([s[key] for s in scores])) for key in scores[0]}, first
@@ -153,7 +153,7 @@ class StainModule(lightning.LightningModule):
             cells = torch.tensor(np.asarray(pair.cells))[None, None].long()
             batch = batch._replace(cells=cells, components=int(cells.max()))
         if pair.limits is not None:
-            batch = batch._replace(limits=torch.tensor([pair.limits]))
+            batch = batch._replace(percentiles=torch.tensor([pair.limits]))
         terms = self.loss(torch.from_numpy(stains)[None], batch, 1.0)
         inside = np.asarray(pair.mask)
         both = stains[which][inside], np.asarray(pair.target)[inside]
@@ -161,10 +161,10 @@ class StainModule(lightning.LightningModule):
         parts = {name: float(value) for name, value in terms.parts.items()}
         return {"loss": float(terms.total), "foreground_pearson": pearson, **parts}
 
-    def _predict_tile(self, tile: FloatArray, code: Tensor | None) -> FloatArray:
+    def _predict_tile(self, tile: FloatArray, modality: Tensor | None) -> FloatArray:
         image = torch.tensor(tile)[None, None].to(self.device, memory_format=self.layout)
         with self.trainer.precision_plugin.forward_context():
-            stain = self.result(image, None if code is None else code.to(self.device))
+            stain = self.result(image, None if modality is None else modality.to(self.device))
         return stain[0].float().cpu().numpy()  # type: ignore[no-any-return]
 
 

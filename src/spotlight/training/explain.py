@@ -8,20 +8,18 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from spotlight.devices import find_device, memory_to_use
 from spotlight.foreground import least_foreground_voxels
-from spotlight.images.normalise import grid_shape
 from spotlight.images.scaling import scaling_in_words
 from spotlight.model import DESCRIPTION, WEIGHTS, make_network
-from spotlight.networks import NetworkSettings, StainNetwork
+from spotlight.networks import NetworkSettings
 from spotlight.pairs.pair import Pair
 from spotlight.settings import commented_yaml
-from spotlight.training.batches import Stains
 from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, PREVIEW
-from spotlight.training.data import complete, patch_size, split_pairs
-from spotlight.training.hardware import choose_parts, choose_precision, step_memory
+from spotlight.training.data import complete
+from spotlight.training.hardware import Processes
+from spotlight.training.plan import RunPlan, StepPlan, plan_runs
+from spotlight.training.probe import probe_run
 from spotlight.training.settings import Experiment, TrainingSettings
-from spotlight.training.stains import by_modality, drawing_groups, find_stains, read_targets
 
 FNET = "Ounkomol et al. 2018"
 PAPER = "Kalinin et al. 2025"
@@ -36,10 +34,11 @@ def explain(
     input_channel: str | None = None,
     target_channel: str | None = None,
     target: str | Sequence[str] | None = None,
+    probe: bool = False,
 ) -> str:
     """Say what `train` would do with these pairs and settings: every step, number, source and file.
 
-    Files are opened to see what they hold, nothing is computed, and nothing is written.
+    Files are opened to see what they hold. Nothing is written.
 
     Parameters
     ----------
@@ -47,50 +46,47 @@ def explain(
         As for `train`.
     experiment : Experiment
         All settings.
+    probe : bool
+        Also take a few steps with random values on this machine, and say how many minutes the run would take.
 
     Raises
     ------
     SpotlightError
         If the run could not begin: files that are missing or do not match, sizes that do not fit.
     """
-    experiment = complete(experiment, {})
-    listed = read_targets(pairs, experiment, input_channel, target_channel, target)
-    if experiment.modalities == "separate":
-        alike = experiment.model_copy(update={"modalities": "unified"})
-        texts = [
-            f"A MODEL FOR {modality.upper()}\n\n{explain(group, alike, target='all')}"
-            for modality, group in by_modality(listed).items()
-        ]
-        return "\n\n".join(texts)
-    training, validation = split_pairs(listed, experiment)
-    grid = experiment.preparation.grid
-    targets = {pair.name: pair.read_pair(experiment.preparation.planes)[1] for pair in training + validation}
-    shapes = {name: grid_shape(target, grid) for name, target in targets.items()}
-    stains = find_stains(training, experiment)
-    dims = len(next(iter(shapes.values())))
-    divisor = _skeleton(experiment.network, dims, len(stains.names), len(stains.modalities)).divisor
-    patch = patch_size(experiment.patches, shapes, divisor)
-    cost = network_cost(experiment.network, patch, len(stains.names), len(stains.modalities))
+    plans = plan_runs(pairs, complete(experiment, {}), input_channel, target_channel, target, processes=Processes())
+    return "\n\n".join(
+        f"{f'A MODEL FOR {modality.upper()}' + 2 * chr(10) if modality else ''}{_explain(plan, probe)}"
+        for modality, plan in plans.items()
+    )
+
+
+def _explain(plan: RunPlan, probe: bool) -> str:
+    step = plan.step(plan.read_sizes())
+    outputs = len(plan.outputs.names), len(plan.outputs.modalities)
+    cost = network_cost(plan.experiment.network, step.patch, *outputs)
     sections = {
-        "Data": [*_data(training, validation, shapes, experiment), *_stains(training, stains, experiment)],
-        "Preparation, once per stack": _preparation(experiment),
-        "A step": _step(experiment, patch, cost),
-        "The run": _run(experiment, cost, bool(validation)),
-        "This machine": _machine(experiment, patch),
+        "Data": [*_data(plan, step), *_stains(plan)],
+        "Preparation, once per stack": _preparation(plan.experiment),
+        "A step": _step(plan.experiment, step.patch, cost),
+        "The run": _run(plan, cost),
+        "This machine": _machine(plan, step, probe),
     }
     lines = [f"{title}\n" + "".join(f"  - {line}\n" for line in found) for title, found in sections.items()]
-    settings = "".join(f"  {line}\n" for line in commented_yaml(experiment).splitlines())
+    settings = "".join(f"  {line}\n" for line in commented_yaml(plan.experiment).splitlines())
     return "\n".join([*lines, f"All settings\n{settings}"])
 
 
-def _data(
-    training: list[Pair], validation: list[Pair], shapes: dict[str, tuple[int, ...]], experiment: Experiment
-) -> Iterator[str]:
-    yield f"{_names(training)} to learn from."
+def _data(plan: RunPlan, step: StepPlan) -> Iterator[str]:
+    validation, shapes = plan.validation, step.shapes
+    yield f"{_names(plan.training)} to learn from."
     named = any(pair.split == "val" for pair in validation)
-    share = experiment.training.validation_share
+    share = plan.experiment.training.validation_share
     reason = "named by the manifest" if named else f"held out by the seed, {share:.0%} of the pairs (validation_share)"
-    yield f"{_names(validation)} to validate on, {reason}." if validation else "None to validate on."
+    if validation:
+        yield f"{_names(validation)} to validate on, {reason}; those without foreground are left out."
+    else:
+        yield "None to validate on."
     voxels = [math.prod(shape) for shape in shapes.values()]
     sizes = sorted({" x ".join(map(str, shape)) for shape in shapes.values()})
     yield (
@@ -102,23 +98,23 @@ def _data(
 OVER = {"mean": "their mean", "sum": "the sum over stains of their means"}
 
 
-def _stains(training: list[Pair], stains: Stains, experiment: Experiment) -> Iterator[str]:
-    """What is to be said where a field can have several targets, planes or modalities."""
-    if stains.partial:
-        counts = Counter(pair.target_name for pair in training)
-        found = ", ".join(f"{name} {counts[name]}" for name in stains.names)
+def _stains(plan: RunPlan) -> Iterator[str]:
+    """Describe runs with several targets, planes or modalities per field."""
+    outputs, experiment = plan.outputs, plan.experiment
+    if outputs.partial:
+        counts = Counter(pair.target_name for pair in plan.training)
+        found = ", ".join(f"{name} {counts[name]}" for name in outputs.names)
         yield (
-            f"One network with {len(stains.names)} stains; of {len(stains.fields)} fields have: {found}. Losses are "
+            f"One network with {len(outputs.names)} stains; of {len(outputs.fields)} fields have: {found}. Losses are "
             f"those of the targets that are there, {OVER[experiment.over_stains]}."
         )
-    if stains.modalities:
-        yield f"The network is told the modality ({experiment.modalities}): {', '.join(stains.modalities)}."
+    if outputs.modalities:
+        yield f"The network takes the modality as an input ({experiment.modalities}): {', '.join(outputs.modalities)}."
     if experiment.balance != "fields":
-        groups = len(drawing_groups(training, stains, experiment))
-        yield f"Drawn equally often, in turn within every batch: {experiment.balance} ({groups} groups)."
+        yield f"Drawn equally often, in turn within every batch: {experiment.balance} ({len(plan.groups)} groups)."
     if experiment.preparation.planes == "one":
         yield "The network sees one plane of a field, at random at each draw; the middle one in validation."
-    batches = len(stains.fields) / experiment.training.batch_size
+    batches = len(outputs.fields) / experiment.training.batch_size
     yield f"An epoch, as many patches as there are fields, is {batches:.4g} steps."
 
 
@@ -171,18 +167,12 @@ def _step(experiment: Experiment, patch: tuple[int, ...], cost: tuple[int, int])
     yield _optimiser(settings)
 
 
-def _skeleton(settings: NetworkSettings, dims: int, stains: int = 1, modalities: int = 0) -> StainNetwork:
-    """The network without values."""
-    with torch.device("meta"):
-        return make_network(settings, dims, stains, modalities)
-
-
 def network_cost(
     settings: NetworkSettings, patch: tuple[int, ...], stains: int = 1, modalities: int = 0
 ) -> tuple[int, int]:
-    """Number of weights, and floating-point operations of a forward pass over one patch."""
-    network = _skeleton(settings, len(patch), stains, modalities)
+    """Count the weights, and the floating-point operations of a forward pass over one patch."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        network = make_network(settings, len(patch), stains, modalities)
         network(torch.empty(1, 1, *patch), torch.empty(1, modalities) if modalities else None)
     return sum(weight.numel() for weight in network.parameters()), int(counter.get_total_flops())
 
@@ -196,8 +186,8 @@ def _optimiser(settings: TrainingSettings) -> str:
     )
 
 
-def _run(experiment: Experiment, cost: tuple[int, int], validates: bool) -> Iterator[str]:
-    settings = experiment.training
+def _run(plan: RunPlan, cost: tuple[int, int]) -> Iterator[str]:
+    settings = plan.experiment.training
     flop = 3 * cost[1] * settings.batch_size * settings.steps
     yield (
         f"{settings.steps:,} steps, {settings.steps * settings.batch_size:,} patches, {flop:.2g} FLOP forward and back "
@@ -205,7 +195,7 @@ def _run(experiment: Experiment, cost: tuple[int, int], validates: bool) -> Iter
     )
     if settings.finetune:
         yield f"Begun from the weights of {settings.finetune}; frozen: {settings.frozen}."
-    if validates:
+    if plan.validation:
         patience = f", ending after {settings.patience} without a better one" if settings.patience else ""
         yield (
             f"Validation on whole stacks every {settings.validate_every} steps{patience}; the weights of the best "
@@ -217,16 +207,8 @@ def _run(experiment: Experiment, cost: tuple[int, int], validates: bool) -> Iter
     yield f"Written: {DESCRIPTION}, {WEIGHTS}; on the way training/{{{LOG}, {CHECKPOINT}, {BEST}, {PREVIEW}}}."
 
 
-def _machine(experiment: Experiment, patch: tuple[int, ...]) -> Iterator[str]:
-    settings = experiment.training
-    device = find_device(settings.device)
-    precision = choose_precision(settings.precision, device)
-    yield f"Device: {device.type}; arithmetic: {precision}, losses and sums in float32."
-    memory, limit = memory_to_use(device)
-    per_patch = step_memory(patch, experiment.network.memory_width)
-    if experiment.adversarial is not None and settings.parts not in ("auto", 1):
-        yield "This run would be refused: discriminators learn from a whole batch. Set training.parts to 1."
-    parts = choose_parts(settings.batch_size, per_patch, memory) if settings.parts == "auto" else settings.parts
-    need = settings.batch_size // parts * per_patch / 2**30
-    whole = "whole" if parts == 1 else f"in {parts} parts, one after another"
-    yield f"The batch goes through the network {whole}: about {need:.1f} GiB; {limit}."
+def _machine(plan: RunPlan, step: StepPlan, probe: bool) -> Iterator[str]:
+    yield f"Device: {plan.device.type}; arithmetic: {plan.precision}, losses and sums in float32."
+    yield step.in_words()
+    if probe:
+        yield probe_run(plan, step).in_words()

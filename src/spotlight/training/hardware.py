@@ -1,4 +1,4 @@
-"""What a run has to work with: device, arithmetic, parts of a batch, and the other processes of the same run."""
+"""What a run has to work with: device, arithmetic, micro-batches, and the other processes of the same run."""
 
 import math
 import os
@@ -17,7 +17,7 @@ BYTES_PER_VOXEL = {2: 110, 3: 60}
 
 
 @dataclass(frozen=True)
-class Ranks:
+class Processes:
     """The processes that train one model together.
 
     Attributes
@@ -36,32 +36,34 @@ class Ranks:
     nodes: int = 1
     environment: ClusterEnvironment = field(default_factory=LightningEnvironment)
 
+    def join(self, gpu: bool) -> None:
+        """Open the connections between all processes, over which gradients are averaged."""
+        if self.count == 1 or torch.distributed.is_initialized():
+            return
+        environment = self.environment
+        os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
+        torch.distributed.init_process_group("nccl" if gpu else "gloo", rank=self.rank, world_size=self.count)
+
     def wait(self) -> None:
         """Wait until all processes have come here."""
         if self.count > 1:
             torch.distributed.barrier()
 
 
-def join_ranks(gpu: bool) -> Ranks:
-    """Join the processes that ``torchrun`` or SLURM's ``srun`` started with this one; without them, work alone."""
+def find_processes() -> Processes:
+    """Find the processes that ``torchrun`` or SLURM's ``srun`` started with this one; without them, it works alone."""
     environment = _environment()
     count = 1 if environment is None else environment.world_size()
     if environment is None or count == 1:
-        return Ranks()
+        return Processes()
     on_slurm = isinstance(environment, SLURMEnvironment)
     local = count // int(os.environ["SLURM_NNODES"]) if on_slurm else int(os.environ["LOCAL_WORLD_SIZE"])
-    if not torch.distributed.is_initialized():
-        os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
-        torch.distributed.init_process_group(
-            "nccl" if gpu else "gloo", rank=environment.global_rank(), world_size=count
-        )
-    return Ranks(environment.global_rank(), count, local, count // local, environment)
+    return Processes(environment.global_rank(), count, local, count // local, environment)
 
 
 def is_first() -> bool:
-    """Whether this process works alone, or is the first of those that were started with it; none is waited for."""
-    environment = _environment()
-    return environment is None or environment.world_size() == 1 or environment.global_rank() == 0
+    """Whether this process is the first of its run, or the only one."""
+    return find_processes().rank == 0
 
 
 def _environment() -> ClusterEnvironment | None:
@@ -85,11 +87,11 @@ def step_memory(patch: tuple[int, ...], channels: int) -> int:
     return math.prod(patch) * channels * BYTES_PER_VOXEL[len(patch)]
 
 
-def choose_parts(patches: int, per_patch: int, memory: int) -> int:
-    """Fewest equal parts of a batch of which each fits into the memory, of two patches or more.
+def choose_micro_batches(patches: int, per_patch: int, memory: int) -> int:
+    """Return the least number of equal micro-batches that fit into the memory, each of two patches or more.
 
     Statistics of a single patch make a poor batch normalisation, and PyTorch's float32 convolutions take a slow path
     for it on a processor.
     """
-    possible = [parts for parts in range(1, patches // 2 + 1) if patches % parts == 0] or [1]
-    return next((parts for parts in possible if patches // parts * per_patch <= memory), possible[-1])
+    possible = [count for count in range(1, patches // 2 + 1) if patches % count == 0] or [1]
+    return next((count for count in possible if patches // count * per_patch <= memory), possible[-1])

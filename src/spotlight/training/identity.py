@@ -11,7 +11,7 @@ from spotlight.files import write_text
 from spotlight.fingerprint import State, changed, states_of
 from spotlight.model import DESCRIPTION, WEIGHTS
 from spotlight.pairs.pair import Pair
-from spotlight.training.batches import Stains
+from spotlight.training.batches import Outputs
 from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, PREVIEW
 from spotlight.training.settings import Experiment
 
@@ -40,15 +40,15 @@ class Data:
     states: list[State]
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair], experiment: Experiment, stains: Stains) -> "Data":
+    def of(cls, pairs: Sequence[Pair], experiment: Experiment, outputs: Outputs) -> "Data":
         """Look at the data of a run: its pairs, those to train on and those to validate on."""
         digests = {pair.name: pair.digest() for pair in pairs}
         facts = sorted(digests.items())
         if experiment.training.finetune:
             weights = (experiment.training.finetune / WEIGHTS).read_bytes()
             facts.append(("finetune", hashlib.sha256(weights).hexdigest()))
-        if stains.partial or stains.modalities or experiment.balance == "stains and modalities":
-            facts += [(f"stain {number}", name) for number, name in enumerate(stains.names)]
+        if outputs.partial or outputs.modalities or experiment.balance == "stains and modalities":
+            facts += [(f"stain {number}", name) for number, name in enumerate(outputs.names)]
             facts += [(pair.name, f"{pair.target_name}, {pair.modality}") for pair in pairs]
         digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
         return cls(digests, digest, states_of(files for pair in pairs for files in pair.files()))
@@ -68,8 +68,8 @@ def run_in(to: Path, experiment: Experiment, data: Data) -> Experiment | None:
             raise SpotlightError(f"{to}: holds a model already. Write to another folder, or use overwrite.")
         return None
     found = Experiment.from_yaml(path)
-    if experiment.training.parts == "auto":
-        begun_with = experiment.training.model_copy(update={"parts": found.training.parts})
+    if experiment.training.micro_batches == "auto":
+        begun_with = experiment.training.model_copy(update={"micro_batches": found.training.micro_batches})
         experiment = experiment.model_copy(update={"training": begun_with})
     differs = [name for name in type(found).model_fields if getattr(found, name) != getattr(experiment, name)]
     files = _changed_files(path, data)

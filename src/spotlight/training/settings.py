@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -76,10 +76,10 @@ class TrainingSettings(Settings):
     choose_by: Literal["loss", "foreground_pearson"] = Field(
         "loss", description="What decides on validation stacks which weights are kept."
     )
-    parts: PositiveInt | Literal["auto"] = Field(
+    micro_batches: PositiveInt | Literal["auto"] = Field(
         "auto",
-        description="Parts in which a batch goes through the network, one after another, where it does not fit into "
-        "memory whole; batch normalisation sees a part at a time. 'auto' estimates it; what was chosen is recorded.",
+        description="Equal parts of a batch that go through the network one after another, for a batch that does not "
+        "fit into memory; batch normalisation sees one at a time. 'auto' estimates the number and records it.",
     )
     finetune: Path | None = Field(None, description="Model folder whose network and weights are the start.")
     frozen: Literal["none", "encoder", "all but head"] = Field(
@@ -106,10 +106,20 @@ class TrainingSettings(Settings):
         "no", description="Also log to Weights & Biases, an extra: to files under training/wandb, or to its service."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _take_the_former_name(cls, values: Any) -> Any:
+        """Accept `parts`, the former name of `micro_batches`."""
+        if isinstance(values, dict) and "parts" in values and "micro_batches" not in values:
+            return {"micro_batches" if name == "parts" else name: value for name, value in values.items()}
+        return values
+
     @model_validator(mode="after")
-    def _parts_divide(self) -> Self:
-        if self.parts != "auto" and self.batch_size % self.parts:
-            raise ValueError(f"a batch of {self.batch_size} patches cannot be cut into {self.parts} equal parts")
+    def _micro_batches_divide(self) -> Self:
+        if self.micro_batches != "auto" and self.batch_size % self.micro_batches:
+            raise ValueError(
+                f"a batch of {self.batch_size} patches cannot be cut into {self.micro_batches} equal micro-batches"
+            )
         if self.frozen != "none" and self.finetune is None:
             raise ValueError("frozen parts of a network need weights to keep: name a model by finetune")
         return self
@@ -138,13 +148,14 @@ class Experiment(Settings):
     )
     modalities: Literal["unified", "separate", "dynamic", "film"] = Field(
         "unified",
-        description="Of inputs seen in brightfield, phase contrast or DIC: one network that is not told which; a model "
-        "for each; or one that is told, by a dynamic first convolution or by scaling its features (FiLM).",
+        description="For inputs in brightfield, phase contrast and DIC: 'unified', one network for all; 'separate', "
+        "one model for each; 'dynamic' or 'film', one network that takes the modality as a second input, by a dynamic "
+        "first convolution or by scaling its features (FiLM).",
     )
     training: TrainingSettings = Field(TrainingSettings(), description="How it is minimised.")
     flatten_background: bool = Field(
         False,
-        description="Stains of the model show one value below the foreground threshold, the median background of the "
+        description="Outputs of the model show one value below the foreground threshold, the median background of the "
         "training targets. Spotlight's loss leaves the background free there, so its values carry no information.",
     )
 
@@ -236,7 +247,7 @@ def light_my_cells_2024() -> Experiment:
         balance="stains",
         modalities="separate",
         training=TrainingSettings(
-            steps=193_050, batch_size=4, learning_rate=2e-4, schedule="linear", validate_every=2000, parts=1
+            steps=193_050, batch_size=4, learning_rate=2e-4, schedule="linear", validate_every=2000, micro_batches=1
         ),
     )
 

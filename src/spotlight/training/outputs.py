@@ -1,4 +1,4 @@
-"""Several stains and modalities in one run: which rows are one field, how they are drawn, what the network is told."""
+"""Several stains and modalities in one run: which rows are one field, and how they are drawn."""
 
 import logging
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from spotlight.model import ModelDescription
 from spotlight.pairs.fields import group_fields, join_planes, stains_of
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
-from spotlight.training.batches import Stains
+from spotlight.training.batches import Outputs
 from spotlight.training.settings import Experiment
 
 log = logging.getLogger("spotlight")
@@ -85,33 +85,33 @@ def by_modality(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
     return {name: group for name, group in found.items() if name in learnt}
 
 
-def require_same_outputs(description: ModelDescription, stains: Stains, name: str) -> None:
+def require_same_outputs(description: ModelDescription, outputs: Outputs, name: str) -> None:
     """Raise a `SpotlightError` unless a model that a run goes on from has its stains and modalities, in its order."""
     had = tuple(target.channel for target in description.targets)
-    renamed = len(had) == len(stains.names) == 1  # one stain may have another name in other data
-    if had != stains.names and not renamed:
+    renamed = len(had) == len(outputs.names) == 1  # one stain may have another name in other data
+    if had != outputs.names and not renamed:
         raise SpotlightError(
-            f"{name}: has the stains {', '.join(had)}, but this run {', '.join(stains.names)}. Fine-tuning needs the "
+            f"{name}: has the stains {', '.join(had)}, but this run {', '.join(outputs.names)}. Fine-tuning needs the "
             "same in the same order; say so with target= (Python) or --target."
         )
-    told = description.input.modalities if description.network.conditioning != "none" else ()
-    if told != stains.modalities:
+    taken = description.input.modalities if description.network.conditioning != "none" else ()
+    if taken != outputs.modalities:
         raise SpotlightError(
-            f"{name}: is told the modalities {', '.join(told) or 'none'}, but this run {', '.join(stains.modalities)}. "
+            f"{name}: takes the modalities {', '.join(taken) or 'none'}, but this run {', '.join(outputs.modalities)}. "
             "Fine-tuning needs the same modalities, and `modalities` as it was."
         )
 
 
 def with_what_is_learnt(validation: Sequence[Pair], training: Sequence[Pair], experiment: Experiment) -> list[Pair]:
-    """Validation pairs whose stain, and where the network is told it, modality have pairs to be learnt from.
+    """Return the validation pairs whose stain is in the training pairs; and modality, if it is an input.
 
-    Others, such as the actin of fields in DIC of which no training field has any, are left out with a warning.
+    Others are left out with a warning, for example actin if no training field has actin.
     """
-    told = experiment.modalities in ("dynamic", "film")
+    conditioned = experiment.modalities in ("dynamic", "film")
     names, modalities = stains_of(training), {pair.modality for pair in training}
     kept = []
     for pair in validation:
-        what = "target" if pair.target_name not in names else "modality" if told else ""
+        what = "target" if pair.target_name not in names else "modality" if conditioned else ""
         if what == "target" or (what and pair.modality not in modalities):
             found = pair.target_name if what == "target" else pair.modality
             log.warning("%s: left out of the validation, since no training pair has the %s %s.", pair.name, what, found)
@@ -120,7 +120,7 @@ def with_what_is_learnt(validation: Sequence[Pair], training: Sequence[Pair], ex
     return kept
 
 
-def find_stains(pairs: Sequence[Pair], experiment: Experiment, known: Sequence[Pair] = ()) -> Stains:
+def find_outputs(pairs: Sequence[Pair], experiment: Experiment, known: Sequence[Pair] = ()) -> Outputs:
     """Tell which pairs are the targets of one field.
 
     Parameters
@@ -128,34 +128,34 @@ def find_stains(pairs: Sequence[Pair], experiment: Experiment, known: Sequence[P
     pairs : sequence of Pair
         The pairs to group.
     experiment : Experiment
-        Says whether the network is told the modality.
+        Says whether the modality is an input of the network.
     known : sequence of Pair
         Those that decide which stains and modalities there are, and their order; left out: `pairs`.
     """
     names = stains_of(known or pairs)
     found = {pair.modality for pair in known or pairs}
-    told = experiment.modalities in ("dynamic", "film")
-    return Stains(
+    conditioned = experiment.modalities in ("dynamic", "film")
+    return Outputs(
         names,
         tuple(names.index(pair.target_name) for pair in pairs),
         tuple(map(tuple, group_fields(pairs))),
-        tuple(name for name in MODALITIES if name in found) if told else (),
+        tuple(name for name in MODALITIES if name in found) if conditioned else (),
     )
 
 
-def drawing_groups(pairs: Sequence[Pair], stains: Stains, experiment: Experiment) -> list[list[int]]:
+def drawing_groups(pairs: Sequence[Pair], outputs: Outputs, experiment: Experiment) -> list[list[int]]:
     """Groups of stacks that are equally likely to be drawn from; see `PatchSampler`.
 
     "fields": the targets of a field are one group. "stains": the fields that have a stain are, so that a rare stain
     comes as often as a frequent one. "stains and modalities": those of one stain in one modality are.
     """
     if experiment.balance == "fields":
-        return [list(field) for field in stains.fields]
+        return [list(field) for field in outputs.fields]
     modalities: Sequence[str | None] = [None]
     if experiment.balance == "stains and modalities":
         modalities = sorted({pair.modality for pair in pairs})
     groups = [
         [n for n, pair in enumerate(pairs) if pair.target_name == name and modality in (None, pair.modality)]
-        for name, modality in product(stains.names, modalities)
+        for name, modality in product(outputs.names, modalities)
     ]
     return [group for group in groups if group]
