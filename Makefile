@@ -7,21 +7,37 @@ PIP := $(BIN)/python -m pip install $(PIP_OPTIONS) --constraint constraints.txt
 # Dependency groups need pip 25.1.
 NEW_PIP := --disable-pip-version-check --quiet --upgrade 'pip>=25.1'
 TESTED := '.[cluster,czi,data,export,remote,tensorboard]' --group dev
+# Processes of tests. A file stays in one of them, so that what its tests share is made once.
+JOBS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo test fast least lint clean
+.PHONY: demo test fast coverage least wheel-test lint clean
 
 demo: .venv/installed
 	$(BIN)/spotlight demo
 
 test: .venv/installed-dev lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 fast: .venv/installed-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
+
+# Fails below the floor in pyproject.toml.
+coverage: .venv/installed-dev
+	$(PYTEST) --cov --cov-report=term:skip-covered
 
 # The fast tests with the least versions that pyproject.toml allows, whose own deprecations do not matter.
 least: .venv-least/installed
-	PYTHONWARNINGS=ignore .venv-least/bin/python -m pytest -m "not slow" -W ignore --override-ini addopts=--strict-markers -q
+	PYTHONWARNINGS=ignore $(subst $(BIN),.venv-least/bin,$(PYTEST)) -m "not slow" -W ignore --override-ini addopts=--strict-markers -q
+
+# The fast tests against the built wheel, from a copy of the tests that src is out of reach of.
+wheel-test: .venv-wheel/installed
+	rm -rf .venv-wheel/dist
+	.venv-wheel/bin/python -m pip wheel --quiet --no-deps --wheel-dir .venv-wheel/dist .
+	.venv-wheel/bin/python -m pip install --quiet --no-deps --force-reinstall .venv-wheel/dist/*.whl
+	python=$(CURDIR)/.venv-wheel/bin/python && copy=$$(mktemp -d) && trap 'rm -r $$copy' EXIT && \
+	cp -r tests docs *.md pyproject.toml $$copy && cd $$copy && \
+	$(subst $(BIN)/python,$$python,$(PYTEST)) -m "not slow" --ignore tests/test_installation.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -52,5 +68,12 @@ lint: .venv/installed-dev
 	.venv-least/bin/python -m pip install $(PIP_OPTIONS) --constraint .venv-least/constraints.txt --editable $(TESTED)
 	@touch $@
 
+.venv-wheel/installed: pyproject.toml constraints.txt
+	@echo "Installing what Spotlight needs into .venv-wheel (a few minutes the first time)"
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install $(NEW_PIP)
+	.venv-wheel/bin/python -m pip install $(PIP_OPTIONS) --constraint constraints.txt $(TESTED)
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-least demo
+	rm -rf .venv .venv-least .venv-wheel demo

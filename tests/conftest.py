@@ -22,6 +22,15 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("spotlight")
 
+MARKS = {
+    "browser": ("browser", "slow"),
+    "bucket": ("network",),
+    "cluster": ("cluster", "slow"),
+    "moto": ("network",),
+    "web": ("network",),
+}
+"""Marks of tests that use a fixture."""
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 TINY = Experiment(
@@ -32,6 +41,14 @@ TINY = Experiment(
     ),
 )
 """An experiment of seconds."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture in MARKS.keys() & set(getattr(item, "fixturenames", ())):
+            for mark in MARKS[fixture]:
+                item.add_marker(mark)
 
 
 def change(experiment: Experiment, **training: object) -> Experiment:

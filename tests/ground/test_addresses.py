@@ -145,6 +145,7 @@ def test_ome_zarr_from_a_web_server(web: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_part(part).data, STACK.data)
 
 
+@pytest.mark.slow
 def test_an_image_at_an_address_is_stained_once(web: str, folder: Path, manifest: Path, model_folder: Path) -> None:
     image = read_pairs(manifest)[0].read_input().crop((slice(0, 16), slice(0, 32), slice(0, 32)))
     image.save(folder / "cells.ome.zarr")
@@ -167,6 +168,7 @@ def test_what_is_not_at_an_address(web: str) -> None:
         read("http://127.0.0.1:1/a.zarr")
 
 
+@pytest.mark.slow
 def test_ome_zarr_from_s3(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for needed in ("boto3", "flask_cors", "s3fs"):
         pytest.importorskip(needed)

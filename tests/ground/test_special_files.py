@@ -117,6 +117,7 @@ for form in ("ome.tif", "ome.zarr"):
 """
 
 
+@pytest.mark.slow
 def test_files_that_may_not_grow_leave_nothing(model_folder: Path, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 60_000, (32, 64, 64)).astype(np.uint16)
     Stack(noise, "ZYX", (0.29, 0.29, 0.29)).save(tmp_path / "a.ome.tif")
@@ -127,6 +128,7 @@ def test_files_that_may_not_grow_leave_nothing(model_folder: Path, tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_stain_leaves_nothing_that_is_of_no_use(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def test_a_command_that_is_still_being_imported_ends_at_once(ending: signal.Sign
     assert (process.returncode, said) == (status, "stopped\n")
 
 
+@pytest.mark.slow
 def test_a_command_at_work_says_that_it_was_stopped(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("shape: [16, 32, 32]\n")
     command = ["-m", "spotlight", "simulate", "--to", "data", "--settings", "s.yaml", "--train", "2000"]

@@ -115,6 +115,7 @@ def test_a_manifest_of_strange_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+@pytest.mark.slow
 def test_names_that_are_no_text_go_all_the_way(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     for number in range(2):

@@ -120,6 +120,7 @@ def test_what_can_be_asked_for_is_said(tmp_path: Path) -> None:
     assert "not stated (YXS)" not in shown
 
 
+@pytest.mark.slow
 def test_a_manifest_and_a_model_name_luminance(tmp_path: Path, model_folder: Path) -> None:
     light = np.random.default_rng(1).integers(50, 200, (32, 40, 40, 3)).astype(np.uint8)
     size = {f"PhysicalSize{axis}": 0.29 for axis in "ZYX"}

@@ -65,6 +65,7 @@ def test_an_ome_tiff_is_valid_and_says_all(tmp_path: Path) -> None:
         assert tif.pages[0].is_tiled
 
 
+@pytest.mark.slow
 def test_an_ome_zarr_is_valid_and_others_read_it(tmp_path: Path) -> None:
     stack = Stack(noise(2, 18, 1500, 700), "CZYX", **FACTS, origin="stained by model <a>")
     path = stack.save(tmp_path / "a.ome.zarr")
@@ -171,6 +172,7 @@ class Slow:
 
 
 @pytest.mark.parametrize("ending", ["ome.tif", "ome.zarr"])
+@pytest.mark.slow
 def test_memory_is_that_of_a_slab(tmp_path: Path, ending: str) -> None:
     stack = Stack(LazyArray.of(Slow()), "ZYX", SIZE)
     tracemalloc.start()

@@ -206,6 +206,7 @@ def test_model_folders_of_other_networks(name: str, dims: int, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("name", "conditioning"), [("pix2pix", "film"), ("fnet", "dynamic")])
+@pytest.mark.slow
 def test_a_file_holds_a_network_of_a_fixed_modality(name: str, conditioning: str, tmp_path: Path) -> None:
     """`export_onnx` compares what ONNX Runtime makes of the file with the network."""
     onnx = pytest.importorskip("onnx")

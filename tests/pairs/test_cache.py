@@ -70,6 +70,7 @@ def test_several_may_make_one_entry_at_a_time(pair: Pair, tmp_path: Path) -> Non
         np.testing.assert_array_equal(prepared.input, done[0].input)
 
 
+@pytest.mark.slow
 def test_training_from_a_cache_is_the_same(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
     folder = train(manifest, tmp_path / "model", TINY, cache=tmp_path / "cache")
     assert (folder / "weights.safetensors").read_bytes() == (model_folder / "weights.safetensors").read_bytes()

@@ -89,6 +89,7 @@ def test_strangers_have_no_confident_shift(fields: Path) -> None:
         assert find_shift(stacks[number][0], stacks[number - 1][1]).confidence < 1.7
 
 
+@pytest.mark.slow
 def test_real_pairs_are_registered() -> None:
     both = [read(real_data(f"phase_nuclei_2d/{name}.ome.tif")).data for name in ("s10", "s11")]
     for data in both:
@@ -100,6 +101,7 @@ def test_real_pairs_are_registered() -> None:
     assert find_shift(both[1][0], both[0][1]).confidence < 1.7
 
 
+@pytest.mark.slow
 def test_a_shifted_target(fields: Path, tmp_path: Path) -> None:
     def shift(data: NDArray[np.uint16]) -> None:
         data[1] = np.roll(data[1], 30, axis=2)
@@ -142,6 +144,7 @@ def test_files_that_cannot_be_used_do_not_stop_the_check(fields: Path, tmp_path:
     assert page.count("<figure>") == 2
 
 
+@pytest.mark.slow
 def test_the_same_field_in_two_splits(fields: Path, tmp_path: Path) -> None:
     def noise(data: NDArray[np.uint16]) -> NDArray[np.uint16]:
         first = read(fields / "f0.ome.tif").data

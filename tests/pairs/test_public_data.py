@@ -305,6 +305,7 @@ def test_hashes_of_chunks(tmp_path: Path) -> None:
         assert sha256_chunked(path) == value
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_command_goes_on(
     bucket: Bucket, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

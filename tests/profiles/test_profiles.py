@@ -440,6 +440,7 @@ def test_no_nuclei_give_a_table_without_rows(settings: ProfileSettings, axes: st
     assert len(pd.concat([table, other])) == 1
 
 
+@pytest.mark.slow
 def test_thousands_of_nuclei() -> None:
     labels = np.zeros((16, 100, 100), np.int32)
     labels[::4, ::4, ::4] = np.arange(1, 2501).reshape(4, 25, 25)

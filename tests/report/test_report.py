@@ -144,7 +144,7 @@ def test_names_that_look_like_numbers_stay_names(report_folder: Path) -> None:
 
 
 def test_what_is_no_evaluation(tmp_path: Path, report_folder: Path) -> None:
-    with pytest.raises(SpotlightError, match=r"evaluation\.yaml: cannot be read"):
+    with pytest.raises(SpotlightError, match=r"evaluation\.yaml: no such file"):
         write_report(tmp_path)
     shutil.copy(report_folder / "evaluation.yaml", tmp_path)
     (tmp_path / "scores.csv").write_text("stack,mean_ap\na,1\n")
