@@ -6,9 +6,9 @@
 >>> table = spotlight.measure(spotlight.segment(stain))  # doctest: +SKIP
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from spotlight.deferred import deferred
 from spotlight.errors import SpotlightError
 from spotlight.version import __version__
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from spotlight.simulation import simulate_field, simulate_pairs
     from spotlight.training import train
 
-# Names are imported when they are first used, so that `import spotlight` and `spotlight --help` answer at once.
+# So that `import spotlight` and `spotlight --help` answer at once.
 _HOMES = {
     "Model": "prediction",
     "Stack": "images",
@@ -66,13 +66,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'spotlight' has no attribute {name!r}")
-    value = getattr(import_module(f"spotlight.{_HOMES[name]}"), name)
-    # Kept, since importing the module `spotlight.demo` would put it in the place of the function `demo`.
-    globals()[name] = value
-    return value
+__getattr__ = deferred(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -1,14 +1,20 @@
-"""Devices: which one computes, how much of its memory may be used, and errors that say there was too little."""
+"""Devices: which one computes, how much of its memory may be used, and errors that say there was too little.
+
+PyTorch is imported where a device is asked for, since `init` plans a training without it.
+"""
 
 import os
-
-import torch
+import sys
+from typing import TYPE_CHECKING
 
 from spotlight.errors import SpotlightError
 from spotlight.quoting import quoted
 
+if TYPE_CHECKING:
+    import torch
 
-def find_device(name: str) -> torch.device:
+
+def find_device(name: str) -> "torch.device":
     """Return the device of a name.
 
     Parameters
@@ -22,6 +28,8 @@ def find_device(name: str) -> torch.device:
     SpotlightError
         If there is no such device here.
     """
+    import torch
+
     gpu = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else None
     if name == "gpu" and gpu is None:
         raise SpotlightError("device 'gpu' was asked for, but PyTorch finds no GPU here. Use 'auto' or 'cpu'.")
@@ -35,16 +43,20 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def has_bf16(device: torch.device) -> bool:
+def has_bf16(device: "torch.device") -> bool:
     """Whether a device multiplies bfloat16 natively."""
+    import torch
+
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def memory_to_use(device: torch.device) -> tuple[int, str]:
-    """Bytes that one step of training or staining may take, and why."""
-    if device.type == "cuda":
+def memory_to_use(device: "torch.device | None" = None) -> tuple[int, str]:
+    """Bytes that one step of training or staining may take, and why; without a device, on the processor."""
+    if device is not None and device.type == "cuda":
+        import torch
+
         free = torch.cuda.mem_get_info(device)[0]
         return int(0.8 * free), f"four fifths of the {free / 2**30:.0f} GiB that are free on the GPU may be used"
     try:
@@ -56,6 +68,7 @@ def memory_to_use(device: torch.device) -> tuple[int, str]:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that there was not enough memory, on a GPU or off it."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+    torch = sys.modules.get("torch")  # without it, no error is its own
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and "allocate memory" in str(error)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from spotlight.devices import memory_to_use
 from spotlight.errors import SpotlightError
@@ -17,7 +16,6 @@ from spotlight.pairs import Pair
 from spotlight.pairs.manifest import write_manifest
 from spotlight.pairs.proposal import propose_pairs
 from spotlight.settings import commented_yaml
-from spotlight.training.hardware import step_memory
 from spotlight.training.settings import Experiment, protocol
 
 MANIFEST = "manifest.csv"
@@ -167,9 +165,9 @@ def plan_experiment(prints: Sequence[Fingerprint], memory: int | None = None) ->
     dims = len(prints[0].shape)
     patch = (32, 64, 64) if dims == 3 else (128, 128)
     reasons["patch"] = f"Patches: {'x'.join(map(str, patch))} voxels, shrunk if a stack is smaller."
-    per_patch = step_memory(patch, protocol("spotlight").network.memory_width)
+    per_patch = protocol("spotlight").network.step_memory(patch)
     if memory is None:
-        memory, limit = memory_to_use(torch.device("cpu"))
+        memory, limit = memory_to_use()
     else:
         limit = f"{memory / 2**30:.2g} GiB may be used"
     batch = int(np.clip(memory // per_patch, 1, values["training"]["batch_size"]))

@@ -86,6 +86,12 @@ def say(*lines: object, err: bool = False) -> None:
         typer.echo(visible(str(line)), err=err)
 
 
+def loading() -> None:
+    """Say that PyTorch is being loaded, which takes seconds, unless this process has it already."""
+    if "torch" not in sys.modules:
+        say("loading PyTorch", err=True)
+
+
 def say_commands(*commands: tuple[object, ...]) -> None:
     """Print what to type next; a shell takes every word as it is, whatever a file is called."""
     for command in commands:

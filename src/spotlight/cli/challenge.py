@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from spotlight.cli.app import Reporter, To, app, say
+from spotlight.cli.app import Reporter, To, app, loading, say
 from spotlight.errors import SpotlightError
 
 
@@ -38,6 +38,7 @@ def score_light_my_cells(
     unfit: Mapping[str, object],
 ) -> None:
     """Do what `spotlight evaluate --preset light-my-cells` does; options in `unfit` must not be given with it."""
+    loading()
     from spotlight.evaluation import LightMyCellsSettings, evaluate_light_my_cells
     from spotlight.report.challenge_page import table_text, write_challenge_page
 

@@ -21,6 +21,7 @@ from spotlight.cli.app import (
     VoxelSize,
     Workers,
     app,
+    loading,
     named_pairs,
     say,
     say_commands,
@@ -35,6 +36,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the simulated cells and of the training.")] = 0,
 ) -> None:
     """Simulate cells, train F-net and Spotlight on them, compare both with the exact truth, and write a page."""
+    loading()
     from spotlight.demo import demo as run
 
     with Reporter(resumable=True) as report:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from spotlight.cli.app import To, app, say
+from spotlight.cli.app import To, app, loading, say
 from spotlight.errors import SpotlightError
 
 
@@ -56,6 +56,7 @@ def export(
             "a package of the BioImage Model Zoo names its authors and the licence of its weights, which no model "
             "folder knows. Give --author and --licence."
         )
+    loading()
     from spotlight.export import Publication, export_bioimage, export_onnx, write_card
     from spotlight.images.modality import parse_modality
     from spotlight.model import read_description

@@ -24,6 +24,7 @@ from spotlight.cli.app import (
     VoxelSize,
     Workers,
     app,
+    loading,
     named_pairs,
     say,
 )
@@ -87,6 +88,7 @@ def predict(
     Stains that are there already, from the same model, input and options, are kept; interrupted, the same command goes
     on. Files that fail are listed at the end, with exit status 1, or 2 if it was the only one.
     """
+    loading()
     from spotlight.pairs.manifest import parse_voxel_size
     from spotlight.plain_yaml import load_yaml
     from spotlight.prediction import (
@@ -303,6 +305,7 @@ def evaluate(
         }
         score_light_my_cells(named, pairs, to, settings, split, target, unfit)
         return
+    loading()
     from spotlight.evaluation import EvaluationSettings
     from spotlight.evaluation import evaluate as run
     from spotlight.report import write_report
@@ -333,6 +336,7 @@ def compare(
     workers: Workers = None,
 ) -> None:
     """Train several methods with several seeds, judge them on the same pairs, and say which is better, with tests."""
+    loading()
     from spotlight.comparison import compare as run
     from spotlight.report import write_report
     from spotlight.report.text import score_text
@@ -359,6 +363,7 @@ def import_fnet(
     voxel_size: VoxelSize = None,
 ) -> None:
     """Turn a checkpoint of the original F-net implementation into a model folder."""
+    loading()
     from spotlight.import_fnet import import_fnet as run
     from spotlight.pairs.manifest import parse_voxel_size
 

@@ -17,6 +17,7 @@ from spotlight.cli.app import (
     To,
     VoxelSize,
     app,
+    loading,
     named_pairs,
     say,
 )
@@ -74,12 +75,8 @@ def train(
 
     Started by torchrun or srun, all processes train one model together.
     """
-    from spotlight.model import DESCRIPTION
-    from spotlight.report import write_training_page
     from spotlight.training import Experiment
-    from spotlight.training import explain as explained
     from spotlight.training import protocol as named
-    from spotlight.training import train as run
 
     values = (Experiment.from_yaml(settings) if settings else named(protocol)).model_dump()
     given = {"batch_size": batch_size, "steps": steps, "seed": seed, "finetune": finetune, "frozen": frozen}
@@ -95,6 +92,12 @@ def train(
         raise SpotlightError("--seed trains one model and --seeds several; give one of them.")
     experiment = Experiment.parse(values, "command line")
     single = chosen if isinstance(chosen, str) and chosen != "all" else None
+    loading()
+    from spotlight.model import DESCRIPTION
+    from spotlight.report import write_training_page
+    from spotlight.training import train as run
+    from spotlight.training.explain import explain as explained
+
     source = named_pairs(pairs, axes, input_channel, target_channel, single, chosen is not None, voxel_size)
     if explain:
         channels = {"input_channel": input_channel, "target_channel": target_channel}

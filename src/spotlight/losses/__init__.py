@@ -1,9 +1,8 @@
 """Losses of tensors. Each takes a prediction and a batch, and gives its total and its parts."""
 
-from spotlight.losses.adversarial import discriminator_loss, generator_loss
-from spotlight.losses.batch import Batch, Loss, build_loss
-from spotlight.losses.instances import blob_dice_loss, cc_dice_loss
-from spotlight.losses.pixels import LossTerms, l1_loss, mse_loss
+from typing import TYPE_CHECKING
+
+from spotlight.deferred import deferred
 from spotlight.losses.settings import (
     LOSSES,
     AdversarialSettings,
@@ -13,7 +12,13 @@ from spotlight.losses.settings import (
     MseSettings,
     SpotlightLossSettings,
 )
-from spotlight.losses.spotlight import soft_threshold, spotlight_loss, tunable_sigmoid
+
+if TYPE_CHECKING:
+    from spotlight.losses.adversarial import discriminator_loss, generator_loss
+    from spotlight.losses.batch import Batch, Loss, build_loss
+    from spotlight.losses.instances import blob_dice_loss, cc_dice_loss
+    from spotlight.losses.pixels import LossTerms, l1_loss, mse_loss
+    from spotlight.losses.spotlight import soft_threshold, spotlight_loss, tunable_sigmoid
 
 __all__ = [
     "LOSSES",
@@ -37,3 +42,22 @@ __all__ = [
     "spotlight_loss",
     "tunable_sigmoid",
 ]
+
+__getattr__ = deferred(
+    __name__,
+    {
+        "Batch": "batch",
+        "Loss": "batch",
+        "LossTerms": "pixels",
+        "blob_dice_loss": "instances",
+        "build_loss": "batch",
+        "cc_dice_loss": "instances",
+        "discriminator_loss": "adversarial",
+        "generator_loss": "adversarial",
+        "l1_loss": "pixels",
+        "mse_loss": "pixels",
+        "soft_threshold": "spotlight",
+        "spotlight_loss": "spotlight",
+        "tunable_sigmoid": "spotlight",
+    },
+)

@@ -1,5 +1,6 @@
 """Settings of the networks: each builds its network and describes it. Free of torch until one is built."""
 
+import math
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +11,9 @@ from spotlight.settings import Settings
 
 if TYPE_CHECKING:
     from spotlight.networks.base import StainNetwork
+
+BYTES_PER_VOXEL = {2: 110, 3: 60}
+"""Memory of F-net's training step by dimensions, per voxel of a patch and channel; see benchmarks/memory.py."""
 
 Conditioning = Literal["none", "dynamic", "film"]
 ConditioningField = Annotated[
@@ -64,6 +68,10 @@ class NetworkSettings(Settings):
     @abstractmethod
     def memory_width(self) -> int:
         """Channels at full resolution of the F-net whose training step needs as much memory."""
+
+    def step_memory(self, patch: tuple[int, ...]) -> int:
+        """Bytes that a training step needs for each patch of a batch."""
+        return math.prod(patch) * self.memory_width * BYTES_PER_VOXEL[len(patch)]
 
 
 NETWORKS: Registry[NetworkSettings] = Registry("network", "spotlight.networks", NetworkSettings, "architecture", "fnet")

@@ -1,12 +1,17 @@
 """Staining: a model folder applied to stacks of any size."""
 
-from spotlight.prediction.cluster import stain_on_cluster
-from spotlight.prediction.files import Stained, StainOptions, stain_files
+from typing import TYPE_CHECKING
+
+from spotlight.deferred import deferred
 from spotlight.prediction.listing import find_parts, read_part
-from spotlight.prediction.loading import load_model
-from spotlight.prediction.seams import Seams, measure_seams
 from spotlight.prediction.settings import PredictionSettings
-from spotlight.prediction.stain import Model
+
+if TYPE_CHECKING:
+    from spotlight.prediction.cluster import stain_on_cluster
+    from spotlight.prediction.files import Stained, StainOptions, stain_files
+    from spotlight.prediction.loading import load_model
+    from spotlight.prediction.seams import Seams, measure_seams
+    from spotlight.prediction.stain import Model
 
 __all__ = [
     "Model",
@@ -21,3 +26,17 @@ __all__ = [
     "stain_files",
     "stain_on_cluster",
 ]
+
+__getattr__ = deferred(
+    __name__,
+    {
+        "Model": "stain",
+        "Seams": "seams",
+        "StainOptions": "files",
+        "Stained": "files",
+        "load_model": "loading",
+        "measure_seams": "seams",
+        "stain_files": "files",
+        "stain_on_cluster": "cluster",
+    },
+)

@@ -1,7 +1,20 @@
 """Training: from pairs of files to a model folder."""
 
-from spotlight.training.explain import explain
-from spotlight.training.run import train
+from typing import TYPE_CHECKING
+
+from spotlight.deferred import deferred
 from spotlight.training.settings import PROTOCOLS, Experiment, PatchSettings, TrainingSettings, protocol
 
+if TYPE_CHECKING:
+    from spotlight.training.explain import explain
+    from spotlight.training.run import train
+
 __all__ = ["PROTOCOLS", "Experiment", "PatchSettings", "TrainingSettings", "explain", "protocol", "train"]
+
+__getattr__ = deferred(
+    __name__,
+    {
+        "explain": "explain",
+        "train": "run",
+    },
+)

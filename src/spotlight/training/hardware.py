@@ -1,6 +1,5 @@
 """What a run has to work with: device, arithmetic, micro-batches, and the other processes of the same run."""
 
-import math
 import os
 from dataclasses import dataclass, field
 
@@ -11,9 +10,6 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from spotlight.devices import has_bf16
-
-BYTES_PER_VOXEL = {2: 110, 3: 60}
-"""Memory of F-net's training step by dimensions, per voxel of a patch and channel; see benchmarks/memory.py."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +76,6 @@ def choose_precision(precision: str, device: torch.device) -> str:
     if precision != "auto":
         return precision
     return "bf16" if has_bf16(device) else "float32"
-
-
-def step_memory(patch: tuple[int, ...], channels: int) -> int:
-    """Bytes that a training step needs for each patch of a batch; `channels` is the `memory_width` of the network."""
-    return math.prod(patch) * channels * BYTES_PER_VOXEL[len(patch)]
 
 
 def choose_micro_batches(patches: int, per_patch: int, memory: int) -> int:

@@ -21,7 +21,6 @@ from spotlight.training.hardware import (
     choose_micro_batches,
     choose_precision,
     find_processes,
-    step_memory,
 )
 from spotlight.training.outputs import (
     by_modality,
@@ -121,7 +120,7 @@ class RunPlan:
                 "training.batch_size a multiple of their number."
             )
         memory, limit = memory_to_use(self.device)
-        per_patch = step_memory(patch, self.experiment.network.memory_width)
+        per_patch = self.experiment.network.step_memory(patch)
         count = settings.micro_batches
         if count == "auto":
             shared = 1 if self.device.type == "cuda" else processes.local

@@ -1,0 +1,28 @@
+"""Names of a package that are imported when they are first used, so that its light files do not load PyTorch."""
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def deferred(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a ``__getattr__`` for the ``__init__`` of a package.
+
+    Parameters
+    ----------
+    package : str
+        Its ``__name__``.
+    homes : mapping of str to str
+        The module of the package that holds each name.
+    """
+
+    def find(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{package}.{homes[name]}"), name)
+        # Kept, since importing the module `spotlight.demo` would put it in the place of the function `demo`.
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return find
