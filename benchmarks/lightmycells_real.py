@@ -65,7 +65,9 @@ def neurons(data: Path, complete: bool) -> list[Pair]:
 def nuclei(data: Path, complete: bool) -> list[Pair]:
     """One position to train on."""
     file = data / "phase_nuclei_2d" / "s10.ome.tif"
-    return [Pair("s10", file, file, None, None, "train", "Phase", "Nuclei", target_name="Nuclei")]
+    return [
+        Pair("s10", file, file, split="train", input_channel="Phase", target_channel="Nuclei", target_name="Nuclei")
+    ]
 
 
 def judged(name: str, data: Path) -> list[Pair]:
@@ -77,7 +79,7 @@ def judged(name: str, data: Path) -> list[Pair]:
             for pair in neurons(data, True)[:1]
         ]
     file = data / "phase_nuclei_2d" / "s11.ome.tif"
-    return [Pair("Nuclei", file, file, None, None, "", "Phase", "Nuclei", target_name="Nuclei")]
+    return [Pair("Nuclei", file, file, split="", input_channel="Phase", target_channel="Nuclei", target_name="Nuclei")]
 
 
 def run(name: str, method: str, seed: int, data: Path, to: Path, steps: int) -> pd.DataFrame:

@@ -125,7 +125,7 @@ def measure(row: str, shape: tuple[int, ...], depth: int, channels: int) -> dict
 def trained_error(folder: str, image: str) -> None:
     """Print the error of a trained model in both arithmetics."""
     model = load_model(folder)
-    stack = model.accept(read(image), None, None, None, None, False)
+    stack = model.accept(read(image))
     network = model.networks[0]
     piece = middle(
         prepare_input(stack, model.description.input.grid, input_scale(stack, "mean/std")),

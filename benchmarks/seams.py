@@ -30,7 +30,7 @@ def main() -> None:
     for folder in arguments.models:
         model = load_model(folder)
         step = model.networks[0].divisor
-        stack = model.accept(read(arguments.image), None, None, None, None, False)
+        stack = model.accept(read(arguments.image))
         piece = middle(
             prepare_input(stack, model.description.input.grid, input_scale(stack, "mean/std")),
             most[-len(stack.axes) :],

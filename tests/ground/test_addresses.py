@@ -17,7 +17,7 @@ from spotlight.addresses import Address, located
 from spotlight.cli import app
 from spotlight.errors import SpotlightError
 from spotlight.files import atomic_file, atomic_folder, require_path
-from spotlight.images import Stack, parts, read, scenes, stem
+from spotlight.images import Stack, images_in, read, scenes, stem
 from spotlight.locks import working_in, working_on
 from spotlight.model import read_description
 from spotlight.pairs import read_pairs
@@ -62,7 +62,11 @@ def test_paths_are_no_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_what_cannot_be_read_from_an_address_is_said(tmp_path: Path) -> None:
     for text in ("http://host/a.ome.tif", "gs://bucket/a.zarr", "https://host/a.zarr.zip"):
-        for work in (lambda text=text: read(text), lambda text=text: scenes(Path(text)), lambda text=text: parts(text)):
+        for work in (
+            lambda text=text: read(text),
+            lambda text=text: scenes(Path(text)),
+            lambda text=text: images_in(text),
+        ):
             with pytest.raises(SpotlightError, match=f"^{text}: is an address, from which only .* Download it first"):
                 work()
         assert text in CliRunner().invoke(app, ["info", text]).exception.args[0]  # type: ignore[union-attr]

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from spotlight import SpotlightError, load_model
 from spotlight.cli import app
-from spotlight.images import Stack, parts, read, scenes
+from spotlight.images import Stack, images_in, read, scenes
 from spotlight.pairs import Pair, read_pairs
 from spotlight.pairs.manifest import write_manifest
 from spotlight.pairs.proposal import propose_pairs
@@ -114,7 +114,7 @@ def test_what_can_be_asked_for_is_said(tmp_path: Path) -> None:
     with pytest.raises(SpotlightError, match="0: red, 1: green, 2: blue; or luminance, their mean"):
         read(path).channel()
     assert scenes(path)[0].load().all_channels == COLOURS
-    assert parts(path)[0].channels == COLOURS
+    assert images_in(path)[0].channels == COLOURS
     shown = CliRunner().invoke(app, ["info", str(path)], env={"COLUMNS": "200"}).output
     assert "or luminance, their mean" in " ".join(shown.split())
     assert "not stated (YXS)" not in shown

@@ -17,7 +17,7 @@ from yaozarrs.write.v05 import LabelsBuilder, PlateBuilder, write_bioformats2raw
 
 from conftest import real_data
 from spotlight.errors import SpotlightError
-from spotlight.images import parts, read, scenes
+from spotlight.images import images_in, read, scenes
 from spotlight.images.lazy import LazyArray
 from spotlight.pairs import read_pairs
 
@@ -257,7 +257,7 @@ def test_a_plate_has_wells_fields_and_labels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(path / "B" / "03", scene="1", channel=1).data, ramp(2, 3, 16, 18)[1] + 100)
     np.testing.assert_array_equal(read(path / "C" / "11" / "0" / "labels" / "nuclei").data, ramp(3, 16, 18))
     np.testing.assert_array_equal(read(path / "C" / "11" / "0" / "labels", scene="nuclei").data, ramp(3, 16, 18))
-    assert [part.name for part in parts(path)] == ["p-B-03-0", "p-B-03-1", "p-C-11-0"]
+    assert [part.name for part in images_in(path)] == ["p-B-03-0", "p-B-03-1", "p-C-11-0"]
     # A manifest names a field and its labels; a folder gives every field.
     (tmp_path / "pairs.csv").write_text(
         "input,target,input_channel,target_channel,scene,labels\n"
@@ -319,7 +319,7 @@ def test_scenes_of_a_czi(tmp_path: Path) -> None:
         writer.write_metadata(
             "a", channel_names={0: "BF", 1: "DNA"}, scale_x=0.11e-6, scale_y=0.108e-6, scale_z=0.29e-6
         )
-    assert [part.name for part in parts(tmp_path / "a.czi")] == ["a-0", "a-1"]
+    assert [part.name for part in images_in(tmp_path / "a.czi")] == ["a-0", "a-1"]
     for number in range(2):
         stack = read(tmp_path / "a.czi", scene=number)
         assert (stack.axes, stack.channels) == ("CZYX", ("BF", "DNA"))
@@ -398,7 +398,7 @@ def test_positions_in_separate_files_of_a_set(tmp_path: Path) -> None:
         for n in range(2):
             np.testing.assert_array_equal(read(tmp_path / name, scene=f"pos {n}").data, data[n])
     # Each position once, in the file where it starts.
-    assert [[part.scene for part in parts(tmp_path / name)] for name in names] == [["pos 0"], ["pos 1"]]
+    assert [[part.scene for part in images_in(tmp_path / name)] for name in names] == [["pos 0"], ["pos 1"]]
 
 
 def test_plates_with_wells_that_were_not_acquired(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from conftest import real_data
 from spotlight.errors import SpotlightError
-from spotlight.images import Stack, parse_region, parts, read, resample, resampled_shape
+from spotlight.images import Selection, Stack, images_in, parse_region, read, resample, resampled_shape
 from spotlight.images.normalise import grid_shape, mean_and_std, normalise, prepare_input, zeros_are_padding
 from spotlight.images.scaling import input_scale
 
@@ -145,7 +145,7 @@ def test_several_images_or_timepoints_in_a_file(tmp_path: Path) -> None:
     for scene in (2, "third", -1):
         with pytest.raises(SpotlightError, match="has no image"):
             read(tmp_path / "two.ome.tif", scene=scene)
-    assert [(p.name, p.scene) for p in parts(tmp_path / "two.ome.tif")] == [
+    assert [(p.name, p.scene) for p in images_in(tmp_path / "two.ome.tif")] == [
         ("two-Image0", "Image0"),
         ("two-second", "second"),
     ]
@@ -159,7 +159,9 @@ def test_several_images_or_timepoints_in_a_file(tmp_path: Path) -> None:
     with pytest.raises(SpotlightError, match="no timepoint 3"):
         moving.timepoint(3)
     np.testing.assert_array_equal(read(tmp_path / "t.ome.tif", time=2).data, ramp(3, 4, 5)[2])
-    assert [(p.name, p.scene, p.time) for p in parts(tmp_path / "t.ome.tif", time=1)] == [("t-t1", None, 1)]
+    assert [(p.name, p.scene, p.time) for p in images_in(tmp_path / "t.ome.tif", Selection(time=1))] == [
+        ("t-t1", None, 1)
+    ]
 
 
 def test_real_files_state_what_their_readme_says() -> None:
@@ -401,7 +403,7 @@ def test_numbers_as_names_are_not_taken_for_indices(tmp_path: Path) -> None:
         for number in range(3):
             data = np.full((4, 5), 10 * number, np.uint8)
             writer.write(data, metadata={"axes": "YX", "Name": str(number + 1)}, photometric="minisblack")
-    listed = parts(tmp_path / "a.ome.tif")
+    listed = images_in(tmp_path / "a.ome.tif")
     assert [read(p.path, scene=p.scene).data[0, 0] for p in listed] == [0, 10, 20]
     assert read(tmp_path / "a.ome.tif", scene="1").data[0, 0] == 0
     assert read(tmp_path / "a.ome.tif", scene="#1").data[0, 0] == 10

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from spotlight.cli import app
 from spotlight.errors import SpotlightError
-from spotlight.images import is_image, parts, read, scenes, stem
+from spotlight.images import images_in, is_image, read, scenes, stem
 from spotlight.prediction.listing import find_parts
 
 STACK = np.random.default_rng(0).integers(1, 4000, (6, 32, 40)).astype(np.uint16)
@@ -271,7 +271,7 @@ def test_a_file_of_a_set_was_exchanged(tmp_path: Path, monkeypatch: pytest.Monke
     files = write_set(tmp_path / "plain")
     tifffile.imwrite(files[0], both[0], metadata=None, description=b"plain", photometric="minisblack")
     np.testing.assert_array_equal(read(files[1]).data, both)
-    assert [part.path.name for part in parts(files[1])] == ["f1.ome.tif"]
+    assert [part.path.name for part in images_in(files[1])] == ["f1.ome.tif"]
 
 
 def test_a_file_of_a_set_has_more_pages_or_is_missing(tmp_path: Path) -> None:

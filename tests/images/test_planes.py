@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from spotlight import SpotlightError, load_model
 from spotlight.cli import app
 from spotlight.evaluation.methods import Method
-from spotlight.images import Stack, parts, read, read_like
+from spotlight.images import Stack, images_in, read, read_like
 from spotlight.images.planes import planes_hint
 from spotlight.pairs import Pair, check, read_pairs
 from spotlight.pairs.manifest import write_manifest
@@ -207,4 +207,4 @@ def test_commands_take_axes(tmp_path: Path, field: Pair) -> None:
     done = run.invoke(app, ["segment", str(frames["a_dna"]), "--to", str(tmp_path / "s"), "--axes", "ZYX"])
     assert done.exit_code == 0, done.output
     assert read(tmp_path / "s" / "a_dna-labels.ome.tif").axes == "ZYX"
-    assert [part.name for part in parts(frames["a_dna"])] == [f"a_dna-t{t}" for t in range(8)]
+    assert [part.name for part in images_in(frames["a_dna"])] == [f"a_dna-t{t}" for t in range(8)]

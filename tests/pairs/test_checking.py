@@ -34,7 +34,14 @@ def fields(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pairs_of(folder: Path) -> list[Pair]:
     splits = ("train", "train", "val", "test")
     return [
-        Pair(f"f{n}", folder / f"f{n}.ome.tif", folder / f"f{n}.ome.tif", None, None, split, "BF", "DNA")
+        Pair(
+            f"f{n}",
+            folder / f"f{n}.ome.tif",
+            folder / f"f{n}.ome.tif",
+            split=split,
+            input_channel="BF",
+            target_channel="DNA",
+        )
         for n, split in enumerate(splits)
     ]
 

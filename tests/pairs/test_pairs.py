@@ -12,7 +12,7 @@ from skimage.filters import threshold_otsu
 
 from spotlight.errors import SpotlightError
 from spotlight.foreground import ForegroundSettings
-from spotlight.images import Stack, stem
+from spotlight.images import Selection, Stack, stem
 from spotlight.pairs import Pair, PreparationSettings, prepare_pair, read_manifest, read_pairs
 from spotlight.pairs.fields import group_fields, join_planes
 from spotlight.pairs.manifest import name_apart, require_distinct, write_manifest
@@ -348,3 +348,21 @@ def test_the_work_grows_as_the_rows_do() -> None:
     assert len(joined[0].planes or ()) == 3_999
     assert len(group_fields([replace(pair, input=Path(f"{number}.tif")) for number, pair in enumerate(many)])) == 8_000
     assert time.perf_counter() - begin < 10  # quadratic work would take minutes
+
+
+def test_a_pair_selects_each_of_its_images() -> None:
+    file = Path("a.czi")
+    stated = {"input_channel": "BF", "target_channel": "DNA", "scene": "1", "time": 2, "voxel_size": (0.2, 0.2)}
+    pair = Pair("a", file, file, file, modality="dic", mask_axes="YX", axes="CYX", **stated)
+    both = {"scene": "1", "time": 2}
+    assert pair.selection("input") == Selection(channel="BF", axes="CYX", voxel_size=(0.2, 0.2), modality="dic", **both)
+    assert pair.selection("repeat") == pair.selection("target")
+    assert pair.selection("target") == Selection(channel="DNA", axes="CYX", voxel_size=(0.2, 0.2), **both)
+    assert pair.selection("labels") == pair.selection("foreground") == Selection(axes="YX", **both)
+    assert replace(pair, mask_axes=None).selection("labels").axes == "CYX"
+
+
+def test_what_is_stated_goes_before_what_was_stated() -> None:
+    one, other = Selection(time=0, axes="ZYX"), Selection(time=3, channel="BF")
+    assert one.over(other) == Selection(time=0, axes="ZYX", channel="BF")
+    assert one.over(other).only("channel", "plane") == Selection(channel="BF")

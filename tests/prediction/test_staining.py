@@ -225,7 +225,7 @@ def test_an_ensemble_gives_mean_and_spread_of_its_members(model_folder: Path, la
 def test_in_files_it_is_bit_by_bit_what_it_is_in_memory(model: Model, large: Path, tmp_path: Path) -> None:
     coarse = replace(read(large), voxel_size=(0.29, 0.31, 0.31))
     settings = FLOAT32.model_copy(update={"tile": (24, 48, 48)})
-    stack = model.accept(coarse, None, None, None, None, False)
+    stack = model.accept(coarse)
     memory, _ = model.stain(stack, settings)
     workspace = InFolder(tmp_path / "work")
     files, facts = model.stain(stack, settings, workspace)
@@ -240,7 +240,7 @@ def test_in_files_it_is_bit_by_bit_what_it_is_in_memory(model: Model, large: Pat
 
 
 def test_what_was_chosen_holds_until_the_stack_is_done(model: Model, large: Path, tmp_path: Path) -> None:
-    stack = model.accept(read(large), None, None, None, None, False)
+    stack = model.accept(read(large))
     workspace = InFolder(tmp_path / "work")
     first = model.steps(stack, PredictionSettings(device="cpu"), workspace)
     assert first.settled.tile == choose_tile(first.shape, model.networks[0], FLOAT32)

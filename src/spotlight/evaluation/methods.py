@@ -79,7 +79,7 @@ class Method:
                 model = model.suited(image, pair.modality or None)
             if settings.tile is None and settings.voxels is None:  # else they would follow the memory
                 settings = settings.model_copy(update={"voxels": TILE_VOXELS[len(target.spatial_axes)]})
-            accepted = model.accept(image, None, None, None, None, any_voxel_size=False)
+            accepted = model.accept(image)
             stain, facts = model.stain(accepted, settings)
             doubts = tuple(facts["doubts"])
         else:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spotlight.errors import SpotlightError
-from spotlight.images import Stack, is_image, parse_region, parts, read_like, scenes, stem
+from spotlight.images import Stack, images_in, is_image, parse_region, read_like, scenes, stem
 from spotlight.model import DESCRIPTION
 from spotlight.pairs.pair import Pair, require_match
 from spotlight.prediction.files import SUFFIX
@@ -107,7 +107,7 @@ def _listing(folder: Path) -> dict[str, Path]:
 def _named_after(listed: dict[str, Path], pair: Pair) -> Path | None:
     if not listed:
         return None
-    (part,) = parts(pair.input, pair.scene, pair.time, pair.axes)
+    (part,) = images_in(pair.input, pair.selection("input"))
     return listed.get(part.name)
 
 

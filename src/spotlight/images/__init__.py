@@ -1,11 +1,12 @@
 """Stacks: images with axes, voxel size in µm and channel names; reading, writing and resampling them."""
 
 from spotlight.images.formats import FORMATS, Facts, Format, Scene, is_image, stem, suffixes
+from spotlight.images.images_in import Part, count_images, images_in, warn_of_planes
 from spotlight.images.modality import modality_of
-from spotlight.images.parts import Part, count_images, parts, warn_of_planes
-from spotlight.images.reading import read, read_like, scenes
+from spotlight.images.reading import read, read_like, read_selected, scenes
 from spotlight.images.resample import resample, resampled_shape
 from spotlight.images.same_field import resample_like
+from spotlight.images.selection import Selection
 from spotlight.images.stack import Stack, format_region, parse_region
 
 __all__ = [
@@ -14,15 +15,17 @@ __all__ = [
     "Format",
     "Part",
     "Scene",
+    "Selection",
     "Stack",
     "count_images",
     "format_region",
+    "images_in",
     "is_image",
     "modality_of",
     "parse_region",
-    "parts",
     "read",
     "read_like",
+    "read_selected",
     "resample",
     "resample_like",
     "resampled_shape",

@@ -10,6 +10,7 @@ from spotlight.files import require_file, require_path
 from spotlight.images.colour import Joined, channel_names
 from spotlight.images.formats import AXES, STORED_AXES, Facts, Scene, format_of, is_zarr
 from spotlight.images.lazy import LazyArray, tell
+from spotlight.images.selection import Selection
 from spotlight.images.slabs import as_numbers
 from spotlight.images.stack import Stack
 
@@ -79,19 +80,40 @@ def read(
     SpotlightError
         If the file is missing, damaged, or lacks what was asked for.
     """
-    path = located(path)
+    return read_selected(
+        path,
+        Selection(channel=channel, scene=scene, time=time, axes=axes, voxel_size=voxel_size),
+        axes_if_unstated,
+    )
+
+
+def read_selected(path: str | Path, chosen: Selection, axes_if_unstated: str | None = None) -> Stack:
+    """Open what is selected of an image file; see `read`. Without a plane, all planes are taken.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    chosen : Selection
+        Its modality does not matter here.
+    axes_if_unstated : str, optional
+        Axes as stored, for files that state nothing.
+    """
+    path, scene, axes = located(path), chosen.scene, chosen.axes
     in_plate = isinstance(path, Address) and isinstance(scene, str) and "/" in scene
     if isinstance(scene, str) and (in_plate or is_zarr(path / scene)):  # a field of a plate, without listing them all
-        chosen = scenes(path / scene)[0]
+        found = scenes(path / scene)[0]
     else:
-        chosen = choose(path, scenes(path), scene)
-    facts = chosen.load()
+        found = choose(path, scenes(path), scene)
+    facts = found.load()
     if axes is None and not facts.doubt and not facts.has_axes:
         axes = axes_if_unstated
-    stack = in_order(path, facts, axes, voxel_size)
-    if time is not None:
-        stack = stack.timepoint(time)
-    return stack if channel is None else stack.channel(channel)
+    stack = in_order(path, facts, axes, chosen.voxel_size)
+    if chosen.time is not None:
+        stack = stack.timepoint(chosen.time)
+    if chosen.channel is not None:
+        stack = stack.channel(chosen.channel)
+    return stack if chosen.plane is None else stack.plane(chosen.plane)
 
 
 def read_like(path: str | Path, like: Stack, axes: str | None = None, scene: str | None = None) -> Stack:

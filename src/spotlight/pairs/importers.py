@@ -170,7 +170,14 @@ def _row(row: dict[Any, Any], base: Path, columns: tuple[str, str, str, str], sp
             raise SpotlightError(f"a row of the table has no {name}: {row}. Fill it in, or remove the row.")
     image, target, *channels = columns
     which = [_channel(row[name]) if name else None for name in channels]
-    return Pair(stem(row[image]), base / row[image], base / row[target], None, None, split, which[0], which[1])
+    return Pair(
+        stem(row[image]),
+        base / row[image],
+        base / row[target],
+        split=split,
+        input_channel=which[0],
+        target_channel=which[1],
+    )
 
 
 def _channel(cell: str) -> str:

@@ -13,7 +13,7 @@ from spotlight.addresses import located
 from spotlight.csv_files import guarded
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
-from spotlight.images import count_images, is_image, parts, stem, suffixes, warn_of_planes
+from spotlight.images import Selection, count_images, images_in, is_image, stem, suffixes, warn_of_planes
 from spotlight.images.modality import parse_modality
 from spotlight.images.units import read_number
 from spotlight.pairs.pair import FILES, SPLITS, Pair
@@ -304,7 +304,7 @@ def pairs_from_folder(
             f"{folder}: for a folder of stacks, say which channel is the input and which the target "
             "(--input-channel and --target-channel, names or zero-based indices)."
         )
-    listed = {file: parts(file, axes=axes) for file in files}
+    listed = {file: images_in(file, Selection(axes=axes)) for file in files}
     warn_of_planes([part for found in listed.values() for part in found])
     pairs = [
         Pair(

@@ -10,7 +10,7 @@ from typing import Literal
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.fingerprint import state_of
-from spotlight.images import Stack, parse_region, read, read_like, scenes
+from spotlight.images import Selection, Stack, parse_region, read_like, read_selected, scenes
 from spotlight.images.belonging import files_of
 from spotlight.images.same_field import same_field_remedy
 
@@ -70,27 +70,50 @@ class Pair:
     planes: tuple[Path, ...] | None = None
     mask_axes: str | None = None
 
+    def selection(self, name: str) -> Selection:
+        """Return what is taken of one of the row's images, and what the row states of it.
+
+        Labels and masks have no channel. The column ``voxel_size`` describes the images alone: a mask that states no
+        voxel size itself is on their grid.
+
+        Parameters
+        ----------
+        name : str
+            "input", "target", "labels", "foreground" or "repeat".
+        """
+        if name in ("labels", "foreground"):
+            axes = self.axes if self.mask_axes is None else self.mask_axes
+            return Selection(scene=self.scene, time=self.time, axes=axes)
+        return Selection(
+            channel=self.input_channel if name == "input" else self.target_channel,
+            scene=self.scene,
+            time=self.time,
+            axes=self.axes,
+            voxel_size=self.voxel_size,
+            modality=(self.modality or None) if name == "input" else None,
+        )
+
     def read_input(self) -> Stack:
         """Read the input's channel and region; finite or an error."""
-        return self._part(self._read(self.input), self.input_channel)
+        return self._read("input")
 
     def read_target(self) -> Stack:
         """Read the target's channel and region; finite or an error."""
-        return self._part(self._read(self.target), self.target_channel)
+        return self._read("target")
 
     def read_both(self) -> tuple[Stack, Stack]:
         """Read input and target and make sure that they match in axes, shape and voxel size."""
         if self.input == self.target:
-            both = self._read(self.input)
-            image, target = self._part(both, self.input_channel), self._part(both, self.target_channel)
+            both = self._open(self.input, "input")
+            image, target = (self._part(both.channel(self.selection(name).channel)) for name in ("input", "target"))
         else:
             image, target = self.read_input(), self.read_target()
         require_match(image, target)
         return image, target
 
     def read_names(self) -> Stack:
-        """Open the input's channel, of which no value is read: for its name."""
-        return self._read(self.input).channel(self.input_channel)
+        """Open the input's channel without reading pixel values, to get its name."""
+        return self._open(self.input, "input").channel(self.input_channel)
 
     def read_planes(self) -> tuple[list[Stack], Stack]:
         """Read the planes of the input one by one, and the single plane of the target that all of them match.
@@ -102,18 +125,16 @@ class Pair:
         SpotlightError
             If the target has several planes, or a plane does not match it.
         """
-        whole = self._read(self.target).channel(self.target_channel)
+        whole = self._open(self.target, "target").channel(self.target_channel)
         if whole.axes == "ZYX" and whole.shape[0] > 1:
             raise SpotlightError(
                 f"{whole.source}: has {whole.shape[0]} planes, but preparation.planes is 'one', for targets of a "
                 "single plane. Set it to 'together', or give targets in focus or projected."
             )
-        target = self._part(whole.plane(0), None)
-        stacks = [self._read(file).channel(self.input_channel) for file in (self.input, *(self.planes or ()))]
+        target = self._part(whole.plane(0))
+        stacks = [self._open(file, "input").channel(self.input_channel) for file in (self.input, *(self.planes or ()))]
         found = [
-            self._part(stack.plane(z), None)
-            for stack in stacks
-            for z in range(stack.shape[0] if stack.axes == "ZYX" else 1)
+            self._part(stack.plane(z)) for stack in stacks for z in range(stack.shape[0] if stack.axes == "ZYX" else 1)
         ]
         for plane in found:
             require_match(plane, target)
@@ -139,17 +160,17 @@ class Pair:
 
     def read_labels(self, like: Stack) -> Stack | None:
         """Read the instance labels on the grid of `like`, or None if the row has none."""
-        return self._read_mask(self.labels, like)
+        return self._read_mask("labels", like)
 
     def read_foreground(self, like: Stack) -> Stack | None:
         """Read the foreground mask on the grid of `like`, or None if the row has none."""
-        return self._read_mask(self.foreground, like)
+        return self._read_mask("foreground", like)
 
     def read_repeat(self, like: Stack) -> Stack | None:
         """Read the second image of the target on the grid of `like`, or None if the row has none."""
         if self.repeat is None:
             return None
-        stack = self._part(self._read(self.repeat), self.target_channel)
+        stack = self._read("repeat")
         require_match(like, stack)
         return stack
 
@@ -177,27 +198,30 @@ class Pair:
         """What changes with the files of the named images; see `spotlight.fingerprint`."""
         return [state_of(file).stamp for files in self.files(names) for file in files]
 
-    def _read_mask(self, path: Path | None, like: Stack) -> Stack | None:
+    def _read_mask(self, name: str, like: Stack) -> Stack | None:
+        path, chosen = getattr(self, name), self.selection(name)
         if path is None:
             return None
-        # The column voxel_size describes the images; a mask that states nothing itself is on their grid.
         if self.mask_axes is None:
-            mask = read_like(path, like, self.axes, self.scene)
+            mask = read_like(path, like, chosen.axes, self.scene)
         else:
-            several = len(scenes(path)) > 1
-            mask = read(path, scene=self.scene if several else None, axes=self.mask_axes)
-        mask = self._part(mask.timepoint(self.time) if "T" in mask.axes else mask, None)
+            mask = read_selected(path, chosen.only("scene", "axes") if len(scenes(path)) > 1 else chosen.only("axes"))
+        mask = self._part((mask.timepoint(chosen.time) if "T" in mask.axes else mask).channel())
         if mask.voxel_size is None or like.voxel_size is None:
             mask = replace(mask, voxel_size=like.voxel_size if mask.shape == like.shape else None)
         require_match(like, mask, mask=True)
         return mask
 
-    def _read(self, path: Path) -> Stack:
-        stack = read(path, scene=self.scene, axes=self.axes, voxel_size=self.voxel_size)
-        return stack.timepoint(self.time)
+    def _open(self, path: Path, name: str) -> Stack:
+        """Open a file with all its channels, at the timepoint that is selected of the named image."""
+        chosen = self.selection(name)
+        return read_selected(path, chosen.only("scene", "axes", "voxel_size")).timepoint(chosen.time)
 
-    def _part(self, stack: Stack, channel: str | None) -> Stack:
-        stack = stack.channel(channel)
+    def _read(self, name: str) -> Stack:
+        return self._part(self._open(getattr(self, name), name).channel(self.selection(name).channel))
+
+    def _part(self, stack: Stack) -> Stack:
+        """Cut out the region; finite or an error."""
         if self.region is not None:
             stack = stack.crop(parse_region(self.region, stack.spatial_axes, f"{stack.source} (row {self.name!r})"))
         stack.load_if_small()

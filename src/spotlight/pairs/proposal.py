@@ -9,7 +9,7 @@ import numpy as np
 
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
-from spotlight.images import Part, is_image, parts, stem
+from spotlight.images import Part, Selection, images_in, is_image, stem
 from spotlight.images.colour import LUMINANCE, sample_names
 from spotlight.pairs.manifest import name_apart
 from spotlight.pairs.pair import Pair
@@ -145,7 +145,7 @@ def _opened(files: Sequence[Path], axes: str | None) -> tuple[dict[Path, list[Pa
     wrong: list[str] = []
     for file in files:
         try:
-            listed = parts(file, axes=axes)
+            listed = images_in(file, Selection(axes=axes))
         except SpotlightError as error:
             wrong.append(str(error))
         else:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
-from spotlight.images import Stack
+from spotlight.images import Selection, Stack
 from spotlight.images.modality import MODALITIES, modality_of, parse_modality
 from spotlight.images.scaling import UINT16
 from spotlight.images.texture import texture
@@ -33,12 +33,8 @@ def accept(
     expected: InputDescription,
     name: str,
     image: Stack | NDArray[Any],
-    channel: str | int | None,
-    time: int | None,
-    axes: str | None,
-    voxel_size: tuple[float, ...] | None,
+    chosen: Selection,
     any_voxel_size: bool,
-    plane: int | None = None,
 ) -> Stack:
     """Turn an input into one channel with a model's axes and a voxel size that fits, or say why not.
 
@@ -48,14 +44,19 @@ def accept(
         What the model was trained on.
     name : str
         The model's, for messages.
-    image, channel, time, axes, voxel_size, any_voxel_size, plane
-        See `spotlight.prediction.Model.predict`.
+    image : Stack or ndarray
+        The input.
+    chosen : Selection
+        What is taken of it, and what the user states of it.
+    any_voxel_size : bool
+        Accept a voxel size unlike that of the training stacks.
 
     Raises
     ------
     SpotlightError
         If the input is not what the model was trained for.
     """
+    channel, axes, voxel_size, plane = chosen.channel, chosen.axes, chosen.voxel_size, chosen.plane
     if plane is not None and expected.planes != "one":
         raise SpotlightError(f"model {name} sees all planes of a stack together. Leave plane={plane} out.")
     if isinstance(image, np.ndarray):
@@ -67,7 +68,7 @@ def accept(
         image = replace(image, axes=axes, voxel_size=voxel_size or size, channels=(), hint="")
     elif voxel_size is not None:
         image = replace(image, voxel_size=voxel_size)
-    stack = image.timepoint(time)
+    stack = image.timepoint(chosen.time)
     if channel is None and expected.channel and stack.has_channel(expected.channel):
         channel = expected.channel
     elif channel is None and expected.channel and len(stack.channels) == 1:

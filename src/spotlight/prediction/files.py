@@ -14,7 +14,7 @@ from spotlight.addresses import Address, located
 from spotlight.errors import SpotlightError
 from spotlight.files import atomic_file, atomic_folder, require_path, write_text
 from spotlight.fingerprint import State, changed, fingerprint, recorded, states_of
-from spotlight.images import Part, Stack
+from spotlight.images import Part, Selection, Stack
 from spotlight.images.belonging import files_of
 from spotlight.images.formats import Kind
 from spotlight.images.slabs import SLAB_VOXELS
@@ -318,9 +318,8 @@ class FileStain:
     @cached_property
     def stack(self) -> Stack:
         """The input."""
-        options = self.options
-        channel = options.channel_of(self.part)
-        return self.model.accept(self.image, channel, None, None, None, options.any_voxel_size, options.plane)
+        chosen = Selection(channel=self.options.channel_of(self.part), plane=self.options.plane)
+        return self.model.accept(self.image, chosen, self.options.any_voxel_size)
 
     @property
     def is_large(self) -> bool:

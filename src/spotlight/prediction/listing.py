@@ -8,7 +8,7 @@ from pathlib import Path
 from spotlight.addresses import located
 from spotlight.devices import is_out_of_memory
 from spotlight.errors import SpotlightError
-from spotlight.images import Part, Stack, is_image, parts, read, stem, warn_of_planes
+from spotlight.images import Part, Selection, Stack, images_in, is_image, read_selected, stem, warn_of_planes
 from spotlight.images.modality import parse_modality
 from spotlight.pairs.manifest import parse_voxel_size
 from spotlight.pairs.table import PARQUET, read_table
@@ -36,7 +36,7 @@ def find_parts(
         Files, plates, folders of them, and manifests (CSV or Parquet). Of a manifest the inputs are taken, each once,
         with the channels, scenes, timepoints, axes and voxel sizes that it states; regions are not cut out.
     scene, time, axes : optional
-        See `spotlight.images.parts`.
+        See `spotlight.images.Selection`.
     strict : bool
         Raise for such a file, too, as for one that is named itself.
     split : str, optional
@@ -55,10 +55,9 @@ def find_parts(
             raise SpotlightError(f"{given}: is no manifest, but split {split!r} chooses rows of one. Leave it out.")
         if is_table:
             wanted = list(_rows(given, split))
-        elif is_folder:
-            wanted = [Part("", path, scene, time, None) for path in sorted(given.iterdir()) if is_image(path)]
         else:
-            wanted = [Part("", given, scene, time, None)]
+            files = sorted(filter(is_image, given.iterdir())) if is_folder else [given]
+            wanted = [Part(path=path, scene=scene, time=time) for path in files]
         for want in wanted:
             for part in _images(want, axes, strict or not (is_folder or is_table)):
                 if part.name in listed:
@@ -77,7 +76,7 @@ def find_parts(
 def _images(want: Part, axes: str | None, strict: bool) -> list[Part]:
     """The images of a file, or of one of its scenes or timepoints."""
     try:
-        found = parts(want.path, want.scene, want.time, axes or want.axes)
+        found = images_in(want.path, Selection(axes=axes).over(want))
     except Exception as error:  # whatever is wrong with one file of a folder, the others are to be stained
         if strict:
             raise
@@ -85,8 +84,7 @@ def _images(want: Part, axes: str | None, strict: bool) -> list[Part]:
         return [replace(want, name=stem(want.path), fault=reason_of(error))]
     if not found:
         log.info("%s: belongs to a set of files, and no image of it starts here.", want.path)
-    stated = {name: getattr(want, name) for name in ("channel", "axes", "voxel_size", "modality")}
-    return [replace(part, **stated) for part in found]
+    return [replace(part, axes=want.axes) for part in found]
 
 
 def _rows(manifest: Path, split: str | None) -> Iterator[Part]:
@@ -106,11 +104,9 @@ def _rows(manifest: Path, split: str | None) -> Iterator[Part]:
             raise SpotlightError(f"{where}: time must be a zero-based index of a timepoint. Received: {time!r}.")
         size = cells.get("voxel_size")
         part = Part(
-            "",
-            located(cells["input"], manifest.parent),
-            scene,
-            None if time is None else int(time),
-            None,
+            path=located(cells["input"], manifest.parent),
+            scene=scene,
+            time=None if time is None else int(time),
             channel=channel,
             axes=axes,
             voxel_size=parse_voxel_size(size, where) if size else None,
@@ -126,13 +122,8 @@ def _rows(manifest: Path, split: str | None) -> Iterator[Part]:
 
 def read_part(part: Part, axes: str | None = None, voxel_size: tuple[float, ...] | None = None) -> Stack:
     """Read an image with what its manifest states of it, unless something else is given."""
-    return read(
-        part.path,
-        scene=part.scene,
-        time=part.time,
-        axes=axes or part.axes,
-        voxel_size=voxel_size or part.voxel_size,
-    )
+    chosen = Selection(axes=axes, voxel_size=voxel_size).over(part)
+    return read_selected(part.path, chosen.only("scene", "time", "axes", "voxel_size"))
 
 
 def reason_of(error: Exception) -> str:

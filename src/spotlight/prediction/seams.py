@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spotlight.images import Part
+from spotlight.images import Part, Selection
 from spotlight.images.normalise import grid_shape
 from spotlight.prediction.files import Progress, StainOptions
 from spotlight.prediction.listing import read_part
@@ -56,7 +56,7 @@ def measure_seams(model: Model, part: Part, options: StainOptions, progress: Pro
     image = read_part(part, options.axes, options.voxel_size)
     channel = options.channel_of(part)
     model = model.suited(image, options.modality or (part.modality if model.needs_modality else None), channel)
-    stack = model.accept(image, channel, None, None, None, options.any_voxel_size, options.plane)
+    stack = model.accept(image, Selection(channel=channel, plane=options.plane), options.any_voxel_size)
     chosen = options.settings.model_copy(update={"spread": False})
     exact = chosen.model_copy(update={"overlap": "exact"})
     stains = []

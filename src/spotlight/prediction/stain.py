@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.fingerprint import fingerprint
-from spotlight.images import Stack, read
+from spotlight.images import Selection, Stack, read
 from spotlight.images.lazy import Source
 from spotlight.images.normalise import grid_shape, prepare_input
 from spotlight.images.scaling import input_scale
+from spotlight.images.selection import ALL
 from spotlight.images.slabs import Allocate
 from spotlight.model import ModelDescription
 from spotlight.networks import Conditioned, StainNetwork
@@ -196,10 +197,12 @@ class Model:
         """
         if scene is not None and not isinstance(image, (str, Path)):
             raise SpotlightError(f"scene={scene!r} chooses an image of a file, but an array or stack was given.")
+        chosen = Selection(channel=channel, time=time, axes=axes, voxel_size=voxel_size, plane=plane)
         if isinstance(image, (str, Path)):
-            image, axes = read(image, scene=scene, axes=axes, voxel_size=voxel_size), None
+            image = read(image, scene=scene, axes=axes, voxel_size=voxel_size)
+            chosen = chosen.only("channel", "time", "plane")
         model = self.suited(image, modality, channel)
-        stack = model.accept(image, channel, time, axes, voxel_size, any_voxel_size, plane)
+        stack = model.accept(image, chosen, any_voxel_size)
         stain, facts = model.stain(stack, settings, normalised=normalised, flatten=flatten, progress=progress)
         tell_doubts(model.name, {stack.source: facts["doubts"]})
         return stain
@@ -316,15 +319,11 @@ class Model:
     def accept(
         self,
         image: Stack | NDArray[Any],
-        channel: str | int | None,
-        time: int | None,
-        axes: str | None,
-        voxel_size: tuple[float, ...] | None,
-        any_voxel_size: bool,
-        plane: int | None = None,
+        chosen: Selection = ALL,
+        any_voxel_size: bool = False,
     ) -> Stack:
         """Turn the input into one channel with the model's axes and a voxel size that fits, or say why not."""
-        return accept(self.description.input, self.name, image, channel, time, axes, voxel_size, any_voxel_size, plane)
+        return accept(self.description.input, self.name, image, chosen, any_voxel_size)
 
 
 class _Finished:

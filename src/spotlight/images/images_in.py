@@ -1,22 +1,23 @@
-"""`parts`: every image of a file at every timepoint, and what a person should be told of them."""
+"""`images_in`: every image of a file at every timepoint, and warnings about them."""
 
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spotlight.addresses import located
 from spotlight.images.formats import stem
 from spotlight.images.reading import choose, in_order, scenes
+from spotlight.images.selection import ALL, Selection
 from spotlight.quoting import safe_name
 
 log = logging.getLogger("spotlight")
 
 
-@dataclass(frozen=True)
-class Part:
-    """One image of a file at one timepoint.
+@dataclass(frozen=True, kw_only=True)
+class Part(Selection):
+    """One image of a file at one timepoint, with what a manifest states of it.
 
     Attributes
     ----------
@@ -25,61 +26,62 @@ class Part:
     path : Path
         The file.
     scene : str or None
-        What to give to `read`: the image's name or, where several have it, ``#`` and its index; None if there is one.
+        The image's name or, where several have it, ``#`` and its index; None if there is one.
     time : int or None
-        What to give to `read`; None where there is just one.
+        None where there is just one.
     channels : tuple of str or None
         Names of the channels, empty if they have none; None if there is only one channel.
     fault : str
         Why the file could not be listed, and the part stands for all of it; empty if nothing was wrong.
-    channel, axes, voxel_size, modality : optional
-        What a manifest states of it.
     hint : str
         What timepoints or channels may be instead; see `spotlight.images.planes.planes_hint`.
     """
 
-    name: str
+    name: str = ""
     path: Path
-    scene: str | None
-    time: int | None
-    channels: tuple[str, ...] | None
+    scene: str | None = None
+    channels: tuple[str, ...] | None = None
     fault: str = ""
-    channel: str | None = None
-    axes: str | None = None
-    voxel_size: tuple[float, ...] | None = None
-    modality: str | None = None
     hint: str = ""
 
 
-def parts(
-    path: str | Path,
-    scene: str | int | None = None,
-    time: int | None = None,
-    axes: str | None = None,
-) -> list[Part]:
-    """List every image that starts in a file at every timepoint, or those of one scene or time.
+def images_in(path: str | Path, chosen: Selection = ALL) -> list[Part]:
+    """List every image that starts in a file at every timepoint, or those of one scene or timepoint.
 
-    For the arguments and errors see `read`.
+    Parameters
+    ----------
+    path : path
+        The file.
+    chosen : Selection
+        The scene, the timepoint and the axes of the file; all else is passed on to what is listed.
+
+    Raises
+    ------
+    SpotlightError
+        As `read`.
     """
     path = located(path)
     found = scenes(path)
-    chosen = [item for item in found if item.starts_here] if scene is None else [choose(path, found, scene)]
+    items = (
+        [item for item in found if item.starts_here] if chosen.scene is None else [choose(path, found, chosen.scene)]
+    )
     uses = Counter(item.name for item in found)
     numbers = {id(item): number for number, item in enumerate(found)}
     listed = []
-    for item in chosen:
+    for item in items:
         number = numbers[id(item)]
         unique = uses[item.name] == 1
         which = None if len(found) == 1 else item.name if unique else f"#{number}"
         called = safe_name(f"-{item.name if unique else number}").replace("/", "-") if which is not None else ""
-        stack = in_order(path, item.load(), axes)
+        stack = in_order(path, item.load(), chosen.axes)
         channels = stack.channels if "C" in stack.axes else None
+        part = Part(name=f"{stem(path)}{called}", path=path, channels=channels, hint=stack.hint)
+        part = replace(chosen.over(part), scene=which)
         if "T" in stack.axes:
-            times = range(stack.shape[0]) if time is None else [time]
-            name = f"{stem(path)}{called}"
-            listed += [Part(f"{name}-t{t}", path, which, t, channels, hint=stack.hint) for t in times]
+            times = range(stack.shape[0]) if chosen.time is None else [chosen.time]
+            listed += [replace(part, name=f"{part.name}-t{t}", time=t) for t in times]
         else:
-            listed.append(Part(f"{stem(path)}{called}", path, which, time, channels, hint=stack.hint))
+            listed.append(part)
     return listed
 
 
@@ -90,7 +92,7 @@ def count_images(path: str | Path, axes: str | None = None) -> int:
     """
     found = scenes(path)
     facts = found[0].load()
-    return len(parts(path, axes=axes)) if len(found) > 1 or axes or facts.has_axes else 1
+    return len(images_in(path, Selection(axes=axes))) if len(found) > 1 or axes or facts.has_axes else 1
 
 
 def warn_of_planes(listed: Sequence[Part]) -> None:
@@ -98,5 +100,5 @@ def warn_of_planes(listed: Sequence[Part]) -> None:
     hints = {part.path: part.hint for part in listed if part.hint and part.time is not None}
     if hints:
         path, hint = next(iter(hints.items()))
-        more = f" So it is with {len(hints) - 1} more files." if len(hints) > 1 else ""
+        more = f" The same holds for {len(hints) - 1} more files." if len(hints) > 1 else ""
         log.warning("%s: is taken as a time series of single planes.%s%s", path, hint, more)
