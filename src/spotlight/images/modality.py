@@ -9,13 +9,19 @@ MODALITIES = {"brightfield": "BF", "phase": "PC", "dic": "DIC"}
 """Modalities, and how Light My Cells abbreviates them."""
 
 WORDS = {
-    "brightfield": r"bf|bright ?field.*",
-    "phase": r"pc|ph|phc|phase.*",
-    "dic": r"dic|nomarski|differential interference.*",
+    "brightfield": ("bf", "brightfield*", "bright field*"),
+    "phase": ("pc", "ph", "phc", "phase*"),
+    "dic": ("dic", "nomarski", "differential interference*"),
 }
-"""Words by which channel names tell modalities; spaces stand between words however they are joined."""
-TRANSMITTED = r"transmitted.*|transmission.*"
+"""Words by which channel names tell modalities; after a star anything may follow."""
+TRANSMITTED = ("transmitted*", "transmission*")
 """Words for transmitted light without contrast optics, unless a word of `WORDS` names these."""
+OTHER_LIGHT = ("bright", "trans", "tl", "tpmt", "esid", "oblique", "dpc", "qpi", "lightfield", "ph1", "ph2", "ph3")
+"""Further words for transmitted light, which tell no modality."""
+LIGHT_WORDS = frozenset(
+    word.removesuffix("*") for words in (*WORDS.values(), TRANSMITTED, OTHER_LIGHT) for word in words if " " not in word
+)
+"""All single words, in lower case, by which names of files, folders and channels tell transmitted light."""
 
 
 def parse_modality(text: str, where: str) -> str:
@@ -42,7 +48,7 @@ def parse_modality(text: str, where: str) -> str:
 
 
 def modality_of(image: Stack | str) -> str | None:
-    """Tell the modality from the name of a channel.
+    """Find the modality in the name of a channel.
 
     Parameters
     ----------
@@ -53,22 +59,23 @@ def modality_of(image: Stack | str) -> str | None:
     Returns
     -------
     str or None
-        ``brightfield``, ``phase`` or ``dic``; None where no name tells, or where they tell several. Transmitted
-        light that no word describes further counts as brightfield.
+        ``brightfield``, ``phase`` or ``dic``; None where no name states one, or where they state several.
+        Transmitted light that no word describes further counts as brightfield.
     """
     names = (image,) if isinstance(image, str) else image.channels
-    told = {modality for name in names if (modality := _told(name)) is not None}
-    return told.pop() if len(told) == 1 else None
+    found = {modality for name in names if (modality := _modality_in(name)) is not None}
+    return found.pop() if len(found) == 1 else None
 
 
-def _told(name: str) -> str | None:
+def _modality_in(name: str) -> str | None:
     # "PhaseContrast", "phase_contrast2" and "Phase contrast" have the same words.
     words = " ".join(re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)).lower()
 
-    def says(pattern: str) -> bool:
+    def has_any(known: tuple[str, ...]) -> bool:
+        pattern = "|".join(word.replace("*", ".*") for word in known)
         return re.search(rf"\b(?:{pattern})\b", words) is not None
 
-    told = [modality for modality, pattern in WORDS.items() if says(pattern)]
-    if not told and says(TRANSMITTED):
+    found = [modality for modality, known in WORDS.items() if has_any(known)]
+    if not found and has_any(TRANSMITTED):
         return "brightfield"
-    return told[0] if len(told) == 1 else None
+    return found[0] if len(found) == 1 else None

@@ -11,12 +11,12 @@ from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.images import Part, Selection, images_in, is_image, stem
 from spotlight.images.colour import LUMINANCE, sample_names
+from spotlight.images.modality import LIGHT_WORDS
 from spotlight.pairs.manifest import name_apart
 from spotlight.pairs.pair import Pair
 
 WORDS = {
-    "input": "bf brightfield bright phase ph ph1 ph2 ph3 phc dic nomarski trans transmitted transmission tl tpmt esid "
-    "oblique dpc qpi lightfield",
+    "input": " ".join(LIGHT_WORDS),
     "target": "dna dapi hoechst nuclei nucleus nuclear nuc fluor fluo fluorescence fluorescent gfp egfp rfp mcherry "
     "cy3 cy5 fitc tritc mito actin tubulin h2b lamin membrane er golgi target",
     "labels": "label labels mask masks seg segmentation instances",
