@@ -6,20 +6,19 @@ Targets, curated labels and the stains of "another tool" are made from ellipsoid
 what is timed is reading, segmentation, measuring, all scores, writing, and the page. Limit the cores with `taskset`.
 """
 
-import argparse
 import cProfile
 import pstats
 import resource
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
+import harness
+from harness import Table, timed
 from spotlight import evaluate, write_report
 from spotlight.evaluation import EvaluationSettings
 from spotlight.images import Stack
@@ -48,7 +47,7 @@ def nuclei(seed: int) -> Any:
     return labels
 
 
-def make(folder: Path, stacks: int) -> None:
+def make(folder: str, stacks: int) -> None:
     """Labels, a noisy target, and a smoother stain that is drawn out along the axis."""
     for number in range(stacks):
         labels, rng = nuclei(number), np.random.default_rng(number)
@@ -57,61 +56,62 @@ def make(folder: Path, stacks: int) -> None:
         images = {"target": target, "stain": ndimage.gaussian_filter(clean, (5, 3, 3)), "labels": labels}
         for kind, image in images.items():
             stack = Stack(image, "ZYX", VOXEL_UM, labels=kind == "labels")
-            stack.save(folder / kind / f"stack-{number}.ome.tif")
+            stack.save(Path(folder) / kind / f"stack-{number}.ome.tif")
 
 
-def run(folder: Path, stacks: int, workers: int, settings: EvaluationSettings) -> None:
-    """Evaluate and print what it took."""
-    pairs = []
+def run(name: str, stacks: int, workers: int, full: bool, thresholds: int, profiled: bool) -> dict[str, float]:
+    """Evaluate, and tell what it took; if `profiled`, print where the time went on stderr."""
+    folder, pairs = Path(name), []
     for number in range(stacks):
         files = {kind: folder / kind / f"stack-{number}.ome.tif" for kind in ("target", "labels")}
         pairs.append(Pair(name=f"stack-{number}", input=files["target"], **files, split="test"))
-    clock = time.perf_counter()
-    result = evaluate({"other-tool": folder / "stain"}, pairs, folder / "out", settings, workers=workers)
-    evaluated = time.perf_counter() - clock
-    clock = time.perf_counter()
-    write_report(folder / "out")
-    written = time.perf_counter() - clock
+    profiles = ProfileSettings(features="full" if full else "quick")
+    settings = EvaluationSettings(profiles=profiles, thresholds=thresholds, data_range=(0, 1000))
+    with cProfile.Profile() as profile:
+        if not profiled:
+            profile.disable()
+        evaluation, result = timed(
+            lambda: evaluate({"other-tool": folder / "stain"}, pairs, folder / "out", settings, workers=workers)
+        )
+        page, _ = timed(lambda: write_report(folder / "out"))
+    if profiled:
+        pstats.Stats(profile, stream=sys.stderr).sort_stats("cumtime").print_stats(60)
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    processor = sum(u.ru_utime + u.ru_stime for u in usage)
     scores = result.scores.set_index("method").groupby(level=0).mean(numeric_only=True).loc["other-tool"]
-    print(
-        f"{stacks} stacks, {scores['true_nuclei']:.0f} true nuclei each, mean AP {scores['mean_ap']:.3f}: "
-        f"evaluation {evaluated:.0f} s, page {written:.0f} s on the clock; {processor:.0f} s of processors; "
-        f"peak of a process {max(u.ru_maxrss for u in usage) / 2**20:.1f} GiB"
-    )
+    return {
+        "nuclei": float(scores["true_nuclei"]),
+        "mean_ap": float(scores["mean_ap"]),
+        "evaluation": evaluation["clock"],
+        "page": page["clock"],
+        "processors": sum(u.ru_utime + u.ru_stime for u in usage),
+        "memory": max(u.ru_maxrss for u in usage) * 1024,
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.options(__doc__)
     parser.add_argument("--stacks", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--full", action="store_true", help="the full set of features")
     parser.add_argument("--thresholds", type=int, default=0, help="of the sweep")
     parser.add_argument("--profile", action="store_true", help="print where the time went; use one worker")
-    parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.make:
-        make(arguments.make, arguments.stacks)
-        return
-    if arguments.run is None:
-        # Each by a process of its own, for the peak of memory is one of a process and its children.
-        with tempfile.TemporaryDirectory() as name:
-            for step in ("--make", "--run"):
-                subprocess.run([sys.executable, __file__, *sys.argv[1:], step, name], check=True)
-        return
-    settings = EvaluationSettings(
-        profiles=ProfileSettings(features="full" if arguments.full else "quick"),
-        thresholds=arguments.thresholds,
-        data_range=(0, 1000),
+    a = parser.parse_args()
+    heads = (
+        "true nuclei each",
+        "mean AP",
+        "s of evaluation",
+        "s of the page",
+        "s of processors",
+        "peak GiB of a process",
     )
-    with cProfile.Profile() as profile:
-        if not arguments.profile:
-            profile.disable()
-        run(arguments.run, arguments.stacks, arguments.workers, settings)
-    if arguments.profile:
-        pstats.Stats(profile).sort_stats("cumtime").print_stats(60)
+    table = Table(a.json, "stacks", *heads)
+    # Each by a process of its own, for the peak of memory is one of a process and its children.
+    with tempfile.TemporaryDirectory() as name:
+        harness.call(make, name, a.stacks)
+        found = harness.call(run, name, a.stacks, a.workers, a.full, a.thresholds, a.profile)
+    times = (f"{found[key]:.0f}" for key in ("evaluation", "page", "processors"))
+    cells = (f"{found['nuclei']:.0f}", f"{found['mean_ap']:.3f}", *times, f"{found['memory'] / 2**30:.1f}")
+    table.add(f"{a.stacks}", *cells, **found)
 
 
 if __name__ == "__main__":

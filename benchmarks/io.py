@@ -20,7 +20,6 @@ writes OME-TIFF without levels; only Spotlight uses shards.
 """
 
 import argparse
-import json
 import math
 import os
 import shutil
@@ -33,6 +32,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import harness
 
 REGION = (64, 512, 512)
 PIXEL = (0.29, 0.108, 0.108)
@@ -204,7 +205,7 @@ def image(base: Path, width: int) -> Any:
     return np.lib.stride_tricks.as_strided(plane, (2, REGION[0], width, width), (width * x, TILE * y, y, x))
 
 
-def prepare(folder: Path, width: int) -> None:
+def prepare(to: str, width: int) -> None:
     """Make the source, a tiny and a large file of every kind."""
     import numpy as np
     import tifffile
@@ -212,7 +213,7 @@ def prepare(folder: Path, width: int) -> None:
 
     from spotlight.images import omezarr_writer
 
-    rng = np.random.default_rng(0)
+    folder, rng = Path(to), np.random.default_rng(0)
     for name, size in (("tiny", 64), ("large", width)):
         place = folder / name
         place.mkdir(exist_ok=True)
@@ -233,11 +234,10 @@ def prepare(folder: Path, width: int) -> None:
             writer.write(planes, shape=array.shape, dtype=array.dtype, **options)
 
 
-def measure(folder: Path, task: tuple[str, str], peer: str, width: int, warm: bool) -> dict[str, Any]:
+def measure(to: str, width: int, warm: bool, action: str, name: str, peer: str) -> dict[str, Any]:
     """Run one operation: wall and processor time in s, growth of the peak of memory in bytes, and what came out."""
-    operation = TASKS[task][peer]
-    action, name = task
-    tiny, large = folder / "tiny", folder / "large"
+    operation = TASKS[action, name][peer]
+    tiny, large = Path(to) / "tiny", Path(to) / "large"
     region = (slice(0, REGION[0]), *(slice(width // 2 - n // 2 + 5, width // 2 + n // 2 + 5) for n in REGION[1:]))
     if action == "write":
         operation(image(tiny / "base.npy", 64), tiny / name)
@@ -292,16 +292,6 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def run(arguments: argparse.Namespace, python: Path, *what: str) -> Any:
-    """Do one thing in a process of its own."""
-    command = [python, __file__, "--to", arguments.to, "--width", arguments.width, "--one", *what]
-    command += ["--warm"] if arguments.warm else []
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(what)} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def bioio_python(arguments: argparse.Namespace) -> Path | None:
     if not arguments.install_bioio:
         return arguments.bioio
@@ -341,27 +331,16 @@ def main() -> None:
     parser.add_argument("--install-bioio", action="store_true", help="make an environment with them in FOLDER")
     parser.add_argument("--only", choices=("open", "region", "write"), help="leave the others out")
     parser.add_argument("--keep", action="store_true", help="leave the files, for the next run")
-    parser.add_argument("--width", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:
-        if arguments.one[0] == "prepare":
-            prepare(arguments.to, arguments.width)
-            print("{}")
-        else:
-            action, name, peer = arguments.one
-            print(json.dumps(measure(arguments.to, (action, name), peer, arguments.width, arguments.warm)))
-        return
-
     arguments.to.mkdir(parents=True, exist_ok=True)
-    arguments.width = round(math.sqrt(arguments.gib * 2**30 / (2 * REGION[0] * 2)) / 64) * 64
+    width = round(math.sqrt(arguments.gib * 2**30 / (2 * REGION[0] * 2)) / 64) * 64
     pythons = {"bioio": bioio_python(arguments)}
     if pythons["bioio"] is None:
         print("bioio is left out; name its Python with --bioio, or say --install-bioio.")
     if not (arguments.to / "large" / ZARR).exists():
-        run(arguments, Path(sys.executable), "prepare")
+        harness.call(prepare, str(arguments.to), width)
     state = "in the page cache" if arguments.warm else "not in the page cache"
-    print(f"\nImage (2, {REGION[0]}, {arguments.width}, {arguments.width}) uint16; files {state}.")
+    print(f"\nImage (2, {REGION[0]}, {width}, {width}) uint16; files {state}.")
     for task, peers in TASKS.items():
         if arguments.only not in (None, task[0]):
             continue
@@ -375,7 +354,8 @@ def main() -> None:
                 python = pythons.get(peer, Path(sys.executable))
                 if python is None:
                     continue
-                found.setdefault(peer, []).append(run(arguments, python, *task, peer))
+                row = harness.call(measure, str(arguments.to), width, arguments.warm, *task, peer, python=python)
+                found.setdefault(peer, []).append(row)
                 written = arguments.to / "large" / task[1]
                 if task[0] == "write":
                     size[peer] = size_of(written)

@@ -8,11 +8,9 @@ the time is that of all processors together, the best of up to three. All count 
 matches at one threshold at a time; all must find the same number of pairs at an IoU of 0.5.
 """
 
-import argparse
 import contextlib
 import importlib.util
 import io
-import json
 import os
 import subprocess
 import sys
@@ -21,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+import harness
+from harness import Table
 
 THRESHOLDS = [round(0.5 + 0.05 * i, 2) for i in range(10)]
 CELL, RADIUS = (12, 24, 24), (5.0, 10.5, 10.5)
@@ -85,9 +86,9 @@ def panoptica(truth: Any, found: Any) -> int:
 PEERS = {of.__name__: of for of in (spotlight, cubic, stardist, cellpose, panoptica)}
 
 
-def one(name: str, folder: Path) -> None:
-    """Time one library and print the seconds and the pairs it found."""
-    truth, found = (np.load(folder / f"{part}.npy") for part in ("truth", "found"))
+def one(name: str, folder: str) -> tuple[float, int]:
+    """The seconds of one library, and the pairs it found."""
+    truth, found = (np.load(Path(folder) / f"{part}.npy") for part in ("truth", "found"))
     seconds: list[float] = []
     with contextlib.redirect_stdout(io.StringIO()):
         PEERS[name](*nuclei(20))
@@ -95,7 +96,7 @@ def one(name: str, folder: Path) -> None:
             start = sum(os.times()[:4])
             pairs = PEERS[name](truth, found)
             seconds.append(sum(os.times()[:4]) - start)
-    print(json.dumps([min(seconds), pairs]))
+    return min(seconds), pairs
 
 
 def interpreter(name: str, others: list[str]) -> str | None:
@@ -107,31 +108,26 @@ def interpreter(name: str, others: list[str]) -> str | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.options(__doc__)
     parser.add_argument("--nuclei", type=int, default=5000)
     parser.add_argument("--python", nargs="*", default=[], help="Interpreters with other libraries.")
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:
-        one(arguments.one[0], Path(arguments.one[1]))
-        return
     with tempfile.TemporaryDirectory() as folder:
         truth, found = nuclei(arguments.nuclei)
         np.save(Path(folder) / "truth.npy", truth)
         np.save(Path(folder) / "found.npy", found)
         shape = " x ".join(map(str, truth.shape))
         print(f"{truth.max()} and {found.max()} nuclei, {shape} voxels\n")
-        print("| library | processor seconds | times Spotlight's | pairs |\n|---|---|---|---|")
+        table = Table(arguments.json, "library", "processor seconds", "times Spotlight's", "pairs")
         ours = 0.0
         for name in PEERS:
             python = interpreter(name, arguments.python)
             if python is None:
-                print(f"| {name} | not installed | | |")
+                table.add(name, "not installed", "", "")
                 continue
-            run = subprocess.run([python, __file__, "--one", name, folder], capture_output=True, text=True, check=True)
-            seconds, pairs = json.loads(run.stdout.splitlines()[-1])
+            seconds, pairs = harness.call(one, name, folder, python=python)
             ours = ours or seconds
-            print(f"| {name} | {seconds:.2f} | {seconds / ours:.0f} | {pairs} |", flush=True)
+            table.add(name, f"{seconds:.2f}", f"{seconds / ours:.0f}", f"{pairs}", seconds=seconds, pairs=pairs)
 
 
 if __name__ == "__main__":

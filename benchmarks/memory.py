@@ -7,22 +7,17 @@ voxel of a patch and channel at full resolution. For preparation it is the peak 
 pages of mapped files do not count, since the system takes them back when it needs to.
 """
 
-import argparse
 import math
-import resource
-import subprocess
-import sys
 import tempfile
-import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 import zarr
 from scipy import ndimage
 
+import harness
+from harness import Table, growth
 from spotlight.networks import (
     FNetSettings,
     NetworkSettings,
@@ -31,8 +26,6 @@ from spotlight.networks import (
     channels_last,
 )
 from spotlight.pairs import Pair, PreparationSettings, prepare_pairs
-
-T = TypeVar("T")
 
 PATCH = {2: (256, 256), 3: (32, 64, 64)}
 RUNS: dict[str, tuple[NetworkSettings, int, int, str]] = {
@@ -63,7 +56,7 @@ def peak(run: str, patches: int) -> int:
         optimiser.zero_grad()
         (stain.float() - image).square().mean().backward()
         optimiser.step()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return harness.peak()
 
 
 def prepare(planes: int) -> int:
@@ -80,53 +73,19 @@ def prepare(planes: int) -> int:
         return growth(lambda: prepare_pairs([pair], PreparationSettings(), folder / "cache"))[0]
 
 
-def growth(work: Callable[[], T]) -> tuple[int, T]:
-    """Bytes by which own memory grows at most while work is done, looked at by a thread; and the work's result."""
-    before, highest, done = own_memory(), [0], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.02):
-            highest[0] = max(highest[0], own_memory())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        result = work()
-    finally:
-        done.set()
-        watcher.join()
-    return highest[0] - before, result
-
-
-def own_memory() -> int:
-    """Bytes of this process that no file stands for."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--prepare", type=int, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.prepare:
-        print(prepare(arguments.prepare))
-        return
-    if arguments.one:
-        print(peak(arguments.one[0], int(arguments.one[1])))
-        return
+    arguments = harness.options(__doc__).parse_args()
+    table = Table(arguments.json, "training", "bytes per voxel and channel", "per channel of memory_width")
     for run, (settings, dims, _, _) in RUNS.items():
-        low, high = (
-            int(subprocess.check_output([sys.executable, __file__, "--one", run, str(patches)]))
-            for patches in (1, PATCHES)
-        )
+        low, high = (harness.call(peak, run, patches) for patches in (1, PATCHES))
         voxels = (PATCHES - 1) * math.prod(PATCH[dims])
-        found = [(high - low) / voxels / width for width in (settings.width, settings.memory_width)]
-        print(f"{run}: {found[0]:.0f} bytes per voxel and channel, {found[1]:.0f} per channel of memory_width")
+        plain, wide = ((high - low) / voxels / width for width in (settings.width, settings.memory_width))
+        table.add(run, f"{plain:.0f}", f"{wide:.0f}", bytes_per_voxel=plain, bytes_per_width=wide)
+    print()
+    table = Table(None, "preparing two stacks", "MiB each", "peak MiB")
     for planes in PLANES:
-        peak_bytes = int(subprocess.check_output([sys.executable, __file__, "--prepare", str(planes)]))
-        size = planes * 512 * 512 * 2 / 2**20
-        print(f"prepare two stacks of {planes}x512x512 ({size:.0f} MiB each): peak {peak_bytes / 2**20:.0f} MiB")
+        size, found = planes * 512 * 512 * 2 / 2**20, harness.call(prepare, planes) / 2**20
+        table.add(f"{planes}x512x512", f"{size:.0f}", f"{found:.0f}")
 
 
 if __name__ == "__main__":

@@ -8,14 +8,9 @@ measured where it is installed: it asks for an older torchmetrics, so give it a 
 `pip install --no-deps --target FOLDER microssim`, and PYTHONPATH=FOLDER.
 """
 
-import argparse
-import json
 import resource
 import subprocess
-import sys
 import tempfile
-import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+import harness
+from harness import Table, timed
 
 SHAPE = (64, 640, 928)
 SPACING = (0.29, 0.29, 0.29)
@@ -33,16 +31,16 @@ LIMIT_S = 300
 Run = Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], Any]
 
 
-def make(folder: Path) -> None:
+def make(folder: str) -> None:
     """Nuclei with shot noise, a blurred stain of them, and their foreground."""
     rng = np.random.default_rng(0)
     truth = np.zeros(SHAPE, np.float32)
     truth[tuple((rng.random((150, 3)) * SHAPE).astype(int).T)] = 1
     truth = ndimage.gaussian_filter(truth, 6)
     truth *= 800 / truth.max()
-    np.save(folder / "target.npy", rng.poisson(truth + 100).astype(np.float32))
-    np.save(folder / "stain.npy", 0.9 * ndimage.gaussian_filter(truth, 1.5) + 110)
-    np.save(folder / "mask.npy", truth > 100)
+    np.save(Path(folder) / "target.npy", rng.poisson(truth + 100).astype(np.float32))
+    np.save(Path(folder) / "stain.npy", 0.9 * ndimage.gaussian_filter(truth, 1.5) + 110)
+    np.save(Path(folder) / "mask.npy", truth > 100)
 
 
 def intensity() -> Run:
@@ -223,56 +221,42 @@ TASKS: dict[str, dict[str, Callable[[], Run]]] = {
 """What is measured: a task, and who does it. An entry imports what it needs and returns what is timed."""
 
 
-def measure(task: str, who: str, folder: Path) -> None:
-    """Run one entry and print its figures as JSON."""
-    warnings.simplefilter("ignore")
+def measure(task: str, who: str, folder: str) -> dict[str, Any] | None:
+    """Figures of one entry and its value; nothing where what it needs is not installed."""
     resource.setrlimit(resource.RLIMIT_CPU, (LIMIT_S, LIMIT_S))
     try:
         run = TASKS[task][who]()
     except ImportError:
-        print(json.dumps(None))
-        return
-    images = [np.load(folder / f"{name}.npy") for name in ("target", "stain", "mask")]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    clock, processor = time.perf_counter(), time.process_time()
-    value = run(*images)
-    clock, processor = time.perf_counter() - clock, time.process_time() - processor
-    growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
-    print(json.dumps([processor, clock, growth, str(np.round(value, 5))]))
+        return None
+    images = [np.load(Path(folder) / f"{name}.npy") for name in ("target", "stain", "mask")]
+    figures, value = timed(lambda: run(*images))
+    return figures | {"value": str(np.round(value, 5))}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.options(__doc__)
     parser.add_argument("only", nargs="*", help="measure tasks with one of these words in their names")
-    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
-    parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.make:
-        make(arguments.make)
-        return
-    if arguments.one:
-        task, who, folder = arguments.one
-        measure(task, who, Path(folder))
-        return
+    table = Table(arguments.json, "task, by whom", "s of processor", "s on the clock", "GiB", "value")
     with tempfile.TemporaryDirectory() as folder:
         # By a process of its own: the peak of a process counts for those that it starts.
-        subprocess.run([sys.executable, __file__, "--make", folder], check=True)
+        harness.call(make, folder)
         for task, entries in TASKS.items():
             if arguments.only and not any(word in task for word in arguments.only):
                 continue
-            print(task)
             for who in entries:
-                command = [sys.executable, __file__, "--one", task, who, folder]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                if done.returncode:
-                    why = f"over {LIMIT_S} s" if done.returncode < 0 else done.stderr.strip().splitlines()[-1]
-                    print(f"  {who:20} {why}", flush=True)
+                try:
+                    found = harness.call(measure, task, who, folder)
+                except subprocess.CalledProcessError as error:
+                    why = f"over {LIMIT_S} s" if error.returncode < 0 else error.stderr.strip().splitlines()[-1]
+                    table.add(f"{task}: {who}", why, "", "", "")
                     continue
-                found = json.loads(done.stdout.splitlines()[-1])
                 if found is None:
-                    print(f"  {who:20} is not installed")
-                else:
-                    print("  {:20} {:6.1f} s ({:.1f} s on the clock), {:4.1f} GiB: {}".format(who, *found), flush=True)
+                    table.add(f"{task}: {who}", "is not installed", "", "", "")
+                    continue
+                value, memory = found.pop("value"), found["memory"] / 2**30
+                cells = (f"{found['processor']:.1f}", f"{found['clock']:.1f}", f"{memory:.1f}", value)
+                table.add(f"{task}: {who}", *cells, **found)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,9 @@ of 0.25 µm: the peak of memory that is the process's own, since pages of mapped
 it needs them.
 """
 
-import argparse
-import json
 import math
-import resource
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -33,7 +29,8 @@ import numpy as np
 import torch
 import zarr
 
-from memory import growth
+import harness
+from harness import Table, growth
 from spotlight import load_model, read
 from spotlight.devices import find_device
 from spotlight.images.normalise import prepare_input
@@ -102,17 +99,15 @@ def way(row: str, network: FNet) -> Callable[[np.ndarray], np.ndarray]:
     return monai
 
 
-def measure(row: str, shape: tuple[int, ...], depth: int, channels: int) -> dict[str, float]:
+def measure(row: str, shape: list[int], depth: int, channels: int) -> dict[str, float]:
     """Seconds, bytes and error of a row."""
     network = lively(depth, channels)
     compute = way(row, network)
     array = np.random.default_rng(0).standard_normal(shape, np.float32)
     device = find_device("auto")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    begin = clock(device)
+    before, begin = harness.peak(), clock(device)
     compute(array)
-    seconds = clock(device) - begin
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    seconds, memory = clock(device) - begin, harness.peak() - before
     if device.type == "cuda":
         memory = torch.cuda.max_memory_allocated()
     piece = np.random.default_rng(1).standard_normal(PIECE, np.float32)
@@ -140,7 +135,7 @@ def trained_error(folder: str, image: str) -> None:
         print(f"{kind}: {error:.1e} standard deviations of the stain")
 
 
-def flat(shape: tuple[int, ...], to: str | None) -> dict[str, float]:
+def flat(shape: list[int], to: str | None) -> dict[str, float]:
     """Peak of own memory while a file of a shape is stained to a file."""
     description = ModelDescription(
         network=FNetSettings(depth=2, mult_chan=4),
@@ -164,15 +159,8 @@ def flat(shape: tuple[int, ...], to: str | None) -> dict[str, float]:
         return {"memory": memory, "seconds": seconds}
 
 
-def call(*options: str) -> dict[str, float]:
-    """Run a measurement in a process of its own."""
-    command = [sys.executable, "-W", "ignore", __file__, *options]
-    found: dict[str, float] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    return found
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.options(__doc__)
     parser.add_argument("--sizes", nargs="+", default=["64x256x256", "64x640x928"])
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--channels", type=int, default=32)
@@ -181,42 +169,36 @@ def main() -> None:
     parser.add_argument("--stacks", nargs="+", default=["64x512x512", "64x2048x2048", "128x6400x6400"])
     parser.add_argument("--to", help="Where there is space for --memory, five times that of the stack.")
     parser.add_argument("--error", nargs=2, metavar=("MODEL", "IMAGE"))
-    parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--flat", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    network = ("--depth", str(arguments.depth), "--channels", str(arguments.channels))
-    if arguments.flat:
-        print(json.dumps(flat(tuple(map(int, arguments.flat.split("x"))), arguments.to)))
-    elif arguments.error:
+    if arguments.error:
         trained_error(*arguments.error)
-    elif arguments.row:
-        shape = tuple(map(int, arguments.row[1].split("x")))
-        print(json.dumps(measure(arguments.row[0], shape, arguments.depth, arguments.channels)))
     elif arguments.memory:
-        print(f"| stack | input MB | peak of own memory MB | seconds |\n{'|---' * 4}|")
+        table = Table(arguments.json, "stack", "input MB", "peak of own memory MB", "seconds")
         for stack in arguments.stacks:
-            found = call("--flat", stack, *(("--to", arguments.to) if arguments.to else ()))
-            size, memory = math.prod(map(int, stack.split("x"))) * 2 / 1e6, found["memory"] / 1e6
-            print(f"| {stack} | {size:.0f} | {memory:.0f} | {found['seconds']:.0f} |", flush=True)
+            shape = list(map(int, stack.split("x")))
+            found = harness.call(flat, shape, arguments.to)
+            cells = (f"{math.prod(shape) * 2 / 1e6:.0f}", f"{found['memory'] / 1e6:.0f}", f"{found['seconds']:.0f}")
+            table.add(stack, *cells, **found)
     else:
         peaks = {kind: peak(kind) for kind in (torch.float32, torch.bfloat16)}
         each = network_cost(FNetSettings(depth=arguments.depth, mult_chan=arguments.channels), PIECE)[1]
-        print(f"| size | | thousand voxels/s | of the peak | memory GiB | error | times the first |\n{'|---' * 7}|")
+        heads = ("thousand voxels/s", "of the peak", "memory GiB", "error", "times the first")
+        table = Table(arguments.json, "size, way", *heads)
         for size in arguments.sizes:
-            voxels, first = math.prod(map(int, size.split("x"))), None
+            shape, first = list(map(int, size.split("x"))), None
             for row in arguments.only or ROWS:
                 try:
-                    found = call("--row", row, size, *network)
+                    found = harness.call(measure, row, shape, arguments.depth, arguments.channels)
                 except subprocess.CalledProcessError as error:
                     if error.returncode != -signal.SIGKILL:
                         raise
-                    print(f"| {size} | {row} | killed: more memory than there is | | | | |", flush=True)
+                    table.add(f"{size} {row}", "killed: more memory than there is", "", "", "", "")
                     continue
                 first = first or found["seconds"]
-                rate = voxels / found["seconds"]
+                rate = math.prod(shape) / found["seconds"]
                 share = rate * each / math.prod(PIECE) / peaks[torch.bfloat16 if "bf16" in row else torch.float32]
                 cells = (f"{rate / 1e3:.0f}", f"{share:.0%}", f"{found['memory'] / 2**30:.1f}", f"{found['error']:.1e}")
-                print(f"| {size} | {row} | {' | '.join(cells)} | {first / found['seconds']:.2f} |", flush=True)
+                table.add(f"{size} {row}", *cells, f"{first / found['seconds']:.2f}", rate=rate, **found)
 
 
 if __name__ == "__main__":

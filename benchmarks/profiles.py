@@ -6,17 +6,14 @@ Each line is a process of its own. The nuclei are turned ellipsoids of about 12 
 is given each nucleus cut out and padded, since on the whole image it looks through all voxels for every label.
 """
 
-import argparse
-import resource
-import subprocess
-import sys
-import time
 import warnings
 
 import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+import harness
+from harness import Table, timed
 from spotlight.images import Stack
 from spotlight.profiles import ProfileSettings, measure
 
@@ -56,29 +53,25 @@ METHODS = {
 }
 
 
+def one(name: str, count: int) -> dict[str, float]:
+    """What a method takes for so many nuclei."""
+    labels = field(count)
+    METHODS[name](field(1))  # imports are not counted
+    return timed(lambda: METHODS[name](labels))[0] | {"memory": harness.peak()}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.options(__doc__)
     parser.add_argument("--nuclei", type=int, default=300)
     parser.add_argument("--cubic", type=int, default=30, help="nuclei for cubic, which takes a second or so each")
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:
-        name, count = arguments.one
-        labels = field(int(count))
-        METHODS[name](field(1))  # imports are not counted
-        start, busy = time.perf_counter(), time.process_time()
-        METHODS[name](labels)
-        seconds, busy = time.perf_counter() - start, time.process_time() - busy
-        print(seconds, busy, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-        return
+    table = Table(arguments.json, "", "nuclei", "s on the clock", "s of processor", "ms per nucleus", "peak MiB")
     for name in METHODS:
         count = arguments.cubic if name == "cubic" else arguments.nuclei
-        out = subprocess.check_output([sys.executable, __file__, "--one", name, str(count)])
-        seconds, busy, peak = map(float, out.split())
-        print(
-            f"{name}: {count} nuclei in {seconds:.1f} s ({busy:.1f} s of processor), "
-            f"{1000 * busy / count:.0f} ms each; peak {peak:.0f} MiB"
-        )
+        found = harness.call(one, name, count)
+        each = 1000 * found["processor"] / count
+        shown = (f"{found['clock']:.1f}", f"{found['processor']:.1f}", f"{each:.0f}", f"{found['memory'] / 2**20:.0f}")
+        table.add(name, f"{count}", *shown, each=each, memory=found["memory"])
 
 
 if __name__ == "__main__":

