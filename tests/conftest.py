@@ -27,6 +27,7 @@ MARKS = {
     "bucket": ("network",),
     "cluster": ("cluster", "slow"),
     "moto": ("network",),
+    "shared_runs": ("slow",),
     "web": ("network",),
 }
 """Marks of tests that use a fixture."""

@@ -34,6 +34,7 @@ def stamps(folder: Path) -> dict[str, int]:
     return {str(f.relative_to(folder)): f.stat().st_mtime_ns for f in (folder / "judged").rglob("facts.json")}
 
 
+@pytest.mark.slow
 def test_only_what_is_new_is_judged(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
     first = evaluate({"one": model_folder}, manifest, tmp_path, SETTINGS)
     before = stamps(tmp_path)
@@ -55,6 +56,7 @@ def test_only_what_is_new_is_judged(manifest: Path, model_folder: Path, tmp_path
     assert {name.split("/")[1] for name in changed} == {"two", ".sets"}
 
 
+@pytest.mark.slow
 def test_what_was_killed_half_way_goes_on(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
     whole = evaluate({"one": model_folder}, manifest, tmp_path / "a", SETTINGS)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
@@ -69,6 +71,7 @@ def test_what_was_killed_half_way_goes_on(manifest: Path, model_folder: Path, tm
         evaluate({"one": model_folder}, manifest, tmp_path / "b", SETTINGS)
 
 
+@pytest.mark.slow
 def test_processes_find_the_same(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
     pairs = [replace(pair, split="test") for pair in read_manifest(manifest)[:2]]
     alone = evaluate({"one": model_folder}, pairs, tmp_path / "a", SETTINGS)
@@ -76,6 +79,7 @@ def test_processes_find_the_same(manifest: Path, model_folder: Path, tmp_path: P
     pd.testing.assert_frame_equal(together.scores, alone.scores, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_stains_of_another_tool(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
     (pair,) = (pair for pair in read_manifest(manifest) if pair.split == "test")
     image, target = pair.read_both()
@@ -96,6 +100,7 @@ def test_stains_of_another_tool(manifest: Path, model_folder: Path, tmp_path: Pa
         evaluate({"one": model_folder, "small": tmp_path / "small"}, manifest, tmp_path / "out", SETTINGS)
 
 
+@pytest.mark.slow
 def test_a_second_image_is_the_ceiling(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
     (pair,) = (pair for pair in read_manifest(manifest) if pair.split == "test")
     _, target = pair.read_both()
@@ -111,6 +116,7 @@ def test_a_second_image_is_the_ceiling(manifest: Path, model_folder: Path, tmp_p
     assert rows.loc["repeat", "psnr"] > rows.loc["one", "psnr"]
 
 
+@pytest.mark.slow
 def test_the_sweep_is_what_a_flattened_stain_scores(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
     result = evaluate({"one": model_folder}, manifest, tmp_path, SETTINGS)
     (pair,) = (pair for pair in read_manifest(manifest) if pair.split == "test")
@@ -135,6 +141,7 @@ def test_the_sweep_is_what_a_flattened_stain_scores(manifest: Path, model_folder
         assert row[f"fsc_of_two_{direction}_um"] == pytest.approx(shared[direction].resolution, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_the_sweep_takes_the_fit_of_all_stains(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     images: dict[str, list[np.ndarray]] = {"target": [], "stain": []}
@@ -182,6 +189,7 @@ def comparison(manifest: Path, tmp_path: Path) -> Path:
     return tmp_path / "compare.yaml"
 
 
+@pytest.mark.slow
 def test_comparing_methods_and_seeds(comparison: Path, tmp_path: Path) -> None:
     compared = compare(comparison, tmp_path / "out")
     scores = compared.evaluation.scores
@@ -226,6 +234,7 @@ def test_a_method_needs_a_name_of_its_own(manifest: Path, model_folder: Path, tm
         evaluate({}, manifest, tmp_path)
 
 
+@pytest.mark.slow
 def test_where_there_is_nothing_to_score(manifest: Path, tmp_path: Path) -> None:
     (pair,) = (pair for pair in read_manifest(manifest) if pair.split == "test")
     _, target = pair.read_both()

@@ -64,6 +64,7 @@ def test_tables_on_disk_are_those_in_memory(evaluation: Evaluation) -> None:
     assert summarise(evaluation.scores).shape[0] == 3
 
 
+@pytest.mark.slow
 def test_without_labels_the_segmented_target_is_the_truth(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
     pair = replace(read_manifest(manifest)[-1], labels=None)
     result = evaluate(model_folder, [pair], tmp_path, SETTINGS)
@@ -72,6 +73,7 @@ def test_without_labels_the_segmented_target_is_the_truth(manifest: Path, model_
     assert "segmentation of the target" in page
 
 
+@pytest.mark.slow
 def test_two_dimensional_stacks_are_evaluated_too(tmp_path: Path) -> None:
     from conftest import TINY, ellipsoid
     from spotlight.training import train
@@ -119,6 +121,7 @@ def test_the_users_own_mask_says_where_the_foreground_is(manifest: Path, model_f
     assert np.isnan(result.scores.set_index("method").loc["target"].get("pearson_nuclei", np.nan))
 
 
+@pytest.mark.slow
 def test_stacks_of_the_training_are_said_to_be_seen(
     manifest: Path, model_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -129,6 +132,7 @@ def test_stacks_of_the_training_are_said_to_be_seen(
     assert yaml.safe_load((tmp_path / "evaluation.yaml").read_text())["stacks"][0]["seen_in_training"] == ["one"]
 
 
+@pytest.mark.slow
 def test_a_report_needs_no_file_but_the_evaluation(evaluation: Evaluation, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(evaluation.folder, moved)

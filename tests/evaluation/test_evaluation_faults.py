@@ -55,6 +55,7 @@ def scored(folder: Path, target: NDArray, stain: NDArray, labels: NDArray | None
     [(0, 0, [np.nan] * 5), (0, 3, [0, 0, 0, np.nan, 0]), (3, 0, [0, 0, np.nan, 0, 0])],
     ids=["in both", "in the truth", "in the stain"],
 )
+@pytest.mark.slow
 def test_no_nuclei(true: int, found: int, ratios: list[float], tmp_path: Path) -> None:
     stain = image(nuclei(found)) if found else np.full(SHAPE, 7, np.float32)
     row = scored(tmp_path, image(nuclei(4)), stain, nuclei(true))
@@ -146,6 +147,7 @@ def test_a_target_that_is_constant(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [0, 1], ids=["no foreground", "all foreground"])
+@pytest.mark.slow
 def test_foreground_that_is_nothing_or_all(value: int, tmp_path: Path) -> None:
     files = {kind: tmp_path / kind / "a.ome.tif" for kind in ("target", "tool", "foreground")}
     masks = {"foreground": np.full(SHAPE, value, np.uint8)}
@@ -161,6 +163,7 @@ def test_foreground_that_is_nothing_or_all(value: int, tmp_path: Path) -> None:
     write_report(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_target_without_nuclei_is_doubted(tmp_path: Path) -> None:
     """What a threshold finds in noise is no truth: it is left out, and table, record and page say so."""
     noise = np.random.default_rng(0).normal(100, 5, SHAPE).astype(np.float32)

@@ -91,6 +91,7 @@ def test_as_many_stacks_are_needed_as_reach_the_level(alpha: float, fewest: int)
     assert sign_flip_test(np.arange(1.0, fewest)) > alpha
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_and_tests_err_as_often_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "RESAMPLES", 600)
     rng = np.random.default_rng(11)

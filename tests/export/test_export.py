@@ -71,6 +71,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Path]:
 
 
 @pytest.mark.parametrize(("dims", "depth"), [(2, 2), (3, 1)])
+@pytest.mark.slow
 def test_the_file_gives_the_stain_of_predict(dims: int, depth: int, tmp_path: Path) -> None:
     model = untrained(dims, depth).flattened()  # above the threshold a stain is what it is without
     path = export_onnx(model, tmp_path / "new" / "model.onnx")
@@ -96,6 +97,7 @@ def test_every_image_of_a_batch_is_normalised_by_itself(written: tuple[Model, Pa
     assert np.isnan(run(path, np.full((1, 1, 24, 32), 5, np.float32))).all()
 
 
+@pytest.mark.slow
 def test_tiles_of_a_bare_network_are_exact_beyond_its_reach(tmp_path: Path) -> None:
     model = untrained(2, depth=1).flattened()
     path = export_onnx(model, tmp_path / "model.onnx", bare=True)
@@ -198,6 +200,7 @@ def test_the_card_invents_nothing() -> None:
     assert "voxel size of the training stacks is not recorded" in card
 
 
+@pytest.mark.slow
 def test_the_command_line_and_the_documents_example(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,7 @@ def said(result: Check) -> list[tuple[str, str, str]]:
     return list(result.findings[["pair", "severity", "subject"]].itertuples(index=False, name=None))
 
 
+@pytest.mark.slow
 def test_good_pairs_pass(fields: Path, tmp_path: Path) -> None:
     counted: list[int] = []
     result = check(pairs_of(fields), tmp_path, workers=2, progress=lambda work, done, total, _: counted.append(done))

@@ -443,6 +443,7 @@ def test_another_process_doubts_and_prepares_alike(model: Model, large: Path, tm
     assert steps.doubts == work.steps.doubts
 
 
+@pytest.mark.slow
 def test_one_bad_file_does_not_stop_the_rest(model: Model, model_folder: Path, large: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()

@@ -237,6 +237,7 @@ def test_gaps_in_the_numbering_and_intensity() -> None:
     assert table["volume"].tolist() == [144, 144]
 
 
+@pytest.mark.slow
 def test_real_nuclei_are_found() -> None:
     """The mouse blastocyst: about as many nuclei as its curators found, most of them matched."""
     image = read(real_data("blastocyst_nuclei_3d/dapi.ome.tif"))

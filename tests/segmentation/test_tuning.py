@@ -59,6 +59,7 @@ def quality(pair: Pair, settings: SegmentationSettings) -> float:
     return score_instances(clean_truth(truth, settings).data, found.data).mean_average_precision
 
 
+@pytest.mark.slow
 def test_tuned_settings_are_better_where_they_were_not_tuned(folder: Path) -> None:
     steps = []
     tuning = tune(folder / "pairs.csv", progress=lambda *step: steps.append(step))

@@ -331,6 +331,7 @@ class Interrupted(Exception):
     """What stops a simulation halfway."""
 
 
+@pytest.mark.slow
 def test_sets_are_read_by_the_importer_and_go_on_after_an_interruption(tmp_path: Path) -> None:
     counts = {"train": 3, "val": 1, "test": 2}
     whole, broken = tmp_path / "whole", tmp_path / "broken"

@@ -157,6 +157,7 @@ def test_normalised_statistics_are_those_of_the_real_pair(field: SimulatedField)
     np.testing.assert_allclose(ours, truth, rtol=0.25, atol=0.05)
 
 
+@pytest.mark.slow
 def test_data_sets_are_written_with_a_manifest_and_not_made_twice(tmp_path: Path) -> None:
     settings = SimulationSettings(shape=(24, 40, 48), brightfield=BrightfieldSettings(source_points=2))
     manifest = simulate_pairs(tmp_path, {"train": 1, "test": 1}, settings, seed=1, workers=2)
@@ -172,6 +173,7 @@ def test_data_sets_are_written_with_a_manifest_and_not_made_twice(tmp_path: Path
     assert {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.tif")} == before
 
 
+@pytest.mark.slow
 def test_a_folder_of_other_cells_is_refused(tmp_path: Path) -> None:
     settings = SimulationSettings(shape=(16, 32, 32), brightfield=BrightfieldSettings(source_points=3))
     simulate_pairs(tmp_path, {"train": 1}, settings, seed=1)

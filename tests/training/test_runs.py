@@ -241,6 +241,7 @@ def test_the_published_protocols_are_to_the_letter(name: str, center: str, least
     assert not found.flatten_background
 
 
+@pytest.mark.slow
 def test_an_ensemble_and_an_explanation_on_the_command_line(manifest: Path, tmp_path: Path) -> None:
     (tmp_path / "e.yaml").write_text(change(TINY, steps=2, validate_every=2).to_yaml())
     command = ["train", str(manifest), "--to", "m", "--settings", "e.yaml", "--seeds", "2"]

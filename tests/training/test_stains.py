@@ -482,6 +482,7 @@ def test_what_is_explained_is_what_is_trained(collection: Path, tmp_path: Path) 
         explain(collection, quick.model_copy(update={"training": finetune}), target="all")
 
 
+@pytest.mark.slow
 def test_the_road_of_a_challenger(model: Path, collection: Path, tmp_path: Path) -> None:
     """Stain the planes of a split, write them in the challenge's layout, and score them as it does."""
     run("predict", model, collection, "--split", "val", "--to", tmp_path / "stains", "--dtype", "uint16")

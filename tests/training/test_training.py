@@ -72,6 +72,7 @@ train({manifest!r}, {to!r}, change(TINY, steps=40, checkpoint_every=3, validate_
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_weights(manifest: Path, tmp_path: Path) -> None:
     experiment = change(TINY, steps=40, checkpoint_every=3, validate_every=5)
     straight = train(manifest, tmp_path / "straight", experiment)
@@ -96,6 +97,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(manifest: Path, tmp_
     assert read_description(to).training["best"] == read_description(straight).training["best"]
 
 
+@pytest.mark.slow
 def test_control_c_leaves_a_run_that_goes_on(manifest: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from spotlight.cli import main; main()", "train", str(manifest), "--to", "m"]
     (tmp_path / "e.yaml").write_text(change(TINY, steps=2000, checkpoint_every=2000, validate_every=2000).to_yaml())
@@ -227,6 +229,7 @@ def test_a_target_without_foreground(manifest: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_last_checkpoint_whole(manifest: Path, tmp_path: Path) -> None:
     """A limit on file sizes stands for a full disk: the checkpoint does not fit, the run says so and can go on."""
     code = RUN.format(tests=str(Path(__file__).parents[1]), manifest=str(manifest), to=str(tmp_path / "m"))
