@@ -18,7 +18,7 @@ SOURCE = Path(spotlight.__file__).parent
 ROAD = [
     [
         *("errors", "quoting", "version", "addresses", "files", "fingerprint", "locks", "installation"),
-        *("plain_yaml", "csv_files", "settings", "stopping", "processes", "deferred"),
+        *("plain_yaml", "csv_files", "settings", "stopping", "processes", "deferred", "given"),
     ],
     ["registry"],
     ["images", "networks", "losses", "tiles", "devices"],
@@ -37,11 +37,8 @@ ROAD = [
     ["__main__"],
 ]
 STATION = {room: number for number, rooms in enumerate(ROAD) for room in rooms}
-OUTSIDERS = {
-    "networks": {"registry", "settings", "deferred"},
-    "losses": {"registry", "settings", "deferred"},
-    "tiles": set(),
-}
+GROUND = {"deferred", "errors", "given", "registry", "settings"}
+OUTSIDERS = {"networks": GROUND, "losses": GROUND, "tiles": set()}
 """Rooms that know nothing of files, and what little of ours they may import."""
 NEVER = {"evaluation": {"training"}, "report": {"training", "comparison"}}
 """Rooms that must not import these, although they lie behind: each process of an evaluation would wait for them."""

@@ -11,6 +11,7 @@ Entry points are read when a name is asked for that Spotlight itself does not ha
 """
 
 import difflib
+from collections.abc import Callable
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
@@ -108,6 +109,8 @@ class Registry(Names[type[Part]]):
     def __init__(self, kind: str, group: str, base: Any, tag: str, default: str) -> None:
         super().__init__(kind, group)
         self.base, self.tag, self.default = base, tag, default
+        self.of_given: Callable[[Any], Part] | None = None
+        """Makes settings of a function or class that a caller gives in Python."""
 
     def register(self, part: type[Part]) -> type[Part]:
         """Add a class under the default of its tag; to be used as a decorator.
@@ -121,7 +124,7 @@ class Registry(Names[type[Part]]):
         return part
 
     def parse(self, values: Any) -> Any:
-        """Turn plain values into the settings that their tag names; leave everything else as it is.
+        """Turn plain values, a name, or what a caller gives in Python into settings; leave others as they are.
 
         For fields of other settings: ``Annotated[SerializeAsAny[Base], BeforeValidator(registry.parse), registry]``;
         errors then name the nearest field of the class that the values are to become.
@@ -133,6 +136,10 @@ class Registry(Names[type[Part]]):
         pydantic.ValidationError
             If the values do not fit it.
         """
+        if isinstance(values, str):
+            values = {self.tag: values}
+        if callable(values) and self.of_given is not None:
+            return self.of_given(values)
         if not isinstance(values, dict):
             return values
         try:

@@ -6,6 +6,7 @@ from spotlight.deferred import deferred
 from spotlight.losses.settings import (
     LOSSES,
     AdversarialSettings,
+    FunctionLossSettings,
     L1Settings,
     LossField,
     LossSettings,
@@ -24,6 +25,7 @@ __all__ = [
     "LOSSES",
     "AdversarialSettings",
     "Batch",
+    "FunctionLossSettings",
     "L1Settings",
     "Loss",
     "LossField",

@@ -22,7 +22,12 @@ def mse_loss(prediction: Tensor, target: Tensor) -> LossTerms:
     return LossTerms(total, {})
 
 
-def l1_loss(prediction: Tensor, target: Tensor, percentiles: Tensor | None, settings: L1Settings) -> LossTerms:
+def l1_loss(
+    prediction: Tensor,
+    target: Tensor,
+    percentiles: Tensor | None = None,
+    settings: L1Settings = L1Settings(),  # noqa: B008 - frozen
+) -> LossTerms:
     """Mean absolute error, each pixel with a weight of its own.
 
     ::

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
+from spotlight.errors import SpotlightError
+from spotlight.given import path_of, recall, remember, wanted
 from spotlight.registry import Registry
 from spotlight.settings import Settings
 
@@ -188,6 +190,68 @@ class L1Settings(LossSettings):
     def needs(self) -> dict[str, Any]:
         """See `LossSettings.needs`."""
         return {"percentiles": self.percentiles}
+
+
+OFFERED = ("mask", "threshold", "cells", "progress", "batch")
+"""What a function can take, by the names of its parameters, beside prediction and target."""
+
+
+@LOSSES.register
+class FunctionLossSettings(LossSettings):
+    """A function that a caller gave in Python, as ``loss=my_function``; made by `FunctionLossSettings.of`.
+
+    It is called with the predictions and targets, both (N, 1, [Z,] Y, X), and gives a scalar tensor. It may also
+    have parameters with the names in `OFFERED`.
+    """
+
+    kind: Literal["function"] = "function"
+    source: str = Field(description="Module and name of the function.")
+    sha256: str = Field("", description="SHA-256 of its source.")
+
+    @classmethod
+    def of(cls, given: Any) -> Self:
+        """Record a function, or another object that can be called, such as ``torch.nn.HuberLoss()``.
+
+        Raises
+        ------
+        SpotlightError
+            If it is a class.
+        """
+        if isinstance(given, type):
+            raise SpotlightError(
+                f"loss is the class {path_of(given)}. Give an object of it, such as {given.__name__}()."
+            )
+        return cls(**remember(given))
+
+    def build(self) -> "Loss":
+        """See `LossSettings.build`."""
+        from spotlight.losses.pixels import LossTerms
+
+        function = recall(self.source, self.sha256, "loss")
+        names = wanted(function, OFFERED)
+
+        def loss(prediction: Any, batch: Any, progress: float = 1.0) -> LossTerms:
+            offered = batch._asdict() | {"batch": batch, "progress": progress}
+            total = function(prediction, batch.target, **{name: offered[name] for name in names})
+            if getattr(total, "ndim", None) != 0:
+                raise SpotlightError(
+                    f"the loss {self.source} must give a scalar tensor. Received: "
+                    f"{tuple(total.shape) if hasattr(total, 'shape') else type(total).__name__}. Take the mean."
+                )
+            return LossTerms(total, {})
+
+        return loss
+
+    def describe(self) -> str:
+        """See `LossSettings.describe`."""
+        return f"the function {self.source}, source {self.sha256[:12]}"
+
+    def needs(self) -> dict[str, Any]:
+        """See `LossSettings.needs`."""
+        return {"cells": True} if "cells" in wanted(recall(self.source, self.sha256, "loss"), OFFERED) else {}
+
+
+LOSSES.of_given = FunctionLossSettings.of
 
 
 class AdversarialSettings(Settings):

@@ -64,8 +64,8 @@ def spotlight_loss(
     prediction: Tensor,
     target: Tensor,
     mask: Tensor,
-    threshold: Tensor,
-    settings: SpotlightLossSettings,
+    threshold: Tensor | float = 0.0,
+    settings: SpotlightLossSettings = SpotlightLossSettings(),  # noqa: B008 - frozen
     cells: Tensor | None = None,
     components: int = 0,
     progress: float = 1.0,
@@ -95,10 +95,10 @@ def spotlight_loss(
         (B, C, [Z,] Y, X), normalised alike.
     mask : Tensor
         Foreground of the target, same shape, boolean or 0 and 1.
-    threshold : Tensor
-        The normalised threshold T of each sample, (B,); 0 where the target is centred on its threshold.
+    threshold : Tensor or float
+        The normalised threshold T of each sample, (B,), or of all; 0 where the target is centred on its threshold.
     settings : SpotlightLossSettings
-        λ, k and the readings.
+        λ, k and the readings; the paper's by default.
     cells : Tensor, optional
         Number of the nearest foreground component, same shape, needed for ``settings.instances``.
     components : int
@@ -113,7 +113,8 @@ def spotlight_loss(
     """
     with torch.autocast(prediction.device.type, enabled=False):
         prediction, target, mask = prediction.float(), target.float(), mask.float()
-        level = threshold.float().view(-1, *[1] * (prediction.ndim - 1))
+        level = torch.as_tensor(threshold, dtype=torch.float32, device=prediction.device)
+        level = level.view(-1, *[1] * (prediction.ndim - 1))
         soft = soft_threshold(prediction - level, sharpness(settings, progress), settings.reading)
         over = tuple(range(2, prediction.ndim)) if settings.reduction == "sample" else tuple(range(prediction.ndim))
         squared = (prediction - target).square()

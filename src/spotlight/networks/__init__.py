@@ -6,6 +6,7 @@ from spotlight.deferred import deferred
 from spotlight.networks.settings import (
     NETWORKS,
     FNetSettings,
+    ModuleSettings,
     NetworkField,
     NetworkSettings,
     Pix2PixSettings,
@@ -25,6 +26,7 @@ __all__ = [
     "Conditioned",
     "FNet",
     "FNetSettings",
+    "ModuleSettings",
     "NetworkField",
     "NetworkSettings",
     "PatchGAN",

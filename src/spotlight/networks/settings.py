@@ -2,10 +2,13 @@
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
+from spotlight.errors import SpotlightError
+from spotlight.given import path_of, recall_class, remember
 from spotlight.registry import Registry
 from spotlight.settings import Settings
 
@@ -189,3 +192,93 @@ class UNetPlusPlusSettings(NetworkSettings):
     def memory_width(self) -> int:
         """Width of the F-net whose training step needs as much memory: it has two nodes at full resolution."""
         return -(-self.width * (self.depth + 1) // 2)
+
+
+@NETWORKS.register
+class ModuleSettings(NetworkSettings):
+    """A PyTorch module that a caller gave in Python, as ``network=MyNetwork``; made by `ModuleSettings.of`.
+
+    It maps (B, 1, [Z,] Y, X) to (B, stains, [Z,] Y, X). Attributes that it may have, as `StainNetwork` has them:
+    ``divisor``, without which it is measured; ``reach``, without which every value is taken to depend on all of its
+    tile; ``memory_width``, without which it is 32.
+    """
+
+    architecture: Literal["module"] = "module"
+    source: str = Field(description="Module and name of its class.")
+    sha256: str = Field("", description="SHA-256 of the source of its class.")
+    arguments: dict[str, Any] = Field({}, description="Keyword arguments of its class.")
+
+    @classmethod
+    def of(cls, given: Any) -> Self:
+        """Record a class, ``functools.partial(MyNetwork, width=8)``, or a module whose class needs no arguments.
+
+        Raises
+        ------
+        SpotlightError
+            If nothing could find or build it again when the model is loaded.
+        """
+        from torch import nn
+
+        made, arguments = given, {}
+        if isinstance(given, partial):
+            made, arguments = given.func, dict(given.keywords)
+        kind = made if isinstance(made, type) else type(made)
+        path = path_of(kind)
+        if not issubclass(kind, nn.Module) or (isinstance(given, partial) and (given.args or made is not kind)):
+            raise SpotlightError(
+                "network must be settings, a name, a class of torch.nn.Module, or functools.partial of one with "
+                f"keyword arguments. Received: {given!r}."
+            )
+        if path.startswith("__main__:") or "<locals>" in path:
+            raise SpotlightError(
+                f"the network {path} could not be found again when the model is loaded. Put the class at the top level "
+                "of a file of its own, such as my_network.py, and import it from there."
+            )
+        if made is not kind:
+            try:
+                same = _shapes(kind()) == _shapes(made)
+            except TypeError:
+                same = False
+            if not same:
+                raise SpotlightError(
+                    f"the network is an object whose class {path} needs arguments, which cannot be read from it. Give "
+                    f"the class with its arguments: network=functools.partial({kind.__name__}, ...)."
+                )
+        plain = (bool, int, float, str, list, tuple, type(None))
+        if bad := [name for name, value in arguments.items() if not isinstance(value, plain)]:
+            raise SpotlightError(
+                f"arguments of the network must be numbers, texts, or lists of them, so that model.yaml can record "
+                f"them. Change: {', '.join(bad)}."
+            )
+        return cls(**remember(made, kind), arguments=arguments)
+
+    def build(self, dims: int, stains: int = 1, modalities: int = 0) -> "StainNetwork":
+        """Build it; see `NetworkSettings.build`."""
+        from torch import nn
+
+        from spotlight.networks.module import ModuleNetwork, copy_of
+
+        if modalities:
+            raise ValueError(f"the network {self.source} takes no modality. Set modalities to 'unified' or 'separate'.")
+        found = recall_class(self.source, self.sha256, nn.Module)
+        module = copy_of(found) if isinstance(found, nn.Module) else found(**self.arguments)
+        return ModuleNetwork(module, dims, stains, self.source)
+
+    def describe(self) -> str:
+        """See `NetworkSettings.describe`."""
+        said = ", ".join(f"{name} {value}" for name, value in self.arguments.items())
+        return f"{self.source}{f' ({said})' if said else ''}, source {self.sha256[:12]}"
+
+    @property
+    def memory_width(self) -> int:
+        """That of its class, or 32."""
+        from torch import nn
+
+        return int(getattr(recall_class(self.source, self.sha256, nn.Module), "memory_width", 32))
+
+
+def _shapes(module: Any) -> dict[str, Any]:
+    return {name: tensor.shape for name, tensor in module.state_dict().items()}
+
+
+NETWORKS.of_given = ModuleSettings.of

@@ -135,7 +135,11 @@ class RunCallback(lightning.Callback):
             )
         rate = float(module.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         figures |= prefixed(validation)
-        append_log(self.folder / LOG, {"step": step, "learning_rate": rate} | figures, log_columns(module.terms))
+        append_log(
+            self.folder / LOG,
+            {"step": step, "learning_rate": rate} | figures,
+            log_columns(module.terms, module.metrics),
+        )
         for logger in self.loggers:
             logger.scalars(step, figures)
         if self.progress is not None:
@@ -172,10 +176,10 @@ def prefixed(validation: dict[str, float]) -> dict[str, float]:
     return {f"validation_{name}": value for name, value in validation.items()}
 
 
-def log_columns(terms: Iterable[str]) -> tuple[str, ...]:
-    """Columns of the log of a run whose loss has these terms."""
+def log_columns(terms: Iterable[str], metrics: Iterable[str] = ()) -> tuple[str, ...]:
+    """Columns of the log of a run whose loss has these terms, and whose validation these further metrics."""
     terms = tuple(terms)
-    scores = ("loss", "foreground_pearson", *terms)
+    scores = ("loss", "foreground_pearson", *terms, *metrics)
     return ("step", "loss", *terms, "learning_rate", *(f"validation_{name}" for name in scores))
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,8 +26,10 @@ from spotlight.training.settings import Experiment, PatchSettings, protocol
 log = logging.getLogger("spotlight")
 
 
-def complete(experiment: Experiment | str, changes: Mapping[str, int | None]) -> Experiment:
-    """All settings of a run, with changes of those of training that are not None.
+def complete(
+    experiment: Experiment | str, changes: Mapping[str, int | None], given: Mapping[str, Any] | None = None
+) -> Experiment:
+    """All settings of a run, with changes of those of training, and other parts, that are not None.
 
     The network of a run that goes on from another model is that model's; how it is told the modality follows from
     `Experiment.modalities`.
@@ -35,11 +38,14 @@ def complete(experiment: Experiment | str, changes: Mapping[str, int | None]) ->
         experiment = protocol(experiment)
     values = experiment.model_dump()
     values["training"] |= {name: value for name, value in changes.items() if value is not None}
+    values |= {name: part for name, part in (given or {}).items() if part is not None}
     if experiment.training.finetune is not None:
         values["network"] = read_description(experiment.training.finetune).network.model_dump()
-    if experiment.modalities in ("dynamic", "film"):
-        values["network"]["conditioning"] = experiment.modalities
-    return Experiment.parse(values, "training")
+    found = Experiment.parse(values, "training")
+    if found.modalities in ("dynamic", "film"):
+        network = found.network.model_dump() | {"conditioning": found.modalities}
+        found = Experiment.parse(found.model_dump() | {"network": network}, "training")
+    return found
 
 
 def split_pairs(pairs: list[Pair], experiment: Experiment) -> tuple[list[Pair], list[Pair]]:

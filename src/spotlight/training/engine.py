@@ -1,5 +1,6 @@
 """The Lightning module: a network, its loss, its optimiser, and how it is validated."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import lightning
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from spotlight.given import wanted
 from spotlight.losses import Batch, LossSettings, LossTerms, build_loss
 from spotlight.networks import StainNetwork, channels_last
 from spotlight.pairs.prepare import PreparedPair
@@ -49,6 +51,7 @@ class StainModule(lightning.LightningModule):
         self.terms = tuple(loss.terms)
         self.drops = any(isinstance(m, torch.nn.modules.dropout._DropoutNd) and m.p > 0 for m in network.modules())
         self.training_settings = training
+        self.metrics: dict[str, Callable[..., float]] = {}
         self.last_terms: LossTerms | None = None
         self.first_bad = torch.tensor(NEVER)
 
@@ -159,7 +162,13 @@ class StainModule(lightning.LightningModule):
         both = stains[which][inside], np.asarray(pair.target)[inside]
         pearson = float(np.corrcoef(*both)[0, 1]) if inside.any() and min(map(np.ptp, both)) > 0 else 0.0
         parts = {name: float(value) for name, value in terms.parts.items()}
-        return {"loss": float(terms.total), "foreground_pearson": pearson, **parts}
+        others = {
+            name: float(
+                metric(stains[which], np.asarray(pair.target), **dict.fromkeys(wanted(metric, ("mask",)), inside))
+            )
+            for name, metric in self.metrics.items()
+        }
+        return {"loss": float(terms.total), "foreground_pearson": pearson, **parts, **others}
 
     def _predict_tile(self, tile: FloatArray, modality: Tensor | None) -> FloatArray:
         image = torch.tensor(tile)[None, None].to(self.device, memory_format=self.layout)
@@ -181,5 +190,6 @@ def learning_rate_factor(step: int, settings: TrainingSettings) -> float:
 
 def frozen_parts(network: StainNetwork, which: str) -> list[torch.nn.Module]:
     """Modules of the network that a setting of `TrainingSettings.frozen` keeps."""
-    parts = {"none": [], "encoder": network.encoder_parts(), "all but head": network.all_but_head_parts()}
-    return parts[which]
+    if which == "none":
+        return []
+    return network.encoder_parts() if which == "encoder" else network.all_but_head_parts()

@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, IterableDataset
 
 from spotlight.devices import find_device
+from spotlight.given import recall
 from spotlight.losses import Batch
 from spotlight.networks import StainNetwork
 from spotlight.stopping import SIGNALS, note
@@ -30,10 +31,12 @@ log = logging.getLogger("spotlight")
 
 def build_module(network: StainNetwork, experiment: Experiment) -> StainModule:
     """Build what Lightning trains: the network with its loss, alone or against discriminators."""
-    settings = experiment.training
-    if experiment.adversarial is None:
-        return StainModule(network, experiment.loss, settings, experiment.over_stains)
-    return AdversarialModule(network, experiment.loss, settings, experiment.over_stains, experiment.adversarial)
+    common = network, experiment.loss, experiment.training, experiment.over_stains
+    module = (
+        StainModule(*common) if experiment.adversarial is None else AdversarialModule(*common, experiment.adversarial)
+    )
+    module.metrics = {one.name: recall(one.source, one.sha256, "metric") for one in experiment.metrics}
+    return module
 
 
 def fit(
@@ -47,7 +50,7 @@ def fit(
         batches.first_step = callback.last_step = checkpoint_step(resume)
         log.info("Going on from step %d.", batches.first_step)
     if processes.rank == 0:
-        trim_log(callback.folder / LOG, batches.first_step, log_columns(module.terms))
+        trim_log(callback.folder / LOG, batches.first_step, log_columns(module.terms, module.metrics))
     if batches.first_step < settings.steps:
         with _stopping_between_steps(callback):
             run_steps(module, batches, callback, experiment, precision, processes, resume)

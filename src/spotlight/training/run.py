@@ -1,7 +1,7 @@
 """`train`: from pairs of files to a model folder, in a run that can be killed and goes on."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ from spotlight.devices import is_out_of_memory
 from spotlight.errors import SpotlightError
 from spotlight.fingerprint import recorded
 from spotlight.locks import working_in
+from spotlight.losses import LossSettings
 from spotlight.model import DESCRIPTION, load_weights, save_model
+from spotlight.networks import NetworkSettings
 from spotlight.pairs.pair import Pair
 from spotlight.training.callbacks import BEST, Progress, RunCallback
 from spotlight.training.data import complete, make_batches, make_sampler, prepare, with_foreground
@@ -31,6 +33,9 @@ def train(
     to: str | Path,
     experiment: Experiment | str = "spotlight",
     *,
+    loss: LossSettings | Callable[..., Any] | str | None = None,
+    network: NetworkSettings | Callable[..., Any] | str | None = None,
+    metrics: Sequence[Callable[..., float]] | None = None,
     steps: int | None = None,
     seed: int | None = None,
     input_channel: str | None = None,
@@ -54,6 +59,13 @@ def train(
         The model folder to write.
     experiment : Experiment or str
         All settings, or the name of a protocol: see `spotlight.training.settings.PROTOCOLS`.
+    loss : LossSettings, function or str, optional
+        Instead of the experiment's: settings, a name such as "mse", or a function of prediction and target that gives a
+        scalar tensor; see `FunctionLossSettings`.
+    network : NetworkSettings, class, Module or str, optional
+        Instead of the experiment's: settings, a name such as "unetpp", or a PyTorch module; see `ModuleSettings`.
+    metrics : sequence of functions, optional
+        Scores of validation stacks, for the log; see `MetricFunction`.
     steps, seed : int, optional
         Instead of the experiment's.
     input_channel, target_channel : str, optional
@@ -81,7 +93,9 @@ def train(
         is at work there.
     """
     to = Path(to)
-    experiment = complete(experiment, {"steps": steps, "seed": seed})
+    experiment = complete(
+        experiment, {"steps": steps, "seed": seed}, {"loss": loss, "network": network, "metrics": metrics}
+    )
     with _alone_in(to):
         plans = plan_runs(pairs, experiment, input_channel, target_channel, target)
         if "" in plans:

@@ -8,6 +8,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from spotlight.errors import SpotlightError
 from spotlight.foreground import ForegroundSettings
+from spotlight.given import remember
 from spotlight.losses.settings import (
     AdversarialSettings,
     L1Settings,
@@ -125,6 +126,33 @@ class TrainingSettings(Settings):
         return self
 
 
+class MetricFunction(Settings):
+    """A function that a caller gave in Python to score validation stacks, as ``metrics=[my_function]``.
+
+    It is called with the stain and the target of a whole stack as arrays, both normalised, and gives a number. It may
+    have a parameter ``mask``, the foreground.
+    """
+
+    source: str = Field(description="Module and name of the function.")
+    sha256: str = Field("", description="SHA-256 of its source.")
+
+    @property
+    def name(self) -> str:
+        """Name of its column in the log, after ``validation_``."""
+        return self.source.rpartition(":")[2].rpartition(".")[2]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_given(cls, values: Any) -> Any:
+        return remember(values) if callable(values) else values
+
+    @model_validator(mode="after")
+    def _has_a_name(self) -> Self:
+        if not self.name.isidentifier():
+            raise ValueError("a metric needs a name for its column in the log. Define it: def my_metric(stain, target)")
+        return self
+
+
 class Experiment(Settings):
     """Everything a training run depends on besides its data."""
 
@@ -153,11 +181,22 @@ class Experiment(Settings):
         "first convolution or by scaling its features (FiLM).",
     )
     training: TrainingSettings = Field(TrainingSettings(), description="How it is minimised.")
+    metrics: tuple[MetricFunction, ...] = Field(
+        (), description="Functions given in Python that score validation stacks; their columns in the log."
+    )
     flatten_background: bool = Field(
         False,
         description="Outputs of the model show one value below the foreground threshold, the median background of the "
         "training targets. Spotlight's loss leaves the background free there, so its values carry no information.",
     )
+
+    @model_validator(mode="after")
+    def _columns_have_one_meaning(self) -> Self:
+        taken = {"loss", "foreground_pearson", *self.loss.terms}
+        names = [metric.name for metric in self.metrics]
+        if twice := sorted({name for name in names if name in taken or names.count(name) > 1}):
+            raise ValueError(f"the log has a column of the name {', '.join(twice)} already. Rename the metric.")
+        return self
 
     @model_validator(mode="after")
     def _tanh_reaches_the_targets(self) -> Self:

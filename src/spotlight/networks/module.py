@@ -1,0 +1,91 @@
+"""Any PyTorch module as a network of Spotlight."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spotlight.errors import SpotlightError
+from spotlight.networks.base import StainNetwork
+
+DIVISORS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class ModuleNetwork(StainNetwork):
+    """A module that maps (B, 1, [Z,] Y, X) to (B, stains, [Z,] Y, X).
+
+    Parameters
+    ----------
+    module : Module
+        It may say its ``divisor`` and ``reach``, as `StainNetwork` does.
+    dims, stains : int
+        See `StainNetwork`.
+    name : str
+        What to call it in an error.
+
+    Raises
+    ------
+    ValueError
+        If it does not map images of these dimensions so.
+    """
+
+    def __init__(self, module: nn.Module, dims: int, stains: int, name: str) -> None:
+        super().__init__(dims, int(getattr(module, "memory_width", 32)), stains, 0, "none")
+        self.module = module
+        self._divisor = int(getattr(module, "divisor", 0)) or _measure_divisor(module, dims, stains, name)
+
+    @property
+    def divisor(self) -> int:
+        """The module's, or the least power of 2 for which the output has the size of the input."""
+        return self._divisor
+
+    @property
+    def reach(self) -> int | None:
+        """The module's; None if it does not say."""
+        found: int | None = getattr(self.module, "reach", None)
+        return found
+
+    def encoder_parts(self) -> list[nn.Module]:
+        """The module's `encoder_parts`, which it needs for ``frozen: encoder``."""
+        return self._parts("encoder_parts")
+
+    def all_but_head_parts(self) -> list[nn.Module]:
+        """The module's `all_but_head_parts`, which it needs for ``frozen: all but head``."""
+        return self._parts("all_but_head_parts")
+
+    def _parts(self, name: str) -> list[nn.Module]:
+        if not hasattr(self.module, name):
+            raise SpotlightError(
+                f"{type(self.module).__name__} does not say what stays as it is. Give it a method {name}(), or set "
+                "training.frozen to 'none'."
+            )
+        found: list[nn.Module] = getattr(self.module, name)()
+        return found
+
+    def compute(self, x: Tensor, modality: Tensor | None) -> Tensor:
+        """Apply the module."""
+        return self.module(x)  # type: ignore[no-any-return]
+
+
+def copy_of(module: nn.Module) -> nn.Module:
+    """Copy a module with its weights, without values where PyTorch's default device has none."""
+    return copy.deepcopy(module).to(torch.get_default_device())
+
+
+@torch.no_grad()
+def _measure_divisor(module: nn.Module, dims: int, stains: int, name: str) -> int:
+    empty = copy.deepcopy(module).to("meta").eval()
+    found: Any = None
+    for divisor in DIVISORS:
+        size = (3 * divisor,) * dims
+        try:
+            found = tuple(empty(torch.empty(1, 1, *size, device="meta")).shape)
+        except Exception as error:  # whatever a stranger's module does with a size that it does not take
+            found = error
+        if found == (1, stains, *size):
+            return divisor
+    raise ValueError(
+        f"the network {name} must map (1, 1, {', '.join('ZYX'[-dims:])}) to (1, {stains}, {', '.join('ZYX'[-dims:])}). "
+        f"Received for an image of {size}: {found}."
+    )
