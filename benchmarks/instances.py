@@ -17,15 +17,15 @@ import numpy as np
 
 from spotlight.metrics import score_instances
 from spotlight.pairs import Pair
-from spotlight.segmentation import CellposeSettings, SegmentationSettings, clean_truth, segment
-from spotlight.segmentation.tuning import AnySettings, fit_sizes, tune
+from spotlight.segmentation import CellposeSettings, InstanceSettings, SegmentationSettings, clean_truth, segment
+from spotlight.segmentation.tuning import fit_sizes, tune
 
 HALVES = {"train": ":, :, :190", "test": ":, :, 190:"}
 """With 31 and 30 nuclei, and some in both."""
 HEADER = ("settings", "found", "true", "AP 0.5", "AP 0.75", "mean AP", "PQ", "SQ", "RQ", "splits", "merges", "seconds")
 
 
-def row(name: str, settings: AnySettings, pair: Pair) -> str:
+def row(name: str, settings: InstanceSettings, pair: Pair) -> str:
     """Segment the held-out half and compare it with its curated nuclei."""
     target = pair.read_target()
     labels = pair.read_labels(target)
@@ -53,7 +53,7 @@ def main() -> None:
     folder = arguments.data / "blastocyst_nuclei_3d"
     image, labels = folder / "dapi.ome.tif", folder / "nuclei_labels.ome.tif"
     train, test = (Pair(split, image, image, labels, split=split, region=part) for split, part in HALVES.items())
-    methods: dict[str, AnySettings] = {"watershed": SegmentationSettings(clear_border=False)}
+    methods: dict[str, InstanceSettings] = {"watershed": SegmentationSettings(clear_border=False)}
     if arguments.weights:
         methods["cellpose"] = CellposeSettings(
             model=str(arguments.weights), clear_border=False, do_3d=not arguments.planes

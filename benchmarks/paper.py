@@ -34,10 +34,11 @@ from spotlight.comparison import Comparison, compare
 from spotlight.demo import small
 from spotlight.evaluation import Evaluation, EvaluationSettings
 from spotlight.evaluation.means import with_part
-from spotlight.evaluation.statistics import Direction, compare_methods
+from spotlight.evaluation.statistics import compare_methods
 from spotlight.files import write_text
+from spotlight.metrics.cards import Direction
 from spotlight.report import write_report
-from spotlight.segmentation import CellposeSettings, SegmentationSettings, read_settings
+from spotlight.segmentation import CellposeSettings, InstanceSettings, read_settings
 from spotlight.segmentation.tuning import tune
 from spotlight.simulation import CellSettings, FluorescenceSettings, SimulationSettings, simulate_pairs
 from spotlight.training import Experiment, protocol
@@ -130,7 +131,7 @@ def _at_size_of(published: Experiment, other: Experiment) -> Experiment:
     return published.model_copy(update={"network": other.network, "training": training})
 
 
-def tuned(manifest: Path, to: Path, complete: bool) -> SegmentationSettings | CellposeSettings:
+def tuned(manifest: Path, to: Path, complete: bool) -> InstanceSettings:
     """The segmentation that is best on the fluorescence of the training fields, recorded with what was tried."""
     path = to / "segmentation.yaml"
     if not path.exists():
@@ -170,7 +171,7 @@ def main() -> None:
         complete_labels=not arguments.incomplete,
         segmentation=tuned(manifest, arguments.to, not arguments.incomplete),
         thresholds=arguments.thresholds,
-        cellpose=CellposeSettings(model=arguments.cellpose) if arguments.cellpose else None,
+        second=CellposeSettings(model=arguments.cellpose) if arguments.cellpose else None,
     )
     values = {
         "pairs": str(manifest.resolve()),

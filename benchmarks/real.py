@@ -28,9 +28,10 @@ import tifffile
 
 from frozen import cells, chance_of_order, content, judge, true_nuclei
 from spotlight.evaluation import EvaluationSettings, evaluate
-from spotlight.evaluation.statistics import Direction, compare_methods
+from spotlight.evaluation.statistics import compare_methods
 from spotlight.files import write_text
 from spotlight.images import read
+from spotlight.metrics.cards import Direction
 from spotlight.pairs import Pair
 from spotlight.prediction import load_model
 from spotlight.report import write_report

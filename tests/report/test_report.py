@@ -14,11 +14,12 @@ from PIL import Image
 
 from small_evaluation import CENTERS, ODD, STACKS, balls
 from spotlight import SpotlightError
-from spotlight.evaluation.judge import BIASES
 from spotlight.images import Stack
+from spotlight.metrics.profiles import BIASES
+from spotlight.metrics.registry import METRICS, describe, in_order
 from spotlight.profiles import FULL_FEATURES
 from spotlight.report import write_figures, write_report
-from spotlight.report.columns import METRICS, describe, feature_title, in_order
+from spotlight.report.columns import feature_title
 from spotlight.report.contents import first_of, read_contents
 from spotlight.report.curves import best_place, mean_curve
 from spotlight.report.tables import comparison_table, features_table, score_table, stack_tables, verdicts
@@ -48,7 +49,7 @@ def test_columns_have_names_and_unknown_ones_keep_theirs() -> None:
     assert describe("mean_ap_cellpose").full_title == "mean AP, Cellpose"
     assert (describe("flux").full_title, describe("flux").group, describe("flux").best) == ("flux", "Other", "")
     # The resolution of a smooth image says nothing, so none is the best.
-    assert all(metric.best == "" for metric in METRICS.values() if metric.group == "Resolution")
+    assert all(METRICS.find(name).best == "" for name in METRICS.names() if describe(name).group == "Resolution")
     mixed = ["flux", "psnr", "frc_um", "psnr_foreground", "mean_ap_cellpose", "volume_error", "splits", "mean_ap"]
     assert in_order(mixed) == [
         *("mean_ap", "splits", "mean_ap_cellpose", "volume_error", "psnr_foreground", "psnr", "frc_um", "flux")

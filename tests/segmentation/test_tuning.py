@@ -15,7 +15,7 @@ from spotlight.images import Stack, read
 from spotlight.metrics import score_instances
 from spotlight.pairs import Pair, read_manifest
 from spotlight.segmentation import CellposeSettings, SegmentationSettings, clean_truth, read_settings, segment
-from spotlight.segmentation.tuning import candidates, fit_sizes, tune
+from spotlight.segmentation.tuning import fit_sizes, tune
 
 VOXEL = (0.58, 0.58, 0.58)
 
@@ -99,8 +99,8 @@ def test_sizes_and_diameter_are_those_of_the_curated_nuclei() -> None:
 
 def test_a_fixed_threshold_leaves_out_what_only_otsu_needs() -> None:
     fixed = SegmentationSettings(threshold="fixed", value=100.0)
-    assert set(candidates(SegmentationSettings(), 10)) - set(candidates(fixed, 10)) == {"clahe_clip", "otsu_factor"}
-    assert candidates(fixed, 20)["seed_distance_um"] == tuple(2 * v for v in candidates(fixed, 10)["seed_distance_um"])
+    assert set(SegmentationSettings().candidates(10)) - set(fixed.candidates(10)) == {"clahe_clip", "otsu_factor"}
+    assert fixed.candidates(20)["seed_distance_um"] == tuple(2 * v for v in fixed.candidates(10)["seed_distance_um"])
 
 
 def test_refusals(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

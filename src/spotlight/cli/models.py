@@ -169,7 +169,7 @@ def segment(
     axes: Axes = None,
     voxel_size: VoxelSize = None,
     method: Annotated[
-        Literal["watershed", "cellpose"] | None, typer.Option(help="With its default settings; watershed unless said.")
+        str | None, typer.Option(help="watershed (default), cellpose, or one of an installed package.")
     ] = None,
     settings: Annotated[Path | None, typer.Option(help="YAML file of segmentation settings.")] = None,
     features: Annotated[
@@ -201,11 +201,12 @@ def segment(
     from spotlight.pairs.manifest import parse_voxel_size
     from spotlight.prediction import find_parts, read_part
     from spotlight.profiles import ProfileSettings, measure, write_table
-    from spotlight.segmentation import METHODS, find_instances, read_settings
+    from spotlight.segmentation import SEGMENTERS, find_instances, read_settings
 
     if settings is not None and method is not None:
         raise SpotlightError("--settings names its method itself; leave out --method.")
-    chosen = read_settings(settings) if settings else METHODS[method or "watershed"]()
+    named = SEGMENTERS.find(method or SEGMENTERS.default)
+    chosen = read_settings(settings) if settings else named.parse({}, "--method")
     if tune:
         from spotlight.segmentation.tuning import tune as find
 

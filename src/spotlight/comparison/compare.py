@@ -6,35 +6,22 @@ from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from spotlight.csv_files import write_csv
+from spotlight.errors import SpotlightError
 from spotlight.evaluation.evaluate import Evaluation, evaluate
 from spotlight.evaluation.settings import EvaluationSettings
-from spotlight.evaluation.statistics import Direction, compare_methods
+from spotlight.evaluation.statistics import compare_methods
 from spotlight.files import write_text
 from spotlight.locks import works_in
+from spotlight.metrics.cards import Direction
+from spotlight.metrics.registry import best_of, claims
 from spotlight.pairs import Pair, read_pairs
 from spotlight.plain_yaml import load_yaml
 from spotlight.prediction import Model, load_model
 from spotlight.settings import Settings
 from spotlight.training import Experiment, protocol, train
-
-CLAIMS: dict[str, Direction] = {
-    "mean_ap": "high",
-    "volume_error": "zero",
-    "area_error": "zero",
-    "elongation_error": "zero",
-    "profile_error": "low",
-    "profile_distance_to_target": "low",
-    "psnr_foreground": "high",
-    "pearson_foreground": "high",
-    "micro_ms3im_foreground": "high",
-    "psnr": "high",
-    "pearson": "high",
-    "micro_ms3im": "high",
-}
-"""Scores that methods are compared by, and which value is best."""
 
 KINDS = ("kind", "architecture", "method")
 """What tells groups of settings of one place apart."""
@@ -83,8 +70,20 @@ class Comparison(Settings):
     steps: int | None = Field(None, ge=1, description="Training steps of all methods, instead of their own.")
     evaluation: EvaluationSettings = Field(EvaluationSettings(), description="What is measured, and how.")
     claims: dict[str, Direction] = Field(
-        CLAIMS, description="Scores to compare and which value is best; all pay for each other in Holm's correction."
+        default_factory=claims,
+        description="Scores to compare, as a list or with the value that is best (high, low or zero). More claims make "
+        "each harder to show (Holm's correction).",
     )
+
+    @field_validator("claims", mode="before")
+    @classmethod
+    def _best_values_are_known(cls, named: Any) -> Any:
+        if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+            return named
+        try:
+            return {name: best_of(name) for name in named}
+        except SpotlightError as error:
+            raise ValueError(str(error).removesuffix(".")) from error
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -191,8 +190,8 @@ def compare(
         progress=progress,
     )
     # Two- and three-dimensional stacks have different scores.
-    claims = {name: best for name, best in comparison.claims.items() if name in evaluation.scores}
-    table = compare_methods(evaluation.scores, comparison.baseline, claims, list(comparison.others))
+    known = {name: best for name, best in comparison.claims.items() if name in evaluation.scores}
+    table = compare_methods(evaluation.scores, comparison.baseline, known, list(comparison.others))
     write_csv(table, to / "comparison.csv", "%.6g")
     return Compared(evaluation, table)
 

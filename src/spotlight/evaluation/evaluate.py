@@ -1,7 +1,7 @@
 """`evaluate`: stain, segment, measure and compare with the target and the truth, stack by stack."""
 
 import logging
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,17 +9,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 import yaml
 
 from spotlight.csv_files import write_csv
 from spotlight.errors import SpotlightError
-from spotlight.evaluation.judge import Finding, judge, sample
+from spotlight.evaluation.further_metrics import find_metrics, sources
+from spotlight.evaluation.judge import StackScores
 from spotlight.evaluation.means import counted_means
-from spotlight.evaluation.methods import REPEAT, TARGET, Method, Source, find_methods
-from spotlight.evaluation.reference import make_reference
+from spotlight.evaluation.methods import TARGET, Method, Source, find_methods
 from spotlight.evaluation.sets import (
-    FOREGROUND,
     Population,
     Ranges,
     find_ranges,
@@ -29,16 +27,14 @@ from spotlight.evaluation.sets import (
     score_sets,
 )
 from spotlight.evaluation.settings import EvaluationSettings
-from spotlight.evaluation.store import key_of, load, save
+from spotlight.evaluation.stacks import Truth, Work, judge_all
 from spotlight.files import write_text
-from spotlight.images import Stack
 from spotlight.locks import works_in
 from spotlight.model import ModelDescription
 from spotlight.pairs.fields import fields_by_plane
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
 from spotlight.prediction.acceptance import tell_doubts
-from spotlight.processes import BrokenProcessPool, processes
 from spotlight.version import __version__
 
 log = logging.getLogger("spotlight")
@@ -84,29 +80,6 @@ class Evaluation:
     sweep: pd.DataFrame
 
 
-@dataclass(frozen=True)
-class Truth:
-    """What is needed of a stack's reference once its stains are judged; see `Reference`."""
-
-    nuclei: pd.DataFrame
-    target_nuclei: pd.DataFrame
-    threshold: float
-    fraction: float
-    labelled: bool
-    segmentation_doubts: list[str]
-    sample: "np.ndarray[Any, Any]"
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is done with every stack."""
-
-    methods: tuple[Method, ...]
-    settings: EvaluationSettings
-    data_range: float
-    folder: Path
-
-
 @works_in("to")
 def evaluate(
     models: Source | Mapping[str, Source | Mapping[int, Source]],
@@ -117,6 +90,7 @@ def evaluate(
     input_channel: str | None = None,
     target_channel: str | None = None,
     target: str | None = None,
+    metrics: Sequence[Callable[..., Any]] = (),
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -142,9 +116,12 @@ def evaluate(
         Channel names or indices, for a folder.
     target : str, optional
         Which target to compare with, for a manifest of several.
+    metrics : sequence of callable
+        Further metrics: functions that return a number, with a card (`spotlight.metrics.metric`) or without. Those of
+        installed packages need not be given.
     workers : int
-        Processes, each with a stack at a time. More than one need a script to guard its main part, as
-        `multiprocessing` documents.
+        Processes, each with a stack at a time. With more than one, a script must guard its main part by
+        ``if __name__ == "__main__":``, and functions of `metrics` must stand in a module.
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
 
@@ -160,16 +137,16 @@ def evaluate(
     if not chosen:
         raise SpotlightError(f"no pair has the split {settings.split!r}. Found: {sorted({p.split for p in listed})}.")
     methods = tuple(find_methods(models, [pair.name for pair in chosen]))
-    work = Work(methods, settings, _data_range(methods, chosen, settings), to)
-    judged: dict[str, tuple[Truth, dict[str, Finding]]] = {}
-    with closing(_judge_all(chosen, work, workers)) as results:
+    work = Work(methods, settings, _data_range(methods, chosen, settings), find_metrics(settings, metrics), to)
+    judged: dict[str, tuple[Truth, dict[str, StackScores]]] = {}
+    with closing(judge_all(chosen, work, workers)) as results:
         for number, (pair, result) in enumerate(zip(chosen, results, strict=True), start=1):
             judged[pair.name] = result
             if progress is not None:
                 progress("evaluating", number, len(chosen), {})
     for method in methods:
-        doubted = {name: findings[method.folder].doubts for name, (_, findings) in judged.items()}
-        tell_doubts(method.folder, doubted)
+        doubted = {name: found[method.key].doubts for name, (_, found) in judged.items()}
+        tell_doubts(method.key, doubted)
     for pair in chosen[: settings.pictured]:
         for kind, stack in zip(("input", TARGET), pair.read_both(), strict=True):
             stack.save(to / "images" / kind / f"{pair.name}.ome.tif")
@@ -178,13 +155,13 @@ def evaluate(
     sets = score_sets(chosen, methods, settings, to)
     rows: list[dict[str, Any]] = []
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in ("curve", "matched", "resolution", "sweep")}
-    for name, (truth, findings) in judged.items():
-        for folder, found in findings.items():
-            who = {"stack": name} | _who(folder, methods)
+    for name, (truth, scored) in judged.items():
+        for method_key, found in scored.items():
+            who = {"stack": name} | _who(method_key, methods)
             profiles = score_profiles(truth.nuclei, truth.target_nuclei, found.measured, ranges, ranges_of_target)
-            if folder == TARGET:
+            if method_key == TARGET:
                 del profiles["profile_distance_to_target"]
-            of_set = sets.get(folder)
+            of_set = sets.get(method_key)
             rows.append(who | found.scores | profiles | (of_set.scores[name] if of_set else {}))
             for kind, parts in tables.items():
                 part = getattr(found, kind)
@@ -208,7 +185,8 @@ def evaluate(
     fields = fields_by_plane(listed) if alone else {}
     record = {
         "versions": {"spotlight": __version__},
-        "models": {m.folder: m.record for m in methods},
+        "models": {m.key: m.record for m in methods},
+        **({"metrics": sources(work.metrics)} if work.metrics else {}),
         "settings": settings.model_dump(mode="json"),
         "data_range": work.data_range,
         "feature_ranges": {"from": ranged, "truth": _plain(ranges), TARGET: _plain(ranges_of_target)},
@@ -240,120 +218,20 @@ def _data_range(methods: Sequence[Method], pairs: Sequence[Pair], settings: Eval
     return high - low
 
 
-def _judge_all(pairs: list[Pair], work: Work, workers: int) -> Generator[tuple[Truth, dict[str, Finding]]]:
-    count = min(workers, len(pairs))
-    if count <= 1:
-        for pair in pairs:
-            yield judge_stack(pair, work)
-        return
-    threads = max(1, torch.get_num_threads() // count)
-    try:
-        with processes(count, _begin, (work, threads)) as run:
-            yield from run(_judge_in_process, pairs)
-    except BrokenProcessPool as error:
-        raise SpotlightError(
-            "an evaluating process died, for lack of memory or of a guard around the script's main part. Use fewer "
-            "workers; what is done is kept."
-        ) from error
-
-
-_work: Work | None = None
-"""Of a process of its own, so that models travel there once."""
-
-
-def _begin(work: Work, threads: int) -> None:
-    global _work
-    _work = work
-    torch.set_num_threads(threads)
-
-
-def _judge_in_process(pair: Pair) -> tuple[Truth, dict[str, Finding]]:
-    assert _work is not None
-    return judge_stack(pair, _work)
-
-
-def judge_stack(pair: Pair, work: Work) -> tuple[Truth, dict[str, Finding]]:
-    """Judge all methods on one stack, or take up what an earlier call has found; stains and labels are written."""
-    settings, to = work.settings, work.folder
-    key = key_of(pair, settings)
-    keys = {m.folder: key_of(pair, settings, m.digest(pair), work.data_range) for m in work.methods}
-    if pair.repeat is not None:
-        keys[REPEAT] = key_of(pair, settings, work.data_range)
-    truth = load(Truth, key, _place(to, "truth", pair))
-    if truth is not None and truth.labelled:
-        keys[TARGET] = key
-    found = {folder: load(Finding, own, _place(to, folder, pair)) for folder, own in keys.items()}
-    if truth is None or not all(found.values()):
-        truth = _judge_anew(pair, work, key, keys, found)
-    # The real fluorescence comes first, the methods in their order.
-    order = [name for name in (TARGET, REPEAT, *(m.folder for m in work.methods)) if name in found]
-    return truth, {name: finding for name in order if (finding := found[name]) is not None}
-
-
-def _place(to: Path, folder: str, pair: Pair) -> Path:
-    return to / "judged" / folder / pair.name
-
-
-def _judge_anew(pair: Pair, work: Work, key: str, keys: dict[str, str], found: dict[str, Finding | None]) -> Truth:
-    """Judge what is missing in `found`, and put it there."""
-    settings, to = work.settings, work.folder
-    image, target = pair.read_both()
-    reference = make_reference(pair, target, settings)
-    truth = Truth(
-        reference.nuclei,
-        reference.target_nuclei,
-        reference.threshold,
-        reference.fraction,
-        reference.labelled,
-        list(reference.doubts),
-        sample(target),
-    )
-    _save_labels(reference.truth[""], to / "labels" / "truth" / f"{pair.name}.ome.tif")
-    foreground = replace(target, array=reference.mask.astype(np.uint8), channels=("foreground",), labels=True)
-    foreground.save(to / "labels" / FOREGROUND / f"{pair.name}.ome.tif")
-    if reference.labelled:
-        keys[TARGET] = key
-    methods = {method.folder: method for method in work.methods}
-    for folder, own in keys.items():
-        if found.get(folder) is not None:
-            continue
-        stain: Stack | None = target
-        doubts: tuple[str, ...] = ()
-        if folder == REPEAT:
-            stain = pair.read_repeat(target)
-        elif folder != TARGET:
-            stain, doubts = methods[folder].stain(pair, image, target, settings.prediction)
-            stain.save(to / "stains" / folder / f"{pair.name}.ome.tif")
-        assert stain is not None
-        finding, labels = judge(stain, reference, settings, work.data_range, is_target=folder == TARGET)
-        _save_labels(labels, to / "labels" / folder / f"{pair.name}.ome.tif")
-        finding = replace(finding, doubts=doubts)
-        save(finding, own, _place(to, folder, pair))
-        found[folder] = finding
-    if load(Truth, key, _place(to, "truth", pair)) is None:
-        save(truth, key, _place(to, "truth", pair))
-    return truth
-
-
-def _save_labels(labels: Stack, path: Path) -> None:
-    kind = np.uint16 if labels.data.max(initial=0) < 2**16 else np.uint32
-    replace(labels, array=labels.data.astype(kind)).save(path)
-
-
-def _who(folder: str, methods: Sequence[Method]) -> dict[str, Any]:
-    method = next((m for m in methods if m.folder == folder), None)
-    return {"method": folder, "seed": 0} if method is None else {"method": method.name, "seed": method.seed}
+def _who(method_key: str, methods: Sequence[Method]) -> dict[str, Any]:
+    method = next((m for m in methods if m.key == method_key), None)
+    return {"method": method_key, "seed": 0} if method is None else {"method": method.name, "seed": method.seed}
 
 
 def _samples(
-    judged: Mapping[str, tuple[Truth, dict[str, Finding]]], methods: Sequence[Method]
+    judged: Mapping[str, tuple[Truth, dict[str, StackScores]]], methods: Sequence[Method]
 ) -> dict[str, list["np.ndarray[Any, Any]"]]:
     samples: dict[str, list[np.ndarray[Any, Any]]] = {TARGET: []}
-    for truth, findings in judged.values():
+    for truth, scored in judged.values():
         samples[TARGET].append(truth.sample)
-        for folder, finding in findings.items():
-            if folder != TARGET:
-                samples.setdefault(_who(folder, methods)["method"], []).append(finding.sample)
+        for method_key, scores in scored.items():
+            if method_key != TARGET:
+                samples.setdefault(_who(method_key, methods)["method"], []).append(scores.sample)
     return samples
 
 
@@ -370,17 +248,17 @@ def _mean_sweep(swept: pd.DataFrame) -> pd.DataFrame:
 def _record(
     pair: Pair,
     truth: Truth,
-    findings: Mapping[str, Finding],
+    scored: Mapping[str, StackScores],
     methods: Sequence[Method],
     fields: Mapping[str, Pair],
 ) -> dict[str, Any]:
     digests = {pair.digest(), replace(pair, voxel_size=None).digest()}  # a size stated later shows nothing else
     if pair.name in fields:  # models that see one plane at a time have learnt from all planes of a field
         digests.add(fields[pair.name].digest())
-    models = {m.folder: m.descriptions for m in methods}
+    models = {m.key: m.descriptions for m in methods}
     seen = [name for name, found in models.items() if any(digests & _training_digests(one) for one in found)]
     segmented = {TARGET: truth.segmentation_doubts} | {
-        m: found.segmentation_doubts for m, found in findings.items() if m != TARGET
+        m: found.segmentation_doubts for m, found in scored.items() if m != TARGET
     }
     doubts = [f"{m}: {doubt}" for m, doubted in segmented.items() for doubt in doubted]
     for doubt in doubts:
@@ -395,8 +273,8 @@ def _record(
         "truth": "labels of the manifest" if truth.labelled else "segmentation of the target",
         "threshold": truth.threshold,
         "foreground_fraction": truth.fraction,
-        "remarks": [f"{m}: {name}: {why}" for m, found in findings.items() for name, why in found.remarks.items()],
-        "doubts": [f"{m}: has {doubt}" for m, found in findings.items() for doubt in found.doubts],
+        "remarks": [f"{m}: {name}: {why}" for m, found in scored.items() for name, why in found.remarks.items()],
+        "doubts": [f"{m}: has {doubt}" for m, found in scored.items() for doubt in found.doubts],
         "segmentation_doubts": doubts,
     }
 

@@ -2,34 +2,34 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spotlight.evaluation.further_metrics import Cards, score_further
 from spotlight.evaluation.reference import Reference, pipelines
 from spotlight.evaluation.resolutions import score_resolution
 from spotlight.evaluation.settings import EvaluationSettings
 from spotlight.evaluation.sweep import sweep
 from spotlight.images import Stack
 from spotlight.metrics import (
-    InstanceScores,
     compare_nuclei,
     intensity_scores,
     score_instances,
     score_pixels,
 )
+from spotlight.metrics.profiles import BIASES
 from spotlight.profiles import FEATURES, FULL_FEATURES, ProfileSettings, measure
 from spotlight.segmentation import find_instances
 
 HISTOGRAM_SAMPLES = 20_000
-BIASES = ("volume", "area", "elongation", "height", "width", "sphericity")
-"""Features whose median error over matched nuclei is a score: what training on the foreground is for."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What one method gives on one stack.
+class StackScores:
+    """Scores of one method on one stack.
 
     Attributes
     ----------
@@ -68,9 +68,15 @@ class Finding:
 
 
 def judge(
-    stain: Stack, reference: Reference, settings: EvaluationSettings, data_range: float | None, *, is_target: bool
-) -> tuple[Finding, Stack]:
-    """Compare one stain with the reference; returns what was found and the instance labels.
+    stain: Stack,
+    reference: Reference,
+    settings: EvaluationSettings,
+    data_range: float | None,
+    metrics: Cards,
+    *,
+    is_target: bool,
+) -> tuple[StackScores, Stack]:
+    """Compare one stain with the reference; returns the scores and the instance labels.
 
     Parameters
     ----------
@@ -82,6 +88,8 @@ def judge(
         The same for all methods.
     data_range : float, optional
         The range that PSNR and SSIM refer to; needed unless `is_target`.
+    metrics : mapping of str to Card
+        Those of other packages; see `find_metrics`.
     is_target : bool
         Whether this is the target itself, which has no pixel scores.
     """
@@ -103,7 +111,7 @@ def judge(
             found, faint = segmented.labels, segmented.faint
             doubts += segmented.doubts
         instances = score_instances(reference.truth[suffix].data, found.data, complete=settings.complete_labels)
-        scores |= {f"{name}{suffix}": value for name, value in instance_scores(instances).items()}
+        scores |= {f"{name}{suffix}": value for name, value in instances.row.items()}
         precisions, recalls = instances.average_precision, instances.recall
         curve = {"iou": list(precisions), "average_precision": precisions.values(), "recall": recalls.values()}
         curves.append(pd.DataFrame(curve).assign(pipeline=pipeline.method))
@@ -112,6 +120,10 @@ def judge(
             scores["faint_bodies"] = faint
     assert first is not None
     assert labels is not None
+    given: dict[str, Any] = {"stain": stain.data, "labels": labels.data, "truth": reference.truth[""].data}
+    given |= {"mask": reference.mask, "spacing": stain.voxel_size}
+    given |= {} if is_target else {"target": reference.target.data, "data_range": data_range}
+    scores |= score_further(metrics, given, f"{stain.source} ({reference.name})")
     measured = reference.target_nuclei if is_target else measure(labels, settings=settings.profiles)
     features = profile_features(settings.profiles, len(stain.axes))
     matched = compare_nuclei(reference.nuclei, measured, first.matches, features)
@@ -119,7 +131,7 @@ def judge(
         if f"{feature}_error" in matched:
             scores[f"{feature}_error"] = float(matched[f"{feature}_error"].median())
     swept = pd.DataFrame() if is_target else sweep(stain, reference, settings, data_range)
-    finding = Finding(
+    result = StackScores(
         scores | resolutions,
         measured,
         matched,
@@ -130,22 +142,7 @@ def judge(
         doubts,
         sample(stain),
     )
-    return finding, labels
-
-
-def instance_scores(instances: InstanceScores) -> dict[str, float]:
-    """Put the agreement of instances into one row."""
-    return {
-        "ap50": instances.average_precision[0.5],
-        "mean_ap": instances.mean_average_precision,
-        "precision50": instances.precision[0.5],
-        "recall50": instances.recall[0.5],
-        "panoptic_quality": instances.panoptic_quality,
-        "splits": instances.splits,
-        "merges": instances.merges,
-        "true_nuclei": instances.true_count,
-        "found_nuclei": instances.predicted_count,
-    }
+    return result, labels
 
 
 def profile_features(settings: ProfileSettings, dims: int) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from spotlight.csv_files import write_csv
 from spotlight.errors import SpotlightError
-from spotlight.evaluation.stain_files import StainFile, find_stain_files
+from spotlight.evaluation.stain_lookup import StainFile, find_stain_files
 from spotlight.files import require_path, write_text
 from spotlight.images import Stack, stem
 from spotlight.locks import works_in
@@ -105,7 +105,7 @@ def evaluate_light_my_cells(
     ----------
     stains : path or mapping
         A folder of stains, or several by the name of their method; see
-        `spotlight.evaluation.stain_files.find_stain_files`.
+        `spotlight.evaluation.stain_lookup.find_stain_files`.
     pairs : path or sequence of Pair
         A manifest whose targets have names, or such pairs. Of planes that state how far from the best focus they are
         (``focus_offset``) there are scores by distance, up to 5; those beyond and those unknown are bins of their own.

@@ -40,22 +40,22 @@ class Method:
         Of the method; several seeds of one method share it.
     seed : int
         Tells its models apart.
-    folder : str
-        Where its stains are kept.
+    key : str
+        Its name or, for further seeds, ``NAME.seed-SEED``: what its stains, labels and scores are kept under.
     model : Model or None
         What makes the stains.
     stains : dict of str to Path
         Where they are already, by the name of the stack.
-    seal : str
-        Fingerprint of the model; empty without one.
+    fingerprint : str
+        Of the model; empty without one.
     """
 
     name: str
     seed: int
-    folder: str
+    key: str
     model: Model | None
     stains: Mapping[str, Path]
-    seal: str
+    fingerprint: str
 
     def stain(
         self, pair: Pair, image: Stack, target: Stack, settings: PredictionSettings
@@ -93,13 +93,14 @@ class Method:
         """Fingerprint of what a stain depends on, besides its input."""
         if self.model is None:
             files = files_of(self.stains[pair.name])
-            seal = fingerprint(files, [state_of(file).stamp for file in files])
+            of_stains = fingerprint(files, [state_of(file).stamp for file in files])
         else:
-            seal = self.seal
+            of_stains = self.fingerprint
         several = self.model is None or any(len(found.targets) > 1 for found in self.descriptions)
-        told = self.model is not None and self.model.needs_modality
+        by_modality = self.model is not None and self.model.needs_modality
         # A name that decides nothing changes nothing.
-        return " ".join(filter(None, (seal, pair.target_name if several else "", pair.modality if told else "")))
+        names = pair.target_name if several else "", pair.modality if by_modality else ""
+        return " ".join(filter(None, (of_stains, *names)))
 
     @property
     def descriptions(self) -> tuple[ModelDescription, ...]:
@@ -152,17 +153,17 @@ def find_methods(sources: Source | Mapping[str, Source | Mapping[int, Source]], 
     for name, given in sources.items():
         if name in RESERVED or not name or set(name) & set('/\\:*?"<>|'):
             raise SpotlightError(
-                f"a method cannot be named {name!r}, which means something else; give it another name."
+                f"a method cannot be named {name!r}: the name is reserved, or is no name of a folder. Choose another."
             )
         seeds = given if isinstance(given, Mapping) else {0: given}
         for number, (seed, source) in enumerate(seeds.items()):
             model, stains = _open(source, stacks)
-            folder = name if number == 0 else f"{name}.seed-{seed}"
-            methods.append(Method(name, seed, folder, model, stains, "" if model is None else model.digest))
+            key = name if number == 0 else f"{name}.seed-{seed}"
+            methods.append(Method(name, seed, key, model, stains, "" if model is None else model.digest))
     if not methods:
         raise SpotlightError("there is nothing to evaluate. Name a model folder, or a folder of stains.")
-    folders = [method.folder for method in methods]
-    twice = {folder for folder in folders if folders.count(folder) > 1}
+    keys = [method.key for method in methods]
+    twice = {key for key in keys if keys.count(key) > 1}
     if twice:
         raise SpotlightError(f"several methods would be written to {', '.join(sorted(twice))}; rename one.")
     return methods

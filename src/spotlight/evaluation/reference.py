@@ -12,10 +12,7 @@ from spotlight.images import Stack
 from spotlight.images.pieces import doubt_pieces
 from spotlight.pairs.pair import Pair
 from spotlight.profiles import measure
-from spotlight.segmentation import CellposeSettings, SegmentationSettings, clean_truth, find_instances
-
-SECOND = "_cellpose"
-"""Suffix of the scores of the second pipeline; those of the first have none."""
+from spotlight.segmentation import InstanceSettings, clean_truth, find_instances
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ def make_reference(pair: Pair, target: Stack, settings: EvaluationSettings) -> R
     )
 
 
-def pipelines(settings: EvaluationSettings) -> dict[str, SegmentationSettings | CellposeSettings]:
-    """Ways to find nuclei by the suffix of their scores; the first has none."""
-    first: dict[str, SegmentationSettings | CellposeSettings] = {"": settings.segmentation}
-    return first if settings.cellpose is None else first | {SECOND: settings.cellpose}
+def pipelines(settings: EvaluationSettings) -> dict[str, InstanceSettings]:
+    """Ways to find nuclei by the suffix of their scores: none for the first, the method for the second."""
+    second = settings.second
+    return {"": settings.segmentation} | ({} if second is None else {f"_{second.method}": second})

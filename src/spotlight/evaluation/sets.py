@@ -123,20 +123,20 @@ def score_all_features(matched: pd.DataFrame, ranges: Ranges) -> pd.DataFrame:
 def score_sets(
     pairs: Sequence[Pair], methods: Sequence[Method], settings: EvaluationSettings, to: Path
 ) -> dict[str, SetScores]:
-    """MicroMS3IM, which is fitted once for all stains of a method, by the method's folder."""
+    """MicroMS3IM, which is fitted once for all stains of a method, by the method's key."""
     found: dict[str, SetScores] = {}
     for method in methods:
         key = key_of(pairs[0], settings, *(key_of(pair, settings, method.digest(pair)) for pair in pairs))
-        place = to / "judged" / ".sets" / method.folder
+        place = to / "judged" / ".sets" / method.key
         known = load(SetScores, key, place)
         if known is None:
-            known = _micro_ms3im(pairs, method.folder, settings, to)
+            known = _micro_ms3im(pairs, method.key, settings, to)
             save(known, key, place)
-        found[method.folder] = known
+        found[method.key] = known
     return found
 
 
-def _micro_ms3im(pairs: Sequence[Pair], folder: str, settings: EvaluationSettings, to: Path) -> SetScores:
+def _micro_ms3im(pairs: Sequence[Pair], method_key: str, settings: EvaluationSettings, to: Path) -> SetScores:
     def stored(kind: str, pair: Pair) -> NDArray[Any]:
         return read(to / kind / f"{pair.name}.ome.tif").data
 
@@ -144,7 +144,7 @@ def _micro_ms3im(pairs: Sequence[Pair], folder: str, settings: EvaluationSetting
         return (pair.read_target().data for pair in pairs)
 
     def stains() -> Iterator[NDArray[Any]]:
-        return (stored(f"stains/{folder}", pair) for pair in pairs)
+        return (stored(f"stains/{method_key}", pair) for pair in pairs)
 
     fit = fit_micro_ms3im(targets(), stains())
     scores, swept = {}, []

@@ -1,14 +1,14 @@
 """What is evaluated, and how."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, SerializeAsAny, model_validator
 
 from spotlight.foreground import ForegroundSettings
 from spotlight.metrics.resolution import ONE_IMAGE, TWO_IMAGES, ResolutionSettings
 from spotlight.prediction import PredictionSettings
 from spotlight.profiles import ProfileSettings
-from spotlight.segmentation import CellposeSettings, MethodSettings, SegmentationSettings
+from spotlight.segmentation import SEGMENTERS, InstanceSettings, MethodSettings, SegmentationSettings
 from spotlight.settings import Settings
 
 
@@ -18,7 +18,7 @@ class EvaluationSettings(Settings):
     split: Literal["train", "val", "test"] = Field("test", description="Rows of the manifest to evaluate.")
     foreground: ForegroundSettings = Field(ForegroundSettings(), description="Mask of the foreground metrics.")
     segmentation: MethodSettings = Field(SegmentationSettings(), description="How nuclei are found.")
-    cellpose: CellposeSettings | None = Field(
+    second: Annotated[SerializeAsAny[InstanceSettings] | None, BeforeValidator(SEGMENTERS.parse), SEGMENTERS] = Field(
         None, description="A second way to find nuclei, of which only the agreement of instances is scored."
     )
     complete_labels: bool = Field(
@@ -28,6 +28,9 @@ class EvaluationSettings(Settings):
     profiles: ProfileSettings = Field(ProfileSettings(), description="What is measured of every nucleus.")
     prediction: PredictionSettings = Field(
         PredictionSettings(precision="float32"), description="How stains are computed: alike on all machines."
+    )
+    metrics: tuple[str, ...] | None = Field(
+        None, description="Metrics of other packages to compute, by name; left out: all that are installed."
     )
     data_range: tuple[float, float] | None = Field(
         None, description="Intensities that PSNR and SSIM refer to; left out: those of the first model's training set."
@@ -42,3 +45,13 @@ class EvaluationSettings(Settings):
         8, description="Training stacks whose nuclei give the range of every feature in profiles."
     )
     pictured: NonNegativeInt = Field(2, description="Stacks whose input and target are kept for the page's pictures.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_name_of_second(cls, values: Any) -> Any:
+        """Read ``cellpose: ...``, as the field was named when Cellpose was the only second way."""
+        if not isinstance(values, dict) or "cellpose" not in values:
+            return values
+        former = values["cellpose"]
+        second = {"method": "cellpose", **former} if isinstance(former, dict) else former
+        return {name: value for name, value in values.items() if name != "cellpose"} | {"second": second}

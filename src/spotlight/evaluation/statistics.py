@@ -16,7 +16,7 @@ interval, with ties and zeros that need no rule. Holm's correction covers all ro
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -25,9 +25,7 @@ from scipy import stats
 
 from spotlight.errors import SpotlightError
 from spotlight.evaluation.trainings import dealing_test, difference_interval, least_deal
-
-Direction = Literal["high", "low", "zero"]
-"""Which value of a metric is best; for "zero" its absolute value is compared."""
+from spotlight.metrics.cards import Direction
 
 ENOUGH = 5
 """Trainings of each method from which a verdict speaks of the method and not of these trainings."""

@@ -1,4 +1,4 @@
-"""What was found, on disk: nothing that is there and still true is found again."""
+"""Stored scores: what was computed from the same files and settings is not computed again."""
 
 import json
 from dataclasses import fields
@@ -18,13 +18,15 @@ Kind = TypeVar("Kind")
 
 LAYOUT = 3
 FACTS = "facts.json"
-ELSEWHERE = {"split", "pictured", "range_stacks", "data_range"}
-"""Settings that do not change what is found on one stack; the data range is in the key by its value."""
+ELSEWHERE = {"split", "pictured", "range_stacks", "data_range", "metrics"}
+"""Settings that do not change the scores of one stack, or are in the key in another form."""
+FORMER = {"second": "cellpose"}
+"""Settings that had another name: stored scores are known by that."""
 
 
 def key_of(pair: Pair, settings: EvaluationSettings, *more: object) -> str:
-    """Fingerprint of all that a finding depends on: the stack's files, the settings and what else is given."""
-    chosen = {name: value for name, value in plain(settings).items() if name not in ELSEWHERE}
+    """Fingerprint of all that stored scores depend on: the stack's files, the settings and what else is given."""
+    chosen = {FORMER.get(name, name): value for name, value in plain(settings).items() if name not in ELSEWHERE}
     return fingerprint(LAYOUT, pair.digest(), pair.labels, pair.stamps(FILES), chosen, *more)
 
 

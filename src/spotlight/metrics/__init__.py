@@ -1,5 +1,6 @@
 """Numbers from two images, two label images, two tables of nuclei."""
 
+from spotlight.metrics.cards import Card, metric
 from spotlight.metrics.challenge import CHALLENGE_SCORES, challenge_scores
 from spotlight.metrics.instances import AP_THRESHOLDS, InstanceScores, score_instances
 from spotlight.metrics.microssim import MicroMS3IM, fit_micro_ms3im, score_micro_ms3im
@@ -11,6 +12,7 @@ from spotlight.metrics.profiles import (
     profile_error,
     score_features,
 )
+from spotlight.metrics.registry import METRICS, describe
 from spotlight.metrics.resolution import (
     ONE_IMAGE,
     TWO_IMAGES,
@@ -27,15 +29,18 @@ from spotlight.metrics.structural import structural_similarity
 __all__ = [
     "AP_THRESHOLDS",
     "CHALLENGE_SCORES",
+    "METRICS",
     "ONE_IMAGE",
     "PIXEL_SCORES",
     "TWO_IMAGES",
+    "Card",
     "InstanceScores",
     "MicroMS3IM",
     "ResolutionCurve",
     "ResolutionSettings",
     "challenge_scores",
     "compare_nuclei",
+    "describe",
     "feature_ranges",
     "fit_micro_ms3im",
     "fourier_ring",
@@ -43,6 +48,7 @@ __all__ = [
     "fourier_shell",
     "fourier_shell_of_two",
     "intensity_scores",
+    "metric",
     "profile_distance",
     "profile_error",
     "score_features",

@@ -7,10 +7,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
+from spotlight.metrics.cards import Card
 from spotlight.metrics.checks import check_image, check_pair
 from spotlight.metrics.structural import WINDOW, structural_similarity
 
-CHALLENGE_SCORES = ("mae", "ssim", "pcc", "e_dist", "c_dist")
+CHALLENGE = {
+    "mae": Card("MAE", "mean absolute error", "low", form="{:.4f}"),
+    "ssim": Card("SSIM", "structural similarity", "high", form="{:.4f}"),
+    "pcc": Card("PCC", "Pearson's correlation", "high", form="{:.4f}"),
+    "e_dist": Card(
+        *("E_dist", "Euclidean distance", "low"),
+        form="{:.1f}",
+        caution="It grows with the square root of the number of pixels. Values of images of different sizes do not "
+        "compare, and the largest fields dominate a mean over fields of several sizes",
+    ),
+    "c_dist": Card(
+        *("C_dist", "cosine distance", "low"),
+        form="{:.4f}",
+        caution="It depends on the offset, since no means are subtracted: where the background is above 0 after the "
+        "normalisation, all images look alike",
+    ),
+}
+"""Cards of the challenge's scores; apart from `METRICS`, whose SSIM is another."""
+CHALLENGE_SCORES = tuple(CHALLENGE)
 """What `challenge_scores` returns, in the order of the challenge."""
 
 PERCENTILES = (2.0, 99.8)

@@ -13,12 +13,45 @@ from scipy import sparse
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from spotlight.errors import SpotlightError
+from spotlight.metrics.cards import INSTANCES, Card
 
 AP_THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 """Intersection over union from 0.5 to 0.95 in steps of 0.05."""
 
 MATCHED = 0.5
 """Intersection over union from which two instances are taken for the same nucleus (Kirillov et al. 2019)."""
+
+NONE = "there are no nuclei, true or found"
+CARDS = {
+    "mean_ap": Card(
+        *("mean AP", "average precision, mean over IoU 0.5 to 0.95", "high", INSTANCES),
+        undefined=NONE,
+        claim=True,
+        key=True,
+    ),
+    "ap50": Card("AP at 0.5", "average precision at IoU 0.5", "high", INSTANCES, undefined=NONE),
+    "recall50": Card(
+        *("recall at 0.5", "share of true nuclei that are found, at IoU 0.5", "high", INSTANCES),
+        undefined="there are no true nuclei",
+    ),
+    "precision50": Card(
+        *("precision at 0.5", "share of found nuclei that are true, at IoU 0.5", "high", INSTANCES),
+        undefined="no nuclei are found",
+    ),
+    "panoptic_quality": Card(
+        *("panoptic quality", "F1 of matching at IoU 0.5, times the mean IoU of matches", "high", INSTANCES),
+        undefined=NONE,
+    ),
+    "splits": Card("splits", "true nuclei found in several pieces, per stack", "low", INSTANCES, form="{:.1f}"),
+    "merges": Card("merges", "found nuclei that cover several true ones, per stack", "low", INSTANCES, form="{:.1f}"),
+    "found_nuclei": Card("nuclei found", "per stack", "", INSTANCES, form="{:.1f}"),
+    "faint_bodies": Card(
+        *("left out as noise", "bodies that rise above the background no further than noise does", "", INSTANCES),
+        form="{:.1f}",
+    ),
+    "true_nuclei": Card("true nuclei", "per stack, after the same clean-up", "", INSTANCES, form="{:.1f}"),
+}
+"""Columns of `InstanceScores.row`, and ``faint_bodies`` of the segmentation."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +99,21 @@ class InstanceScores:
     def mean_average_precision(self) -> float:
         """Mean over all thresholds."""
         return float(np.mean(list(self.average_precision.values())))
+
+    @property
+    def row(self) -> dict[str, float]:
+        """The columns of a score table."""
+        return {
+            "ap50": self.average_precision[MATCHED],
+            "mean_ap": self.mean_average_precision,
+            "precision50": self.precision[MATCHED],
+            "recall50": self.recall[MATCHED],
+            "panoptic_quality": self.panoptic_quality,
+            "splits": self.splits,
+            "merges": self.merges,
+            "true_nuclei": self.true_count,
+            "found_nuclei": self.predicted_count,
+        }
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
 from spotlight.errors import SpotlightError
+from spotlight.metrics.cards import EVERYTHING, Card
 from spotlight.metrics.checks import check_pair, planes, subtract
 from spotlight.metrics.structural import K1, K2, WINDOW, window_sum
 
@@ -34,6 +35,14 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 SIGMA_PX, RADIUS_PX = 1.5, 5
 """Gaussian window of 11 pixels."""
+
+CARDS = {
+    "micro_ms3im": Card(
+        *("MicroMS3IM", "structural similarity over several scales, fitted to micrographs", "high", EVERYTHING),
+        undefined="a side of a plane is shorter than 176 pixels, or the fit finds no scale",
+        claim=True,
+    )
+}
 
 SMALLEST_PX = (2 * RADIUS_PX + 1) * 2 ** (len(WEIGHTS) - 1)
 """Edge of the smallest plane, 176 pixels: the window must fit into it at the coarsest scale."""

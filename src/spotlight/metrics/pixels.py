@@ -9,11 +9,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
+from spotlight.metrics.cards import EVERYTHING, Card
 from spotlight.metrics.checks import check_pair, planes
 from spotlight.metrics.spectral import spectral_pearson
 from spotlight.metrics.structural import structural_similarity
 
-PIXEL_SCORES = ("psnr", "psnr_scale_invariant", "nrmse", "pearson", "ssim", "spectral_pearson")
+CARDS = {
+    "psnr": Card(
+        *("PSNR", "peak signal to noise ratio", "high", EVERYTHING, "dB"), form="{:.2f}", claim=True, key=True
+    ),
+    "psnr_scale_invariant": Card(
+        *("scale-invariant PSNR", "after the best linear fit to the target", "high", EVERYTHING, "dB"),
+        undefined="an image is constant",
+        form="{:.2f}",
+    ),
+    "nrmse": Card(
+        *("NRMSE", "root mean squared error, normalised", "low", EVERYTHING), undefined="the target is constant"
+    ),
+    "pearson": Card(
+        *("Pearson", "correlation with the target", "high", EVERYTHING), undefined="an image is constant", claim=True
+    ),
+    "ssim": Card(*("SSIM", "structural similarity", "high", EVERYTHING), undefined="a side is shorter than 7 voxels"),
+    "spectral_pearson": Card(
+        *("spectral Pearson", "correlation with the target over spatial frequencies", "high", EVERYTHING),
+        undefined="an image is constant, or the target has no frequency above its noise",
+    ),
+}
+PIXEL_SCORES = tuple(CARDS)
 """What `score_pixels` returns, each also with ``_foreground``."""
 
 

@@ -8,11 +8,48 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
+from spotlight.metrics.cards import SHAPE, Card
 
 Ranges = Mapping[str, tuple[float, float]]
 """Low and high of every feature that is compared."""
 
 FEWEST_FOR_CORRELATION = 3
+
+BIASES = {
+    "volume": "median relative volume error of matched nuclei",
+    "area": "median relative area error of matched nuclei",
+    "elongation": "median error of height over width of matched nuclei",
+    "height": "median relative error of the axial size of matched nuclei",
+    "width": "median relative error of the lateral size of matched nuclei",
+    "sphericity": "median relative sphericity error of matched nuclei",
+}
+"""Features whose median error over matched nuclei is a score: what training on the foreground is for."""
+
+NO_PROFILE = "the truth or the stain has no nuclei, or no feature has a range"
+CARDS = {
+    f"{name}_error": Card(
+        *(f"{name} error", what, "zero", SHAPE, "%", "no nuclei match", "{:+.1%}"),
+        claim=name in ("volume", "area", "elongation"),
+        key=name in ("volume", "area", "elongation"),
+    )
+    for name, what in BIASES.items()
+} | {
+    "profile_error": Card(
+        "profile error",
+        "mean absolute difference of median profiles from the truth, in units of each feature's range",
+        *("low", SHAPE, "", NO_PROFILE),
+        claim=True,
+    ),
+    "profile_distance": Card(
+        *("profile distance", "cosine distance of median profiles from the truth", "low", SHAPE, "", NO_PROFILE),
+    ),
+    "profile_distance_to_target": Card(
+        "profile distance to target",
+        "cosine distance of median profiles from those of the segmented target, as in the paper",
+        *("low", SHAPE, "", NO_PROFILE),
+        claim=True,
+    ),
+}
 
 
 def compare_nuclei(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
 from spotlight.errors import SpotlightError
+from spotlight.metrics.cards import RESOLUTION, Card
 from spotlight.metrics.checks import check_image, check_pair, check_spacing, planes, subtract
 from spotlight.metrics.crossing import NARROW, find_crossing, find_sharp_crossing, window_blur
 from spotlight.metrics.shells import (
@@ -24,6 +25,25 @@ from spotlight.metrics.shells import (
     windowed,
 )
 from spotlight.settings import Settings
+
+ONE, BOTH = "from one image, whose noise it goes by", "detail down to which stain and target agree"
+CARDS = {
+    f"{name}_um": Card(
+        *(title, what, "", RESOLUTION, "µm"),
+        undefined="the correlation never falls to 1/7, or the image is constant or too small",
+        form="{:.2f}",
+        caution="The resolution of one image measures its noise, not its sharpness." if ONE in what else "",
+    )
+    for name, title, what in (
+        ("fsc_xy", "FSC, XY", ONE),
+        ("fsc_z", "FSC, Z", ONE),
+        ("fsc_of_two_xy", "FSC with the target, XY", BOTH),
+        ("fsc_of_two_z", "FSC with the target, Z", BOTH),
+        ("frc", "FRC", f"plane by plane, {ONE}"),
+        ("frc_of_two", "FRC with the target", BOTH),
+    )
+}
+"""No resolution is best: that of a smooth image says nothing."""
 
 
 class ResolutionSettings(Settings):

@@ -21,7 +21,8 @@ from spotlight.evaluation.light_my_cells import (
 )
 from spotlight.files import write_text
 from spotlight.images.pictures import data_uri, gray_slice
-from spotlight.metrics.challenge import CHALLENGE_SCORES, PERCENTILES
+from spotlight.metrics.cards import Card
+from spotlight.metrics.challenge import CHALLENGE, PERCENTILES
 from spotlight.report.curves import LINES, literal, one_legend, panels
 from spotlight.report.figure import rendered
 from spotlight.report.pictures import COLORS
@@ -30,19 +31,7 @@ from spotlight.version import __version__
 
 CHALLENGE_PAGE = "light-my-cells.html"
 
-TITLES = {"mae": "MAE", "ssim": "SSIM", "pcc": "PCC", "e_dist": "E_dist", "c_dist": "C_dist"}
-"""Scores as the challenge calls them."""
-MEANINGS = {
-    "mae": "mean absolute error; less is better",
-    "ssim": "structural similarity; more is better",
-    "pcc": "Pearson's correlation; more is better",
-    "e_dist": "Euclidean distance; less is better. It grows with the square root of the number of pixels: values of "
-    "images of different sizes do not compare, and a mean over fields of several sizes is ruled by the largest",
-    "c_dist": "cosine distance; less is better. It depends on the offset, since no means are subtracted: where the "
-    "background is above 0 after the normalisation, all images are alike in it",
-}
-FORMS = {"e_dist": "{:.1f}"}
-"""Of scores that are not written with four decimals."""
+BETTER = {"low": "less is better", "high": "more is better"}
 
 
 def write_challenge_page(result: LightMyCells, title: str = "Light My Cells") -> Path:
@@ -65,7 +54,7 @@ def write_challenge_page(result: LightMyCells, title: str = "Light My Cells") ->
     page = environment.get_template("challenge.html.j2").render(
         title=title,
         methods=methods,
-        heads=[(TITLES[name], MEANINGS[name]) for name in CHALLENGE_SCORES],
+        heads=[(card.title, _meaning(card)) for card in CHALLENGE.values()],
         rows=[_row(row) for row in _grouped(table[table["focus_bin"] == EVERY])],
         bins=[_row(row) for row in _grouped(table[table["focus_bin"] != EVERY])],
         known=bool((planes["focus_bin"] != UNKNOWN).any()),
@@ -88,13 +77,18 @@ def write_challenge_page(result: LightMyCells, title: str = "Light My Cells") ->
 def table_text(result: LightMyCells) -> str:
     """The table over all planes as plain text, for a terminal."""
     rows = [_row(row) for row in _grouped(result.table[result.table["focus_bin"] == EVERY])]
-    lines = [["", "method", *TITLES.values(), "fields", "planes"]]
+    lines = [["", "method", *(card.title for card in CHALLENGE.values()), "fields", "planes"]]
     for row in rows:
         texts = [f"{mean} ± {spread}" if spread else mean for mean, spread in row["cells"]]
         lines.append([row["letter"] or row["target"], row["method"], *texts, str(row["fields"]), str(row["planes"])])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([*text, "mean ± standard deviation over fields, whose planes are averaged first"])
+
+
+def _meaning(card: Card) -> str:
+    """What a score is, and what to know of it."""
+    return ". ".join(text for text in (f"{card.help}; {BETTER[card.best]}", card.caution) if text)
 
 
 def _grouped(table: pd.DataFrame) -> list[dict[Any, Any]]:
@@ -106,13 +100,12 @@ def _grouped(table: pd.DataFrame) -> list[dict[Any, Any]]:
 
 def _row(row: dict[Any, Any]) -> dict[str, Any]:
     cells = []
-    for name in CHALLENGE_SCORES:
-        form = FORMS.get(name, "{:.4f}")
+    for name, card in CHALLENGE.items():
         mean, spread = row[name], row[f"{name}_sd"]
-        shown = NOTHING if np.isnan(mean) else form.format(mean)
+        shown = NOTHING if np.isnan(mean) else card.show(mean)
         few = 0 < row[f"{name}_n"] < row["fields"]
         part = f" ({row[f'{name}_n']} of {row['fields']})" if few else ""
-        cells.append((shown + part, "" if np.isnan(spread) else form.format(spread)))
+        cells.append((shown + part, "" if np.isnan(spread) else card.show(spread)))
     return {name: row[name] for name in ("target", "letter", "method", "focus_bin", "fields", "planes")} | {
         "cells": cells
     }
@@ -123,20 +116,22 @@ def _chart(table: pd.DataFrame) -> dict[str, str] | None:
     near = table[~table["focus_bin"].isin([EVERY, UNKNOWN, BEYOND])].astype({"focus_bin": int})
     if near["focus_bin"].nunique() < 2:
         return None
-    figure, axes = panels(len(CHALLENGE_SCORES))
+    figure, axes = panels(len(CHALLENGE))
     targets, methods = (list(dict.fromkeys(near[name])) for name in ("target", "method"))
     for target, method in itertools.product(targets, methods):
         rows = near[(near["target"] == target) & (near["method"] == method)]
         color = COLORS[targets.index(target) % len(COLORS)]
         label = literal(target if len(methods) == 1 else f"{target}, {method}")
         line = LINES[methods.index(method) % len(LINES)]
-        for panel, name in zip(axes, CHALLENGE_SCORES, strict=True):
+        for panel, name in zip(axes, CHALLENGE, strict=True):
             if rows[name].notna().any():
                 bars = rows[f"{name}_sd"].fillna(0)
                 (drawn, _, _) = panel.errorbar(rows["focus_bin"], rows[name], bars, color=color, capsize=2, label=label)
                 drawn.set(linestyle=line, marker="o", markersize=4)
-    for panel, name in zip(axes, CHALLENGE_SCORES, strict=True):
-        panel.set(xlabel="planes from the best focus", ylabel=TITLES[name], xticks=sorted(set(near["focus_bin"])))
+    for panel, name in zip(axes, CHALLENGE, strict=True):
+        panel.set(
+            xlabel="planes from the best focus", ylabel=CHALLENGE[name].title, xticks=sorted(set(near["focus_bin"]))
+        )
     one_legend(figure, axes)
     said = [
         f"{row['target']} of {row['method']} at {row['focus_bin']}: PCC {row['pcc']:.3f}"

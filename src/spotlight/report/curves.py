@@ -12,10 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from spotlight.evaluation.means import COUNT
-from spotlight.report.columns import RESOLUTION, Metric, describe
+from spotlight.metrics.cards import Card
+from spotlight.metrics.profiles import BIASES
+from spotlight.metrics.registry import describe
 from spotlight.report.contents import REFERENCES, Contents
 from spotlight.report.pictures import method_colors
-from spotlight.report.tables import NUCLEUS_FEATURES, metric_columns
+from spotlight.report.tables import metric_columns
 
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 """Line styles of the models: colour is not the only thing that tells them apart."""
@@ -153,7 +155,7 @@ def precision_curves(table: pd.DataFrame, styles: Styles) -> Chart:
 
 def nuclei_errors(nuclei: pd.DataFrame, styles: Styles) -> list[Chart]:
     """Boxes of the relative errors of matched nuclei, by feature and method."""
-    features = [name for name in NUCLEUS_FEATURES if f"{name}_error" in nuclei]
+    features = [name for name in BIASES if f"{name}_error" in nuclei]
     methods = [method for method, _ in styles.rows(nuclei)]
     if not features:
         return []
@@ -214,10 +216,10 @@ def threshold_sweep(sweep: pd.DataFrame, styles: Styles) -> Chart:
                 panel.plot(best, curve[best], "o", color=styles.of(method)["color"], markersize=6)
                 said.append(f"{metric.full_title}, {method}: best at {best:.2f}")
         panel.set_title(metric.full_title, fontsize=10)
-        if "%" in metric.form:
+        if metric.unit == "%":
             panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        if metric.group == RESOLUTION:
-            panel.set_ylabel("µm")
+        elif metric.unit:
+            panel.set_ylabel(metric.unit)
         panel.set_xlabel("threshold: 0 background, 1 foreground", fontsize=8)
     one_legend(figure, axes)
     return Chart(
@@ -229,7 +231,7 @@ def threshold_sweep(sweep: pd.DataFrame, styles: Styles) -> Chart:
     )
 
 
-def best_place(curve: "pd.Series[float]", metric: Metric) -> float | None:
+def best_place(curve: "pd.Series[float]", metric: Card) -> float | None:
     """Where a curve is best, if its metric has a best."""
     curve = curve.dropna()
     if curve.empty or not metric.best:

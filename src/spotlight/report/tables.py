@@ -7,7 +7,10 @@ import numpy as np
 import pandas as pd
 
 from spotlight.evaluation.means import part_of, with_part
-from spotlight.report.columns import GROUPS, KEY_METRICS, KEYS, Metric, describe, feature_title, in_order
+from spotlight.metrics.cards import GROUPS, Card
+from spotlight.metrics.profiles import BIASES
+from spotlight.metrics.registry import describe, in_order
+from spotlight.report.columns import KEYS, feature_title
 from spotlight.report.contents import REFERENCES
 
 NOTHING = "\N{EN DASH}"
@@ -16,9 +19,6 @@ MOST_ROWS = 400
 """Of longer tables the page shows the beginning and names the file: it is to stay light."""
 SIGNIFICANT = 0.05
 """Differences whose p after Holm's correction is below are listed as real."""
-
-NUCLEUS_FEATURES = ("volume", "area", "elongation", "height", "width", "sphericity")
-"""Features whose errors the table of nuclei shows, as far as they were measured."""
 
 
 def metric_columns(table: pd.DataFrame) -> list[str]:
@@ -41,15 +41,22 @@ def score_table(scores: pd.DataFrame) -> dict[str, Any]:
         best = _best(means, metric.best)
         cells = [_cell(metric, values[method], of) | {"best": method in best} for method in methods]
         rows.append({"name": name, "metric": metric, "cells": cells})
+    groups = _groups(row["metric"] for row in rows)
     return {
         "methods": methods,
         "rows": rows,
-        "groups": [(g, found) for g in GROUPS if (found := [row for row in rows if row["metric"].group == g])],
-        "key": [row for row in rows if row["name"] in KEY_METRICS],
+        "groups": [(g, found) for g in groups if (found := [row for row in rows if row["metric"].group == g])],
+        "key": [row for row in rows if row["metric"].key],
         "missing": any(cell["note"] for row in rows for cell in row["cells"]),
         "seeds": seeds,
         "over": _count(scores["stack"].nunique(), "stack") + (f" and {_count(seeds, 'seed')}" if seeds > 1 else ""),
     }
+
+
+def _groups(cards: Iterable[Card]) -> list[str]:
+    """Headings of cards: Spotlight's in their order, and before the last one those of other packages."""
+    more = [group for group in dict.fromkeys(card.group for card in cards) if group not in GROUPS]
+    return [*GROUPS[:-1], *more, GROUPS[-1]]
 
 
 def _count(number: int, what: str) -> str:
@@ -64,7 +71,7 @@ def _best(means: dict[str, float], wanted: str) -> list[str]:
     return [method for method, value in rank.items() if value == best]
 
 
-def _cell(metric: Metric, values: "pd.Series[float]", of: str) -> dict[str, str]:
+def _cell(metric: Card, values: "pd.Series[float]", of: str) -> dict[str, str]:
     """A mean and its spread, and a remark on values that are missing."""
     there = values.dropna()
     if there.empty:
@@ -79,7 +86,7 @@ def _cell(metric: Metric, values: "pd.Series[float]", of: str) -> dict[str, str]
     }
 
 
-def _show(metric: Metric, value: float, signed: bool | None = None) -> str:
+def _show(metric: Card, value: float, signed: bool | None = None) -> str:
     if np.isnan(value):
         return NOTHING
     return metric.show(value, signed) if np.isfinite(value) else "∞" if value > 0 else "-∞"
@@ -90,7 +97,7 @@ def stack_tables(scores: pd.DataFrame) -> list[dict[str, Any]]:
     names = {name: describe(name) for name in metric_columns(scores)}
     keys = [key for key in KEYS if key in scores]
     tables = []
-    for group in GROUPS:
+    for group in _groups(names.values()):
         columns = [name for name, metric in names.items() if metric.group == group]
         if columns:
             shown = scores[[*keys, *columns]].head(MOST_ROWS).to_dict("records")
@@ -191,7 +198,7 @@ def nuclei_table(nuclei: pd.DataFrame, places: dict[tuple[str, int], list[int]])
     places : dict
         Where in its pictures a true nucleus lies, by stack and label; others are left out.
     """
-    features = [name for name in NUCLEUS_FEATURES if f"{name}_error" in nuclei]
+    features = [name for name in BIASES if f"{name}_error" in nuclei]
     keys = ("stack", "method", "true_label", "label")
     heads = ["stack", "method", "true nucleus", "found nucleus"]
     heads += [title for name in features for title in (f"true {name}", f"{name} error")]

@@ -14,9 +14,9 @@ from PIL import Image
 
 from spotlight.images import Stack, read
 from spotlight.images.pictures import WIDEST, data_uri, gray_slice
+from spotlight.metrics.profiles import BIASES
 from spotlight.report.contents import REFERENCES, TARGET, TRUTH, Contents, first_of
 from spotlight.report.pictures import TRUTH_COLOR, display_range, outline_slice
-from spotlight.report.tables import NUCLEUS_FEATURES
 
 MOST_PLANES = 48
 """Planes of a stack on the page; of deeper stacks it shows every second or third."""
@@ -228,7 +228,7 @@ def _matches(nuclei: pd.DataFrame, stack: str, method: str) -> dict[str, Any] | 
     if rows.empty and method in REFERENCES:
         return None
     rows = rows[rows["stack"] == stack]
-    features = [name for name in NUCLEUS_FEATURES[:3] if f"{name}_error" in nuclei]
+    features = [name for name in list(BIASES)[:3] if f"{name}_error" in nuclei]
     errors = rows[[f"{name}_error" for name in features]].round(3)
     pairs = [
         [int(true), int(found), *(None if pd.isna(e) else float(e) for e in own)]

@@ -3,10 +3,11 @@
 Nothing is fetched: the weights must be on this machine. They are loaded as weights only, so that no pickle runs.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,10 @@ from pydantic import Field
 
 from spotlight.errors import SpotlightError
 from spotlight.installation import install_command
-from spotlight.segmentation.settings import InstanceSettings
+from spotlight.segmentation.settings import SEGMENTERS, InstanceSettings, rounded
 
 
+@SEGMENTERS.register
 class CellposeSettings(InstanceSettings):
     """Segmentation by Cellpose (Stringer et al. 2021). Lengths are in µm."""
 
@@ -41,6 +43,22 @@ class CellposeSettings(InstanceSettings):
         0.0, description="Least logit of a nuclear voxel; less finds more and larger nuclei. Cellpose's own."
     )
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="'auto' takes a GPU if there is one.")
+
+    def segment(self, image: NDArray[np.float32], spacing: tuple[float, ...]) -> NDArray[np.int32]:
+        """See `InstanceSettings.segment`."""
+        return find_cells(image, spacing, self)
+
+    def expected_diameter(self, dims: int) -> float:
+        """See `InstanceSettings.expected_diameter`; it is a setting here."""
+        return self.diameter_um
+
+    def candidates(self, diameter: float) -> Mapping[str, tuple[Any, ...]]:
+        """See `InstanceSettings.candidates`; few, since each takes minutes without a GPU."""
+        return {"clahe_clip": (0.0, 0.015), "cellprob_threshold": (-2.0, 0.0, 2.0)}
+
+    def sized(self, diameter: float) -> Self:
+        """See `InstanceSettings.sized`."""
+        return self.model_copy(update={"diameter_um": rounded(diameter)})
 
 
 def find_cells(image: NDArray[np.float32], spacing: tuple[float, ...], settings: CellposeSettings) -> NDArray[np.int32]:

@@ -13,6 +13,7 @@ from spotlight.images import Stack
 from spotlight.images.pieces import doubt_pieces
 from spotlight.segmentation.scale import scale_by_mask
 from spotlight.segmentation.settings import InstanceSettings
+from spotlight.segmentation.watershed import SegmentationSettings
 
 
 def clean_labels(
@@ -120,7 +121,7 @@ def clean_truth(
     labels : Stack
         Axes ZYX or YX; whole numbers of any type, 0 for background, with gaps or without.
     settings : InstanceSettings
-        Those of the segmentation.
+        Those of the segmentation; the watershed's defaults if left out.
     scale : tuple of float, optional
         Edges in µm to assume for labels without a voxel size; left out, such that they have the size that the settings
         expect.
@@ -141,7 +142,7 @@ def clean_truth(
     if data.min() < 0:
         raise SpotlightError(f"{labels.source}: labels must not be negative; found {data.min()}.")
     doubt_pieces(replace(labels, array=data))
-    settings = settings or InstanceSettings()
+    settings = settings or SegmentationSettings()
     spacing = labels.known_voxel_size() or scale or scale_by_mask(data > 0, settings)
     if settings.unit == "px" or spacing is None:
         spacing = (1.0,) * len(labels.axes)

@@ -1,40 +1,27 @@
-"""`segment`: one way in for all methods, chosen by the type of the settings."""
+"""`segment`: preparation, the segmenter of the settings, clean-up, and what speaks against the result."""
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import Discriminator, Tag
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
 from spotlight.images.units import format_size
 from spotlight.plain_yaml import load_yaml
-from spotlight.segmentation.cellpose import CellposeSettings, find_cells
+from spotlight.quoting import quoted
 from spotlight.segmentation.cleaning import clean_labels, renumber, resize_labels
 from spotlight.segmentation.contrast import find_contrast
 from spotlight.segmentation.preparation import prepare, shrink, working_grid
 from spotlight.segmentation.scale import scale_by_image
-from spotlight.segmentation.settings import InstanceSettings
-from spotlight.segmentation.watershed import SegmentationSettings, find_mask, split_touching
+from spotlight.segmentation.settings import SEGMENTERS, InstanceSettings
+from spotlight.segmentation.watershed import SegmentationSettings
 
 log = logging.getLogger("spotlight")
-
-METHODS: dict[str, type[SegmentationSettings] | type[CellposeSettings]] = {
-    "watershed": SegmentationSettings,
-    "cellpose": CellposeSettings,
-}
-
-
-def _method(settings: Any) -> str:
-    if isinstance(settings, dict):
-        return str(settings.get("method", "watershed"))
-    return str(getattr(settings, "method", "watershed"))
-
 
 STATE_IT = (
     "State the size with --voxel-size, voxel_size= or a voxel_size column, or give settings in pixels (unit: px)."
@@ -44,16 +31,10 @@ NO_SCALE = (
     f"none was looked for. {STATE_IT}"
 )
 FEW_FAINT = 0.1
-"""Share of bodies that may be left out as noise without a word."""
-
-MethodSettings = Annotated[
-    Annotated[SegmentationSettings, Tag("watershed")] | Annotated[CellposeSettings, Tag("cellpose")],
-    Discriminator(_method),
-]
-"""Settings of any method, told apart by their `method`, which is 'watershed' where a file does not say."""
+"""Share of bodies that may be left out as noise without a warning."""
 
 
-def read_settings(path: str | Path) -> SegmentationSettings | CellposeSettings:
+def read_settings(path: str | Path) -> InstanceSettings:
     """Read segmentation settings from a YAML file, of the method that its key `method` names.
 
     Raises
@@ -62,10 +43,14 @@ def read_settings(path: str | Path) -> SegmentationSettings | CellposeSettings:
         If the file cannot be read, names an unknown method, or a setting is wrong.
     """
     values = load_yaml(path)
-    method = _method(values)
-    if method not in METHODS:
-        raise SpotlightError(f"{path}: unknown method {method!r}. Known: {', '.join(METHODS)}.")
-    return METHODS[method].parse(values, str(path))
+    if not isinstance(values, dict):
+        raise SpotlightError(f"{path}: must hold settings of a segmentation by name. Received: {quoted(values)}.")
+    method = str(values.get(SEGMENTERS.tag, SEGMENTERS.default))
+    try:
+        segmenter = SEGMENTERS.find(method)
+    except SpotlightError as error:
+        raise SpotlightError(f"{path}: {error}") from error
+    return segmenter.parse(values, str(path))
 
 
 @dataclass(frozen=True)
@@ -80,7 +65,7 @@ class Segmentation:
         How far every instance rises above the background, see `spotlight.segmentation.contrast.find_contrast`.
     faint : int
         Bodies that were left out because they rise no further than noise does.
-    settings : SegmentationSettings or CellposeSettings
+    settings : InstanceSettings
         With which it was found.
     scale : tuple of float or None
         Edges of a voxel in µm that were assumed, as the stack states none.
@@ -91,7 +76,7 @@ class Segmentation:
     labels: Stack
     contrast: NDArray[np.float64]
     faint: int
-    settings: SegmentationSettings | CellposeSettings
+    settings: InstanceSettings
     scale: tuple[float, ...] | None
     doubts: tuple[str, ...]
 
@@ -109,7 +94,7 @@ class Segmentation:
         return yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
 
 
-def segment(stack: Stack, settings: SegmentationSettings | CellposeSettings | None = None) -> Stack:
+def segment(stack: Stack, settings: InstanceSettings | None = None) -> Stack:
     """Find instances in a fluorescence stack or a stain; what speaks against them is logged.
 
     See `find_instances` for the parameters and errors.
@@ -127,17 +112,17 @@ def segment(stack: Stack, settings: SegmentationSettings | CellposeSettings | No
 
 def find_instances(
     stack: Stack,
-    settings: SegmentationSettings | CellposeSettings | None = None,
+    settings: InstanceSettings | None = None,
     scale: tuple[float, ...] | None = None,
 ) -> Segmentation:
-    """Find instances in a fluorescence stack or a stain, and say how far they are to be trusted.
+    """Find instances in a fluorescence stack or a stain, and say what speaks against them.
 
     Parameters
     ----------
     stack : Stack
         Axes ZYX or YX, one channel. Without a voxel size, and unless the settings are in pixels, its nuclei are taken
         to be as large as the settings expect them; that is among the doubts.
-    settings : SegmentationSettings or CellposeSettings
+    settings : InstanceSettings
         The method and every parameter of it; the watershed's defaults if left out.
     scale : tuple of float, optional
         Edges in µm to assume for a stack without a voxel size: those of another image of the same field.
@@ -157,11 +142,8 @@ def find_instances(
         nothing = Stack(np.zeros(stack.shape, np.int32), stack.axes, None, ("labels",), stack.source, labels=True)
         return Segmentation(nothing, np.zeros(0), 0, settings, None, (NO_SCALE,))
     shape, spacing = working_grid(stack, settings, scale)
-    if isinstance(settings, CellposeSettings):
-        bodies = find_cells(prepare(stack, shape, settings), spacing, settings)
-    else:
-        image = prepare(stack, shape, settings, contrast=settings.value is None)
-        bodies = split_touching(find_mask(image, spacing, settings), spacing, settings)
+    image = prepare(stack, shape, settings, contrast=settings.equalised)
+    bodies = _checked(settings.segment(image, spacing), image, settings)
     clean = clean_labels(bodies, spacing, settings)
     contrast = np.zeros(0)
     if clean.any():
@@ -193,6 +175,17 @@ def _doubt_scale(scale: tuple[float, ...] | None) -> list[str]:
         f"no voxel size is stated. Nuclei are taken to be as large as the settings expect them, as if voxels had "
         f"{' x '.join(f'{v:.3g}' for v in scale)} µm; measurements are in pixels. {STATE_IT}"
     ]
+
+
+def _checked(bodies: Any, image: NDArray[np.float32], settings: InstanceSettings) -> NDArray[np.int32]:
+    """Refuse what a segmenter may not return."""
+    found = np.asarray(bodies)
+    if found.shape != image.shape or found.dtype.kind not in "iu" or found.min(initial=0) < 0:
+        raise SpotlightError(
+            f"the segmenter {settings.method!r} must return whole numbers of 0 or more of shape {image.shape}. "
+            f"Received: {found.dtype} of shape {found.shape}. Correct its method `segment`."
+        )
+    return found.astype(np.int32, copy=False)
 
 
 def _doubt_contrast(contrast: NDArray[np.float64], least: float) -> list[str]:

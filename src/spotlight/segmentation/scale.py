@@ -9,15 +9,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import filters
 
-from spotlight.segmentation.cellpose import CellposeSettings
 from spotlight.segmentation.settings import InstanceSettings
 
 SMOOTHING_PX = (1.0, 2.0, 4.0, 8.0)
 """Gaussians along Y and X before the threshold; the first that leaves bodies much larger than itself is taken."""
 LARGER = 9.0
 """Diameter of such bodies in Gaussians; what is left of noise has about 6."""
-WIDEST = 15.0
-"""The greatest size over the least, where the settings set no least: that of their defaults."""
 
 
 def scale_by_image(image: NDArray[np.float32], settings: InstanceSettings) -> tuple[float, ...] | None:
@@ -44,7 +41,7 @@ def scale_by_image(image: NDArray[np.float32], settings: InstanceSettings) -> tu
         if smooth.min() == smooth.max():
             return None
         scale = scale_by_mask(smooth > filters.threshold_otsu(smooth), settings)
-        if scale is not None and expected_diameter(settings, image.ndim) / scale[-1] >= LARGER * sigma:
+        if scale is not None and settings.expected_diameter(image.ndim) / scale[-1] >= LARGER * sigma:
             return scale
     return None
 
@@ -58,20 +55,11 @@ def scale_by_mask(mask: NDArray[np.bool_], settings: InstanceSettings) -> tuple[
     # To the outline from a pixel's centre is half a pixel less than to the next pixel's.
     share = 1 / 3 if mask.ndim == 2 else np.pi * 3 / 8 / (4 / 3) / 3
     diameter = 2 * max(0.5, float(np.concatenate(inside).mean()) - 0.5) / share
-    lateral = expected_diameter(settings, mask.ndim) / diameter
+    lateral = settings.expected_diameter(mask.ndim) / diameter
     if mask.ndim == 2:
         return lateral, lateral
     run_z, run_y, run_x = (_mean_run(mask, axis) for axis in range(3))
     return lateral * (run_y + run_x) / 2 / run_z, lateral, lateral
-
-
-def expected_diameter(settings: InstanceSettings, dims: int) -> float:
-    """Diameter in µm of the ball (the disk) in the middle, by ratio, of the sizes that are kept; Cellpose's own."""
-    if isinstance(settings, CellposeSettings):
-        return settings.diameter_um
-    largest = settings.max_size if np.isfinite(settings.max_size) else WIDEST * max(settings.min_size, 1.0)
-    size = float(np.sqrt(max(settings.min_size, largest / WIDEST) * largest))
-    return float(2 * np.sqrt(size / np.pi) if dims == 2 else np.cbrt(6 * size / np.pi))
 
 
 def _mean_run(mask: NDArray[np.bool_], axis: int) -> float:

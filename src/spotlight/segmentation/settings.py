@@ -1,19 +1,33 @@
-"""What every method of segmentation has in common: the prepared image, and what counts as a nucleus."""
+"""Settings that all segmenters share, what a segmenter must do, and the registry of all of them."""
 
-from typing import Literal
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
+from spotlight.registry import Registry
 from spotlight.settings import Settings
+
+WIDEST = 15.0
+"""The greatest size over the least, where the settings set no least: that of their defaults."""
 
 
 class InstanceSettings(Settings):
-    """Preparation and clean-up. Lengths are in µm, volumes in µm³ (areas in µm² for two-dimensional stacks).
+    """Preparation and clean-up, and what a segmenter does between them.
 
-    The defaults suit nuclei of cultured human cells; sources are the settings that the author of Spotlight states for
-    this task (500 and 7500 voxels of 0.58 µm).
+    Lengths are in µm, volumes in µm³ (areas in µm² for two-dimensional stacks). The defaults suit nuclei of cultured
+    human cells; sources are the settings that the author of Spotlight states for this task (500 and 7500 voxels of
+    0.58 µm).
+
+    A segmenter of another package extends this class, names itself by ``method: Literal["my_name"] = "my_name"``, and
+    is registered by an entry point of the group ``spotlight.segmenters``; see docs/extending.md.
     """
 
+    method: str
     unit: Literal["um", "px"] = Field(
         "um",
         description="Of all lengths and sizes. 'px': pixels of the stack's own grid, on which it is then segmented. "
@@ -39,3 +53,70 @@ class InstanceSettings(Settings):
         "smoothed background: bodies of noise hardly reach it, nuclei exceed it (docs/instances.md); 0 keeps all.",
     )
     clear_border: bool = Field(True, description="Remove what touches the Y or X border of the stack.")
+
+    @abstractmethod
+    def segment(self, image: NDArray[np.float32], spacing: tuple[float, ...]) -> NDArray[np.int32]:
+        """Find bodies in a prepared image; what is too small, too large, faint or cut is removed afterwards.
+
+        Parameters
+        ----------
+        image : (Z, Y, X) or (Y, X) float32
+            On the working grid, after the median and, if `equalised`, from 0 to 1 with even contrast.
+        spacing : tuple of float
+            Voxel edges in µm.
+
+        Returns
+        -------
+        int32 ndarray
+            Labels from 1, 0 for background.
+        """
+
+    @property
+    def equalised(self) -> bool:
+        """Whether the image is prepared with even contrast; otherwise it keeps the intensities of the stack."""
+        return True
+
+    def expected_diameter(self, dims: int) -> float:
+        """Diameter in `unit` of a typical nucleus: of the ball (the disk) in the middle, by ratio, of the sizes kept.
+
+        Parameters
+        ----------
+        dims : 2 or 3
+            Dimensions of the stack.
+        """
+        largest = self.max_size if math.isfinite(self.max_size) else WIDEST * max(self.min_size, 1.0)
+        size = float(np.sqrt(max(self.min_size, largest / WIDEST) * largest))
+        return float(2 * np.sqrt(size / np.pi) if dims == 2 else np.cbrt(6 * size / np.pi))
+
+    def candidates(self, diameter: float) -> Mapping[str, tuple[Any, ...]]:
+        """Return the values that tuning tries, by setting, in the order in which they are tried.
+
+        Parameters
+        ----------
+        diameter : float
+            Of a typical nucleus in `unit`, for settings that are lengths.
+        """
+        return {"clahe_clip": (0.0, 0.005, 0.015, 0.03)}
+
+    def sized(self, diameter: float) -> Self:
+        """Return these settings for nuclei of another diameter, where they depend on it.
+
+        Parameters
+        ----------
+        diameter : float
+            In `unit`.
+        """
+        return self
+
+
+SEGMENTERS: Registry[InstanceSettings] = Registry(
+    "method", "spotlight.segmenters", InstanceSettings, "method", "watershed"
+)
+"""All segmenters; the watershed where plain values do not say which."""
+MethodSettings = Annotated[SerializeAsAny[InstanceSettings], BeforeValidator(SEGMENTERS.parse), SEGMENTERS]
+"""A segmenter as a field of other settings."""
+
+
+def rounded(value: float) -> float:
+    """Round to three significant digits."""
+    return float(f"{value:.3g}")

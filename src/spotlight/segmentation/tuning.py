@@ -16,15 +16,13 @@ from spotlight.images.pieces import doubt_pieces
 from spotlight.metrics.instances import score_instances
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
-from spotlight.segmentation.cellpose import CellposeSettings
 from spotlight.segmentation.cleaning import clean_truth
 from spotlight.segmentation.methods import segment
+from spotlight.segmentation.settings import InstanceSettings, rounded
 from spotlight.segmentation.watershed import SegmentationSettings
 from spotlight.settings import commented_yaml
 
 log = logging.getLogger("spotlight")
-
-AnySettings = SegmentationSettings | CellposeSettings
 
 HOLE = 0.02
 """Holes that are filled, in sizes of a nucleus, where settings in µm do not apply."""
@@ -38,7 +36,7 @@ class Tuning:
 
     Attributes
     ----------
-    settings : SegmentationSettings or CellposeSettings
+    settings : InstanceSettings
         The best that were tried.
     score, first_score : float
         Mean over stacks of the mean average precision, with these settings and with those that it began with (but for
@@ -51,7 +49,7 @@ class Tuning:
         Curated nuclei in them that borders and sizes leave.
     """
 
-    settings: AnySettings
+    settings: InstanceSettings
     score: float
     first_score: float
     tried: pd.DataFrame
@@ -69,7 +67,7 @@ class Tuning:
 
 def tune(
     pairs: str | Path | Sequence[Pair],
-    settings: AnySettings | None = None,
+    settings: InstanceSettings | None = None,
     *,
     split: str = "train",
     complete: bool = True,
@@ -81,17 +79,17 @@ def tune(
     """Choose the settings with which the targets of a split are segmented most like their curated labels.
 
     The greatest mean average precision over an IoU of 0.5 to 0.95 wins. Settings are tried one after the other (see
-    `candidates`), over and over until none gets better.
+    `InstanceSettings.candidates`), over and over until none gets better.
 
     Size limits are not chosen by score, which would be best without what is difficult. They follow from the curated
-    sizes: half of the 5th percentile and one and a half times the 99th. So does the diameter that Cellpose is given,
-    that of a ball (a disk) of the median size. The working grid, holes and borders stay as they were given.
+    sizes: half of the 5th percentile and one and a half times the 99th. So does the diameter that some segmenters
+    need, that of a ball (a disk) of the median size. The working grid, holes and borders stay as they were given.
 
     Parameters
     ----------
     pairs : path or sequence of Pair
         A manifest with a column ``labels``, a folder of stacks, or pairs.
-    settings : SegmentationSettings or CellposeSettings
+    settings : InstanceSettings
         The method and where to begin.
     split : str
         Rows of the manifest to use; the training rows, since what settings were tuned on says little of them.
@@ -114,16 +112,16 @@ def tune(
     targets, labels = zip(*(_read(pair) for pair in chosen), strict=True)
     start, diameter = fit_sizes(start, labels)
     truth = [clean_truth(stack, start).data for stack in labels]
-    trials: dict[AnySettings, float] = {}
+    trials: dict[InstanceSettings, float] = {}
 
-    def score(trial: AnySettings) -> float:
+    def score(trial: InstanceSettings) -> float:
         if trial not in trials:
             values = [_mean_ap(target, t, trial, complete) for target, t in zip(targets, truth, strict=True)]
             # None found where there is none is right; left out, a trial would be judged on fewer stacks than another.
             trials[trial] = float(np.mean(np.nan_to_num(values, nan=1.0)))
         return trials[trial]
 
-    options = candidates(start, diameter)
+    options = start.candidates(diameter)
     first, best, total = score(start), start, 1 + ROUNDS * sum(map(len, options.values()))
     for _ in range(ROUNDS):
         before = best
@@ -145,27 +143,6 @@ def tune(
         tuple(pair.name for pair in chosen),
         sum(len(np.unique(t[t > 0])) for t in truth),
     )
-
-
-def candidates(settings: AnySettings, diameter: float) -> dict[str, tuple[Any, ...]]:
-    """Values to try for each setting, in the order in which they are tried.
-
-    Parameters
-    ----------
-    settings : SegmentationSettings or CellposeSettings
-        The method; a fixed threshold leaves out what only matters for Otsu's.
-    diameter : float
-        Of a typical nucleus in µm, by which lengths are scaled.
-    """
-    if isinstance(settings, CellposeSettings):  # few, since each takes minutes without a GPU
-        return {"clahe_clip": (0.0, 0.015), "cellprob_threshold": (-2.0, 0.0, 2.0)}
-    contrast = {"clahe_clip": (0.0, 0.005, 0.015, 0.03), "otsu_factor": (0.7, 0.85, 1.0, 1.15, 1.3)}
-    return {
-        **(contrast if settings.value is None else {}),
-        "seed_distance_um": tuple(_rounded(share * diameter) for share in (0.2, 0.3, 0.4, 0.55)),
-        "seed_smoothing_um": tuple(_rounded(share * diameter) for share in (0.03, 0.06, 0.1, 0.15)),
-        "median_px": (1, 3, 5),
-    }
 
 
 def _labelled(pairs: Sequence[Pair], split: str, most: int) -> list[Pair]:
@@ -196,19 +173,19 @@ def _read(pair: Pair) -> tuple[Stack, Stack]:
     return target, labels
 
 
-def fit_sizes(settings: AnySettings, labels: Sequence[Stack]) -> tuple[AnySettings, float]:
-    """Give settings the size limits of curated nuclei, and those of Cellpose their diameter.
+def fit_sizes(settings: InstanceSettings, labels: Sequence[Stack]) -> tuple[InstanceSettings, float]:
+    """Give settings the size limits of curated nuclei, and their diameter.
 
     Parameters
     ----------
-    settings : SegmentationSettings or CellposeSettings
+    settings : InstanceSettings
         What else is set stays; `clear_border` says whether cut nuclei count.
     labels : sequence of Stack
         Curated labels.
 
     Returns
     -------
-    SegmentationSettings or CellposeSettings
+    InstanceSettings
         With the new limits, see `tune`.
     float
         Diameter of a ball (a disk) of the median size, in µm; in pixels if no stack has a voxel size, and then so are
@@ -235,25 +212,16 @@ def fit_sizes(settings: AnySettings, labels: Sequence[Stack]) -> tuple[AnySettin
         )
     low, middle, high = np.percentile(sizes, [5, 50, 99])
     diameter = 2 * np.sqrt(middle / np.pi) if labels[0].data.ndim == 2 else 2 * np.cbrt(middle * 3 / (4 * np.pi))
-    update: dict[str, Any] = {"min_size": _rounded(0.5 * low), "max_size": _rounded(1.5 * high)}
+    update: dict[str, Any] = {"min_size": rounded(0.5 * low), "max_size": rounded(1.5 * high)}
     if in_pixels:
         # What is not chosen by score is scaled, too.
-        update |= {"unit": "px", "voxel_um": None, "max_hole": _rounded(HOLE * middle)}
-        if isinstance(settings, SegmentationSettings):
-            update |= {"seed_distance_um": _rounded(0.3 * diameter), "seed_smoothing_um": _rounded(0.06 * diameter)}
-    if isinstance(settings, CellposeSettings):
-        update["diameter_um"] = _rounded(diameter)
-    return settings.model_copy(update=update), float(diameter)
+        update |= {"unit": "px", "voxel_um": None, "max_hole": rounded(HOLE * middle)}
+    return settings.model_copy(update=update).sized(float(diameter)), float(diameter)
 
 
 def _sizes(labels: Stack, voxel: float) -> NDArray[np.float64]:
     return np.asarray(np.bincount(labels.data.ravel())[1:] * voxel)
 
 
-def _mean_ap(target: Stack, truth: NDArray[Any], settings: AnySettings, complete: bool) -> float:
+def _mean_ap(target: Stack, truth: NDArray[Any], settings: InstanceSettings, complete: bool) -> float:
     return score_instances(truth, segment(target, settings).data, complete=complete).mean_average_precision
-
-
-def _rounded(value: float) -> float:
-    """Three significant digits."""
-    return float(f"{value:.3g}")

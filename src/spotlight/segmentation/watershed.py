@@ -5,8 +5,9 @@ contrast-limited adaptive histogram equalisation, at half resolution, then remov
 and of implausible sizes.
 """
 
+from collections.abc import Mapping
 from itertools import product
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,10 @@ from pydantic import Field, model_validator
 from scipy import ndimage
 from skimage import filters, measure, morphology, segmentation
 
-from spotlight.segmentation.settings import InstanceSettings
+from spotlight.segmentation.settings import SEGMENTERS, InstanceSettings, rounded
 
 
+@SEGMENTERS.register
 class SegmentationSettings(InstanceSettings):
     """Segmentation by threshold and watershed. Lengths are in µm."""
 
@@ -41,6 +43,33 @@ class SegmentationSettings(InstanceSettings):
         if (self.threshold == "fixed") != (self.value is not None):
             raise ValueError("threshold 'fixed' needs a value, and only it takes one")
         return self
+
+    def segment(self, image: NDArray[np.float32], spacing: tuple[float, ...]) -> NDArray[np.int32]:
+        """See `InstanceSettings.segment`."""
+        return split_touching(find_mask(image, spacing, self), spacing, self)
+
+    @property
+    def equalised(self) -> bool:
+        """A fixed value is one of the stack's own intensities."""
+        return self.value is None
+
+    def candidates(self, diameter: float) -> Mapping[str, tuple[Any, ...]]:
+        """See `InstanceSettings.candidates`; a fixed threshold leaves out what only matters for Otsu's."""
+        contrast = {"clahe_clip": (0.0, 0.005, 0.015, 0.03), "otsu_factor": (0.7, 0.85, 1.0, 1.15, 1.3)}
+        return {
+            **(contrast if self.value is None else {}),
+            "seed_distance_um": tuple(rounded(share * diameter) for share in (0.2, 0.3, 0.4, 0.55)),
+            "seed_smoothing_um": tuple(rounded(share * diameter) for share in (0.03, 0.06, 0.1, 0.15)),
+            "median_px": (1, 3, 5),
+        }
+
+    def sized(self, diameter: float) -> Self:
+        """See `InstanceSettings.sized`; in µm, the distances of the seeds stay where tuning is to begin."""
+        if self.unit == "um":
+            return self
+        return self.model_copy(
+            update={"seed_distance_um": rounded(0.3 * diameter), "seed_smoothing_um": rounded(0.06 * diameter)}
+        )
 
 
 def find_mask(
