@@ -23,6 +23,7 @@ from spotlight.networks import FNetSettings
 from spotlight.networks.settings import Pix2PixSettings, UNetPlusPlusSettings
 from spotlight.pairs import PreparationSettings
 from spotlight.prediction import StainOptions
+from spotlight.segmentation import CellposeSettings, SegmentationSettings
 from spotlight.settings import Settings
 
 
@@ -118,6 +119,8 @@ KINDS: tuple[type, ...] = (
     FNetSettings,
     Pix2PixSettings,
     UNetPlusPlusSettings,
+    SegmentationSettings,
+    CellposeSettings,
 )
 
 

@@ -63,14 +63,14 @@ def test_settings_of_any_method_nest_in_others() -> None:
     assert Outer.parse(cellpose.model_dump(mode="json"), "x") == cellpose
     with pytest.raises(SpotlightError, match="did you mean 'diameter_um'"):
         Outer.parse({"segmentation": {"method": "cellpose", "diametre_um": 3}}, "x")
-    with pytest.raises(SpotlightError, match="unknown method 'stardist'. Known here: watershed, cellpose"):
+    with pytest.raises(SpotlightError, match="unknown method 'stardist'. Known here: cellpose, watershed"):
         Outer.parse({"segmentation": {"method": "stardist"}}, "x")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("method: stardist", r"settings\.yaml: unknown method 'stardist'. Known here: watershed, cellpose\."),
+        ("method: stardist", r"settings\.yaml: unknown method 'stardist'. Known here: cellpose, watershed\."),
         ("method: cellpose\nseed_distance_um: 3", "unknown setting 'seed_distance_um'"),
         ("diameter: 3", "unknown setting 'diameter'"),
         ("method: cellpose\ndiameter: 3", "did you mean 'diameter_um'"),
