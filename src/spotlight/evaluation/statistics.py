@@ -55,7 +55,7 @@ def compare_methods(
         Columns to compare, and which value is best. Every one is a claim, for which all others pay in Holm's
         correction: name those that matter before looking.
     methods : sequence of str, optional
-        The methods to compare; all others unless said.
+        The methods to compare; all others if left out.
     alpha : float
         Level of the test, and 1 - alpha that of the interval.
     seed : int

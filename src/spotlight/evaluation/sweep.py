@@ -22,8 +22,8 @@ MARGIN = 0.25
 def sweep(stain: Stack, reference: Reference, settings: EvaluationSettings, data_range: float | None) -> pd.DataFrame:
     """Score a stain whose values below a threshold are set to it, for thresholds across both modes of the target.
 
-    The modes are the medians of the target below and from its foreground threshold on. The paper does not say what
-    becomes of values below a threshold; set to it, they leave no edge.
+    The modes are the medians of the target below and from its foreground threshold on. The paper does not say how
+    values below a threshold are replaced; set to the threshold, they leave no edge.
 
     Parameters
     ----------

@@ -118,7 +118,7 @@ def sharpened(sums: Sums, blur: NDArray[np.float64]) -> NDArray[np.float64]:
     places = np.arange(len(sums.number))
     powers = np.sqrt(sums.first * sums.second)
     cross, power = (np.interp(places, held, part[held] / sums.number[held]) for part in (sums.cross, powers))
-    # Cross power may be negative by chance, where it means nothing.
+    # Noise alone can make cross power negative.
     found = ratio(_deconvolved(np.maximum(cross, 0), blur), _deconvolved(power, blur))
     return np.where(sums.number > 0, found, np.nan)
 

@@ -95,7 +95,7 @@ def shrink(image: FloatArray, shape: tuple[int, ...]) -> FloatArray:
 
 @lru_cache(maxsize=6)
 def _resizing(old: int, new: int) -> FloatArray:
-    """The matrix (new, old) by which one axis is resized: what becomes of the unit vectors."""
+    """The matrix (new, old) that resizes one axis: the resized unit vectors."""
     units = np.eye(old, dtype=np.float32)
     matrix = transform.resize(units, (new, old), order=3, mode="edge", anti_aliasing=True, clip=False)
     return np.asarray(matrix, np.float32)
