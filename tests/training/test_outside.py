@@ -53,6 +53,7 @@ def columns(folder: Path) -> dict[str, str]:
         return list(csv.DictReader(file))[-1]
 
 
+@pytest.mark.slow
 def test_parts_of_another_package(manifest: Path, outside: object, tmp_path: Path) -> None:
     parts = {"loss": {"kind": "outside_huber", "delta": 0.5}, "network": {"architecture": "outside_net", "width": 3}}
     experiment = Experiment.parse(QUICK.model_dump() | parts, "test")
@@ -73,6 +74,7 @@ def test_parts_of_another_package(manifest: Path, outside: object, tmp_path: Pat
         Experiment.parse({"loss": {"kind": "outside_huber", "delt": 1}}, "test")
 
 
+@pytest.mark.slow
 def test_functions_and_modules_are_taken_as_they_are(
     manifest: Path, outside: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

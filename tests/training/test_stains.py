@@ -458,6 +458,7 @@ def test_the_explanation_counts_fields_stains_and_modalities(collection: Path) -
     assert "A MODEL FOR PHASE" in explain(collection, SMALL.model_copy(update={"modalities": "separate"}), target="all")
 
 
+@pytest.mark.slow
 def test_what_is_explained_is_what_is_trained(collection: Path, tmp_path: Path) -> None:
     """A stain that no training field has is neither promised nor validated."""
     table = pd.read_csv(collection)
