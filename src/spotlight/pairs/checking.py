@@ -22,7 +22,7 @@ from spotlight.images.pieces import doubt_pieces
 from spotlight.images.units import impossible_size, unusual_size
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
-from spotlight.pairs.registration import find_shift
+from spotlight.pairs.registration import Shift, find_shift
 from spotlight.processes import BrokenProcessPool, processes
 from spotlight.quoting import visible
 from spotlight.settings import Settings
@@ -35,11 +35,14 @@ class CheckSettings(Settings):
 
     foreground: ForegroundSettings = Field(ForegroundSettings(median_px=3, gaussian_px=0), description="Its threshold.")
     shift_px: float = Field(
-        3.0, gt=0, description="Lateral shift between input and target, beyond its uncertainty; warning."
+        3.0, gt=0, description="Lateral shift between input and target, beyond 1.25 times its uncertainty; warning."
     )
     large_shift_px: float = Field(20.0, gt=0, description="The same; error.")
-    shift_confidence: float = Field(
-        1.7, gt=0, description="Peak of the correlation over that of noise from which a shift is believed."
+    shift_uncertainty_px: float = Field(
+        6.0,
+        gt=0,
+        description="Uncertainty, by the agreement of parts of the field, up to which a shift is believed; of "
+        "far ones a fifth of their length.",
     )
     focus_um: float = Field(1.5, gt=0, description="Deviation of the focus in Z from that of the other pairs.")
     saturated: float = Field(0.005, gt=0, description="Share of voxels at the greatest value that the type can hold.")
@@ -214,7 +217,6 @@ def check_pair(pair: Pair, settings: CheckSettings) -> PairReport:
         "shift_y_px": shift.y,
         "shift_x_px": shift.x,
         "shift_uncertainty_px": shift.uncertainty,
-        "shift_confidence": shift.confidence,
     }
     for name, stack in (("input", image), ("target", target)):
         figures |= {
@@ -233,6 +235,12 @@ def check_pair(pair: Pair, settings: CheckSettings) -> PairReport:
     return PairReport(figures, findings, digest, _likeness(image, target), _pictures(image, target, inside))
 
 
+def is_shifted(shift: Shift, settings: CheckSettings) -> bool:
+    """Whether a target surely lies elsewhere than its input."""
+    certain = shift.uncertainty <= max(settings.shift_uncertainty_px, shift.length / 5)
+    return certain and shift.length - 1.25 * shift.uncertainty > settings.shift_px
+
+
 def _of_foreground(pair: Pair, fraction: float, warnings: tuple[str, ...]) -> list[Finding]:
     remedy = "Look at the mask; choose another threshold (preparation.foreground) or give a mask file."
     severity: Severity = "error" if fraction == 0 else "warning"
@@ -246,10 +254,10 @@ def _of_figures(pair: Pair, figures: dict[str, Any], settings: CheckSettings) ->
         found.append(Finding(pair.name, severity, subject, text, remedy))
 
     y, x = figures["shift_y_px"], figures["shift_x_px"]
-    beyond = np.hypot(y, x) - figures["shift_uncertainty_px"]
-    if figures["shift_confidence"] >= settings.shift_confidence and beyond > settings.shift_px:
+    shift = Shift(y, x, figures["shift_uncertainty_px"])
+    if is_shifted(shift, settings):
         say(
-            "error" if beyond > settings.large_shift_px else "warning",
+            "error" if shift.length > settings.large_shift_px else "warning",
             "registration",
             f"the target lies {y:+.1f} pixels in Y and {x:+.1f} in X from the input.",
             "Register the channels (chromatic shift, a stage that moved), or check that the files belong together.",

@@ -24,7 +24,6 @@ COLUMNS = {
     "shift_y_px": "shift Y (px)",
     "shift_x_px": "shift X (px)",
     "shift_uncertainty_px": "uncertainty (px)",
-    "shift_confidence": "shift confidence",
     "focus_offset_um": "focus offset (µm)",
     "input_mean": "mean of input",
     "target_mean": "mean of target",
