@@ -68,7 +68,7 @@ def test_patterns_say_what_names_do_not(tmp_path: Path) -> None:
     for number in range(3):
         one(number, 0).save(tmp_path / "w1" / f"f{number}.tif")
         one(number, 1).save(tmp_path / "w2" / f"f{number}-x.tif")
-    with pytest.raises(SpotlightError, match="no pairs can be told.*--input"):
+    with pytest.raises(SpotlightError, match="the names of the files show no pairs.*--input"):
         propose_pairs(tmp_path)
     found = propose_pairs(tmp_path, input_pattern="w1/*.tif", target_pattern="w2/*-x.tif")
     assert names(found.pairs) == [(f"f{n}.tif", f"f{n}-x.tif") for n in range(3)]
@@ -84,7 +84,7 @@ def test_what_cannot_be_told_is_asked(tmp_path: Path) -> None:
     with pytest.raises(SpotlightError, match="holds no image files"):
         propose_pairs(tmp_path)
     field(0, ("a", "b")).save(tmp_path / "f.ome.tif")
-    with pytest.raises(SpotlightError, match=r"cannot be told from their names \(a, b\).*--input-channel"):
+    with pytest.raises(SpotlightError, match=r"is not clear from their names \(a, b\).*--input-channel"):
         propose_pairs(tmp_path)
     (pair,) = propose_pairs(tmp_path, input_channel="a", target_channel="b").pairs
     assert (pair.input_channel, pair.target_channel, pair.split) == ("a", "b", "train")

@@ -564,7 +564,7 @@ def test_inputs_of_a_manifest_are_stained_once(model_folder: Path, manifest: Pat
     for wrong, said in (({"split": "val"}, "no row of the split 'val'"), ({"split": "test"}, "no row")):
         with pytest.raises(SpotlightError, match=said):
             find_parts([table], **wrong)
-    with pytest.raises(SpotlightError, match="is no manifest"):
+    with pytest.raises(SpotlightError, match="is not a manifest"):
         find_parts([manifest.parent], split="test")
     table.write_text("file\nx.tif\n")
     with pytest.raises(SpotlightError, match="no column 'input'"):

@@ -45,7 +45,7 @@ def files_of(path: Path, scene: str | None = None) -> list[Path]:
 
 
 def _ome_xml(path: Path) -> str:
-    """The OME-XML of a TIFF file or a companion file; empty where there is none, or it cannot be read."""
+    """The OME-XML of a TIFF file or a companion file; empty if there is none or it cannot be read."""
     try:
         if is_companion(path):
             return path.read_text(encoding="utf-8", errors="replace")
@@ -54,5 +54,5 @@ def _ome_xml(path: Path) -> str:
                 return ""
         with no_problems(path), tifffile.TiffFile(path, _multifile=False) as tif:
             return str(tif.pages.first.description)
-    except Exception:  # whatever is wrong with the file is said by who reads it
+    except Exception:  # the reader of the file reports what is wrong with it
         return ""

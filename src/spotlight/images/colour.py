@@ -74,7 +74,7 @@ class Mean:
     array : ndarray or LazyArray
         The values.
     axis : int
-        The axis, which the mean has not.
+        The axis over which the mean is taken.
     """
 
     dtype = np.dtype(np.float32)

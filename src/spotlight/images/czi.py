@@ -91,7 +91,7 @@ def _require_sane_entries(path: Path) -> None:
             needed = max(256, 16 + _entry_size(path, file, piece + 48, schema)) + sum(sizes)
             if min(sizes) < 0 or needed > room or piece + 32 + needed > end:
                 raise SpotlightError(
-                    f"{path}: is damaged or incomplete: the piece of a plane at byte {piece} is said to have {sizes} "
+                    f"{path}: is damaged or incomplete: the piece of a plane at byte {piece} states {sizes} "
                     f"bytes of metadata, attachments and values, but there is room for {min(room, end - piece - 32)}. "
                     "Copy it again from its source."
                 )
@@ -103,7 +103,7 @@ def _require_segment(path: Path, file: BinaryIO, place: int, name: bytes) -> int
     head = file.read(32)
     if place < 0 or head[:16].rstrip(b"\0") != name:
         raise SpotlightError(
-            f"{path}: is damaged or incomplete: {name.decode()} is said to be at byte {place}, and is not there. Copy "
+            f"{path}: is damaged or incomplete: {name.decode()} should be at byte {place}, but is not there. Copy "
             "it again from its source."
         )
     return int.from_bytes(head[16:24], "little", signed=True)
@@ -117,7 +117,7 @@ def _entry_size(path: Path, file: BinaryIO, place: int, schema: bytes) -> int:
     dimensions = int.from_bytes(file.read(4), "little", signed=True)
     if schema != b"DV" or not 0 < dimensions <= MAX_DIMENSIONS:
         raise SpotlightError(
-            f"{path}: is damaged: the piece of a plane at byte {place} is said to have {dimensions} dimensions, in the "
+            f"{path}: is damaged: the piece of a plane at byte {place} states {dimensions} dimensions, in the "
             f"layout {schema!r}. Copy it again from its source."
         )
     return 32 + 20 * dimensions

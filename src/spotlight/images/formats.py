@@ -33,33 +33,33 @@ Kind = Literal["uint8", "uint16", "float32"]
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file says of one of its images.
+    """What a file states of one of its images.
 
     Attributes
     ----------
     array : Source
         Where the values are.
     axes : str
-        As stored, one letter per axis; S are the samples of a pixel, such as red, green and blue. Letters beyond
-        TCZYXS mean that the file does not say.
+        As stored, one letter per axis; S are the samples of a pixel, such as red, green and blue. Other letters
+        mean that the file does not state what the axis is.
     channels : tuple of str
-        Names, empty if there are none.
+        Names; empty if there are none.
     voxel_size : dict
         Edge lengths in µm by axis, as far as they are stated.
     unit : str
-        In which they are stated.
+        The unit in which the file states them.
     unread : str
-        What is stated of them, but could not be read, as the file has it.
+        Stated lengths that could not be read, as written in the file.
     labels : bool
-        Whether the values are said to be numbers of instances.
+        Whether the file states that the values are instance labels.
     names : tuple of str
-        How the file calls its axes, where that is more than letters.
+        Names of the axes in the file, if they are more than letters.
     samples : tuple of str
-        Names of the samples of a pixel, empty if they have none.
+        Names of the samples of a pixel; empty if they have none.
     doubt : str
-        Why what the file states cannot be right: the error for those who do not state the axes themselves.
+        Why what the file states cannot be right; it is the error unless the user states the axes.
     flat : Source or None
-        Where there is a doubt: all pages of the file as they lie, for those who state the axes.
+        If there is a doubt: all pages of the file in their order, for users who state the axes.
     """
 
     array: Source
@@ -76,11 +76,11 @@ class Facts:
 
     @property
     def found(self) -> str:
-        """How the file calls its axes, for messages; ``?`` where it does not."""
+        """Names of the axes in the file, for messages; ``?`` if it does not name them."""
         return ", ".join(map(self.called, self.axes)) if any(self.names) else "".join(map(self.called, self.axes))
 
     def called(self, axis: str) -> str:
-        """How the file calls one of its axes."""
+        """Name of one axis in the file."""
         name = self.names[self.axes.index(axis)] if self.names else ""
         return axis if axis in AXES else name or (axis if axis.isalpha() else "?")
 
@@ -108,7 +108,7 @@ class Scene:
     Attributes
     ----------
     name : str
-        As the file calls it; the well and field of a plate.
+        The name in the file; for a plate, well and field.
     load : callable
         Gives its `Facts`, without pixel values.
     starts_here : bool
@@ -236,9 +236,9 @@ for _form in (
     FORMATS.add(_form.name, _form)
 
 COMPANION = "companion.ome"
-"""How files end that hold the metadata of a set of OME-TIFFs, and no pixel values."""
+"""The ending of files with the metadata of a set of OME-TIFFs and no pixel values."""
 NOT_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
-"""System errors that say nothing of a file's contents."""
+"""System errors that do not depend on the contents of a file."""
 
 
 def all_formats() -> Iterator[Format]:
@@ -265,7 +265,7 @@ def is_image(path: Path) -> bool:
 
 
 def is_companion(path: Path) -> bool:
-    """Whether a file is named as one with the metadata of a set of OME-TIFFs; a folder's images are those."""
+    """Whether a file name is that of the metadata of a set of OME-TIFFs, whose images are in the other files."""
     return path.name.lower().endswith(COMPANION)
 
 
@@ -277,7 +277,7 @@ def is_zarr(path: Path) -> bool:
 def stem(path: str | Path) -> str:
     """File name without what marks the format: ``plate_0.5uM_1.ome.tif`` gives ``plate_0.5uM_1``.
 
-    Outputs and rows of tables go by it, so that control characters and bytes that are no UTF-8 become ``%`` and digits.
+    It names outputs and rows of tables, so control characters and bytes that are no UTF-8 become ``%`` and digits.
     """
     name = safe_name(Path(path).name)
     if is_companion(Path(path)):
@@ -343,7 +343,7 @@ def _by_ending(path: Path) -> Format | None:
 
 @contextmanager
 def explained_reading(path: Path, kind: str) -> Iterator[None]:
-    """Turn whatever a parser says of a file into a `SpotlightError`."""
+    """Turn any error of a parser into a `SpotlightError`."""
     try:
         yield
     except SpotlightError:

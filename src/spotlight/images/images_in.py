@@ -32,9 +32,9 @@ class Part(Selection):
     channels : tuple of str or None
         Names of the channels, empty if they have none; None if there is only one channel.
     fault : str
-        Why the file could not be listed, and the part stands for all of it; empty if nothing was wrong.
+        Why the file could not be listed; the part then stands for the whole file. Empty if it could.
     hint : str
-        What timepoints or channels may be instead; see `spotlight.images.planes.planes_hint`.
+        What the timepoints or channels may be instead; see `spotlight.images.planes.planes_hint`.
     """
 
     name: str = ""

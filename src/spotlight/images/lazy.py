@@ -119,7 +119,7 @@ class LazyArray:
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """Read the values."""
         if copy is False:
-            raise ValueError("values of a file cannot be had without a copy")
+            raise ValueError("the values of a file cannot be read without a copy")
         return np.asarray(self.source[self.index]).transpose(self.order).astype(dtype or self.dtype, copy=False)
 
 

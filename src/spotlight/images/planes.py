@@ -1,4 +1,4 @@
-"""Stacks whose planes were saved as timepoints or channels: how to know them, and what to say."""
+"""Stacks whose planes were saved as timepoints or channels: how to recognise them, and the hint for the user."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ NAMES = {"T": "timepoints", "C": "channels"}
 def planes_hint(
     axes: str, shape: Sequence[int], channels: Sequence[str] = (), voxel_size: Mapping[str, float] | None = None
 ) -> str:
-    """Say what an image without planes along Z, but with several timepoints or channels, may be.
+    """Describe what the timepoints or channels of an image without planes along Z may be.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def planes_hint(
     Returns
     -------
     str
-        A sentence that begins with a space and says which axes to state; empty if there is nothing to say.
+        A sentence that begins with a space and says which axes to state; empty if there is no doubt.
     """
     sizes = dict(zip(axes, shape, strict=True))
     if sizes.get("Z", 1) > 1:

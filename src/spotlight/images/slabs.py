@@ -14,7 +14,7 @@ from spotlight.errors import SpotlightError
 from spotlight.images.lazy import LazyArray
 
 Array = NDArray[Any] | LazyArray
-"""Values in memory, in a memory-mapped file, or still in the user's file."""
+"""Values in memory, in a memory-mapped file, or in the user's file."""
 
 AnyArray = TypeVar("AnyArray", bound=Array)
 
@@ -28,7 +28,7 @@ SLAB_VOXELS = 2**25
 NUMBERS = "buif"
 """Kinds of NumPy types that pixel values can have."""
 REMEDIES = {
-    "c": "Take what you mean of them: numpy.abs, numpy.real or numpy.angle",
+    "c": "Convert them first: numpy.abs, numpy.real or numpy.angle",
     "O": "Convert them with astype to a type of numbers, such as float32",
     "V": "Give one of the fields as an array of its own",
 }

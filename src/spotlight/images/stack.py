@@ -26,7 +26,7 @@ STATE_IT = "State it in µm with voxel_size= (Python), --voxel-size (command lin
 
 @dataclass(frozen=True, repr=False)
 class Stack:
-    """An image with what is known of it.
+    """An image with its axes, voxel size and channel names.
 
     A stack that was read from a file stays there until its `data` are asked for; `channel`, `timepoint` and `crop`
     before that mean that only this part is read, and so does ``stack[...]``, which takes slices and whole numbers as
@@ -40,19 +40,19 @@ class Stack:
     axes : str
         A part of ``TCZYX`` in that order, ending in ``YX``.
     voxel_size : tuple of float or None
-        Edge lengths in µm, one per spatial axis (Z if there is one, Y, X); None if nobody has stated it.
+        Edge lengths in µm, one per spatial axis (Z if there is one, Y, X); None if it is not stated.
     channels : tuple of str
         Channel names, one per channel; empty if unknown.
     source : str
         Where the stack comes from, for messages.
     origin : str
-        How it was made, for the file's description: for example which model stained it.
+        How the image was made, for the file's description; for example, the model that stained it.
     unit : str
-        In which the file states lengths; empty where it states none.
+        The unit of lengths in the file; empty if it states none.
     unread : str
-        What the file states of its voxel size that could not be read, for messages.
+        The part of the stated voxel size that could not be read, for messages.
     colors : tuple of str
-        RRGGBB in which a viewer should show the channels, one per channel; empty if it does not matter.
+        Colours (RRGGBB) for viewers, one per channel; empty for no preference.
     hint : str
         What the timepoints or channels of the file may be instead; see `spotlight.images.planes.planes_hint`.
     labels : bool
@@ -256,7 +256,7 @@ class Stack:
         return self[(slice(None),) * axis + (index,)]
 
     def has_channel(self, name: str) -> bool:
-        """Whether `channel` can be asked for this name."""
+        """Whether `channel` accepts this name."""
         return name in self.channels or colours_of(name, self.channels) is not None
 
     def timepoint(self, which: int | None = None) -> "Stack":
@@ -311,7 +311,7 @@ class Stack:
         return size
 
     def known_voxel_size(self) -> tuple[float, ...] | None:
-        """Return the voxel size, or None if nobody has stated it; what no microscope has is a `SpotlightError`."""
+        """Return the voxel size, or None if it is not stated. A size that no microscope has is a `SpotlightError`."""
         fault = self.voxel_size and impossible_size(self.voxel_size)
         if fault:
             raise SpotlightError(f"{self.source}: {fault}. {STATE_IT}")

@@ -233,15 +233,15 @@ def _require_stated(path: Path, page: Any, number: int) -> None:
     plain = page.keyframe.compression == 1
     if plain and page.keyframe.predictor != 1:
         raise SpotlightError(
-            f"{path}: is damaged: its values are said to be differences, as in compressed files, but not to be "
-            "compressed. Copy it again from its source, or write it anew."
+            f"{path}: is damaged: the header says that its values are differences, as in compressed files, but not "
+            "that they are compressed. Copy it again from its source, or write it anew."
         )
     needed = page.size * page.keyframe.bitspersample // 8 if plain else 1
     stated = sum(page.databytecounts)
     if stated < needed or not all(page.dataoffsets) or not all(page.databytecounts):
         raise SpotlightError(
-            f"{path}: is damaged: plane {number} is said to have {stated} bytes of values"
-            + (f", but has {needed}" if stated < needed else ", some of them nowhere")
+            f"{path}: is damaged: plane {number}: the header says {stated} bytes"
+            + (f", but {needed} are needed" if stated < needed else ", but not where they are")
             + ". Copy the file again."
         )
 
@@ -260,8 +260,8 @@ def _require_chain(file: OpenFile) -> int:
     while place:
         if place in seen or place >= handle.size:
             raise SpotlightError(
-                f"{file.path}: is truncated or damaged: page {len(seen)} is said to be at byte {place} of "
-                f"{handle.size}. Copy it again from its source."
+                f"{file.path}: is truncated or damaged: the header says that page {len(seen)} is at byte {place} "
+                f"of {handle.size}. Copy it again from its source."
             )
         seen.add(place)
         tags = number(place, form.tagnosize)

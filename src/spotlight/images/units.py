@@ -31,7 +31,7 @@ class Lengths(NamedTuple):
     unit : str
         In which they are stated.
     unread : str
-        What is stated, but could not be read, as the file has it; empty if there is none.
+        Stated values that could not be read, as written in the file; empty if there are none.
     """
 
     um: dict[str, float]

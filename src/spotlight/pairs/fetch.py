@@ -31,7 +31,7 @@ AGAIN = "What is whole stays; give the same command again to go on."
 
 
 class NotAsStatedError(SpotlightError):
-    """A file is not on the server, may not be read, or is not what it is said to be."""
+    """A file is not on the server, may not be read, or differs from its description."""
 
 
 class BrokenOffError(SpotlightError):
@@ -216,8 +216,8 @@ class Server:
             }
             found = f"there is no bucket {bucket!r}" if code == "NoSuchBucket" else reasons.get(status, str(error))
             raise NotAsStatedError(
-                f"s3://{bucket}/{key}: cannot be had from {self.name}: {found}. If another server has it, name that "
-                "with --endpoint."
+                f"s3://{bucket}/{key}: cannot be downloaded from {self.name}: {found}. If another server has it, name "
+                "that server with --endpoint."
             ) from error
         except BotoCoreError as error:
             raise SpotlightError(f"{self.name}: cannot be reached ({error}). Look at the network. {AGAIN}") from error

@@ -10,7 +10,7 @@ from spotlight.pairs.manifest import name_apart
 from spotlight.pairs.pair import Pair
 
 AGREE = ("split", "group", "modality", "input_channel", "region", "axes", "mask_axes", "voxel_size")
-"""What rows must agree in to be planes of one field."""
+"""Columns that must be equal for all planes of one field."""
 
 
 def join_planes(pairs: Sequence[Pair]) -> list[Pair]:
@@ -19,7 +19,7 @@ def join_planes(pairs: Sequence[Pair]) -> list[Pair]:
     Raises
     ------
     SpotlightError
-        If they do not agree in what else is said of the field.
+        If the rows of one field differ in another column.
     """
     joined: dict[tuple[object, ...], Pair] = {}
     planes: dict[tuple[object, ...], list[Path]] = {}

@@ -17,7 +17,7 @@ from spotlight.images.same_field import same_field_remedy
 SHOWN = ("input", "target", "foreground")
 FILES = (*SHOWN, "labels", "repeat")
 USES = ("name", "split", "group", "labels", "repeat", "target_name", "modality", "focus_offset")
-"""What says how a pair is used, or describes it; what it shows is the same without."""
+"""Columns that do not change which data a pair shows, only how they are used or described."""
 SPLITS = ("train", "val", "test")
 
 
@@ -32,17 +32,17 @@ class Pair:
     input, target, labels, foreground, repeat : Path or None
         The files.
     split : str
-        "train", "val" or "test"; empty where none is stated.
+        "train", "val" or "test"; empty if not stated.
     input_channel, target_channel : str or None
         Channel names or indices.
     group : str
-        What belongs together, such as a plate; empty where none is stated.
+        Rows that belong together, such as those of a plate; empty if not stated.
     region, axes, mask_axes, voxel_size, scene, time
         See `spotlight.pairs.manifest.COLUMNS`.
     target_name : str
-        What the manifest calls the target, where it has several; else empty.
+        Name of the target in a manifest with several targets; otherwise empty.
     modality : str
-        "brightfield", "phase" or "dic"; empty where none is stated.
+        "brightfield", "phase" or "dic"; empty if not stated.
     focus_offset : int or None
         Planes between the input and the best focus; the sign says on which side.
     planes : tuple of Path or None
@@ -175,11 +175,11 @@ class Pair:
         return stack
 
     def digest(self) -> str:
-        """Which data the pair shows: its files with their sizes, channels and region, whatever they hold.
+        """Return a fingerprint of the data that the pair shows: its files with their sizes, channels and region.
 
         Models keep it, to tell what they were trained on, so it is written as in the first version.
         """
-        # What is not stated is left out, so that a column more in a later version changes no fingerprint.
+        # Empty columns are left out, so that a new column in a later version changes no fingerprint.
         facts = {name: str(value) for name, value in asdict(self).items() if name not in USES and value is not None}
         for name in FILES:
             file = getattr(self, name)
@@ -236,7 +236,7 @@ def _named(file: Path) -> str:
 def require_match(first: Stack, second: Stack, mask: bool = False) -> None:
     """Raise a `SpotlightError` unless two stacks have the same axes, shape and, within 1 %, voxel size.
 
-    Of a second stack that is a mask or labels it says so where it offers to resample.
+    If the second stack is a mask or labels, the remedy names the option for them.
     """
     if first.axes != second.axes or first.shape != second.shape:
         remedy = same_field_remedy(first, second, mask) or "Register and crop them to one grid."

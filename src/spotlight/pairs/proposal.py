@@ -54,7 +54,7 @@ def propose_pairs(
 ) -> Proposal:
     """Look at a folder of images and propose pairs, groups and splits.
 
-    Both channels in one file are told apart by their names; channels in separate files by words in the names of files
+    Two channels in one file are recognised by their names; channels in separate files by words in the names of files
     or folders, such as ``bf`` and ``dna``, or by patterns in which ``*`` stands for what both names share.
 
     Parameters
@@ -71,7 +71,7 @@ def propose_pairs(
     Raises
     ------
     SpotlightError
-        If no pairs can be told without guessing; says what was found and how to state it.
+        If no pairs can be found without guessing. The error states what was found and how to name the pairs.
     """
     folder = require_path(folder, "Give a folder with images.")
     found = _images(folder)
@@ -182,7 +182,7 @@ def _channels(
         target_channel = fluorescent[0]
     if input_channel is None or target_channel is None:
         raise SpotlightError(
-            f"{file}: which channel is the input and which the target cannot be told from their names "
+            f"{file}: which channel is the input and which the target is not clear from their names "
             f"({', '.join(names) or 'none'}). State them with --input-channel and --target-channel, names or indices."
         )
     return input_channel, target_channel
@@ -193,12 +193,12 @@ def _roles(text: str) -> set[str]:
 
 
 def _role(path: str) -> tuple[str, str]:
-    """The role that words in a path tell, and the path without these words; the file's name outweighs folders."""
+    """The role that words in a path name, and the path without these words; the file name goes before folders."""
     folders, _, name = path.lower().rpartition("/")
     place = name if _roles(name) else folders
-    told = _roles(place)
+    roles = _roles(place)
     # "nuclei_labels" is a file of labels: the most special word counts.
-    role = "labels" if "labels" in told else told.pop() if len(told) == 1 else ""
+    role = "labels" if "labels" in roles else roles.pop() if len(roles) == 1 else ""
     bare = re.sub(r"[a-z0-9]+", lambda word: "" if word[0] in ROLES else word[0], place)
     bare = re.sub(r"[^a-z0-9/]+", " ", bare).strip()
     return role, f"{folders}/{bare}" if place is name else f"{bare}/{name}"
@@ -225,13 +225,13 @@ def _by_word(folder: Path, opened: dict[Path, list[Part]]) -> tuple[list[Pair], 
     if not whole:
         names = ", ".join(file.relative_to(folder).as_posix() for file in list(opened)[:6])
         raise SpotlightError(
-            f"{folder}: no pairs can be told from the names of the files ({names}...). State them with --input and "
+            f"{folder}: the names of the files show no pairs ({names}...). State them with --input and "
             "--target, patterns such as 'bf/*.tif' in which * stands for what the names share."
         )
     pairs = [pair for row in whole for pair in _pairs_of_row(row, opened)]
     return (
         pairs,
-        f"Input and target are in separate files, told apart by words in their paths ({', '.join(sorted(words))}).",
+        f"Input and target are in separate files, recognised by words in their paths ({', '.join(sorted(words))}).",
     )
 
 

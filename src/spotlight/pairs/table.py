@@ -13,7 +13,7 @@ from spotlight.errors import SpotlightError
 from spotlight.files import atomic_file, require_file, unreadable
 
 PARQUET = (".parquet", ".pq")
-SEPARATORS = {";": "semicolons", "\t": "tabs, so its columns are not told apart", "|": "bars"}
+SEPARATORS = {";": "semicolons", "\t": "tabs, so its columns cannot be separated", "|": "bars"}
 """What else stands between cells, as programs save tables."""
 
 

@@ -1,4 +1,4 @@
-"""Which images are to be stained: of files, folders, plates and manifests."""
+"""List the images of files, folders, plates and manifests."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ def find_parts(
     strict: bool = False,
     split: str | None = None,
 ) -> list[Part]:
-    """List the images of files, folders of files, plates and manifests, each of whose stains gets a name of its own.
+    """List the images of files, folders of files, plates and manifests; each has a name of its own, for its result.
 
     A file of a folder or manifest that cannot be read is a part with a `fault`, whose staining fails.
 
@@ -52,7 +52,9 @@ def find_parts(
         is_table = given.suffix.lower() in TABLES and given.is_file()
         is_folder = given.is_dir() and not is_image(given)
         if split is not None and not is_table:
-            raise SpotlightError(f"{given}: is no manifest, but split {split!r} chooses rows of one. Leave it out.")
+            raise SpotlightError(
+                f"{given}: is not a manifest, but split {split!r} selects rows of a manifest. Leave split out."
+            )
         if is_table:
             wanted = list(_rows(given, split))
         else:
@@ -77,7 +79,7 @@ def _images(want: Part, axes: str | None, strict: bool) -> list[Part]:
     """The images of a file, or of one of its scenes or timepoints."""
     try:
         found = images_in(want.path, Selection(axes=axes).over(want))
-    except Exception as error:  # whatever is wrong with one file of a folder, the others are to be stained
+    except Exception as error:  # one bad file of a folder must not stop the others
         if strict:
             raise
         log.debug("%s", want.path, exc_info=True)
@@ -88,7 +90,7 @@ def _images(want: Part, axes: str | None, strict: bool) -> list[Part]:
 
 
 def _rows(manifest: Path, split: str | None) -> Iterator[Part]:
-    """The inputs of a manifest, each once; their names are still open."""
+    """The inputs of a manifest, each once, without names."""
     header, rows = read_table(manifest)
     for column in ("input", *(["split"] if split else [])):
         if column not in header:
@@ -121,13 +123,13 @@ def _rows(manifest: Path, split: str | None) -> Iterator[Part]:
 
 
 def read_part(part: Part, axes: str | None = None, voxel_size: tuple[float, ...] | None = None) -> Stack:
-    """Read an image with what its manifest states of it, unless something else is given."""
+    """Read an image with the axes and voxel size that its manifest states, or with those given here."""
     chosen = Selection(axes=axes, voxel_size=voxel_size).over(part)
     return read_selected(part.path, chosen.only("scene", "time", "axes", "voxel_size"))
 
 
 def reason_of(error: Exception) -> str:
-    """Why an image failed; errors that are not ours explain nothing without their type."""
+    """Why an image failed; errors of other packages need their type to be understood."""
     if isinstance(error, SpotlightError):
         return str(error)
     said = f"{type(error).__name__}: {error}".removesuffix(": ")
