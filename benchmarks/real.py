@@ -54,6 +54,7 @@ CLAIMS: dict[str, dict[str, Direction]] = {
 CANDIDATES = {
     "hinge": {"average": "voxels", "weight": 0.8, "background": 0.8},
     "margin": {"average": "voxels", "weight": 0.5, "background": 0.5, "margin": 0.5},
+    "settled": {"average": "voxels", "weight": 0.5, "background": 0.5, "margin": 0.5, "settle": (0.4, 0.7)},
 }
 """Squared errors over all voxels, the background below the threshold or below a margin under it, and Dice."""
 

@@ -201,6 +201,20 @@ def test_what_may_be_a_nucleus_is_stained_by_its_chance() -> None:
     assert best(average="voxels", margin=0.5) == pytest.approx(0.06 * 2 - 0.94 * 0.5, abs=0.02)
 
 
+def test_a_loss_that_settles_ends_as_squared_error() -> None:
+    tensors = [torch.tensor(a) for a in random_batch(5)]
+    plain = SpotlightLossSettings(background=0.5, margin=0.5, average="voxels")
+    settings = plain.model_copy(update={"settle": (0.4, 0.8)})
+    first = float(spotlight_loss(*tensors, plain).total)
+    last = float((tensors[0] - tensors[1]).square().mean())
+    for progress, share in ((0.0, 0.0), (0.4, 0.0), (0.6, 0.5), (0.8, 1.0), (1.0, 1.0)):
+        found = spotlight_loss(*tensors, settings, progress=progress)
+        assert float(found.total) == pytest.approx((1 - share) * first + share * last, rel=1e-5)
+    assert float(found.parts["mse"]) == pytest.approx(last, rel=1e-5)
+    with pytest.raises(SpotlightError, match="two rising shares"):
+        SpotlightLossSettings.parse({"settle": [0.8, 0.4]}, "loss")
+
+
 def test_clamp_has_no_gradient_below_the_threshold_and_the_background_term_has_one_above_it() -> None:
     mask = torch.tensor([[[1.0, 0.0, 0.0]]])
     target = torch.tensor([[[1.0, -1.0, -1.0]]])

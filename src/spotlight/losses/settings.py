@@ -114,6 +114,11 @@ class SpotlightLossSettings(LossSettings):
         "(paper), or both over all voxels. With 'masks', and 6 % foreground, a foreground voxel weighs 16 times one of "
         "the background, so that whatever may be a nucleus is stained as one; 'voxels' weighs all alike.",
     )
+    settle: tuple[float, float] | None = Field(
+        None,
+        description="Shares of the run between which this loss gives way to plain squared error over all voxels, in "
+        "which the run then ends: nuclei are found by the one and brightness is learnt by the other. Left out: never.",
+    )
     instances: Literal["none", "cc-dice", "blob"] = Field(
         "none",
         description="A Dice term that weighs every nucleus alike, whatever its size: CC-Dice (arXiv:2511.17146) or "
@@ -124,6 +129,12 @@ class SpotlightLossSettings(LossSettings):
         "skip",
         description="A sample without foreground adds nothing, or its plain squared error (author's later code).",
     )
+
+    @model_validator(mode="after")
+    def _settles_within_the_run(self) -> Self:
+        if self.settle is not None and not 0 <= self.settle[0] < self.settle[1] <= 1:
+            raise ValueError(f"settle must be two rising shares from 0 to 1, not {self.settle}")
+        return self
 
     @model_validator(mode="after")
     def _instances_need_a_probability(self) -> Self:

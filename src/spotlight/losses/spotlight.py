@@ -87,6 +87,9 @@ def spotlight_loss(
     With ``settings.average = "voxels"`` both squared errors are divided by the number of all voxels, instead of Σ M and
     Σ (1 - M); with λ = β, they are then λ times the squared error of every voxel, but for what is rightly below T - m.
 
+    With ``settings.settle``, the loss gives way to the mean squared error of all voxels along a line over that part of
+    the run; validation, which is at its end, judges by that error alone.
+
     Computed in float32 whatever autocast says: sums over millions of voxels overflow half precision.
 
     Parameters
@@ -104,12 +107,12 @@ def spotlight_loss(
     components : int
         The greatest such number in any stack.
     progress : float
-        Share of the run that is done, for ``settings.k_start``.
+        Share of the run that is done, for ``settings.k_start`` and ``settings.settle``.
 
     Returns
     -------
     LossTerms
-        With the parts "masked_mse", "dice" and, where they have a weight, "background" and "instances".
+        With the parts "masked_mse", "dice" and, where they have a weight, "background", "instances" and "mse".
     """
     with torch.autocast(prediction.device.type, enabled=False):
         prediction, target, mask = prediction.float(), target.float(), mask.float()
@@ -148,4 +151,10 @@ def spotlight_loss(
             )
             total = total + settings.instance_weight * per_nucleus
             parts["instances"] = per_nucleus.detach()
+        if settings.settle is not None:
+            first, last = settings.settle
+            settled = min(1.0, max(0.0, (progress - first) / (last - first)))
+            everywhere = squared.mean()
+            total = (1 - settled) * total + settled * everywhere
+            parts["mse"] = everywhere.detach()
     return LossTerms(total, parts)
