@@ -185,5 +185,5 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_in_the_way_is_said(tmp_path: Path) -> None:
     (tmp_path / "file.txt").mkdir()
-    with pytest.raises(SpotlightError, match="a folder of that name is in the way"):
+    with pytest.raises(SpotlightError, match="a folder has that name"):
         write_text(tmp_path / "file.txt", "x")

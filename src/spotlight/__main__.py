@@ -4,7 +4,7 @@ from spotlight import stopping
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C is quiet from here on, while all else is still being imported."""
+    """Run the command line; Ctrl-C ends it without a traceback, also during the imports."""
     stopping.install()
     from spotlight.cli import main as run
 

@@ -1,4 +1,4 @@
-"""Tables as CSV for people and their spreadsheets, which run a text that begins with ``=`` as a formula."""
+"""Tables as CSV files that are safe to open in a spreadsheet, which would run text that begins with ``=``."""
 
 import re
 from pathlib import Path
@@ -14,16 +14,16 @@ NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]
 
 
 def write_csv(table: pd.DataFrame, path: Path, float_format: str | None = None) -> Path:
-    """Write a table as CSV in UTF-8, whole or not at all; numbers as they are, texts as `guarded` gives them.
+    """Write a table as CSV in UTF-8, completely or not at all; text is `guarded`, numbers are unchanged.
 
     Parameters
     ----------
     table : DataFrame
-        Without its index.
+        Its index is not written.
     path : Path
         Where to write.
     float_format : str, optional
-        Of real numbers, for example ``"%.6g"``.
+        Format of real numbers, for example ``"%.6g"``.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def write_csv(table: pd.DataFrame, path: Path, float_format: str | None = None) 
 
 
 def guarded(text: str) -> str:
-    """Put an apostrophe before a text that a spreadsheet would take for a formula; numbers stay numbers.
+    """Put an apostrophe before text that a spreadsheet would run as a formula; numbers are unchanged.
 
     >>> guarded("=1+1"), guarded("-3.5")
     ("'=1+1", '-3.5')
@@ -48,7 +48,7 @@ def guarded(text: str) -> str:
 
 
 def unguarded(text: str) -> str:
-    """Take away the apostrophe of `guarded`."""
+    """Remove the apostrophe that `guarded` adds."""
     return text[1:] if text.startswith("'") and FORMULA.match(text) else text
 
 

@@ -1,14 +1,14 @@
-"""The one error a user of Spotlight meets."""
+"""`SpotlightError`, the base class of all errors that users of Spotlight see."""
 
 from spotlight.quoting import shortened
 
 
 class SpotlightError(Exception):
-    """Something in the data, the settings or the machine cannot work.
+    """The data, the settings or the machine do not allow what was asked for.
 
-    The message names the file or setting, says what was found and what was expected, and ends with a
-    remedy. The command line prints it without a traceback and exits with status 2. A message of more than some
-    thousand characters is cut in its middle.
+    The message names the file or setting, states what was found and what was expected, and ends with a
+    remedy. The command line prints it without a traceback and exits with status 2. Messages of several thousand
+    characters are shortened in the middle.
     """
 
     def __init__(self, message: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Writing files so that what stands under a name is always whole."""
+"""Writing files completely or not at all, and checking paths before they are read."""
 
 import atexit
 import errno
@@ -18,13 +18,13 @@ from spotlight.errors import SpotlightError
 from spotlight.quoting import quoted
 
 PROGRAM_FAULTS = (AttributeError, ImportError, NameError, NotImplementedError, TypeError)
-"""Errors that tell of a program, or of a package of an unfitting version, rather than of a file."""
+"""Errors that mean a fault of the program, or a package of the wrong version, not a damaged file."""
 UNKNOWN_FORM = re.compile(
     r"codec not available|unknown codec|not a known compression|not supported|requires the '", re.I
 )
-"""What packages say of files that are right, but compressed or stored as they do not know."""
+"""How packages report intact files whose compression or form they do not support."""
 
-# The mask can only be read by setting it, which is safe just once, before there are threads.
+# The mask can only be read by setting it. That is safe only once, before threads start.
 UMASK = os.umask(0)
 os.umask(UMASK)
 
@@ -33,12 +33,12 @@ _unfinished: set[Path] = set()
 
 
 def remove_unfinished() -> None:
-    """Remove what this process has half written, before an end that no ``finally`` sees, or that threads outlive."""
+    """Remove the unfinished files of this process, for exits that run no ``finally`` or that threads outlive."""
     for path in tuple(_unfinished):
         _remove(path)
         if path.parent.suffix == ".part":
             with suppress(OSError):
-                path.parent.rmdir()  # made anew by such a thread
+                path.parent.rmdir()  # such a thread has created it again
 
 
 atexit.register(remove_unfinished)
@@ -46,14 +46,14 @@ atexit.register(remove_unfinished)
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` when the block ends without an error.
+    """Yield a temporary path beside `path`, and rename it to `path` when the block ends without an error.
 
-    On an error the temporary file is removed and whatever stood under `path` before stays untouched.
+    After an error the temporary file is removed, and an existing file at `path` is unchanged.
 
     Raises
     ------
     SpotlightError
-        If the folder cannot be made or written to, for example because the disk is full.
+        If the folder cannot be created or written to, for example because the disk is full.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
@@ -61,18 +61,18 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with suppress(OSError):  # some file systems have no permissions
-            temporary.chmod(0o666 & ~UMASK)  # some writers keep their files private
+            temporary.chmod(0o666 & ~UMASK)  # some writers create files that only their owner can read
         temporary.replace(path)
 
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Do the same as `atomic_file` for a folder that is one thing, such as an OME-Zarr; an old one is replaced.
+    """Do what `atomic_file` does, for a folder such as an OME-Zarr; an existing folder is replaced.
 
     Raises
     ------
     SpotlightError
-        If the folder cannot be made or written to.
+        If the folder cannot be created or written to.
     """
     path = Path(path)
     mark = uuid.uuid4().hex[:8]
@@ -93,13 +93,13 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def _removed(temporary: Path) -> Iterator[None]:
-    """Remove what is left of a temporary file or folder at the end of the block, or of the process."""
+    """Remove a temporary file or folder at the end of the block or of the process, if it still exists."""
     _unfinished.add(temporary)
     try:
         yield
     except BaseException:
         _remove(temporary)
-        time.sleep(0.05)  # threads that write may not have noticed yet; at the end of the process it is looked again
+        time.sleep(0.05)  # threads may still be writing; it is removed once more at the end of the process
         _remove(temporary)
         raise
     _remove(temporary)
@@ -107,7 +107,7 @@ def _removed(temporary: Path) -> Iterator[None]:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or folder; again where threads that are ending add to it meanwhile."""
+    """Remove a file or folder; try again while threads that are ending still write into it."""
     for _ in range(20):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -121,9 +121,9 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def explained_writing(path: str | Path) -> Iterator[None]:
-    """Turn what the system says when a file cannot be written into a `SpotlightError` with a remedy.
+    """Turn the system's error when a file cannot be written into a `SpotlightError` with a remedy.
 
-    Nothing is written to addresses, of which the system would make folders.
+    Addresses are refused, because the system would create folders of that name.
     """
     if isinstance(located(path), Address):
         raise SpotlightError(
@@ -136,18 +136,18 @@ def explained_writing(path: str | Path) -> Iterator[None]:
     except UnicodeEncodeError as error:
         name = quoted(error.object[max(0, error.start - 40) : error.end + 40])
         raise SpotlightError(
-            f"{path}: cannot be written: {name} is no Unicode, such as a file name in another encoding. Rename it."
+            f"{path}: cannot be written: {name} is not valid Unicode; a file name may have another encoding. Rename it."
         ) from error
 
 
 def require_path(path: str | Path, hint: str) -> Path:
-    """Return the path if a file or folder stands there, which can be read without waiting for somebody to write.
+    """Return the path if it is a regular file or a folder, so that reading never waits for a writer.
 
     Raises
     ------
     SpotlightError
-        If nothing does, it cannot be looked at, or it is a pipe, a socket or a device; the message ends with `hint`, or
-        with what to do about a path of Windows. Or if it is an address.
+        If it does not exist, cannot be opened, or is a pipe, a socket or a device; the message ends with `hint`, or
+        with the remedy for a Windows path. Also if it is an address.
     """
     path = located(path)
     if isinstance(path, Address):
@@ -164,21 +164,21 @@ def require_path(path: str | Path, hint: str) -> Path:
 
 
 def _of_windows(path: str) -> str:
-    """What to do about a path that leads nowhere because it is written as on Windows; empty if it is not."""
+    """Return the remedy for a path written in the Windows style; empty if it is not."""
     if os.sep == "\\" or "\\" not in path:
         return ""
     if re.search(r"(^|/)([A-Za-z]:\\|\\\\)", path):
-        return "It is a path of Windows. Give the path that the file has on this machine."
-    return f"Here folders are separated by /, not by \\. Write {path.replace(chr(92), '/')!r}."
+        return "It is a Windows path. Give the path that the file has on this machine."
+    return f"On this machine, folders are separated by /, not by \\. Write {path.replace(chr(92), '/')!r}."
 
 
 def require_file(path: str | Path, hint: str) -> Path:
-    """Return the path if a file stands there; see `require_path`.
+    """Return the path if it is a file; see `require_path`.
 
     Raises
     ------
     SpotlightError
-        If something else does, or nothing; the message ends with `hint`.
+        If it is not a file; the message ends with `hint`.
     """
     path = require_path(path, hint)
     if path.is_dir():
@@ -187,40 +187,40 @@ def require_file(path: str | Path, hint: str) -> Path:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a UTF-8 text file whole or not at all; what is no Unicode, as in some files' names, as escapes."""
+    """Write a UTF-8 text file completely or not at all; characters that are not valid Unicode become escapes."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def unreadable(path: Path, kind: str, error: Exception, packages: Sequence[str] = ()) -> SpotlightError:
-    """Return the error for what a parser said of a file: that the file is damaged, or that the program failed on it.
+    """Return the error for a file that a parser could not read: either the file is damaged, or the program failed.
 
-    Parsers of damaged bytes fail in many ways. But where a package lacks what is asked of it, or takes other arguments,
-    it is the program that failed, or the package has another version than the program was written for.
+    Parsers of damaged files raise many kinds of errors. But `PROGRAM_FAULTS` mean that the program called a package
+    wrongly, or that the package has a version for which the program was not written.
 
     Parameters
     ----------
     path : Path
         The file.
     kind : str
-        As what it was to be read.
+        The expected kind of file.
     error : Exception
-        What was said.
+        The parser's error.
     packages : sequence of str
-        The packages that read such files, whose versions are told.
+        The packages that read such files; the message states their versions.
     """
     said = f"{path}: cannot be read as {kind} ({type(error).__name__}: {error})."
     if not isinstance(error, PROGRAM_FAULTS):
         if UNKNOWN_FORM.search(str(error)):
-            remedy = "save it in another one with a program that opens it"
-            return SpotlightError(f"{said} Its compression or form is not known here; {remedy}.")
+            remedy = "open it in another program and save it with another compression"
+            return SpotlightError(f"{said} Its compression or form is not supported; {remedy}.")
         return SpotlightError(f"{said} The file is damaged or of another kind; copy it again from its source.")
     found = []
     for package in packages:
         with suppress(PackageNotFoundError):
             found.append(f"{package} {version(package)}")
     return SpotlightError(
-        f"{said} This is a fault of the program, or of a package whose version does not fit"
+        f"{said} This is a fault of Spotlight, or of a package whose version does not fit"
         + (f" ({', '.join(found)})" if found else "")
         + ". Update Spotlight and its packages; if that does not help, and another program opens the file, report it."
     )
@@ -230,9 +230,9 @@ def _reason(error: OSError) -> str:
     remedies = {
         errno.ENOSPC: "the disk is full; free some space or write elsewhere",
         errno.EDQUOT: "the disk quota is used up; free some space or write elsewhere",
-        errno.EACCES: "permission denied; write to a folder of yours",
+        errno.EACCES: "permission denied; write to a folder in which you may create files",
         errno.EROFS: "the file system is read-only; write elsewhere",
-        errno.EFBIG: "the file would be larger than is allowed here; see ulimit -f, or choose another file system",
-        errno.EISDIR: "a folder of that name is in the way",
+        errno.EFBIG: "the file would be too large; see ulimit -f, or choose another file system",
+        errno.EISDIR: "a folder has that name; choose another name",
     }
     return remedies.get(error.errno or 0, str(error))

@@ -1,22 +1,22 @@
-"""What decides whether something that is kept still holds: the fingerprint of settings, and the state of files.
+"""Whether a kept result is still valid: fingerprints of settings, and states of files.
 
-**Settings.** A setting that has its default is left out of the fingerprint, so that a setting that a later version adds
-changes nothing where it is not used. So a default may not change silently: what was left out with the former default
-would then stand for the new one. A class whose default changes therefore names the former one in `unsaid`, which is
-left out from then on, while the new default is part of the fingerprint. So does a class with a new setting whose
-default does other than was done without it: there, the value that does the same. ``tests/ground/unsaid.json`` holds all
-values that are left out, and a test compares.
+**Settings.** A setting with its default value is left out of the fingerprint, so a new setting in a later version does
+not invalidate old results. A default must therefore not change silently: old fingerprints, which omit the former
+default, would then stand for the new one. A class whose default changes names the former default in `unsaid`. That
+value is left out from then on, and the new default is part of the fingerprint. A class with a new setting whose default
+changes the behaviour names in `unsaid` the value that keeps the old behaviour. ``tests/ground/unsaid.json`` lists all
+values that are left out, and a test compares them.
 
-**Files.** The state of a file is its size, its times of change, its number on the disk (inode) and a hash of what it
-holds. If size, times and number are as they were, it is the same, and nothing is read. If not, the hash decides: files
-of up to `WHOLE_BYTES` are hashed whole, so that a copy, or a file that was only touched, is known again; of larger ones
-evenly spaced blocks are, and besides size and time of change must be as they were. A folder, such as an OME-Zarr, is
-all files in it.
+**Files.** The state of a file is its size, its times of change, its inode and a hash of its contents. If size, times
+and inode are unchanged, the file counts as unchanged and is not read. Otherwise the hash decides. Files of up to
+`WHOLE_BYTES` are hashed completely, so a copied or touched file is recognised. Of larger files, evenly spaced blocks
+are hashed, and size and time of change must also be unchanged. The state of a folder, such as an OME-Zarr, covers all
+files in it.
 
-What it cannot see: another content of the same size that is written within one tick of the file system's clock (4 ms,
-on some network drives 2 s) or, on systems without a time of status change, by whoever sets the time of change back; and
-files that an image needs but that neither it nor its folder names; and anything that changes at an address
-(``https://``, ``s3://``), which is known by its name alone.
+Not detected: a change of the same size within one tick of the file system's clock (4 ms, on some network drives 2 s);
+on systems without a time of status change, a change of the same size by a program that resets the time of change;
+changes in files that neither the image nor its folder names; and changes at an address (``https://``, ``s3://``), which
+is identified by its name only.
 """
 
 import dataclasses
@@ -37,21 +37,21 @@ from spotlight.addresses import located
 from spotlight.errors import SpotlightError
 
 WHOLE_BYTES = 64 * 2**20
-"""Files and folders of up to so many bytes are hashed whole."""
+"""Files and folders up to this size are hashed completely."""
 BLOCK_BYTES = 64 * 2**10
 BLOCKS = 64
-"""Of larger ones, so many blocks of so many bytes are."""
+"""Of larger ones, this number of blocks of `BLOCK_BYTES` is hashed."""
 LISTED = 100
-"""Files of one image whose states are recorded one by one; of more files, one state is."""
+"""An image of at most this number of files has one recorded state per file; a larger one has a single state."""
 
 
 def fingerprint(*facts: Any) -> str:
-    """SHA-256, in hexadecimal digits, of numbers, texts, paths, settings, and lists and mappings of them."""
+    """SHA-256, in hexadecimal digits, of numbers, strings, paths, settings, and lists and mappings of them."""
     return hashlib.sha256(json.dumps(plain(facts), sort_keys=True).encode()).hexdigest()
 
 
 def plain(value: Any) -> Any:
-    """Turn a value into what JSON knows; of settings, only fields that differ from what goes without saying."""
+    """Turn a value into types that JSON has; of settings, only the fields that are not `left_out`."""
     if isinstance(value, BaseModel):
         fields = {name: getattr(value, name) for name in type(value).model_fields}
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -61,7 +61,7 @@ def plain(value: Any) -> Any:
     elif isinstance(value, (list, tuple)):
         return [plain(part) for part in value]
     elif isinstance(value, float) and value.is_integer():
-        return int(value)  # 1 and 1.0 say the same
+        return int(value)  # 1 and 1.0 are the same setting
     else:
         return str(value.resolve()) if isinstance(value, Path) else value
     unsaid = left_out(type(value))  # type: ignore[arg-type]
@@ -71,10 +71,10 @@ def plain(value: Any) -> Any:
 
 @lru_cache
 def left_out(kind: Any) -> dict[str, Any]:
-    """By field, the plain value that goes without saying in settings of a class.
+    """Map each field of a class of settings to the plain value that is left out of fingerprints.
 
-    It is the default or, where the class names it in `unsaid`, the former one. What tells kinds of settings apart, a
-    field with a single possible value, is never left out.
+    It is the default or, if the class names it in `unsaid`, the former default. A field with a single possible value,
+    which distinguishes kinds of settings, is never left out.
     """
     defaults: dict[str, Any] = {}
     if issubclass(kind, BaseModel):
@@ -89,7 +89,7 @@ def left_out(kind: Any) -> dict[str, Any]:
 
 
 def _declared(default: Any) -> Any:
-    """The plain value of a default; of settings, what its declaration states, whatever their own defaults are now."""
+    """Return the plain value of a default; for settings, the fields stated where the default is declared."""
     if not isinstance(default, BaseModel):
         return plain(default)
     kind = type(default)
@@ -99,15 +99,15 @@ def _declared(default: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """A file, or a folder that is one thing, as it was at a moment.
+    """The state of a file, or of a folder such as an OME-Zarr, at one moment.
 
     Attributes
     ----------
     path : Path
-        Where it lies.
+        The file or folder.
     files : tuple
-        Of all its files: path, size, times of change of contents and of status in ns, and inode. Empty if it is not
-        there.
+        For each of its files: path, size, times of change of contents and of status in ns, and inode. Empty if it does
+        not exist.
     """
 
     path: Path
@@ -115,12 +115,12 @@ class State:
 
     @cached_property
     def stamp(self) -> str:
-        """Fingerprint of names, sizes, times and inodes: if it is the same, nothing has changed."""
+        """Fingerprint of names, sizes, times and inodes: if it is equal, the files count as unchanged."""
         return fingerprint(self.files)
 
     @cached_property
     def dated(self) -> str:
-        """Fingerprint of names, sizes and times of change, which a copy may have in common with its original."""
+        """Fingerprint of names, sizes and times of change, which a copy may share with its original."""
         return fingerprint([(name, size, changed) for name, size, changed, _, _ in self.files])
 
     @property
@@ -129,12 +129,12 @@ class State:
         return sum(size for _, size, *_ in self.files)
 
     def record(self) -> dict[str, str]:
-        """What to write down, to compare with later; reads the file or parts of it."""
+        """Return the record to store and compare later; reads the file or parts of it."""
         content = "whole" if self.size <= WHOLE_BYTES else "sampled"
         return {"stamp": self.stamp, "dated": self.dated, content: _content(self.path, self.files)}
 
     def is_as(self, record: Mapping[str, str]) -> bool:
-        """Whether it is as a `record` says."""
+        """Whether the state agrees with a `record`."""
         if record.get("stamp") == self.stamp:
             return True
         if self.size <= WHOLE_BYTES:
@@ -143,7 +143,7 @@ class State:
 
 
 def state_of(path: str | Path) -> State:
-    """Look at a file or folder as it is now; one that is missing has a state, too."""
+    """Return the current state of a file or folder; a missing one has a state, too."""
     path = located(path).resolve()
     if not path.is_dir():
         return State(path, tuple(_facts("", path)))
@@ -156,7 +156,7 @@ def state_of(path: str | Path) -> State:
 
 
 def states_of(images: Iterable[Iterable[Path]]) -> list[State]:
-    """Look at images of one or several files; those of very many files are one state each."""
+    """Return the current states of images of one or several files; an image of many files has a single state."""
     states: dict[Path, State] = {}
     for files in images:
         found = [state_of(file) for file in files]
@@ -167,12 +167,12 @@ def states_of(images: Iterable[Iterable[Path]]) -> list[State]:
 
 
 def recorded(states: Iterable[State]) -> dict[str, dict[str, str]]:
-    """What to write down of several, by their paths."""
+    """Return the records of several states, by their paths."""
     return {str(state.path): state.record() for state in states}
 
 
 def changed(record: Mapping[str, Mapping[str, str]], states: Iterable[State]) -> list[str]:
-    """Paths whose state is not the recorded one, or of which either has none."""
+    """Return the paths whose state differs from the record, or that only one of the two has."""
     now = {str(state.path): state for state in states}
     return [
         path for path in {**record, **now} if path not in record or path not in now or not now[path].is_as(record[path])
@@ -193,7 +193,7 @@ def _facts(name: str, path: Path) -> list[tuple[str, int, int, int, int]]:
 
 @lru_cache(maxsize=4096)
 def _content(path: Path, files: tuple[tuple[str, int, int, int, int], ...]) -> str:
-    """Hash of all that files hold, or of blocks that are evenly spaced over all of them; read once for a state."""
+    """Hash the contents of files, or blocks that are evenly spaced over all of them; read once per state."""
     digest = hashlib.sha256(json.dumps([(name, size) for name, size, *_ in files]).encode())
     sizes = [size for _, size, *_ in files]
     total = sum(sizes)

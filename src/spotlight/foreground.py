@@ -1,4 +1,4 @@
-"""Where the signal is: thresholds of the target, masks, and whether they are plausible."""
+"""Foreground of a target: threshold, mask, and whether its size is plausible."""
 
 import math
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ Method = Literal["otsu", "li", "triangle", "yen", "fixed"]
 class ForegroundSettings(Settings):
     """How the threshold between background and foreground is chosen, once per stack at native resolution.
 
-    The defaults are the recipe that the author of Spotlight states for the original implementation: a median of 5
-    voxels, a Gaussian of 5 voxels, then Otsu; smoothing serves only to choose the threshold, which is then applied
-    to the unsmoothed target. ``median_px=1, gaussian_px=0`` gives plain Otsu.
+    The defaults are those that the author of Spotlight states for the original implementation: a median of 5 voxels, a
+    Gaussian of 5 voxels, then Otsu. Smoothing is used only to choose the threshold, which is then applied to the
+    unsmoothed target. ``median_px=1, gaussian_px=0`` gives plain Otsu.
     """
 
     method: Method = Field(
@@ -32,14 +32,16 @@ class ForegroundSettings(Settings):
         description="Histogram rule, or 'fixed' with a value. Li and triangle need the whole target in memory.",
     )
     value: float | None = Field(None, description="The threshold in the target's own intensity units, for 'fixed'.")
-    median_px: int = Field(5, ge=1, description="Edge of the median window in voxels; 1 is none.")
-    gaussian_px: float = Field(5.0, ge=0, description="Sigma of the Gaussian in voxels; 0 is none.")
-    plausible: tuple[float, float] = Field((0.001, 0.4), description="Foreground fractions that raise no warning.")
+    median_px: int = Field(5, ge=1, description="Edge of the median window in voxels; 1: no median filter.")
+    gaussian_px: float = Field(5.0, ge=0, description="Sigma of the Gaussian in voxels; 0: no Gaussian filter.")
+    plausible: tuple[float, float] = Field(
+        (0.001, 0.4), description="Least and greatest foreground fraction that raise no warning."
+    )
 
     @model_validator(mode="after")
     def _value_goes_with_fixed(self) -> Self:
         if (self.method == "fixed") != (self.value is not None):
-            raise ValueError("method 'fixed' needs a value, and only it takes one")
+            raise ValueError("method 'fixed' needs a value, and no other method takes one")
         return self
 
 
@@ -54,7 +56,7 @@ class Foreground:
     fraction : float
         Share of the valid voxels that are foreground, at native resolution.
     warnings : tuple of str
-        What is implausible about it, in sentences.
+        Why it is implausible, in sentences; empty if it is plausible.
     """
 
     threshold: float
@@ -70,25 +72,25 @@ def find_foreground(
     name: str = "target",
     allocate: Allocate = in_memory,
 ) -> Foreground:
-    """Choose the threshold of one target and judge its foreground, slab by slab.
+    """Choose the threshold of one target and check its foreground, slab by slab.
 
     Parameters
     ----------
     target : (Z, Y, X) or (Y, X) array
         Intensities at native resolution, finite.
     settings : ForegroundSettings
-        The rule; the author's recipe if left out.
+        The rule; default: `ForegroundSettings()`.
     mask : array, optional
-        The user's own foreground, not 0, which is judged instead of the threshold's.
+        The user's own foreground (values other than 0), which is checked instead of that of the threshold.
     name : str
-        What to call the target in messages.
+        Name of the target in messages.
     allocate : callable
-        Makes the smoothed target, called "_smooth".
+        Creates the array of the smoothed target, named "_smooth".
 
     Raises
     ------
     SpotlightError
-        If the target is constant, so that no threshold exists, or is not of whole or real numbers.
+        If the target is constant, so no threshold exists, or its values are not integers or real numbers.
 
     References
     ----------
@@ -114,7 +116,7 @@ def find_foreground(
 
 
 def _extent(target: Array, padded: bool) -> tuple[int, float, float]:
-    """Number of valid voxels, and their least and greatest value."""
+    """Return the number of valid voxels, and their least and greatest value."""
     count, low, high = 0, math.inf, -math.inf
     for part in values_of(target):
         values = part[part != 0] if padded else part
@@ -124,10 +126,10 @@ def _extent(target: Array, padded: bool) -> tuple[int, float, float]:
 
 
 def _threshold(target: Array, padded: bool, settings: ForegroundSettings, allocate: Allocate, name: str) -> float:
-    """The histogram rule on the smoothed target's valid voxels."""
+    """Apply the histogram rule to the valid voxels of the smoothed target."""
     radius = settings.median_px // 2 + math.ceil(4 * settings.gaussian_px)
     smooth = allocate("_smooth", target.shape, np.float32)
-    # Padding must not pull down the smoothed values beside it.
+    # Padding must not lower the smoothed values beside it.
     fill = float(np.median(sample_nonzero(target))) if padded else None
     for slab in slabs(target.shape, radius + 1):
         smooth[slab.inner] = _smooth(np.asarray(target[slab.outer]), fill, settings)[slab.crop]
@@ -141,7 +143,7 @@ def _threshold(target: Array, padded: bool, settings: ForegroundSettings, alloca
     limits = (min(low for low, _ in extent), max(high for _, high in extent))
     if not limits[0] < limits[1]:
         raise SpotlightError(
-            f"{name}: is constant ({limits[0]:g}) once it is smoothed, so it has no foreground. Check the channel, "
+            f"{name}: is constant ({limits[0]:g}) after smoothing, so it has no foreground. Check the channel, "
             "smooth less (median_px, gaussian_px), or leave this stack out."
         )
     rule = getattr(filters, f"threshold_{settings.method}")
@@ -152,7 +154,7 @@ def _threshold(target: Array, padded: bool, settings: ForegroundSettings, alloca
 
 
 def _smooth(target: NDArray[Any], fill: float | None, settings: ForegroundSettings) -> NDArray[np.float32]:
-    """Median, then Gaussian; zeros are replaced by `fill` and do not count if one is given."""
+    """Apply the median, then the Gaussian filter; if `fill` is given, it replaces zeros, which get no weight."""
     smooth = target.astype(np.float32)
     valid = target != 0
     if fill is not None:
@@ -177,7 +179,7 @@ def _doubts(fraction: float, settings: ForegroundSettings) -> list[str]:
     if fraction > high:
         return [
             f"{100 * fraction:.3g} % of the voxels are foreground (expected at most {100 * high:g} %); "
-            "look at the mask before trusting it."
+            "look at the mask before you trust it."
         ]
     return []
 
@@ -188,12 +190,13 @@ def least_foreground_voxels(patch: tuple[int, ...], fraction: float) -> int:
 
 
 def nearest_component(mask: NDArray[Any]) -> NDArray[np.int32]:
-    """Number the connected components of a mask, and give every voxel the number of the nearest one.
+    """Number the connected components of a mask, and give every voxel the number of the nearest component.
 
-    Voxels connect through faces; distances are in voxels, whatever their size. Of components equally near, either may
-    be chosen. Component k of n is where the mask is on and the result is k, for k from 1 to n.
+    Voxels connect through faces. Distances are in voxels, whatever the voxel size. If two components are equally near,
+    either may be chosen. Component k consists of the voxels of the mask whose result is k.
 
-    It needs the whole stack, and 21 bytes per voxel beyond the mask in 3D (17 in 2D), the 4 of the result among them.
+    The whole stack is needed at once. Memory besides the mask: 21 bytes per voxel in 3D, 17 in 2D, including the 4
+    bytes of the result.
 
     Parameters
     ----------
@@ -203,7 +206,7 @@ def nearest_component(mask: NDArray[Any]) -> NDArray[np.int32]:
     Returns
     -------
     array of int32
-        Same shape: from 1 to the number of components everywhere, or 0 everywhere if the mask is empty.
+        Same shape: numbers from 1 to the number of components, or 0 everywhere if the mask is empty.
     """
     inside = np.asarray(mask) != 0
     labels, count = ndimage.label(inside, output=np.int32)

@@ -14,7 +14,7 @@ from spotlight.images.normalise import Grid
 from spotlight.model import DESCRIPTION, InputDescription, ModelDescription, TargetDescription, save_model
 from spotlight.networks import FNet, FNetSettings
 
-# Layers of one level in the original's names, and where they stand here: list and index within its Sequential.
+# Layers of one level: the original's name, and our list and the index within its Sequential.
 LAYERS = {
     "sub_2conv_more.conv1": ("encoders", 0),
     "sub_2conv_more.bn1": ("encoders", 1),
@@ -33,7 +33,7 @@ NAME = re.compile(r"^(?:module\.)?net_recurse\.((?:sub_u\.)*)(" + "|".join(map(r
 
 
 class Preprocessing(NamedTuple):
-    """What a branch of the original code does to an input before the network sees it."""
+    """How a branch of the original code prepares an input for the network."""
 
     grid: Grid
     central_planes: int | None
@@ -42,7 +42,7 @@ class Preprocessing(NamedTuple):
 PREPROCESSING = {"release_1": Preprocessing(0.29, None), "master": Preprocessing("native", 32)}
 """By branch of the original code."""
 MARKS = {"nn_module": "release_1", "fnet_model_class": "master"}
-"""Entries of a checkpoint that only one of the branches writes."""
+"""Entries of a checkpoint that only one branch writes."""
 
 
 def import_fnet(
@@ -53,12 +53,12 @@ def import_fnet(
     grid: Grid | None = None,
     voxel_size: Sequence[float] | None = None,
 ) -> Path:
-    """Turn a checkpoint of the original implementation into a model folder.
+    """Convert a checkpoint of the original implementation to a model folder.
 
-    Its stains are in the original's units, z-scores of the target, since such checkpoints hold no intensities. The two
-    branches of the original code prepare inputs differently, and a checkpoint tells which of them wrote it:
-    ``release_1`` (the code of the paper) normalises by mean and standard deviation of the whole stack and resamples to
-    0.29 µm; ``master`` normalises by those of the 32 planes in the middle and leaves the grid as it is.
+    Its stains are z-scores of the target, because such checkpoints do not contain intensities. The two branches of the
+    original code prepare inputs differently, and most checkpoints show which branch wrote them: ``release_1`` (the code
+    of the paper) normalises by mean and standard deviation of the whole stack and resamples to 0.29 µm; ``master``
+    normalises by those of the 32 central planes and does not resample.
 
     Parameters
     ----------
@@ -67,25 +67,25 @@ def import_fnet(
     to : path
         The model folder to write.
     branch : {"release_1", "master"}, optional
-        Which branch trained the network, for a file that does not tell, such as a bare state dict.
+        The branch that trained the network, for a file that does not show it, such as a bare state dict.
     grid : float or "native", optional
-        Edge of the cubic voxels in µm that the network was trained on, where its training differed from the branch's
-        published pipeline.
+        Edge in µm of the cubic voxels on which the network was trained, if it differs from the branch's published
+        pipeline.
     voxel_size : sequence of float, optional
-        Of the training stacks, in µm, one per axis; stacks of another size are then refused.
+        Voxel size of the training stacks in µm, one value per axis. Stacks of another voxel size are then refused.
 
     Raises
     ------
     SpotlightError
-        If the folder holds a model, the file is no checkpoint of an F-net, or its branch is not known.
+        If the folder already holds a model, the file is not a checkpoint of an F-net, or its branch is unknown.
     """
     if (Path(to) / DESCRIPTION).exists():
-        raise SpotlightError(f"{to}: holds a model already. Write to another folder.")
+        raise SpotlightError(f"{to}: already holds a model. Write to another folder.")
     network, settings, found = read_original_fnet(checkpoint)
     if branch is None and found is None:
         raise SpotlightError(
-            f"{checkpoint}: does not tell which branch of the original code wrote it, and the branches prepare inputs "
-            "differently. State it: --branch release_1 (the code of the paper) or --branch master."
+            f"{checkpoint}: does not show which branch of the original code wrote it, and the branches prepare inputs "
+            "differently. State the branch: --branch release_1 (the code of the paper) or --branch master."
         )
     published = PREPROCESSING[branch or found or ""]
     axes: Literal["ZYX", "YX"] = "ZYX" if network.dims == 3 else "YX"
@@ -112,12 +112,12 @@ def import_fnet(
 def read_original_fnet(path: str | Path) -> tuple[FNet, FNetSettings, str | None]:
     """Read a checkpoint (``model.p``) of the original implementation: the network, its settings and the code's branch.
 
-    Only tensors are loaded (``weights_only``); depth, width and dimensions are read from their shapes.
+    Only tensors are loaded (``weights_only``). Depth, width and dimensions are derived from their shapes.
 
     Parameters
     ----------
     path : str or Path
-        A file saved by the original code, or a bare state dict of its network, which does not tell the branch.
+        A file saved by the original code, or a bare state dict of its network, which does not show the branch.
 
     Raises
     ------
@@ -129,16 +129,18 @@ def read_original_fnet(path: str | Path) -> tuple[FNet, FNetSettings, str | None
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged archives fail in more ways than can be listed
         raise SpotlightError(
-            f"{path}: cannot be loaded as a checkpoint of tensors ({error}). Files that need arbitrary pickles are "
-            "not opened; save the network's state dict with the program that made it."
+            f"{path}: cannot be loaded as a checkpoint of tensors ({error}). Files with arbitrary pickles are not "
+            "opened, because they can run code; save the network's state dict with the program that made the file."
         ) from error
     state = content.get("nn_state", content) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise SpotlightError(f"{path}: holds no network weights ('nn_state' or a state dict of tensors).")
+        raise SpotlightError(
+            f"{path}: holds no network weights ('nn_state' or a state dict of tensors). Give a checkpoint of F-net."
+        )
     renamed = {_rename(str(name), str(path)): tensor for name, tensor in state.items()}
     first, head = renamed.get("encoders.0.0.weight"), renamed.get("head.weight")
     if first is None or head is None or first.ndim not in (4, 5) or "encoders.1.0.weight" not in renamed:
-        raise SpotlightError(f"{path}: is not an F-net checkpoint; layers are missing.")
+        raise SpotlightError(f"{path}: is not a checkpoint of F-net; layers are missing. Give a complete one.")
     if first.shape[1] != 1 or head.shape[0] != 1:
         raise SpotlightError(
             f"{path}: has {first.shape[1]} input and {head.shape[0]} output channels; only networks with one of each "
@@ -150,7 +152,9 @@ def read_original_fnet(path: str | Path) -> tuple[FNet, FNetSettings, str | None
     try:
         network.load_state_dict(renamed)
     except RuntimeError as error:
-        raise SpotlightError(f"{path}: does not fit an F-net of depth {depth} ({error}).") from error
+        raise SpotlightError(
+            f"{path}: does not fit an F-net of depth {depth} ({error}). Give an unchanged checkpoint of F-net."
+        ) from error
     branches = {MARKS[mark] for mark in MARKS if mark in content}
     return network, settings, branches.pop() if len(branches) == 1 else None
 
@@ -162,7 +166,8 @@ def _rename(name: str, path: str) -> str:
     match = NAME.match(plain)
     if match is None:
         raise SpotlightError(
-            f"{path}: has a tensor {name!r}, which no F-net has. It is a checkpoint of another network."
+            f"{path}: has a tensor {name!r}, which F-net does not have. Give a checkpoint of F-net, not of another "
+            "network."
         )
     level = match[1].count("sub_u.")
     list_name, place = LAYERS[match[2]]

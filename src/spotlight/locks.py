@@ -1,4 +1,4 @@
-"""One process at a time writes an output: a lock file beside it says who is at work."""
+"""Locks on outputs: only one process at a time writes an output, and a lock file beside it names that process."""
 
 import functools
 import inspect
@@ -29,15 +29,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 BEAT = 15.0
-"""Seconds between signs of life: the lock file's time is set anew."""
+"""Seconds between updates of the lock file's time, by which its holder shows that it is alive."""
 LAPSE = 180.0
-"""Seconds without one after which the holder is taken to be dead, where its process cannot be looked for."""
+"""Seconds without an update after which a holder on another machine counts as dead."""
 PAUSE = 0.5
-"""Seconds after which it is looked whether another machine has taken over the same lock at the same time."""
+"""Seconds to wait after taking over a lock, before checking that no other machine took it over at the same time."""
 
 
 class Busy(SpotlightError):
-    """Another process, or another thread of this one, is at work on the output."""
+    """Another process, or another thread of this process, is writing the output."""
 
 
 @dataclass
@@ -52,19 +52,19 @@ class _Hold:
     made: list[Path] = field(default_factory=list)
 
     def text(self) -> str:
-        """What the lock file says."""
+        """Return the contents of the lock file."""
         found = {"host": socket.gethostname(), "pid": os.getpid(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
         return json.dumps(found | {"token": self.token, "machine": _machine(), "begun": _begun(os.getpid())})
 
 
-_holds: dict[tuple[int, Path], _Hold] = {}  # by process, too: a forked one holds nothing
+_holds: dict[tuple[int, Path], _Hold] = {}  # the key includes the process: a forked process holds no locks
 _changing = threading.RLock()
 _beating: threading.Thread | None = None
 
 
 @contextmanager
 def working_in(folder: str | Path) -> Iterator[None]:
-    """Be the only process that writes into a folder; see `working_on`. The folder is made if needed."""
+    """Lock a folder for the block; see `working_on`. The folder is created if needed."""
     folder = Path(folder)
     with _held(folder / ".spotlight.lock", folder):
         yield
@@ -72,17 +72,16 @@ def working_in(folder: str | Path) -> Iterator[None]:
 
 @contextmanager
 def working_on(file: str | Path) -> Iterator[None]:
-    """Be the only process that writes a file, or a folder that is one thing, such as an OME-Zarr.
+    """Lock an output for the block: a file, or a folder such as an OME-Zarr.
 
-    The lock is a file with host, process and start, which is removed at the end. That of a dead process is taken over:
-    at once where the process would be on this machine, else after three minutes without a sign of life. It needs no
-    locks of the file system, so that it holds on network file systems, too. A thread that holds a lock can take it
-    again.
+    The lock is a file that names host, process and start time. It is removed at the end. The lock of a dead process is
+    taken over: at once if the process ran on this machine, otherwise after three minutes without an update. It does not
+    use locks of the file system, so it also works on network file systems. A thread may lock the same output again.
 
     Raises
     ------
     Busy
-        If another is at work; the message says who.
+        If another process or thread writes the output; the message names it.
     SpotlightError
         If the lock cannot be written.
     """
@@ -92,7 +91,7 @@ def working_on(file: str | Path) -> Iterator[None]:
 
 
 def works_in(parameter: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Let a function run only where it is alone `working_in` the folder that this parameter names."""
+    """Decorate a function to run while it is `working_in` the folder that this parameter names."""
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         signature = inspect.signature(function)
@@ -137,7 +136,7 @@ def _held(path: Path, output: Path) -> Iterator[None]:
                 with suppress(OSError):
                     if _read(path).get("token") == hold.token:
                         path.unlink()
-                    for folder in hold.made:  # what was made for the lock alone is removed
+                    for folder in hold.made:  # folders created only for the lock are removed
                         folder.rmdir()
 
 
@@ -158,7 +157,7 @@ def _take(hold: _Hold) -> None:
                 if alive:
                     raise Busy(_who(hold.output, path, found, here, silent))
                 break
-        log.info("%s: process %s on %s has died; its work is taken over.", hold.output, *_named(found))
+        log.info("%s: process %s on %s has died; this process continues its work.", hold.output, *_named(found))
         temporary = path.with_name(f"{path.name}.{hold.token[:8]}.part")
         temporary.write_text(hold.text(), encoding="utf-8")
         temporary.replace(path)
@@ -175,8 +174,8 @@ def _who(output: Path, path: Path, found: dict[str, Any], here: bool, silent: fl
     if here:
         return said
     return (
-        f"{said} Its last sign of life is {max(0, silent):.0f} s old; it is taken to be dead after {LAPSE:.0f} s "
-        f"without one. If you know that it is, remove {path}."
+        f"{said} It last updated its lock {max(0, silent):.0f} s ago; after {LAPSE:.0f} s without an update it counts "
+        f"as dead. If you know that it no longer runs, remove {path}."
     )
 
 
@@ -185,7 +184,7 @@ def _named(found: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What a lock file says; nothing while it is being written."""
+    """Return the contents of a lock file; empty while it is being written."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -194,7 +193,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _silence(path: Path) -> float:
-    """Seconds since the last sign of life, by the clock of the file system, which all machines share."""
+    """Return the seconds since the last update, by the clock of the file system, which all machines share."""
     probe = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         probe.touch()
@@ -211,7 +210,7 @@ def _give_signs_of_life() -> None:
 
 
 def _beat() -> None:
-    """Give signs of life as long as there are locks."""
+    """Update the times of lock files as long as this process holds locks."""
     global _beating
     while True:
         time.sleep(BEAT)
@@ -222,7 +221,11 @@ def _beat() -> None:
                 return
         for hold in own:
             if _read(hold.path).get("token", hold.token) != hold.token:
-                log.warning("%s: another process took this one to be dead and works on it, too.", hold.output)
+                log.warning(
+                    "%s: another process also writes it, because this one did not update its lock for %.0f s.",
+                    hold.output,
+                    LAPSE,
+                )
             else:
                 with suppress(OSError):
                     os.utime(hold.path)
@@ -230,13 +233,13 @@ def _beat() -> None:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes of this machine from taking a lock in the folder at the same time, where that can be."""
+    """Keep other processes of this machine from taking a lock in the folder at the same time, if the system can."""
     if sys.platform == "win32":
         yield
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # not on all network file systems
+        with suppress(OSError):  # some network file systems do not support it
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
@@ -244,7 +247,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _machine() -> str:
-    """Where the number of a process has a meaning: a start of a machine, and a container on it; empty if unknown."""
+    """Return the boot of this machine and the container in which process numbers are unique; empty if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -253,7 +256,7 @@ def _machine() -> str:
 
 
 def _begun(pid: int) -> str:
-    """When a process was started, which tells it from a later one of the same number; empty if it does not run."""
+    """Return the start time of a process, because numbers are reused; empty if it does not run."""
     try:
         facts = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -262,7 +265,7 @@ def _begun(pid: int) -> str:
 
 
 def _is_alive(found: dict[str, Any]) -> bool:
-    """Whether a process of this machine, which wrote a lock, still runs."""
+    """Whether the process of this machine that wrote a lock still runs."""
     if found.get("begun"):
         return _begun(int(found["pid"])) == str(found["begun"])
     try:

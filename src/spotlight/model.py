@@ -1,4 +1,4 @@
-"""The model folder: ``model.yaml``, all it takes to use the network right, and ``weights.safetensors``."""
+"""The model folder: ``model.yaml``, which describes the network and its use, and ``weights.safetensors``."""
 
 import hashlib
 import platform
@@ -30,20 +30,20 @@ WEIGHTS = "weights.safetensors"
 
 
 class InputDescription(Settings):
-    """What the network was trained to see."""
+    """The inputs that the network was trained on."""
 
-    channel: str = Field("", description="Name of the channel in the training files; empty where they had none.")
+    channel: str = Field("", description="Name of the channel in the training files; empty if they had none.")
     axes: Literal["ZYX", "YX"]
     grid: Grid = Field(description="Edge of the cubic voxels in µm that the network works on, or 'native'.")
     voxel_size: tuple[tuple[float, float], ...] | None = Field(
         None, description="Least and greatest voxel size of the training files per axis in µm; None if unknown."
     )
-    voxel_size_tolerance: float = Field(0.1, description="Relative deviation from it that is accepted.")
+    voxel_size_tolerance: float = Field(0.1, description="Accepted relative deviation from that voxel size.")
     mean: tuple[float, float] | None = Field(
         None, description="Least and greatest mean of the training stacks, in their own units; None if unknown."
     )
     contrast: tuple[float, float] | None = Field(
-        None, description="The same of their standard deviation over their mean."
+        None, description="Least and greatest contrast of the training stacks: standard deviation over mean."
     )
     octaves: tuple[tuple[float, float], ...] | None = Field(
         None,
@@ -51,27 +51,28 @@ class InputDescription(Settings):
         "grid; None if unknown.",
     )
     skewness: tuple[float, float] | None = Field(None, description="Least and greatest skewness of the intensities.")
-    saturated: float | None = Field(None, description="Greatest share of pixels that are alike at the bright end.")
+    saturated: float | None = Field(None, description="Greatest share of pixels at the same, brightest value.")
     normalisation: Scaling = Field(
-        "mean/std", description="Of the whole stack at native resolution; 'uint16': 0 to 65535 becomes -1 to 1."
+        "mean/std",
+        description="Statistics of the whole stack at native resolution; 'uint16': 0 to 65535 becomes -1 to 1.",
     )
     central_planes: PositiveInt | None = Field(
-        None, description="So many planes in the middle give the values of the normalisation; None: the whole stack."
+        None, description="Number of central planes used for the statistics; None: the whole stack."
     )
     planes: Literal["together", "one"] = Field(
-        "together", description="'one': of a stack, one plane at a time is stained, whichever is asked for."
+        "together", description="'one': the network stains a single plane, which the user chooses."
     )
     modalities: tuple[str, ...] = Field(
-        (), description="Modalities of the training files, as far as they were needed; the order of the network's code."
+        (), description="Modalities of the training files, if they were needed; the network numbers them in this order."
     )
 
 
 class TargetDescription(Settings):
-    """What the network gives, and how to bring it back to intensities.
+    """One output of the network, and how its values become intensities.
 
     A normalised value v becomes ``intensity_range[0] + (v - normalised_range[0]) * width(intensity_range) /
-    width(normalised_range)``: the least and greatest value of the combined training set, as in Kalinin et al. (2025),
-    section A.3.
+    width(normalised_range)``. The ranges are the least and greatest value of all training targets, as in Kalinin et al.
+    (2025), section A.3.
     """
 
     channel: str = ""
@@ -86,7 +87,7 @@ class TargetDescription(Settings):
         None, description="Mean over the training targets of their median background, in normalised units."
     )
     flatten: bool = Field(
-        False, description="Replace what lies below the threshold by the background, as `flattened` does."
+        False, description="Replace values below the threshold by the background, as `flattened` does."
     )
 
     @model_validator(mode="after")
@@ -94,17 +95,20 @@ class TargetDescription(Settings):
         for name in ("normalised_range", "intensity_range"):
             low, high = getattr(self, name)
             if not low < high:
-                raise ValueError(f"{name} must rise")
+                raise ValueError(f"{name}: the first value must be less than the second")
         return self
 
     def flattened(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Replace normalised values below the foreground threshold by the median background of the training targets.
 
-        Spotlight's loss leaves the background free as long as it stays below the threshold, so what is predicted there
-        carries no information, and a later contrast enhancement would make structure of it.
+        Spotlight's loss does not constrain the background below the threshold. Predicted values there carry no
+        information, and a later contrast enhancement would turn them into visible structure.
         """
         if self.threshold is None or self.background is None:
-            raise SpotlightError("the model knows no foreground threshold, so its stains cannot be flattened.")
+            raise SpotlightError(
+                "the model records no foreground threshold, so its stains cannot be flattened. Stain without "
+                "flattening (--no-flatten)."
+            )
         return np.where(values >= self.threshold, values, np.float32(self.background))
 
     def to_intensity(self, values: Any) -> Any:
@@ -116,20 +120,22 @@ class TargetDescription(Settings):
 class ModelDescription(Settings):
     """Everything in ``model.yaml``."""
 
-    format: StrictInt = Field(FORMAT, ge=1, description="Of this file; rises when older versions cannot read it.")
+    format: StrictInt = Field(
+        FORMAT, ge=1, description="Format of this file; a higher number means that older versions cannot read it."
+    )
     spotlight: str = __version__
     created: str = ""
     network: NetworkField
     input: InputDescription
     target: TargetDescription
     further_targets: tuple[TargetDescription, ...] = Field(
-        (), description="Of a network with several stains: those after the first."
+        (), description="For a network with several stains: the stains after the first."
     )
     training: dict[str, Any] = Field(
-        default_factory=dict, description="Settings, data and course of the training run; for the record."
+        default_factory=dict, description="Record of the training run: settings, data and results."
     )
     weights_sha256: str = Field(
-        "", description="SHA-256 of weights.safetensors; empty in folders of before it was recorded, which still load."
+        "", description="SHA-256 of weights.safetensors; empty in old folders, which can still be loaded."
     )
     versions: dict[str, str] = Field(
         default_factory=lambda: {"torch": torch.__version__, "python": platform.python_version()}
@@ -137,22 +143,22 @@ class ModelDescription(Settings):
 
     @property
     def targets(self) -> tuple[TargetDescription, ...]:
-        """What the outputs of the network are, in order."""
+        """All outputs of the network, in order."""
         return (self.target, *self.further_targets)
 
     @property
     def dims(self) -> int:
-        """Spatial dimensions."""
+        """Number of spatial dimensions."""
         return len(self.input.axes)
 
 
 def make_network(settings: NetworkSettings, dims: int, stains: int = 1, modalities: int = 0) -> StainNetwork:
-    """Build a network by its settings' `build`, whose parameters these are.
+    """Build a network from its settings; see `NetworkSettings.build` for the parameters.
 
     Raises
     ------
     SpotlightError
-        If the settings do not go with the data.
+        If the settings do not fit the data.
     """
     try:
         return settings.build(dims, stains, modalities)
@@ -161,7 +167,7 @@ def make_network(settings: NetworkSettings, dims: int, stains: int = 1, modaliti
 
 
 def save_weights(path: Path, network: torch.nn.Module) -> str:
-    """Write a network's weights as safetensors, whole or not at all; gives the SHA-256 of the file.
+    """Write a network's weights as safetensors, completely or not at all; return the SHA-256 of the file.
 
     Raises
     ------
@@ -172,8 +178,8 @@ def save_weights(path: Path, network: torch.nn.Module) -> str:
     fault = _fault(state)
     if fault:
         raise SpotlightError(
-            f"{path}: is not written, since {fault}. Train anew, with a lower training.learning_rate or "
-            "training.precision float32; of a file that was imported, take another copy."
+            f"{path}: was not written, because {fault}. Train again with a lower training.learning_rate or with "
+            "training.precision float32. If the weights come from an imported file, import another copy of it."
         )
     content = serialise(state)
     with atomic_file(path) as temporary:
@@ -189,38 +195,38 @@ def load_weights(path: Path, network: torch.nn.Module, sha256: str = "") -> None
     path : Path
         The file.
     network : Module
-        Gets the weights.
+        The network that gets the weights.
     sha256 : str
-        What the file's SHA-256 must be; empty where it is not known.
+        The SHA-256 that the file must have; empty if it is unknown.
 
     Raises
     ------
     SpotlightError
-        If the file is missing, damaged, of another network or not the one that is meant, if a weight is not finite or
-        has another type than the network's, or if a variance is negative.
+        If the file is missing, damaged, of another network or has another SHA-256, if a weight is not finite or has
+        another type than the network's, or if a variance is negative.
     """
     try:
         content = path.read_bytes()
         found = hashlib.sha256(content).hexdigest()
         if sha256 and found != sha256:
-            raise ValueError(f"their SHA-256 is {found}, but {DESCRIPTION} states {sha256}")
+            raise ValueError(f"the file's SHA-256 is {found}, but {DESCRIPTION} states {sha256}")
         state = deserialise(content)
         own = network.state_dict()
         for name, tensor in state.items():
             if name in own and tensor.dtype != own[name].dtype:
-                raise ValueError(f"{name} has type {tensor.dtype}, but the network {own[name].dtype}")
+                raise ValueError(f"{name} has type {tensor.dtype}, but the network needs {own[name].dtype}")
         fault = _fault(state)
         if fault:
             raise ValueError(fault)
         network.load_state_dict(state)
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise SpotlightError(
-            f"{path}: the weights cannot be loaded ({error}). Copy the model folder again, or train anew."
+            f"{path}: the weights cannot be loaded ({error}). Copy the model folder again, or train again."
         ) from error
 
 
 def _fault(state: Mapping[str, Tensor]) -> str:
-    """What is wrong with the values of weights; empty if nothing is."""
+    """Return what is wrong with the values of weights; empty if nothing is."""
     for name, tensor in state.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             return f"{name} has values that are not finite"
@@ -230,7 +236,7 @@ def _fault(state: Mapping[str, Tensor]) -> str:
 
 
 def save_model(folder: str | Path, description: ModelDescription, network: torch.nn.Module) -> Path:
-    """Write a model folder; ``model.yaml`` comes last, so that a folder that has it is whole."""
+    """Write a model folder; ``model.yaml`` is written last, so a folder that has it is complete."""
     folder = Path(folder)
     sha256 = save_weights(folder / WEIGHTS, network)
     write_text(folder / DESCRIPTION, description.model_copy(update={"weights_sha256": sha256}).to_yaml())

@@ -1,4 +1,4 @@
-"""Reading YAML files of plain values, without what makes a small file large or a text another value."""
+"""Reading YAML files of plain values, with limits on their size and without surprising conversions of text."""
 
 import re
 from pathlib import Path
@@ -13,18 +13,19 @@ from spotlight.quoting import quoted, shortened
 MOST_BYTES = 32 * 2**20
 MOST_LEVELS = 40
 MOST_VALUES = 10_000
-"""In a file with aliases, which can make many of few."""
+"""Limit for a file with aliases, which can turn a few values into very many."""
 MOST_DIGITS = 19
-"""Of a whole number; a computer's own have no more."""
+"""Limit for a whole number; a 64-bit number has no more digits."""
 
 
 class PlainLoader(yaml.SafeLoader):
     """YAML in which ``12:00:00``, ``no``, ``0123`` and ``2024-01-01`` are text, and a repeated key is an error.
 
-    By YAML 1.1 they are the numbers 43200 and 83, false and a date. What PyYAML writes is read as it was.
+    In YAML 1.1 they would be the number 43200, false, the number 83 and a date. Files written by PyYAML are read back
+    unchanged.
     """
 
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own form
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML requires a mutable class attribute
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -33,7 +34,7 @@ class PlainLoader(yaml.SafeLoader):
         self.sizes: dict[int, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Build a node; count how deep it lies, and how many values it stands for."""
+        """Build a node; count its nesting level and the number of values that it stands for."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if self.levels >= MOST_LEVELS:
             raise _fault(f"values are nested more than {MOST_LEVELS} levels deep", event)
@@ -43,12 +44,12 @@ class PlainLoader(yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             self.has_aliases = True
             if id(node) not in self.sizes:
-                raise _fault("a value holds itself", event)
+                raise _fault("a value contains itself", event)
         elif node is not None:
             parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
             size = 1 + sum(self.sizes[id(part)] for part in parts if isinstance(part, yaml.Node))
             if self.has_aliases and size > MOST_VALUES:
-                raise _fault(f"aliases make more than {MOST_VALUES} values of it", event)
+                raise _fault(f"aliases expand it to more than {MOST_VALUES} values", event)
             self.sizes[id(node)] = size
         return node
 
@@ -59,19 +60,19 @@ class PlainLoader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if (key.tag, key.value) in seen:
-                    raise _fault(f"the key {quoted(key.value)} stands here twice", key)
+                    raise _fault(f"the key {quoted(key.value)} appears twice", key)
                 seen.add((key.tag, key.value))
         return node
 
     def construct_whole(self, node: yaml.ScalarNode) -> int:
-        """Make a whole number of reasonable length."""
+        """Build a whole number of at most `MOST_DIGITS` digits."""
         text = str(self.construct_scalar(node))
         if len(text) > MOST_DIGITS:
-            raise _fault(f"a whole number of {len(text)} digits; at most {MOST_DIGITS} are read", node)
+            raise _fault(f"a whole number of {len(text)} digits; at most {MOST_DIGITS} are allowed", node)
         return int(text)
 
     def construct_real(self, node: yaml.ScalarNode) -> float:
-        """Make a real number, among them ``.inf`` and ``.nan``."""
+        """Build a real number, including ``.inf`` and ``.nan``."""
         return float(str(self.construct_scalar(node)).lower().replace(".inf", "inf").replace(".nan", "nan"))
 
 
@@ -102,14 +103,14 @@ def load_yaml(path: str | Path) -> Any:
     Raises
     ------
     SpotlightError
-        If the file is missing, unreadable, not YAML, repeats a key, or is out of all proportion.
+        If the file is missing, unreadable or not YAML, repeats a key, or exceeds the limits on size and depth.
     """
     path = require_file(path, "Give a YAML file.")
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
             raise SpotlightError(
-                f"{path}: has {size} bytes, too many for a file of settings (at most {MOST_BYTES}). Give another."
+                f"{path}: has {size} bytes, but a settings file has at most {MOST_BYTES}. Give a settings file."
             )
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -123,6 +124,6 @@ def parse_yaml(text: str, where: str) -> Any:
         values = yaml.load(text, PlainLoader)
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise SpotlightError(
-            f"{where}: is not valid YAML ({shortened(str(error))}). Correct it or write it anew."
+            f"{where}: is not valid YAML ({shortened(str(error))}). Correct it, or write it again."
         ) from error
     return {} if values is None else values

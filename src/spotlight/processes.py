@@ -1,4 +1,4 @@
-"""Work in several processes, which end with the one that started them, however that ends."""
+"""Work in several processes, which always end together with the process that started them."""
 
 import multiprocessing
 import os
@@ -17,7 +17,7 @@ from spotlight.files import remove_unfinished
 from spotlight.stopping import ABORTED, SIGNALS
 
 PATIENCE_S = 2.0
-"""How long a process that is asked to end may take."""
+"""Seconds that a process gets to end before it is killed."""
 
 __all__ = ["BrokenProcessPool", "processes"]
 
@@ -28,25 +28,25 @@ def processes(
     begin: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[Callable[..., Iterator[Any]]]:
-    """Give a function like `map` that calls in `workers` processes; in this one if it is just one.
+    """Yield a function like `map` that runs its calls in `workers` processes, or in this process for one worker.
 
-    When the block ends by an error or by Ctrl-C, the processes are ended, too, and what they have half written is
-    removed. When this process is killed, they notice and end. Ctrl-C does not reach them. They are started anew: a
-    forked process would hang where a library has begun threads. So a script must guard its main part.
+    When the block ends with an error or by Ctrl-C, the processes end too, and their unfinished files are removed. When
+    this process is killed, they detect it and end. They do not receive Ctrl-C. They are spawned, not forked, because a
+    forked process can hang when a library has started threads. So a script needs ``if __name__ == "__main__":``.
 
     Parameters
     ----------
     workers : int
         Number of processes.
     begin : callable, optional
-        What each does first; not called in this process.
+        Called first in each new process, not in this one.
     arguments : tuple
-        Of `begin`.
+        Arguments of `begin`.
 
     Raises
     ------
     BrokenProcessPool
-        If one of them dies.
+        If one of the processes dies.
     """
     if workers <= 1:
         yield map
@@ -56,7 +56,7 @@ def processes(
     pool = ProcessPoolExecutor(workers, context, _begin, (begin, arguments))
 
     def run(function: Callable[..., Any], *tasks: Any) -> Iterator[Any]:
-        with _signals_held(SIGNALS[:1]):  # whoever is born here does not hear it either
+        with _signals_held(SIGNALS[:1]):  # processes that start here must not receive it either
             return pool.map(function, *tasks)
 
     try:
@@ -81,7 +81,7 @@ def _end(children: "set[multiprocessing.process.BaseProcess]") -> None:
 
 @contextmanager
 def _signals_held(numbers: tuple[signal.Signals, ...]) -> Iterator[None]:
-    """Let signals wait until the end of the block."""
+    """Delay signals until the end of the block."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -93,8 +93,8 @@ def _signals_held(numbers: tuple[signal.Signals, ...]) -> Iterator[None]:
 
 
 def _begin(begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    """Make a new process end with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends this process
+    """Make a new process end together with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent receives it and ends this process
     for number in SIGNALS[1:]:
         signal.signal(number, _leave)
     if hasattr(signal, "pthread_sigmask"):

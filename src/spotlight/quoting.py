@@ -1,15 +1,15 @@
-"""Words of others in our messages: short, and without characters that act on a terminal."""
+"""Quoting foreign values in our messages: short, and without characters that control a terminal."""
 
 import re
 import reprlib
 from typing import Any
 
 LONGEST = 4000
-"""Characters of a message; a longer one is cut in its middle, since it ends with the remedy."""
+"""Most characters of a message; a longer one is cut in the middle, because the remedy stands at its end."""
 LONGEST_QUOTE = 400
 LONGEST_DIGITS = 40
 ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-"""Control characters, those that turn the direction of writing, and bytes of file names that are no UTF-8."""
+"""Control characters, characters that change the writing direction, and bytes of file names that are not UTF-8."""
 
 _short = reprlib.Repr()
 _short.maxlevel, _short.maxstring, _short.maxother = 3, 120, 120
@@ -17,7 +17,7 @@ _short.maxlist = _short.maxtuple = _short.maxset = _short.maxdict = 6
 
 
 def quoted(value: Any) -> str:
-    """Write a value for a message as `repr` does, but never at length, however large or nested it is.
+    """Write a value for a message as `repr` does, but shortened if it is large or deeply nested.
 
     >>> quoted("0,3")
     "'0,3'"
@@ -26,19 +26,19 @@ def quoted(value: Any) -> str:
         return f"a whole number of about {round(value.bit_length() * 0.30103)} digits"
     try:
         return visible(shortened(_short.repr(value), LONGEST_QUOTE))
-    except ValueError:  # a large number somewhere inside: Python does not write more than 4300 digits
+    except ValueError:  # it contains a large number: Python does not write more than 4300 digits
         return f"a {type(value).__name__} that holds a very large number"
 
 
 def visible(text: str, lines: bool = False) -> str:
-    r"""Write characters that are not seen but act as escapes: ``\x1b`` for the one that begins a terminal's commands.
+    r"""Replace invisible control characters by escapes, such as ``\x1b``, which starts the commands of a terminal.
 
     Parameters
     ----------
     text : str
         Any text, such as a file's name.
     lines : bool
-        Keep line breaks; further lines are indented, so that none looks like a message of its own.
+        Keep line breaks; further lines are indented, so none looks like a separate message.
     """
     if lines:
         return "\n  ".join(visible(line.expandtabs()) for line in text.split("\n"))
@@ -46,7 +46,7 @@ def visible(text: str, lines: bool = False) -> str:
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
-    """Cut the middle out of a text that is longer."""
+    """Cut out the middle of a text with more than `longest` characters."""
     if len(text) <= longest:
         return text
     end = longest // 4
@@ -54,9 +54,9 @@ def shortened(text: str, longest: int = LONGEST) -> str:
 
 
 def safe_name(name: str) -> str:
-    r"""Write what a file name must not pass on as ``%`` and two digits per byte: ``a\x1b`` becomes ``a%1B``.
+    r"""Replace control characters of a file name by ``%`` and two digits per byte: ``a\x1b`` becomes ``a%1B``.
 
-    The result can be printed and stored as UTF-8 anywhere; other names stay as they are.
+    The result can be printed and stored as UTF-8 anywhere; other names are unchanged.
     """
     return ACTING.sub(lambda found: "".join(f"%{byte:02X}" for byte in _bytes(found[0])), name)
 
@@ -68,6 +68,6 @@ def _escape(character: str) -> str:
 
 
 def _bytes(character: str) -> bytes:
-    """A character in UTF-8; Python stands a byte that it cannot decode as a character from U+DC80 on."""
+    """Encode a character in UTF-8; Python represents undecodable bytes by characters from U+DC80 on."""
     is_byte = "\udc80" <= character <= "\udcff"
     return character.encode("utf-8", "surrogateescape" if is_byte else "surrogatepass")

@@ -1,13 +1,13 @@
-"""Registries: named parts of one kind, those of Spotlight and those that other packages bring.
+"""Registries: named parts of one kind, from Spotlight and from other packages.
 
-A part is a class of settings that builds what it describes. A package registers its own by an entry point:
+A part is a class of settings that builds what it describes. A package registers its own parts by an entry point:
 
 .. code-block:: toml
 
     [project.entry-points."spotlight.networks"]
     my_network = "my_package:MyNetworkSettings"
 
-Entry points are read when a name is asked for that Spotlight itself does not have, or when all names are listed.
+Entry points are read when Spotlight itself does not have a requested name, and when all names are listed.
 """
 
 import difflib
@@ -25,14 +25,14 @@ Known = TypeVar("Known")
 
 
 class Names(Generic[Known]):
-    """Things of one kind by name.
+    """Named parts of one kind.
 
     Parameters
     ----------
     kind : str
-        What one of them is called in a message, such as "network".
+        The kind, as messages call it, such as "network".
     group : str
-        Name of the entry points by which packages add their own, such as "spotlight.networks".
+        Group of entry points by which packages add parts, such as "spotlight.networks".
     """
 
     def __init__(self, kind: str, group: str) -> None:
@@ -49,7 +49,7 @@ class Names(Generic[Known]):
         """
         if self._known.get(name, part) is not part:
             raise SpotlightError(
-                f"there is a {self.kind} named {name!r} already ({self._known[name]!r}). Choose another name."
+                f"a {self.kind} named {name!r} already exists ({self._known[name]!r}). Choose another name."
             )
         self._known[name] = part
 
@@ -59,7 +59,7 @@ class Names(Generic[Known]):
         Raises
         ------
         SpotlightError
-            If there is none, or the package that brings it cannot be imported.
+            If no part has this name, or its package cannot be imported.
         """
         if name not in self._known and name in self._offered:
             self.add(name, self._load(self._offered[name]))
@@ -67,12 +67,12 @@ class Names(Generic[Known]):
             near = difflib.get_close_matches(name, self.names(), n=1, cutoff=0.5)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(self.names())}."
             raise SpotlightError(
-                f"unknown {self.kind} {quoted(name)}. {hint} Those of another package are known once it is installed"
+                f"unknown {self.kind} {quoted(name)}. {hint} If another package provides it, install that package"
             )
         return self._known[name]
 
     def names(self) -> tuple[str, ...]:
-        """Names of all parts: our own in the order in which they were added, then those of other packages."""
+        """Names of all parts: first ours, in the order in which they were added, then those of other packages."""
         return (*self._known, *sorted(name for name in self._offered if name not in self._known))
 
     @cached_property
@@ -82,7 +82,7 @@ class Names(Generic[Known]):
     def _load(self, point: EntryPoint) -> Known:
         try:
             found: Known = point.load()
-        except Exception as error:  # whatever a stranger's module does when it is imported
+        except Exception as error:  # importing a foreign module can raise anything
             package = point.dist.name if point.dist is not None else point.module
             raise SpotlightError(
                 f"the {self.kind} {point.name!r} of the package {package} cannot be loaded ({point.value}: "
@@ -92,7 +92,7 @@ class Names(Generic[Known]):
 
 
 class Registry(Names[type[Part]]):
-    """Classes of settings of one kind, told apart by one field, the tag.
+    """Classes of settings of one kind; one field, the tag, names the class.
 
     Parameters
     ----------
@@ -101,9 +101,9 @@ class Registry(Names[type[Part]]):
     base : type
         The class that all of them extend.
     tag : str
-        The field by which they are told apart, such as "architecture".
+        The field that names the class, such as "architecture".
     default : str
-        What the tag is where plain values do not give it.
+        The tag of plain values that do not state it.
     """
 
     def __init__(self, kind: str, group: str, base: Any, tag: str, default: str) -> None:
@@ -113,21 +113,21 @@ class Registry(Names[type[Part]]):
         """Makes settings of a function or class that a caller gives in Python."""
 
     def register(self, part: type[Part]) -> type[Part]:
-        """Add a class under the default of its tag; to be used as a decorator.
+        """Add a class under the default value of its tag; use it as a decorator.
 
         Raises
         ------
         SpotlightError
-            If the class is of another kind, or another one has its name.
+            If the class is of another kind, or another class has its name.
         """
         self.add(self._name_of(part), part)
         return part
 
     def parse(self, values: Any) -> Any:
-        """Turn plain values, a name, or what a caller gives in Python into settings; leave others as they are.
+        """Turn plain values, a name, or a function or class into settings; return all other values unchanged.
 
         For fields of other settings: ``Annotated[SerializeAsAny[Base], BeforeValidator(registry.parse), registry]``;
-        errors then name the nearest field of the class that the values are to become.
+        errors then name the nearest field of the class that the tag names.
 
         Raises
         ------
@@ -148,7 +148,7 @@ class Registry(Names[type[Part]]):
             raise ValueError(str(error)) from error
 
     def class_of(self, values: Any) -> type[Part] | None:
-        """Return the class that plain values are to become, or None if no part has the name that they give."""
+        """Return the class that the tag of plain values names, or None if there is no such class."""
         name = self._tag_of(values) if isinstance(values, dict) else ""
         return self.find(name) if name in self.names() else None
 
@@ -174,7 +174,7 @@ class Registry(Names[type[Part]]):
         name = self._name_of(found)
         if name != point.name:
             raise SpotlightError(
-                f"the entry point {point.name!r} of {self.group} leads to {found.__name__}, whose {self.tag} is "
-                f"{name!r}. Both must be the same."
+                f"the entry point {point.name!r} of {self.group} names {found.__name__}, whose {self.tag} is "
+                f"{name!r}. Both names must be equal; correct one of them in that package."
             )
         return found

@@ -13,7 +13,7 @@ from spotlight.plain_yaml import load_yaml
 from spotlight.quoting import quoted
 
 MOST = 10**18
-"""Greatest whole number of a setting; seeds may be large."""
+"""Greatest absolute value of a whole number in settings; seeds may be large."""
 
 
 class Settings(BaseModel):
@@ -21,14 +21,14 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     unsaid: ClassVar[Mapping[str, Any]] = {}
-    """Of fields whose default has changed, the former default; see `spotlight.fingerprint`."""
+    """The former default of each field whose default has changed; see `spotlight.fingerprint`."""
 
     @model_validator(mode="after")
     def _whole_numbers_are_countable(self) -> Self:
         for name in type(self).model_fields:
             value = getattr(self, name)
             if isinstance(value, int) and abs(value) > MOST:
-                raise ValueError(f"{name} is {quoted(value)}; at most {MOST} make sense")
+                raise ValueError(f"{name} is {quoted(value)}, but must be at most {MOST}")
         return self
 
     @classmethod
@@ -38,14 +38,14 @@ class Settings(BaseModel):
         Parameters
         ----------
         values : mapping
-            Field names and values, nested as the settings are.
+            Field names and values, nested like the settings.
         where : str
-            What to call the source in an error, for example the file's name.
+            Name of the source in an error, for example the file's name.
 
         Raises
         ------
         SpotlightError
-            If a key is unknown, a value is missing or out of range.
+            If a key is unknown, or a value is missing or out of range.
         """
         try:
             return cls.model_validate(values)
@@ -79,16 +79,16 @@ def commented_yaml(settings: BaseModel, indent: str = "") -> str:
 
 
 def explain(error: ValidationError, model: type[BaseModel], values: Any) -> str:
-    """Say in one line each what is wrong with settings, and name the nearest known key for an unknown one.
+    """Describe each fault of settings in one line; for an unknown key, name the nearest known one.
 
     Parameters
     ----------
     error : ValidationError
-        As pydantic raised it.
+        The error of pydantic.
     model : type
-        The settings that were to be built.
+        The class of the settings.
     values : mapping
-        From which they were to be built.
+        The values that were given.
     """
     lines = []
     for problem in error.errors():
@@ -105,17 +105,17 @@ def explain(error: ValidationError, model: type[BaseModel], values: Any) -> str:
 
 
 class Chooser(Protocol):
-    """What stands beside a field whose value may be of several classes: it knows which one plain values mean."""
+    """An annotation of a field whose value may be of several classes: it chooses the class for plain values."""
 
     def class_of(self, values: Any) -> type[BaseModel] | None:
-        """Return the class that plain values are to become, or None if there is none."""
+        """Return the class for plain values, or None if there is none."""
 
 
 def _fields_at(model: type[BaseModel], location: list[str], values: Any) -> list[str]:
-    """Names of the fields of the settings nested at `location` inside `model`."""
+    """Return the names of the fields of the settings nested at `location` inside `model`."""
     nested: list[type[BaseModel]] = []
     for part in location:
-        # Where several kinds of settings may stand, the location goes on with the kind's name.
+        # If several kinds of settings are allowed, the next part of the location is the name of the kind.
         kinds = [option for option in nested if part in (f.default for f in option.model_fields.values())]
         if len(nested) > 1 and kinds:
             model, nested = kinds[0], []
@@ -126,7 +126,7 @@ def _fields_at(model: type[BaseModel], location: list[str], values: Any) -> list
         values = values.get(part) if isinstance(values, dict) else None
         chosen = [one.class_of(values) for one in field.metadata if hasattr(one, "class_of")]
         options = [*chosen, field.annotation, *getattr(field.annotation, "__args__", ())]
-        options = [getattr(option, "__origin__", option) for option in options]  # the type of a tagged one
+        options = [getattr(option, "__origin__", option) for option in options]  # unwrap Annotated types
         nested = [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
         if not nested:
             return []

@@ -1,4 +1,4 @@
-"""How a command ends when it is asked to: by Ctrl-C, by SIGTERM from a cluster's manager, or by a closed terminal."""
+"""Stopping a command in order: on Ctrl-C, on SIGTERM from a cluster's scheduler, or when the terminal is closed."""
 
 import os
 import signal
@@ -8,16 +8,16 @@ from types import FrameType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 ABORTED = 128
-"""Added to a signal's number, this is the exit status of who was ended by it."""
+"""The exit status of a process ended by a signal is this number plus the signal's number."""
 IMPORTS = "<frozen importlib._bootstrap>"
 
 _asked = 0
 
 
 def install() -> None:
-    """Make signals stop this process in order: an exception at the first, the end at a second one.
+    """Install handlers: the first signal raises an exception, a second one ends the process at once.
 
-    A signal that is ignored, as by ``nohup``, stays ignored.
+    Signals that are already ignored, for example by ``nohup``, stay ignored.
     """
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
@@ -26,25 +26,25 @@ def install() -> None:
 
 
 def asked() -> int:
-    """Give the number of the signal that asked this process to stop; 0 if none has."""
+    """Return the number of the signal that asked this process to stop; 0 if none has."""
     return _asked
 
 
 def note(number: int) -> bool:
-    """Remember that a signal came; True if it is the first."""
+    """Record a received signal; return True if it is the first."""
     global _asked
     first, _asked = not _asked, number
     return first
 
 
 def stop(number: int, frame: FrameType | None) -> None:
-    """Raise `KeyboardInterrupt`; end at once during imports, which turn exceptions into others, and when asked again.
+    """Raise `KeyboardInterrupt`; on a second signal, or during imports, remove unfinished files and end at once.
 
-    What is half written is removed.
+    Imports are treated differently because they turn this exception into other ones.
     """
     if note(number) and not _is_importing(frame):
         raise KeyboardInterrupt
-    files = sys.modules.get("spotlight.files")  # not imported here, so that this module is there soon
+    files = sys.modules.get("spotlight.files")  # not imported at the top, so that handlers are installed early
     if files is not None:
         files.remove_unfinished()
     os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"stopped\n")

@@ -15,16 +15,16 @@ Blend = Literal["linear", "gaussian", "exact"]
 
 
 def tile_starts(length: int, tile: int, overlap: int, step: int = 1) -> list[int]:
-    """Start positions that cover `length` with tiles of `tile`, overlapping by at least `overlap`.
+    """Return start positions at which tiles of `tile` voxels cover `length`, overlapping by at least `overlap`.
 
-    The tiles are spread evenly, the first starts at 0 and the last ends at `length`.
+    The tiles are evenly spaced; the first starts at 0 and the last ends at `length`.
 
     Parameters
     ----------
     length, tile, overlap : int
         In voxels; ``tile <= length`` and ``overlap < tile``.
     step : int
-        All starts are multiples of this, and so must be `length` and `tile`.
+        All starts are multiples of this; `length` and `tile` must be multiples of it, too.
     """
     if tile >= length:
         return [0]
@@ -35,7 +35,7 @@ def tile_starts(length: int, tile: int, overlap: int, step: int = 1) -> list[int
 
 
 def fit_tile(length: int, tile: int, overlap: int, multiple: int) -> int:
-    """Shrink a tile edge to what evenly spread tiles need to cover `length`: no voxel is computed for nothing.
+    """Shrink a tile edge to the size that evenly spaced tiles need to cover `length`, to avoid needless computation.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def fit_tile(length: int, tile: int, overlap: int, multiple: int) -> int:
     tile, overlap : int
         The greatest edge, rounded up to a multiple, and the least overlap.
     multiple : int
-        What the edge must be a multiple of.
+        The edge must be a multiple of this.
     """
     tile = min(math.ceil(tile / multiple) * multiple, length)
     if tile == length:
@@ -56,12 +56,12 @@ def fit_tile(length: int, tile: int, overlap: int, multiple: int) -> int:
 
 
 def axis_weights(length: int, tile: int, overlap: int, multiple: int, blend: Blend) -> list[tuple[int, FloatArray]]:
-    """Starts of the tiles along one axis, and the weights of each, which sum to one at every position.
+    """Return the starts of the tiles along one axis, and the weights of each; weights sum to one at every position.
 
-    Before they are divided by their sum, weights are
+    Before normalisation by their sum, the weights are
 
     - "linear": 1 inside a tile, falling linearly over the overlap towards its neighbours;
-    - "gaussian": a Gaussian around the tile's centre, of an eighth of its edge, as nnU-Net and MONAI have it;
+    - "gaussian": a Gaussian around the tile's centre, with a sigma of 1/8 of its edge, as in nnU-Net and MONAI;
     - "exact": 1 up to the middle of the overlap, and 0 beyond.
     """
     overlap = min(overlap, tile - 1)
@@ -96,18 +96,18 @@ def _sharing(length: int, starts: list[int], weights: list[NDArray[np.float64]])
 class Tiling:
     """How an array is cut into overlapping tiles, in layers that can be computed one by one and blended later.
 
-    A layer is all tiles with one start along the axis that has most of them.
+    A layer consists of all tiles with the same start along the axis that has the most tiles.
 
     Attributes
     ----------
     shape : tuple of int
-        Of the array.
+        Shape of the array.
     tile : tuple of int
-        Of every tile: a multiple of what the function needs.
+        Shape of every tile.
     axes : list of lists of (int, ndarray)
         Starts and weights of the tiles along each axis.
     along : int
-        The axis that layers are stacked along.
+        The axis along which layers are stacked.
     """
 
     shape: tuple[int, ...]
@@ -125,21 +125,21 @@ class Tiling:
         blend: Blend = "linear",
         fit: bool = True,
     ) -> "Tiling":
-        """Cut an array of a shape.
+        """Plan the tiles of an array.
 
         Parameters
         ----------
         shape : tuple of int
-            Any size.
+            Shape of the array, of any size.
         tile, overlap : tuple of int
-            Greatest tile, shrunk to what the array needs, and least overlap of neighbours, per axis.
+            Greatest tile and least overlap of neighbours, per axis.
         multiple : int
-            What every edge and start must be a multiple of; where the array is not, it is extended by reflection.
+            Every edge and start is a multiple of this; an array of another size is extended by reflection.
         blend : "linear", "gaussian" or "exact"
-            How tiles share what they have in common; see `axis_weights`.
+            How overlapping tiles are weighted; see `axis_weights`.
         fit : bool
-            Shrink tiles to what covers the array in as many; else they have the size that was asked for, for functions
-            whose result depends on it.
+            Shrink the tiles to the size that covers the array with the same number of tiles. False: keep the requested
+            size, for functions whose result depends on it.
         """
         padded = tuple(math.ceil(n / multiple) * multiple for n in shape)
         if fit:
@@ -179,13 +179,13 @@ class Tiling:
         Parameters
         ----------
         layer : int
-            Which.
+            Number of the layer.
         function : callable
             Maps a float32 tile to (K, *tile): K results of its shape.
         array : array
-            The values; regions of it are read.
+            The values; they are read region by region.
         out : (K, *layer_shape) ndarray of float32
-            The result; its values before do not matter.
+            Gets the result; earlier values are overwritten.
         progress : callable, optional
             Called after every tile.
         """
@@ -206,7 +206,7 @@ class Tiling:
                     found = found * _along(weight, axis + 1, found.ndim)
             out[(slice(None), *box)] += found
 
-        # The next tile is read and the last one added, one after another, while the function is at work.
+        # While the function computes a tile, one thread reads the next tile and another adds the previous result.
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as adder:
             ahead, added = reader.submit(read, 0), adder.submit(lambda: None)
             for number, places in enumerate(every):
@@ -220,7 +220,7 @@ class Tiling:
             added.result()
 
     def read(self, array: Any, starts: Sequence[int]) -> FloatArray:
-        """Read a tile; beyond the array's end it is its mirror image."""
+        """Read a tile; beyond the array's end it is filled by reflection."""
         index = []
         for start, t, n in zip(starts, self.tile, self.shape, strict=True):
             beyond = max(0, start + t - n)
@@ -233,16 +233,16 @@ class Tiling:
 
 
 class Blended:
-    """One of the results of all layers, blended along their axis where and when a region is asked for.
+    """One of the K results of all layers; a region is blended along the layers' axis when it is read.
 
     Parameters
     ----------
     tiling : Tiling
-        How the layers lie.
+        Positions of the layers.
     layers : sequence of (K, *layer_shape) arrays
-        In memory or in mapped files.
+        Results in memory or in memory-mapped files.
     which : int
-        Number of the result, below K.
+        Number of the result, from 0 to K - 1.
     """
 
     dtype = np.dtype(np.float32)
@@ -268,7 +268,7 @@ class Blended:
         return len(self.shape)
 
     def __getitem__(self, key: tuple[int | slice, ...]) -> FloatArray:
-        """Blend a region, given by contiguous slices; axes that are not named are taken whole."""
+        """Blend a region, given by contiguous slices; axes without a slice are read completely."""
         keys = [*key, *[slice(None)] * (self.ndim - len(key))]
         assert all(isinstance(k, slice) for k in keys)
         bounds = [k.indices(n)[:2] for k, n in zip(keys, self.shape, strict=True) if isinstance(k, slice)]
@@ -308,11 +308,12 @@ def apply_tiled(
     function : callable
         Maps a float32 array of the tile's shape to another of the same shape, or to `results` of them.
     array : ndarray of float32
-        Any size in any number of dimensions.
+        Of any size and number of dimensions.
     tile, overlap, multiple, fit
         See `Tiling.of`.
     results : int, optional
-        How many results the function gives, stacked along a first axis; left out: one without such an axis.
+        Number of results that the function returns, stacked along the first axis. Default: one result without that
+        axis.
 
     Returns
     -------

@@ -318,7 +318,7 @@ def test_files_of_a_submission(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     one = Stack(data[0] / 1e6, "YX", channels=("Tubulin (virtual)",))
     (path,) = write_submission(one, "image_1_BF_z0", tmp_path)
     assert path.parent.name == "Tubulin"
-    assert "Tubulin is 0 everywhere as whole numbers" in caplog.text
+    assert "Tubulin is 0 everywhere after rounding" in caplog.text
     with pytest.raises(SpotlightError, match="is there already"):
         write_submission(one, "image_1_BF_z0", tmp_path)
     assert write_submission(one, "image_1_BF_z0", tmp_path, overwrite=True) == [path]
@@ -327,8 +327,8 @@ def test_files_of_a_submission(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 @pytest.mark.parametrize(
     ("axes", "channels", "message"),
     [
-        ("ZYX", ("Nucleus",), "takes planes, of axes CYX or YX, not ZYX"),
-        ("CYX", ("Nucleus", "DNA (virtual)"), "'DNA \\(virtual\\)' is no target of Light My Cells"),
+        ("ZYX", ("Nucleus",), "accepts planes with axes CYX or YX. Received: ZYX"),
+        ("CYX", ("Nucleus", "DNA (virtual)"), "'DNA \\(virtual\\)' is not a target of Light My Cells"),
         ("CYX", ("Nucleus", "Nucleus (virtual)"), "one channel per organelle"),
         ("CYX", (), "one channel per organelle.*Received: no names"),
     ],

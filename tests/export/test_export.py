@@ -155,10 +155,10 @@ def test_a_wrong_file_is_found(written: tuple[Model, Path]) -> None:
 
 def test_what_cannot_be_exported_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unknown = untrained(2, background=None, flatten=True)
-    with pytest.raises(SpotlightError, match="knows no foreground threshold.*--no-flatten"):
+    with pytest.raises(SpotlightError, match="records no foreground threshold.*--no-flatten"):
         export_onnx(unknown, tmp_path / "model.onnx")
     monkeypatch.setattr("spotlight.export.onnx.MOST_BYTES", 1000)
-    with pytest.raises(SpotlightError, match="an ONNX file holds 2 GB"):
+    with pytest.raises(SpotlightError, match="an ONNX file holds at most 2 GB"):
         export_onnx(untrained(2), tmp_path / "model.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(SpotlightError, match=r"needs the package onnxruntime, .*\[export\]"):
@@ -196,7 +196,7 @@ def test_the_card_invents_nothing() -> None:
     assert "| input channel | not recorded |" in card
     assert "| train stacks | not recorded |" in card
     assert "a checkpoint of the original F-net code, model\\|p" in card
-    assert "No scores of validation are recorded." in card
+    assert "No validation scores are recorded." in card
     assert "voxel size of the training stacks is not recorded" in card
 
 
@@ -290,7 +290,7 @@ def test_a_fixed_scale_is_in_the_file_instead_of_statistics(tmp_path: Path) -> N
     )
     said = metadata(path)
     assert "0 to 65535 become -1 to 1 inside" in said["input"]
-    assert "depends on all of its tile" in said["tiles"]
+    assert "depends on its whole tile" in said["tiles"]
     bare = export_onnx(model, tmp_path / "bare.onnx", bare=True)
     scaled = image[None, None].astype(np.float32) / 32767.5 - 1
     np.testing.assert_allclose((run(bare, scaled)[0] + 1) * 32767.5, wanted, atol=1.0)
@@ -299,7 +299,7 @@ def test_a_fixed_scale_is_in_the_file_instead_of_statistics(tmp_path: Path) -> N
 
 def test_a_file_is_for_one_modality(tmp_path: Path) -> None:
     told = told_modality()
-    with pytest.raises(SpotlightError, match=r"to be told the modality \(brightfield, phase\).*--modality"):
+    with pytest.raises(SpotlightError, match=r"needs the modality \(brightfield, phase\).*--modality"):
         export_onnx(told, tmp_path / "model.onnx")
     image = picture((24, 60))
     stains = []
@@ -323,14 +323,14 @@ def test_the_command_line_chooses_the_modality(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     save_model("model", told.description, told.networks[0])
     assert command("model", "--modality", "PC").stdout.strip() == "exported/model-phase.onnx"
-    assert "has to be told the modality" in str(command("model").exception)
+    assert "needs the modality" in str(command("model").exception)
     assert "was trained on brightfield, phase" in str(command("model", "--modality", "dic").exception)
     assert "means nothing for a card" in str(command("model", "--modality", "PC", "--format", "card").exception)
     alone = untrained(2).description.model_copy(update={"input": told.description.input})
     for modality in ("brightfield", "phase"):
         save_model(f"models/{modality}", alone, untrained(2).networks[0])
     assert command("models", "--modality", "phase").stdout.strip() == "exported/models-phase.onnx"
-    assert "has to be told the modality" in str(command("models").exception)
+    assert "needs the modality" in str(command("models").exception)
 
 
 def test_a_package_of_the_model_zoo_has_one_stain_and_no_fixed_scale(tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_the_card_tells_of_all_stains_and_how_the_input_is_seen() -> None:
     for fact in (
         "# told: Nucleus and Actin from brightfield or phase",
         "| stained channels | Nucleus, Actin |",
-        "| modalities | brightfield, phase, of which the network is told one |",
+        "| modalities | brightfield, phase; the network takes one of them as input |",
         "| planes | any one plane of a stack, alone |",
         "Nucleus 100 to 900; Actin 50 to 4000",
         "`--plane 12`",
@@ -364,8 +364,8 @@ def test_the_card_tells_of_all_stains_and_how_the_input_is_seen() -> None:
     for fact in (
         "| adversarial loss | a discriminator per stain: weight 1.0, kind bce |",
         "| input is normalised by | a fixed scale: 0 to 65535 become -1 to 1 |",
-        "takes 16-bit images alone",
-        "real to a discriminator",
+        "accepts only 16-bit images",
+        "trained with a discriminator",
     ):
         assert fact in card, fact
 

@@ -61,7 +61,7 @@ def test_a_thread_takes_a_lock_again_and_no_other_thread_does(tmp_path: Path) ->
 
 
 def elsewhere(output: Path, seconds: float, **changes: object) -> Path:
-    """A lock that a process of another machine took, whose last sign of life is so old."""
+    """A lock that a process of another machine took and last updated so long ago."""
     lock = output.with_name(f".{output.name}.lock")
     facts = {"host": "node7", "pid": 42, "since": "2026-01-01 10:00:00", "token": "x", "machine": "y", "begun": "1"}
     lock.write_text(json.dumps(facts | changes))
@@ -76,7 +76,9 @@ def test_processes_of_other_machines_are_known_by_their_signs_of_life(
     monkeypatch.setattr(locks, "PAUSE", 0.0)
     output = tmp_path / "out"
     lock = elsewhere(output, 100)
-    with pytest.raises(Busy, match=r"process 42 on node7 since 2026-01-01 10:00:00.*life is 100 s old.*remove"):
+    with pytest.raises(
+        Busy, match=r"process 42 on node7 since 2026-01-01 10:00:00.*last updated its lock 100 s ago.*remove"
+    ):
         with working_on(output):
             pass
     elsewhere(output, locks.LAPSE + 1)

@@ -124,7 +124,7 @@ def test_files_that_may_not_grow_leave_nothing(model_folder: Path, tmp_path: Pat
     command = [sys.executable, "-c", LIMITED, str(model_folder), "a.ome.tif"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert result.stdout.count("failed") == 2
-    assert result.stdout.count("larger than is allowed") == 2
+    assert result.stdout.count("would be too large") == 2
     assert not (tmp_path / "out").exists()
 
 

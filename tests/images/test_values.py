@@ -90,7 +90,7 @@ def test_one_bright_voxel_among_zeros_is_no_constant_image(dtype: type[np.generi
     mean, std = mean_and_std(image, zeros_are_padding(image))
     assert (mean, std) == (pytest.approx(image.mean()), pytest.approx(image.std()))
     assert 0 < find_foreground(image, ForegroundSettings(median_px=1, gaussian_px=0)).threshold <= 1
-    with pytest.raises(SpotlightError, match=r"spot: is constant \(0\) once it is smoothed"):
+    with pytest.raises(SpotlightError, match=r"spot: is constant \(0\) after smoothing"):
         find_foreground(image, ForegroundSettings(median_px=5, gaussian_px=0), name="spot")
 
 

@@ -121,7 +121,7 @@ def test_inputs_are_prepared_as_the_branch_that_trained_did(tmp_path: Path) -> N
     torch.save({"fnet_model_class": "fnet.fnet_model.Model", "nn_state": state}, tmp_path / "master.p")
     torch.save({"nn_module": "fnet_nn_3d", "nn_state": state}, tmp_path / "release.p")
     torch.save(state, tmp_path / "bare.p")
-    with pytest.raises(SpotlightError, match=r"does not tell which branch .* --branch release_1"):
+    with pytest.raises(SpotlightError, match=r"does not show which branch .* --branch release_1"):
         import_fnet(tmp_path / "bare.p", tmp_path / "bare")
 
     rng = np.random.default_rng(0)

@@ -81,7 +81,7 @@ def test_studies_of_light_my_cells(tmp_path: Path) -> None:
     assert len(read_light_my_cells(tmp_path)) == 24
     with pytest.raises(SpotlightError, match="no field .* Actin"):
         read_light_my_cells(tmp_path, "Actin")
-    with pytest.raises(SpotlightError, match="has the targets Nucleus, .* Received: 'DNA'"):
+    with pytest.raises(SpotlightError, match="the target must be one of Nucleus, .* Received: 'DNA'"):
         read_light_my_cells(tmp_path, "DNA")
     back = read_manifest(write_manifest(pairs, tmp_path / "manifest.csv"))
     assert back == pairs

@@ -117,7 +117,7 @@ def test_what_is_whole_is_not_fetched_again(bucket: Bucket, tmp_path: Path) -> N
     fetch_integrated_cell(tmp_path, 1, server=bucket.server())
     assert len(bucket.fields_asked()) == 1
     assert [pair.split for pair in read_manifest(tmp_path / "manifest.csv")] == ["train"]
-    with pytest.raises(SpotlightError, match="with other pairs. Say --overwrite"):
+    with pytest.raises(SpotlightError, match="with other pairs. Use --overwrite"):
         fetch_integrated_cell(tmp_path, 2, server=bucket.server())
     fetch_integrated_cell(tmp_path, 2, server=bucket.server(), overwrite=True)
     fetch_integrated_cell(tmp_path, 2, server=bucket.server())
@@ -269,10 +269,10 @@ def test_entries_that_cannot_be_used(bucket: Bucket, tmp_path: Path, change: dic
 def test_a_list_that_is_none(bucket: Bucket, tmp_path: Path) -> None:
     for text in ("nonsense", "[1, 2]", "1"):
         (tmp_path / "p.jsonl").write_text(f'{{"version": "v0"}}\n{text}\n')
-        with pytest.raises(SpotlightError, match=r"p\.jsonl, line 2: is no list of a Quilt package"):
+        with pytest.raises(SpotlightError, match=r"p\.jsonl, line 2: is not part of a Quilt package's list"):
             find_files(tmp_path / "p.jsonl", ["x"])
     bucket.put(LATEST, b"<html>")
-    with pytest.raises(SpotlightError, match="'<html>', no hash"):
+    with pytest.raises(SpotlightError, match="'<html>', which is not a hash"):
         fetch_integrated_cell(tmp_path / "a", server=bucket.server())
 
 
@@ -286,7 +286,7 @@ def test_nothing_is_written_outside_of_the_folder(bucket: Bucket, tmp_path: Path
         "hash": {"type": "SHA256", "value": hashlib.sha256(content).hexdigest()},
     }
     bucket.publish()
-    with pytest.raises(SpotlightError, match="which is outside of"):
+    with pytest.raises(SpotlightError, match="outside of"):
         fetch_integrated_cell(tmp_path / "a", server=bucket.server())
 
 

@@ -78,7 +78,7 @@ def test_a_flat_background_has_the_training_targets_level(model: Model, image: S
 
 def test_a_model_without_a_threshold_cannot_flatten() -> None:
     target = TargetDescription(center="mean", normalised_range=(0, 1), intensity_range=(0, 1))
-    with pytest.raises(SpotlightError, match="knows no foreground threshold"):
+    with pytest.raises(SpotlightError, match="records no foreground threshold"):
         target.flattened(np.zeros((2, 2), np.float32))
 
 
@@ -237,7 +237,7 @@ def test_weights_that_are_not_finite_are_not_written(model: Model, tmp_path: Pat
     network = deepcopy(model.networks[0])
     with torch.no_grad():
         network.head.bias.fill_(float("nan"))
-    with pytest.raises(SpotlightError, match=r"is not written, since head\.bias has values that are not finite"):
+    with pytest.raises(SpotlightError, match=r"was not written, because head\.bias has values that are not finite"):
         save_model(tmp_path / "model", model.description, network)
     assert not list(tmp_path.rglob("*.*"))
 

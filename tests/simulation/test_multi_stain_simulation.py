@@ -165,7 +165,7 @@ def test_dic_without_condenser_prism_would_not_agree_in_bias() -> None:
 def test_an_annulus_must_fit_the_objective() -> None:
     with pytest.raises(ValueError, match="inner_na < condenser_na <= objective_na"):
         PhaseContrastSettings(condenser_na=0.8)
-    with pytest.raises(SpotlightError, match=r"focus_planes are two of the planes 0 to 6.* Received: 3, 7"):
+    with pytest.raises(SpotlightError, match=r"focus_planes must be two of the planes 0 to 6.* Received: 3, 7"):
         LightMyCellsSettings.parse({"focus_planes": [3, 7]}, "x.yaml")
 
 
@@ -253,7 +253,7 @@ def test_modality_and_focus_change_nothing_but_transmitted_light() -> None:
     assert not np.array_equal(a.planes, b.planes)
     # The same heights, seen from a series that begins a plane lower: noise aside.
     assert np.corrcoef(a.planes[0].ravel(), c.planes[1].ravel())[0, 1] > 0.95
-    with pytest.raises(SpotlightError, match="a modality is one of brightfield, phase, dic"):
+    with pytest.raises(SpotlightError, match="the modality must be one of brightfield, phase, dic"):
         simulate_multi_stain_field(FEW, "PC")
 
 
@@ -310,7 +310,7 @@ def test_training_shows_every_modality_and_stain(studies: tuple[StudySettings, .
 
 
 def test_few_fields_cannot_show_everything() -> None:
-    with pytest.raises(SpotlightError, match="needs 3 training fields to show every modality .* Received: 2"):
+    with pytest.raises(SpotlightError, match="needs 3 training fields to include every modality .* Received: 2"):
         plan_fields({"train": 2}, CHALLENGE_STUDIES, (1, 5), complete=(), seed=0)
     assert len(plan_fields({"train": 2}, CHALLENGE_STUDIES, (1, 5), complete={"train"}, seed=0)) == 2
     assert len(plan_fields({"test": 1}, CHALLENGE_STUDIES, (1, 5), complete=(), seed=0)) == 1
@@ -393,9 +393,9 @@ def test_a_folder_of_other_fields_is_refused(tmp_path: Path) -> None:
         with pytest.raises(SpotlightError, match="holds fields of another seed or other settings"):
             simulate_light_my_cells(tmp_path, counts, settings, seed, complete=complete)
     for wrong in ({}, {"test": 0}, {"train": -1, "test": 2}, {"all": 3}):
-        with pytest.raises(SpotlightError, match="fields to make for train, val or test"):
+        with pytest.raises(SpotlightError, match="at least one field for train, val or test"):
             simulate_light_my_cells(tmp_path / "none", wrong, one)
-    with pytest.raises(SpotlightError, match="complete names splits, of train, val, test. Received: tset"):
+    with pytest.raises(SpotlightError, match="complete must name splits \\(train, val, test\\). Received: tset"):
         simulate_light_my_cells(tmp_path / "none", {"test": 1}, one, complete={"tset"})
     assert not (tmp_path / "none").exists()
 

@@ -184,7 +184,7 @@ def test_a_folder_of_other_cells_is_refused(tmp_path: Path) -> None:
         simulate_pairs(tmp_path, {"train": 1}, settings, seed=2)
     with pytest.raises(SpotlightError, match="Use another folder"):
         simulate_pairs(tmp_path, {"train": 1}, settings.model_copy(update={"coverslip_um": 1.0}), seed=1)
-    with pytest.raises(SpotlightError, match="fields to make"):
+    with pytest.raises(SpotlightError, match="at least one field"):
         simulate_pairs(tmp_path / "none", {})
     # More of the same is welcome, and what is there stays.
     before = (tmp_path / "field-00.ome.tif").stat().st_mtime_ns

@@ -1,4 +1,4 @@
-"""For others: a model as ONNX, BioImage Model Zoo package or model card, and stains as a challenge wants them."""
+"""Export: models as ONNX, BioImage Model Zoo package or model card, and stains as a challenge submission."""
 
 from spotlight.export.bioimage import Publication, export_bioimage
 from spotlight.export.card import model_card, write_card

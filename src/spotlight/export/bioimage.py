@@ -1,4 +1,4 @@
-"""`export_bioimage`: a model as a package of the BioImage Model Zoo, validated and run before it gets its name."""
+"""`export_bioimage`: write a model as a package of the BioImage Model Zoo, which is validated and test-run first."""
 
 import math
 import re
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 TEST_SIZES = (32, 64, 80)
 """Least voxels (z, y, x) of the test tensors."""
 CITED = re.compile(r"\s*(.*\S)\s+(?:(?:https://doi\.org/|doi:)?(10\.\d{4,}\S*/\S+)|(https://\S+))\s*", re.DOTALL)
-"""A citation: text, and DOI or address."""
+"""A citation: text, then a DOI or an address."""
 INPUT, OUTPUT = "transmitted_light", "stain"
 
 
 class Publication(Settings):
-    """What a package says about its makers; nothing of it can be told from the model."""
+    """Authors, licence, title and citations of a package; a model does not contain them."""
 
     authors: tuple[str, ...] = Field(min_length=1, description="Names of the people who made the model.")
     licence: str = Field(description="SPDX identifier of the licence of the weights, for example CC-BY-4.0.")
-    name: str | None = Field(None, description="Title of the package; left out: the name of the model folder.")
+    name: str | None = Field(None, description="Title of the package. Default: the name of the model folder.")
     cite: tuple[str, ...] = Field(
         (), description="Further publications: a text that ends with a DOI or an https address."
     )
@@ -61,10 +61,10 @@ class Publication(Settings):
 def export_bioimage(model: Model, path: str | Path, publication: Publication, *, halo: bool = False) -> Path:
     """Write a model as a package for the BioImage Model Zoo (``rdf.yaml`` of ``bioimageio.spec`` 0.5, zipped).
 
-    The weights are an ONNX file of the network from normalised to normalised units, with the flattened background if
-    the model has one. Normalisation and the map to intensities are steps of the package, so that a tool that cuts a
-    stack into tiles can normalise by the statistics of the whole stack. The package is validated by
-    ``bioimageio.spec``, and ``bioimageio.core`` runs it on its test tensors, whose output comes from torch.
+    The weights are an ONNX file of the network, with input and output in normalised units; it also flattens the
+    background if the model does. Normalisation and the map to intensities are steps of the package, so a tool that cuts
+    a stack into tiles can normalise by the statistics of the whole stack. ``bioimageio.spec`` validates the package,
+    and ``bioimageio.core`` runs it on its test tensors and compares the result with that of torch.
 
     Parameters
     ----------
@@ -75,16 +75,15 @@ def export_bioimage(model: Model, path: str | Path, publication: Publication, *,
     publication : Publication
         Authors and licence.
     halo : bool
-        State how far tiles must overlap along y and x to be free of seams, `StainNetwork.reach` rounded up to the
-        divisor. Tools then pad a stack by as much; ``bioimageio.core`` does so before it normalises a whole stack,
-        which changes the stain a little. Along z a stack is taken to be seen whole.
+        State the overlap along y and x at which tiles have no seams: `StainNetwork.reach`, rounded up to the divisor.
+        Tools then pad a stack by the same amount; ``bioimageio.core`` does so before it normalises a whole stack, which
+        changes the stain slightly. Along z, a tile must contain the whole stack.
 
     Raises
     ------
     SpotlightError
-        If the packages of the extra ``export`` are missing, the model has several stains, a fixed input scale or a
-        modality that is still to be chosen, the specification refuses what the publication says, or the package fails
-        its own test.
+        If the packages of the extra ``export`` are missing, the model has several stains, a fixed input scale or no
+        chosen modality, the specification refuses an entry of the publication, or the package fails its own test.
     """
     graph = Graph(model, normalise=False, flatten=True, intensities=False)
     _require_writable(graph)
@@ -101,7 +100,7 @@ def export_bioimage(model: Model, path: str | Path, publication: Publication, *,
         with bioimageio.spec.ValidationContext(root=folder, log_warnings=False, progressbar=False):
             described = _described(graph, publication, halo, greatest)
             with atomic_file(path) as temporary:
-                # The packer and the test go by the ending of the name.
+                # The packer and the test need a name that ends with .zip.
                 package = bioimageio.spec.save_bioimageio_package(described, output_path=folder / "package.zip")
                 _require_passed(bioimageio.core.test_model(package, determinism="seed_only"), path)
                 temporary.write_bytes(package.read_bytes())
@@ -109,37 +108,38 @@ def export_bioimage(model: Model, path: str | Path, publication: Publication, *,
 
 
 def require_bioimageio() -> None:
-    """Raise a `SpotlightError` if packages of the Model Zoo are missing or do not fit together."""
+    """Raise a `SpotlightError` if packages of the Model Zoo are missing or have incompatible versions."""
     require_packages("bioimage", *PACKAGES, "bioimageio.spec", "bioimageio.core")
     spec = version("bioimageio.spec")
     if Version(pydantic.VERSION) >= Version("2.14") and Version(spec) < Version("0.5.14.3"):
         raise SpotlightError(
-            f"bioimageio.spec {spec} cannot write a package with pydantic {pydantic.VERSION}: pip install "
-            "'pydantic<2.14', or bioimageio.spec from 0.5.14.3 on with a bioimageio.core that takes it."
+            f"bioimageio.spec {spec} cannot write a package with pydantic {pydantic.VERSION}. Install an older "
+            "pydantic (pip install 'pydantic<2.14'), or bioimageio.spec 0.5.14.3 or newer with a bioimageio.core that "
+            "accepts it."
         )
 
 
 def _require_writable(graph: Graph) -> None:
-    """Raise a `SpotlightError` for what the steps of a package here do not say: several stains, and a fixed scale."""
+    """Raise a `SpotlightError` for models that our packages cannot describe: several stains, or another scaling."""
     found = [f"{len(graph.targets)} stains"] if len(graph.targets) > 1 else []
     found += [] if graph.own_scale else [f"an input normalised by {graph.scale_in_words}"]
     if found:
         raise SpotlightError(
-            f"model {graph.model.name} has {' and '.join(found)}, but a package for the BioImage Model Zoo is written "
-            "for one stain, of an input normalised by its mean and standard deviation. Write an ONNX file instead "
-            "(--format onnx), which holds all of it."
+            f"model {graph.model.name} has {' and '.join(found)}, but a package for the BioImage Model Zoo holds one "
+            "stain of an input normalised by its mean and standard deviation. Write an ONNX file instead "
+            "(--format onnx), which has no such limits."
         )
 
 
 def _least(graph: Graph, halo: bool) -> list[int]:
-    """Smallest size of every axis: one block, or along y and x a block beyond the halo on either side."""
+    """Return the smallest size of every axis: one block, plus the halo on both sides along y and x."""
     divisor = graph.network.divisor
     beyond = 2 * exact_halo(graph.network) if halo else 0
     return [divisor + (beyond if axis != "z" else 0) for axis in "zyx"[-graph.network.dims :]]
 
 
 def _write_test_tensors(graph: Graph, folder: Path, halo: bool) -> float:
-    """Write a random, smooth image and its stain, computed by torch, into the folder; give its greatest value."""
+    """Write a smooth random image and its stain, computed by torch, into the folder; return the stain's maximum."""
     divisor = graph.network.divisor
     wanted = zip(TEST_SIZES[-graph.network.dims :], _least(graph, halo), strict=True)
     shape = tuple(max(math.ceil(size / divisor) * divisor, least) for size, least in wanted)
@@ -187,13 +187,13 @@ def _described(graph: Graph, publication: Publication, halo: bool, greatest: flo
     except pydantic.ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise SpotlightError(
-            f"bioimageio.spec refuses the package of model {model.name}: {found}. Correct name, authors, licence (SPDX "
-            "identifier) or citations."
+            f"bioimageio.spec refuses the package of model {model.name}: {found}. Correct the name, authors, licence "
+            "(SPDX identifier) or citations."
         ) from error
 
 
 def _tolerance(graph: Graph, greatest: float) -> "v0_5.ReproducibilityTolerance":
-    """A thousandth of the target's standard deviation, but less than the hundredth of the test that is allowed."""
+    """Return a thousandth of the target's standard deviation, but at most 0.005 of the greatest test value."""
     from bioimageio.spec.model import v0_5
 
     scale = Graph(graph.model, normalise=False, flatten=False, intensities=True).unit.item()
@@ -201,7 +201,7 @@ def _tolerance(graph: Graph, greatest: float) -> "v0_5.ReproducibilityTolerance"
 
 
 def _space(graph: Graph) -> list[dict[str, Any]]:
-    """Name, unit and voxel size of every spatial axis."""
+    """Return name, unit and voxel size of every spatial axis."""
     expected = graph.model.description.input
     axes = expected.axes.lower()
     if expected.grid != "native":
@@ -249,7 +249,7 @@ def _output(graph: Graph, halo: bool) -> "v0_5.OutputTensorDescr":
     offset = float(target.to_intensity(0.0))
     gain = float(target.to_intensity(1.0)) - offset
     steps = []
-    if (gain, offset) != (1, 0):  # the specification refuses a scaling that changes nothing, as of imported models
+    if (gain, offset) != (1, 0):  # the specification refuses a scaling without effect, which imported models have
         steps.append(v0_5.ScaleLinearDescr(kwargs=v0_5.ScaleLinearKwargs(gain=gain, offset=offset)))
     return v0_5.OutputTensorDescr(
         id=v0_5.TensorId(OUTPUT),
@@ -262,7 +262,7 @@ def _output(graph: Graph, halo: bool) -> "v0_5.OutputTensorDescr":
 
 
 def _identifier(name: str, otherwise: str) -> Any:
-    """A channel's name as the specification allows it: letters, digits and underscores."""
+    """Return a channel's name in the form that the specification allows: letters, digits and underscores."""
     plain = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_").lower()
     return plain if plain.isidentifier() else otherwise
 
@@ -278,7 +278,7 @@ def _cited(entry: str) -> "v0_5.CiteEntry":
 
 
 def _usage(graph: Graph, halo: bool) -> str:
-    """What users of the package must know, in Markdown."""
+    """Write what users of the package must know, in Markdown."""
     expected = graph.model.description.input
     grid = "the voxels of the training stacks" if expected.grid == "native" else f"cubic voxels of {expected.grid:g} µm"
     if halo:
@@ -287,28 +287,28 @@ def _usage(graph: Graph, halo: bool) -> str:
             "tile. A tool that pads a whole stack by the halo before it normalises gives a slightly different stain."
         )
     elif graph.network.reach is None:
-        tiles = "Give whole stacks: every value depends on all of its tile, through instance normalisation."
+        tiles = "Give whole stacks: because of instance normalisation, every value depends on its whole tile."
     else:
         tiles = (
-            "Give whole stacks. The package states no halo, since tools pad by it, which changes mean and standard "
-            f"deviation. Tiles must overlap by {exact_halo(graph.network)} voxels on each side to be free of seams, "
-            "and must be normalised by the statistics of the whole stack."
+            "Give whole stacks. The package states no halo, because tools pad by the halo, which changes mean and "
+            f"standard deviation. If you use tiles, they must overlap by {exact_halo(graph.network)} voxels on each "
+            "side to have no seams, and must be normalised by the statistics of the whole stack."
         )
     flat = (
-        "- The network's file replaces all below the foreground threshold by the background. Scaling the stain "
-        "back to other voxels rings at that step.\n"
+        "- The network's file replaces values below the foreground threshold by the background. This makes a step; "
+        "resampling the stain back to other voxels causes ringing there.\n"
         if graph.flatten
         else ""
     )
     return (
         "## In this package\n\n"
-        f"- Resample a stack to {grid} first, and the stain back; the package does not. Every size must be a multiple "
-        f"of {graph.network.divisor}. Spotlight normalises before it resamples, so the stain is the same only where a "
-        "stack has these voxels already, and otherwise about the same.\n"
-        "- The input is normalised by its own mean and standard deviation, the output mapped to intensities. Crop "
-        "zeros that pad an image; Spotlight leaves them out of the statistics, the package does not.\n"
+        f"- Resample a stack to {grid} first, and resample the stain back; the package does not do this. Every size "
+        f"must be a multiple of {graph.network.divisor}. Spotlight normalises before it resamples, so the stain equals "
+        "Spotlight's only if the stack already has these voxels; otherwise it is similar.\n"
+        "- The input is normalised by its own mean and standard deviation, and the output is mapped to intensities. "
+        "Crop zeros that pad an image: Spotlight excludes them from the statistics, the package does not.\n"
         f"- {tiles}\n{flat}"
-        "- The test tensors are random, and no example of a stain.\n"
+        "- The test tensors are random; they are not an example of a stain.\n"
         f"- Written by Spotlight {__version__}.\n"
     )
 
@@ -317,20 +317,20 @@ def _require_passed(summary: Any, path: str | Path) -> None:
     if summary.status != "passed":
         found = "; ".join(f"{e.msg}" for detail in summary.details for e in detail.errors)
         raise SpotlightError(
-            f"{path}: was not written, since bioimageio.core could not run it ({summary.status}: {found}). Use other "
-            "versions of bioimageio.core, bioimageio.spec and onnxruntime (constraints.txt names ones that work)."
+            f"{path}: was not written, because bioimageio.core could not run it ({summary.status}: {found}). Use other "
+            "versions of bioimageio.core, bioimageio.spec and onnxruntime (constraints.txt lists versions that work)."
         )
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keep the packages of the Model Zoo from logging; what goes wrong is in their summary."""
+    """Keep the packages of the Model Zoo from logging; their summary contains all faults."""
     from loguru import logger
 
     logger.disable("bioimageio")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # of files that they leave open
+            warnings.simplefilter("ignore", ResourceWarning)  # these packages leave files open
             yield
     finally:
         logger.enable("bioimageio")

@@ -1,4 +1,4 @@
-"""`write_card`: what a model is, in Markdown, from what its folder records."""
+"""`write_card`: describe a model in Markdown, from the records in its folder."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,9 +20,9 @@ CITATIONS = (
         "https://doi.org/10.1038/s41592-018-0111-2",
     ),
 )
-"""Text and link of what users of any model cite."""
+"""Text and link of the publications that users of any model should cite."""
 MOST_NAMES = 20
-"""Stacks that the card names."""
+"""Most stacks that the card names."""
 NOT_RECORDED = "not recorded"
 
 
@@ -34,7 +34,7 @@ def write_card(description: ModelDescription, name: str, path: str | Path) -> Pa
     description : ModelDescription
         See `spotlight.model.read_description`.
     name : str
-        What to call the model.
+        Name of the model.
     path : path
         The file to write, usually ``card.md``.
     """
@@ -45,7 +45,7 @@ def write_card(description: ModelDescription, name: str, path: str | Path) -> Pa
 def model_card(description: ModelDescription, name: str) -> str:
     """Describe a model in Markdown: stain, training, validation, limits, use, versions and citations.
 
-    Nothing is said that ``model.yaml`` does not hold; what is missing there is called "not recorded".
+    All facts come from ``model.yaml``; the card says "not recorded" for facts that are missing there.
     """
     sections = {
         "What it does": _table(_facts(description)),
@@ -56,7 +56,7 @@ def model_card(description: ModelDescription, name: str) -> str:
             f"With Spotlight, from the model folder `{name}`:\n\n```sh\n"
             f"spotlight predict {name} new.ome.tif --to stains\n```\n\n```python\nimport spotlight\n\n"
             f'stain = spotlight.load_model("{name}").predict("new.ome.tif")\nstain.save("stain.ome.tif")\n```'
-            f"{''.join(_to_be_said(description))}"
+            f"{''.join(_needed_from_user(description))}"
         ),
         "Versions": _table(
             [("Spotlight", description.spotlight), *description.versions.items(), ("made", description.created)]
@@ -69,7 +69,7 @@ def model_card(description: ModelDescription, name: str) -> str:
 
 
 def _names(description: ModelDescription) -> list[str]:
-    """What the stains are called, in order."""
+    """Return the names of the stains, in order."""
     return [target.channel or "fluorescence" for target in description.targets]
 
 
@@ -77,14 +77,14 @@ def _joined(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _to_be_said(description: ModelDescription) -> Iterator[str]:
-    """What a user has to state of an image, besides the file."""
+def _needed_from_user(description: ModelDescription) -> Iterator[str]:
+    """What a user must state besides the image file."""
     if description.input.planes == "one":
-        yield "\n\nOf a stack, say which plane: `--plane 12` or `plane=12`, zero-based."
+        yield "\n\nFor a stack, state which plane to stain: `--plane 12` or `plane=12`, zero-based."
     if description.network.conditioning != "none":
         first = description.input.modalities[0]
         yield (
-            "\n\nThe network is told the modality. Where the name of the channel does not tell it, say it: "
+            "\n\nThe network needs the modality. If the name of the channel does not state it, give it: "
             f"`--modality {first}` or `modality={first!r}`."
         )
 
@@ -100,8 +100,8 @@ def _facts(description: ModelDescription) -> Iterator[tuple[str, str]]:
     flat = [name for name, target in zip(_names(description), targets, strict=True) if target.flatten]
     yield "input channel", expected.channel
     if expected.modalities:
-        told = ", of which the network is told one" if description.network.conditioning != "none" else ""
-        yield "modalities", f"{', '.join(expected.modalities)}{told}"
+        given = "; the network takes one of them as input" if description.network.conditioning != "none" else ""
+        yield "modalities", f"{', '.join(expected.modalities)}{given}"
     if len(targets) == 1:
         yield "stained channel", targets[0].channel
     else:
@@ -114,7 +114,7 @@ def _facts(description: ModelDescription) -> Iterator[tuple[str, str]]:
     yield "input is normalised by", scaling_in_words(expected.normalisation, expected.central_planes)
     yield "output", f"intensities of the training targets, {'; '.join(ranges)}, float32"
     some = f" ({', '.join(flat)})" if len(flat) < len(targets) else ""
-    yield "background", f"flattened below the foreground threshold{some}" if flat else "as the network gives it"
+    yield "background", f"flattened below the foreground threshold{some}" if flat else "not flattened"
     yield "network", network_in_words(description.network.model_dump())
 
 
@@ -146,37 +146,43 @@ def _validation(training: dict[str, Any]) -> str:
     titles = figure_titles(training["settings"]) if best else {}
     figures = [(titles[key], f"{value:.4g}") for key, value in best.items() if key in titles]
     advice = (
-        "Judge it on stacks that it has not seen, with true fluorescence beside them: "
+        "Evaluate it on stacks that it was not trained on and that have true fluorescence: "
         "`spotlight evaluate manifest.csv --model MODEL --to evaluation`."
     )
     if not figures:
-        step = f" The weights are those of step {best['step']}, the last." if "step" in best else ""
-        return f"No scores of validation are recorded.{step} {advice}"
+        step = f" The weights are those of step {best['step']}, the last one." if "step" in best else ""
+        return f"No validation scores are recorded.{step} {advice}"
     by = training["settings"]["training"].get("choose_by", "loss").replace("_", " ")
     return (
-        f"Kept are the weights of step {best['step']}, which had the best {by} on the whole validation stacks "
-        f"(number: {len(training['data']['validation'])}). Since they were chosen by these scores, the scores are no "
-        f"independent test. {advice}\n\n{_table(figures)}"
+        f"The weights are those of step {best['step']}, which had the best {by} on the whole validation stacks "
+        f"(number of stacks: {len(training['data']['validation'])}). The weights were chosen by these scores, so the "
+        f"scores are not an independent test. {advice}\n\n{_table(figures)}"
     )
 
 
 def _limits(description: ModelDescription) -> Iterator[str]:
     expected, targets = description.input, description.targets
     if expected.voxel_size is None:
-        yield "The voxel size of the training stacks is not recorded, so other magnifications are not refused."
+        yield "The voxel size of the training stacks is not recorded, so stacks of other magnifications are accepted."
     else:
         sizes = " x ".join(f"{a:g}" if a == b else f"{a:g} to {b:g}" for a, b in expected.voxel_size)
         share = 100 * expected.voxel_size_tolerance
-        yield f"It was trained on voxels of {sizes} µm ({expected.axes}); others, beyond {share:g} %, are refused."
+        yield (
+            f"It was trained on voxels of {sizes} µm ({expected.axes}). Stacks whose voxel size differs by more than "
+            f"{share:g} % are refused."
+        )
     if expected.normalisation == "uint16":
-        yield "It takes 16-bit images alone. Nothing evens out their brightness, which has to be that of training."
+        yield "It accepts only 16-bit images. Brightness is not normalised, so it must be that of the training images."
     known = f"{expected.channel!r}" if expected.channel else " and ".join(expected.modalities)
     channel = known or "a channel whose name is not recorded"
-    yield f"It knows {channel} alone. Another contrast, microscope or kind of cell gives a stain, too, but a wrong one."
+    yield (
+        f"It was trained only on {channel}. For another contrast, microscope or kind of cell it also gives a stain, "
+        "but a wrong one."
+    )
     if any(target.threshold is not None and not target.flatten for target in targets):
-        yield "Below the foreground threshold a stain may hold structure that no fluorescence has."
+        yield "Below the foreground threshold a stain may show structure that real fluorescence does not have."
     if any(target.flatten for target in targets):
-        yield "Below the foreground threshold a stain is one value; faint fluorescence is not shown."
+        yield "Below the foreground threshold a stain has a single value; faint fluorescence is not shown."
     if description.training.get("settings", {}).get("adversarial"):
-        yield "It has learnt to look real to a discriminator: texture that looks right need not be in the cell."
-    yield "A stain shows what is likely, not what is there: it is no proof of a molecule."
+        yield "It was trained with a discriminator: texture that looks real may not exist in the cell."
+    yield "A stain shows what is likely, not what is present. It does not prove that a molecule is there."

@@ -1,4 +1,4 @@
-"""`export_onnx`: a model as one ONNX file, checked by ONNX Runtime before it gets its name."""
+"""`export_onnx`: write a model as one ONNX file, which is first checked with ONNX Runtime."""
 
 import logging
 import math
@@ -26,40 +26,40 @@ OPSET = 18
 TOLERANCE = 1e-4
 """Greatest difference between ONNX Runtime and torch, in the network's units: standard deviations of the target."""
 MOST_BYTES = 2 * 10**9
-"""What an ONNX file, a Protocol Buffer, can hold."""
+"""Size limit of an ONNX file, which is a Protocol Buffer."""
 SMALLEST = (16, 32, 48)
-"""Voxels (z, y, x) of the smaller image of the check, rounded up to the divisor."""
+"""Voxels (z, y, x) of the smaller test image, before rounding up to the divisor."""
 
 
 def export_onnx(model: Model, path: str | Path, *, bare: bool = False) -> Path:
     """Write a model as an ONNX file with any batch size and any spatial sizes that are multiples of the divisor.
 
-    The file takes ``image`` (batch, 1, [z,] y, x) float32 on the network's grid and gives ``stain`` (batch, stains,
-    [z,] y, x). It does what `Model.predict` does on that grid: normalises every image of the batch by its own mean and
-    standard deviation, or by the fixed scale of the model, applies the network in float32, flattens the background of
-    every stain if the model does, and maps each to the intensities of its own targets. A constant image gives NaN,
-    except on a fixed scale. Resampling to the grid is not in the file, nor does it leave out zeros that pad an image.
-    The file's metadata say all this; see docs/export.md.
+    The file's input is ``image`` (batch, 1, [z,] y, x) float32 on the network's grid; its output is ``stain`` (batch,
+    stains, [z,] y, x). It does what `Model.predict` does on that grid: it normalises every image of the batch by its
+    own mean and standard deviation, or by the fixed scale of the model, applies the network in float32, flattens the
+    background of every stain if the model does, and maps each stain to the intensities of its own targets. A constant
+    image gives NaN, except on a fixed scale. The file does not resample to the grid, and does not exclude zeros that
+    pad an image from the statistics. The file's metadata state all this; see docs/export.md.
 
-    Before the file gets its name, ONNX Runtime computes images of two sizes, neither of them the traced one, and is
-    compared with normalisation by NumPy and the network by torch.
+    Before the file gets its name, ONNX Runtime stains images of two sizes other than the traced one. The results are
+    compared with normalisation by NumPy and the network in torch.
 
     Parameters
     ----------
     model : Model
-        See `spotlight.load_model`. Where it has to be told the modality, a file is for one: give
+        See `spotlight.load_model`. A file is for one modality: if the model needs the modality, give
         ``model.for_modality("phase")``.
     path : path
         The file to write.
     bare : bool
-        The network alone, from normalised to normalised units: for tools that cut a stack into tiles, since the mean
-        and standard deviation of a tile are not those of its stack.
+        Write only the network, with input and output in normalised units. This is for tools that cut a stack into
+        tiles, because mean and standard deviation of a tile differ from those of its stack.
 
     Raises
     ------
     SpotlightError
-        If the packages of the extra ``export`` are missing, the modality is still to be chosen, the network is too
-        large for an ONNX file, or the check fails.
+        If the packages of the extra ``export`` are missing, the modality is not chosen, the network is too large for an
+        ONNX file, or the check fails.
     """
     graph = Graph(model, normalise=not bare, flatten=not bare, intensities=not bare)
     with atomic_file(path) as temporary:
@@ -68,23 +68,23 @@ def export_onnx(model: Model, path: str | Path, *, bare: bool = False) -> Path:
 
 
 class Graph(nn.Module):
-    """What an ONNX file computes: the network, and as much around it as is wanted.
+    """The computation of an ONNX file: the network and, if requested, the steps before and after it.
 
     Parameters
     ----------
     model : Model
         Network and description.
     normalise : bool
-        Subtract the mean of every image and divide by its standard deviation first, or do as the fixed scale says.
+        First normalise every image by its mean and standard deviation, or by the fixed scale of the model.
     flatten : bool
-        Flatten the background of the stains of which the model's description says so.
+        Flatten the background of every stain that the model's description flattens.
     intensities : bool
-        Map every stain to the intensity range of its training targets last.
+        Finally map every stain to the intensity range of its training targets.
 
     Raises
     ------
     SpotlightError
-        If the model is an ensemble, has to be told the modality, or is to be flattened and knows no threshold.
+        If the model is an ensemble, needs a modality, or must be flattened but records no threshold.
     """
 
     threshold: Tensor
@@ -96,17 +96,19 @@ class Graph(nn.Module):
         if model.needs_modality:
             known = tuple(model.separate) or model.description.input.modalities
             raise SpotlightError(
-                f"model {model.name} has to be told the modality ({', '.join(known)}), and a file is for one. Choose "
-                f"with --modality, or give model.for_modality({known[0]!r})."
+                f"model {model.name} needs the modality ({', '.join(known)}), but a file is for one modality. Choose "
+                f"it with --modality, or give model.for_modality({known[0]!r})."
             )
         if len(model.networks) > 1:
-            raise SpotlightError(f"{model.name} is an ensemble, and a file holds one network. Export a member of it.")
+            raise SpotlightError(
+                f"{model.name} is an ensemble, but a file holds one network. Export the members one by one."
+            )
         self.network = model.networks[0]
         self.normalise = normalise
         if normalise and not (self.own_scale or self.fixed_scale):
             raise SpotlightError(
-                f"model {model.name} normalises an input by {self.scale_in_words}, which an ONNX file cannot find. "
-                "Write the network alone, with --bare (bare=True), and normalise before it."
+                f"model {model.name} normalises an input by {self.scale_in_words}, which our ONNX files cannot compute."
+                " Write only the network with --bare (bare=True), and normalise the input yourself."
             )
         self.targets = model.description.targets
         self.flatten = flatten and any(target.flatten for target in self.targets)
@@ -114,10 +116,10 @@ class Graph(nn.Module):
         flat = [target for target in self.targets if target.flatten]
         if self.flatten and any(target.threshold is None or target.background is None for target in flat):
             raise SpotlightError(
-                f"model {model.name} knows no foreground threshold, so its stains cannot be flattened. Say "
+                f"model {model.name} records no foreground threshold, so its stains cannot be flattened. Use "
                 "--no-flatten."
             )
-        # Nothing is below the threshold of a stain that is not flattened.
+        # A stain that is not flattened gets a threshold of -inf, so no value is below it.
         never = (-math.inf, math.nan)
         limits = [(t.threshold, t.background) if self.flatten and t.flatten else never for t in self.targets]
         columns = torch.tensor(limits, dtype=torch.float32).reshape(-1, 2, *[1] * self.network.dims)
@@ -129,7 +131,7 @@ class Graph(nn.Module):
         if self.normalise and self.fixed_scale:
             image = (image - UINT16[0]) / UINT16[1]
         elif self.normalise:
-            # Twice, since float32 leaves of the mean of bright images what is not small beside their spread.
+            # Subtracted twice: in float32, the mean of a bright image has an error that is large beside its spread.
             image = image - _mean(image)
             image = image - _mean(image)
             image = image / _mean(image * image).sqrt()
@@ -142,13 +144,13 @@ class Graph(nn.Module):
 
     @property
     def own_scale(self) -> bool:
-        """Whether the input is normalised by mean and standard deviation of all of it."""
+        """Whether the input is normalised by the mean and standard deviation of the whole image."""
         expected = self.model.description.input
         return expected.normalisation == "mean/std" and expected.central_planes is None
 
     @property
     def scale_in_words(self) -> str:
-        """What the input is normalised by."""
+        """The statistics that normalise the input, in words."""
         expected = self.model.description.input
         return scaling_in_words(expected.normalisation, expected.central_planes)
 
@@ -159,18 +161,18 @@ class Graph(nn.Module):
 
     @property
     def unit(self) -> NDArray[np.float64]:
-        """The network's unit, one standard deviation of the target, in those of the output; (stains, [1,] 1, 1)."""
+        """The network's unit, one standard deviation of the target, in output units; (stains, [1,] 1, 1)."""
         widths = [t.to_intensity(1.0) - t.to_intensity(0.0) if self.intensities else 1.0 for t in self.targets]
         return np.reshape(widths, (-1, *[1] * self.network.dims))
 
     @property
     def unit_name(self) -> str:
-        """What the network's unit is, in the plural."""
+        """Name of the network's unit, in the plural."""
         fixed = all(target.center == "uint16" for target in self.targets)
         return "halves of the 16-bit range" if fixed else "standard deviations of the target"
 
     def metadata(self) -> dict[str, str]:
-        """Say in words what the file takes and gives, for its ``metadata_props``."""
+        """Describe input and output of the file in words, for its ``metadata_props``."""
         expected = self.model.description.input
         axes = ", ".join(("batch", "channel", *expected.axes.lower()))
         cubic = " ".join([f"{expected.grid:g}"] * len(expected.axes)) if expected.grid != "native" else trained_on(self)
@@ -178,7 +180,7 @@ class Graph(nn.Module):
             scale = ": 0 to 65535 become -1 to 1 inside" if self.normalise else " / 32767.5 - 1: from -1 to 1"
             takes = f"values of a 16-bit image{scale}"
         elif self.normalise:
-            takes = "the raw image: normalised inside by mean and standard deviation of all of it"
+            takes = "the raw image: the file normalises it by the mean and standard deviation of the whole image"
         else:
             takes = f"the image normalised by {self.scale_in_words}"
         background = "; plain background below the foreground threshold" if self.flatten else ""
@@ -204,12 +206,13 @@ class Graph(nn.Module):
     def _tiles(self) -> str:
         patch = self.model.description.training.get("patch")
         if self.normalise and not self.fixed_scale:
-            return "Give whole stacks: the statistics of a tile are not those of its stack."
+            return "Give whole stacks: the statistics of a tile differ from those of its stack."
         if self.network.reach is None:
-            own = f" Spotlight takes tiles of {' x '.join(map(str, patch))} voxels, as in training." if patch else ""
-            return f"Every value depends on all of its tile, through instance normalisation.{own}"
+            own = f" Spotlight uses tiles of {' x '.join(map(str, patch))} voxels, as in training." if patch else ""
+            return f"Because of instance normalisation, every value depends on its whole tile.{own}"
         return (
-            f"Tiles are exact {self.network.reach} voxels from their cut edges, if they start at multiples of divisor."
+            f"Values at least {self.network.reach} voxels from the cut edges of a tile are exact, if tiles start at "
+            "multiples of divisor."
         )
 
 
@@ -220,12 +223,12 @@ def trained_on(graph: Graph) -> str:
 
 
 def write_graph(graph: Graph, path: Path) -> None:
-    """Write a graph as ONNX with its metadata and check the file.
+    """Write a graph as ONNX with its metadata, and check the file.
 
     Raises
     ------
     SpotlightError
-        As `export_onnx` does.
+        In the same cases as `export_onnx`.
     """
     require_packages("export", *PACKAGES)
     network = graph.network.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -233,8 +236,8 @@ def write_graph(graph: Graph, path: Path) -> None:
     size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     if size > MOST_BYTES:
         raise SpotlightError(
-            f"model {graph.model.name} has {size / 1e9:.1f} GB of weights, and an ONNX file holds 2 GB. Train a "
-            "network with fewer channels (network.mult_chan) or levels (network.depth)."
+            f"model {graph.model.name} has {size / 1e9:.1f} GB of weights, but an ONNX file holds at most 2 GB. Train "
+            "a network with fewer channels (network.mult_chan) or levels (network.depth)."
         )
     smaller, larger = check_sizes(network.dims, network.divisor)
     traced = tuple(n + network.divisor for n in larger)
@@ -258,24 +261,24 @@ def write_graph(graph: Graph, path: Path) -> None:
 
 
 def check_sizes(dims: int, divisor: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Two spatial sizes for which a file is checked."""
+    """Return the two spatial sizes at which a file is checked."""
     smaller = tuple(math.ceil(n / divisor) * divisor for n in SMALLEST[-dims:])
     return smaller, tuple(n + divisor for n in smaller)
 
 
 def check_file(graph: Graph, path: Path, shapes: list[tuple[int, ...]]) -> float:
-    """Compare an ONNX file with what Spotlight computes itself, on random images.
+    """Compare an ONNX file with Spotlight's own computation, on random images.
 
     Returns
     -------
     float
-        Greatest difference in standard deviations of the target, or in the unit of the fixed scale. Where the network's
-        value is within `TOLERANCE` of the foreground threshold, flattened or not are both right.
+        Greatest difference in standard deviations of the target, or in the unit of the fixed scale. If the network's
+        value is within `TOLERANCE` of the foreground threshold, both the flattened and the original value are right.
 
     Raises
     ------
     SpotlightError
-        If it is not below `TOLERANCE`.
+        If the difference is not below `TOLERANCE`.
     """
     import onnxruntime
 
@@ -293,15 +296,16 @@ def check_file(graph: Graph, path: Path, shapes: list[tuple[int, ...]]) -> float
         if not difference < TOLERANCE:
             raise SpotlightError(
                 f"the ONNX file of model {graph.model.name} is wrong: for an image of {shape} voxels ONNX Runtime "
-                f"differs from torch by {difference:.2g} {graph.unit_name}, and {TOLERANCE:g} are "
-                "accepted. Use other versions of torch, onnx and onnxruntime (constraints.txt names ones that work)."
+                f"differs from torch by {difference:.2g} {graph.unit_name}, but the difference must be below "
+                f"{TOLERANCE:g}. Use other versions of torch, onnx and onnxruntime (constraints.txt lists versions "
+                "that work)."
             )
         greatest = max(greatest, difference)
     return greatest
 
 
 def reference(graph: Graph, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the network gives in normalised units, by the functions that `Model.predict` uses."""
+    """Compute the network's output in normalised units, with the functions that `Model.predict` uses."""
     if graph.normalise:
         image = np.stack([normalise(one, *(UINT16 if graph.fixed_scale else mean_and_std(one))) for one in image])
     with torch.inference_mode():
@@ -309,7 +313,7 @@ def reference(graph: Graph, image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _differences(graph: Graph, image: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Distance of every voxel from what is right."""
+    """Return the distance of every voxel from the right value."""
     values = reference(graph, image)
     kept: NDArray[np.float32] = np.abs(found - scaled(graph, values))
     if not graph.flatten:
@@ -322,7 +326,7 @@ def _differences(graph: Graph, image: NDArray[np.float32], found: NDArray[np.flo
 
 
 def scaled(graph: Graph, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Stains (batch, stains, ...) in the units of a graph's output."""
+    """Convert stains (batch, stains, ...) to the units of a graph's output."""
     if not graph.intensities:
         return values
     stains = [np.asarray(target.to_intensity(values[:, n])) for n, target in enumerate(graph.targets)]
@@ -339,7 +343,7 @@ def require_packages(extra: str, *packages: str) -> None:
 
 
 def _mean(values: Tensor) -> Tensor:
-    """Mean of every image, axis by axis: a float32 sum over a whole stack would lose digits."""
+    """Return the mean of every image, computed axis by axis: a float32 sum over a whole stack would lose digits."""
     for axis in range(values.ndim - 1, 1, -1):
         values = values.mean(axis, keepdim=True)
     return values
@@ -347,7 +351,7 @@ def _mean(values: Tensor) -> Tensor:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep torch's exporter from speaking of packages that are not needed and of its own future."""
+    """Silence the messages of torch's exporter about optional packages and its own future versions."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

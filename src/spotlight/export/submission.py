@@ -15,22 +15,22 @@ log = logging.getLogger("spotlight")
 
 
 def write_submission(stain: Stack, name: str, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
-    """Write a stain as the Light My Cells challenge wants it: ``FOLDER/Nucleus/NAME.ome.tiff`` and so on.
+    """Write a stain as the Light My Cells challenge requires it: ``FOLDER/Nucleus/NAME.ome.tiff`` and so on.
 
-    Values are stored as uint16, rounded and clipped; what share of them was clipped is logged. Pixel size and
-    description of the stain go with every file, and the organelle as the name of its channel.
+    Values are rounded, clipped and stored as uint16; the share of clipped values is logged. Every file contains the
+    pixel size and the description of the stain; the name of its channel is the organelle.
 
     Parameters
     ----------
     stain : Stack
         With axes CYX, or YX for one organelle, in the intensities of the targets. Channels are named after the
-        challenge's targets, as ``Nucleus`` or ``Nucleus (virtual)``; channels of a stain's spread are left out.
+        challenge's targets, such as ``Nucleus`` or ``Nucleus (virtual)``; channels of a stain's spread are left out.
     name : str
-        Of the files: that of the input plane.
+        Name of the files: that of the input plane.
     folder : path
-        Where the folders of the organelles are made.
+        Where the folders of the organelles are created.
     overwrite : bool
-        Replace files that are there already.
+        Replace existing files.
 
     Returns
     -------
@@ -40,12 +40,12 @@ def write_submission(stain: Stack, name: str, folder: str | Path, *, overwrite: 
     Raises
     ------
     SpotlightError
-        If the stain has other axes or channels, holds values that are not finite, or a file is there already.
+        If the stain has other axes or channels or values that are not finite, or a file already exists.
     """
     if stain.axes not in ("CYX", "YX"):
         raise SpotlightError(
-            f"{stain.source}: Light My Cells takes planes, of axes CYX or YX, not {stain.axes} {stain.shape}. Stain "
-            "single planes of transmitted light."
+            f"{stain.source}: Light My Cells accepts planes with axes CYX or YX. Received: {stain.axes} {stain.shape}. "
+            "Stain single planes of transmitted light."
         )
     places = {
         which: Path(folder) / _organelle(channel, stain.source) / f"{name}.ome.tiff"
@@ -59,14 +59,14 @@ def write_submission(stain: Stack, name: str, folder: str | Path, *, overwrite: 
         )
     there = [path for path in places.values() if path.exists() and not overwrite]
     if there:
-        raise SpotlightError(f"{there[0]}: is there already. Choose another folder, or overwrite (--overwrite).")
+        raise SpotlightError(f"{there[0]}: already exists. Choose another folder, or overwrite (--overwrite).")
     stain.require_finite()
     for which, path in places.items():
         plane = stain.channel(which)
         data = np.rint(plane.data)
         if data.min() == data.max():
             log.warning(
-                "%s: %s is %g everywhere as whole numbers. Stains must be in intensities, not in normalised units.",
+                "%s: %s is %g everywhere after rounding. Stains must be in intensities, not in normalised units.",
                 stain.source,
                 path.parent.name,
                 data.flat[0],
@@ -80,7 +80,7 @@ def _organelle(channel: str, source: str) -> str:
     name = channel.removesuffix(VIRTUAL)
     if name not in STAINS:
         raise SpotlightError(
-            f"{source}: channel {channel!r} is no target of Light My Cells ({', '.join(STAINS)}). Submit stains of "
-            "models whose targets are named so."
+            f"{source}: channel {channel!r} is not a target of Light My Cells ({', '.join(STAINS)}). Submit stains of "
+            "models whose targets have these names."
         )
     return name

@@ -1,4 +1,4 @@
-"""Pairs: which input belongs to which target, prepared for training and cut into patches."""
+"""Pairs of input and target: finding them, checking them, preparing them for training, and cutting patches."""
 
 from spotlight.pairs.cache import clear_cache, prepare_pairs
 from spotlight.pairs.checking import Check, CheckSettings, check

@@ -1,4 +1,4 @@
-"""The prepared cache: pairs on the network's grid, made once, and memory-mapped from then on."""
+"""The cache of prepared pairs: each pair is prepared once, and its files are memory-mapped from then on."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def prepare_pairs(
     cache: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[PreparedPair]:
-    """Prepare several pairs: in memory, or where a cache is given in its files; see `prepare_pair`."""
+    """Prepare several pairs, in memory or in the files of a cache; see `prepare_pair`."""
     prepared = []
     for number, pair in enumerate(pairs, start=1):
         prepared.append(prepare_pair(pair, settings) if cache is None else prepare_cached(pair, settings, cache))
@@ -36,10 +36,10 @@ def prepare_pairs(
 
 
 def prepare_cached(pair: Pair, settings: PreparationSettings, folder: str | Path) -> PreparedPair:
-    """Do what `prepare_pair` does, or take up what an earlier call left.
+    """Do what `prepare_pair` does, or load the result of an earlier call.
 
-    Entries are named after the state of the files, the row, and the settings; a change of any makes a new entry. An
-    entry appears whole, so that processes can share a folder.
+    Entries are named after the state of the files, the row of the manifest, and the settings; a change of any of them
+    makes a new entry. An entry appears only when it is complete, so several processes can share a folder.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def prepare_cached(pair: Pair, settings: PreparationSettings, folder: str | Path
     Returns
     -------
     PreparedPair
-        With arrays that stay on the disk until they are used.
+        Its arrays stay on the disk until they are used.
     """
     entry = Path(folder) / f"{_key(pair, settings)}.prepared"
     if not (entry / FACTS).is_file():
@@ -81,7 +81,7 @@ def prepare_cached(pair: Pair, settings: PreparationSettings, folder: str | Path
 
 
 def clear_cache(folder: str | Path) -> int:
-    """Remove all entries of a cache, and nothing else; returns how many there were."""
+    """Remove all entries of a cache, and nothing else; return their number."""
     entries = [entry for entry in Path(folder).glob("*.prepared") if entry.is_dir()]
     with explained_writing(folder):
         for entry in entries:
@@ -94,7 +94,7 @@ def _key(pair: Pair, settings: PreparationSettings) -> str:
 
 
 def _make(pair: Pair, settings: PreparationSettings, entry: Path) -> None:
-    """Prepare a pair straight into files, so that it need not fit into memory."""
+    """Prepare a pair directly in files, so it does not have to fit into memory."""
     temporary = entry.with_name(f".{entry.name}.{uuid.uuid4().hex[:8]}.part")
 
     with explained_writing(entry):

@@ -1,4 +1,4 @@
-"""Manifests of public data sets: their own tables and folder layouts as pairs."""
+"""Importers of public data sets: their tables and folder layouts become pairs."""
 
 import re
 from collections.abc import Callable
@@ -26,18 +26,18 @@ STAINS = ("Nucleus", "Mitochondria", "Tubulin", "Actin")
 def read_label_free(table: str | Path, root: str | Path | None = None, first_train: int | None = None) -> list[Pair]:
     """Read a table of the Allen label-free data (Ounkomol et al. 2018), split as published.
 
-    The rows are shuffled by pandas with the seed 42; the first 75 % are for training, the others for test. Fields of
-    one plate are on both sides of that split.
+    The rows are shuffled by pandas with the seed 42; the first 75 % are for training, the others for testing. This
+    split puts fields of one plate into both parts.
 
     Parameters
     ----------
     table : path
         CSV with ``path_czi``, ``channel_signal``, ``channel_target``, or with ``path_signal``, ``path_target``.
     root : path, optional
-        Where the table's relative paths start; left out: the table's folder.
+        Folder that the table's relative paths refer to. Default: the table's folder.
     first_train : int, optional
-        Keep only so many training rows. The published runs never exchanged their buffer of 30 images, so that each
-        model saw the first 30 rows alone.
+        Keep only this number of training rows. The published runs never exchanged their buffer of 30 images, so each
+        model saw only the first 30 rows.
 
     Raises
     ------
@@ -52,8 +52,8 @@ def read_label_free(table: str | Path, root: str | Path | None = None, first_tra
         columns = ("path_signal", "path_target", "", "")
     else:
         raise SpotlightError(
-            f"{table}: a label-free table has path_czi, channel_signal and channel_target, or path_signal and "
-            f"path_target. Found: {', '.join(map(str, rows))}."
+            f"{table}: a label-free table needs the columns path_czi, channel_signal and channel_target, or "
+            f"path_signal and path_target. Found: {', '.join(map(str, rows))}. Give such a table."
         )
     shuffled = rows.sample(frac=1, random_state=np.random.RandomState(SPLIT_SEED)).to_dict("records")
     count = round(TRAIN_SHARE * len(shuffled))
@@ -73,9 +73,9 @@ def read_integrated_cell(table: str | Path, root: str | Path | None = None, fiel
     table : path
         The CSV.
     root : path, optional
-        Where its paths start; left out: its folder.
+        Folder that its paths refer to. Default: the table's folder.
     fields : int, optional
-        Take only so many, the first ones.
+        Use only this number of fields, from the start of the table.
     """
     rows = _table(table)
     files = ("SourceReadPath", "NucleusSegmentationReadPath")
@@ -96,17 +96,17 @@ def read_integrated_cell(table: str | Path, root: str | Path | None = None, fiel
 def read_light_my_cells(folder: str | Path, target: str | None = None) -> list[Pair]:
     """Read study folders of Light My Cells: every plane of transmitted light with the targets of its field.
 
-    Files are named ``Study_N/image_FIELD_BF_zK.ome.tiff`` (or PC, DIC) and ``image_FIELD_Nucleus.ome.tiff``. Studies
-    are the groups, or fields where there are fewer than three studies: none is in two splits. Files do not say which
+    Files are named ``Study_N/image_FIELD_BF_zK.ome.tiff`` (or PC, DIC) and ``image_FIELD_Nucleus.ome.tiff``. The groups
+    are the studies or, with fewer than three studies, the fields. No group is in two splits. Files do not state which
     plane of a field is in focus.
 
     Parameters
     ----------
     folder : path
-        Holds the study folders.
+        The folder that contains the study folders.
     target : str, optional
-        "Nucleus", "Mitochondria", "Tubulin" or "Actin"; fields without it are left out. Left out: all of them, one
-        pair for each that a field has.
+        "Nucleus", "Mitochondria", "Tubulin" or "Actin"; fields without this target are left out. Default: all targets,
+        one pair for each target of a field.
 
     Raises
     ------
@@ -115,14 +115,14 @@ def read_light_my_cells(folder: str | Path, target: str | None = None) -> list[P
     """
     folder = require_path(folder, "Give the folder that holds Study_1, Study_2, ...")
     if target is not None and target not in STAINS:
-        raise SpotlightError(f"Light My Cells has the targets {', '.join(STAINS)}. Received: {target!r}.")
+        raise SpotlightError(f"the target must be one of {', '.join(STAINS)}. Received: {target!r}.")
     pairs = []
     for image in sorted(folder.glob("Study_*/image_*_z*.ome.tiff")):
         named = re.fullmatch(r"image_(\d+)_(BF|PC|DIC)_z\d+\.ome\.tiff", image.name)
         if named is None:
             continue
         files = {name: image.with_name(f"image_{named[1]}_{name}.ome.tiff") for name in (target and [target]) or STAINS}
-        # Planes of a field stay together; by studies where there are enough of them to be split.
+        # All planes of a field stay in one split. If there are enough studies, a study stays in one split, too.
         field = f"{image.parent.name}/{named[1]}"
         pairs += [
             Pair(
@@ -141,7 +141,8 @@ def read_light_my_cells(folder: str | Path, target: str | None = None) -> list[P
         pairs = [replace(pair, group=pair.input.parent.name) for pair in pairs]
     if not pairs:
         raise SpotlightError(
-            f"{folder}: no field in Study_*/ has both transmitted light and {target or ' or '.join(STAINS)}."
+            f"{folder}: no field in Study_*/ has both transmitted light and {target or ' or '.join(STAINS)}. Give the "
+            "folder that holds Study_1, Study_2, ..."
         )
     return split_by_group(name_apart(pairs))[0]
 
@@ -181,5 +182,5 @@ def _row(row: dict[Any, Any], base: Path, columns: tuple[str, str, str, str], sp
 
 
 def _channel(cell: str) -> str:
-    """A channel's index, which these tables give as a number, or its name."""
+    """Return a channel's index, written as a number in these tables, or its name."""
     return f"#{int(float(cell))}" if re.fullmatch(r"[0-9]+(\.0+)?", cell.strip()) else cell.strip()

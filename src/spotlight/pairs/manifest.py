@@ -1,4 +1,4 @@
-"""The manifest: a table that says which input belongs to which target, and to which part of the experiment."""
+"""The manifest: a table that assigns targets to inputs, and pairs to splits and groups."""
 
 import difflib
 import math
@@ -22,60 +22,60 @@ from spotlight.quoting import safe_name
 
 COLUMNS = {
     "input": "file of the transmitted-light stack (required)",
-    "target": "file of the fluorescence stack (required); of several, one column target:NAME each",
+    "target": "file of the fluorescence stack (required); for several targets, one column target:NAME each",
     "labels": "file of instance labels",
-    "foreground": "file of a foreground mask that replaces the threshold's",
-    "repeat": "file of a second image of the target, with noise of its own",
+    "foreground": "file of a foreground mask that replaces the mask of the threshold",
+    "repeat": "file of a second image of the target, with independent noise",
     "split": "train, val or test",
-    "group": "what belongs together, such as a plate or a day",
-    "scene": "name or zero-based index of the image, for files that hold several; a plate's well and field: B/03/0",
+    "group": "name of a group that must stay in one split, such as a plate or a day",
+    "scene": "name or zero-based index of the image, for files that hold several; for a plate, well and field: B/03/0",
     "time": "zero-based timepoint, for files that hold several",
     "input_channel": "name or zero-based index of the input's channel; luminance: the mean of red, green and blue",
     "target_channel": "name or zero-based index of the target's channel",
     "region": "start:stop per spatial axis in voxels, for example ':, :, 0:80'",
     "axes": "axes as stored, for files that do not state them or state them wrongly, for example ZYX",
-    "mask_axes": "the same of labels and foreground, where they are stored otherwise than the images",
+    "mask_axes": "axes of labels and foreground as stored, if they differ from those of the images",
     "voxel_size": "edge lengths in µm per spatial axis, for files that do not state them, for example 0.29 0.108 0.108",
     "modality": "brightfield, phase or dic (also BF, PC, DIC)",
     "focus_offset": "planes between the input and the best focus, for inputs of one plane",
 }
 ABSENT = "absent"
-"""What a cell says where there is no such target."""
+"""Content of a cell whose target does not exist."""
 OF_TARGET = ("target", "target_channel", "foreground", "repeat")
-"""Columns that each target has of its own, as column:NAME, where there are several."""
+"""Columns that every target has separately, as column:NAME, if there are several targets."""
 
 
 def require_distinct(pairs: Sequence[Pair]) -> None:
-    """Raise a `SpotlightError` if two pairs have one name, since outputs and scores go by it."""
+    """Raise a `SpotlightError` if two pairs have the same name, because outputs and scores are named after pairs."""
     uses = Counter(pair.name for pair in pairs)
     twice = sorted(name for name, count in uses.items() if count > 1)
     if twice:
-        raise SpotlightError(f"several pairs are named {', '.join(map(repr, twice))}; give each a name of its own.")
+        raise SpotlightError(f"several pairs are named {', '.join(map(repr, twice))}. Give each pair a unique name.")
 
 
 def read_manifest(path: str | Path, target: str | None = None, every_target: bool = False) -> list[Pair]:
     """Read a manifest.
 
-    Columns are those of `COLUMNS`; others are ignored unless they look like a misspelt one. Relative paths start at
-    the manifest's own folder. Either every row has a split or none has.
+    The columns are those of `COLUMNS`. Other columns are ignored, unless they look like a misspelt one. Relative paths
+    refer to the manifest's folder. Either every row has a split, or none has.
 
-    A manifest of several targets has columns ``target:NAME``, and perhaps ``target_channel:NAME``, instead of
-    ``target``. There a row without one of them says so with the word ``absent``.
+    A manifest of several targets has columns ``target:NAME``, and optionally ``target_channel:NAME``, instead of
+    ``target``. If a row lacks a target, its cell contains the word ``absent``.
 
     Parameters
     ----------
     path : path
         CSV, or Parquet by its suffix.
     target : str, optional
-        Which target to take, where there are several. Rows in which it is absent are left out.
+        The target to use, if there are several. Rows in which it is absent are left out.
     every_target : bool
-        Take all of them: a row becomes one pair per target that it has.
+        Use all targets: a row becomes one pair per existing target.
 
     Raises
     ------
     SpotlightError
-        If the file, a required column or a file that it names is missing, a row does not fit the header, or a target
-        has to be named.
+        If the manifest, a required column or a file that it names is missing, a row does not fit the header, or there
+        are several targets and none was chosen.
     """
     path = Path(path)
     header, rows = read_table(path)
@@ -103,21 +103,21 @@ def read_manifest(path: str | Path, target: str | None = None, every_target: boo
 
 
 def _choose(path: Path, targets: Sequence[str], target: str | None, every: bool) -> Sequence[str]:
-    """Names of the targets to take; one empty name where the manifest has just one target without a name."""
+    """Return the names of the targets to use; one empty name if the manifest has a single target without a name."""
     if target is not None and target not in targets:
         known = f"it has {', '.join(targets)}" if targets else "its only target has no name"
         raise SpotlightError(f"{path}: has no target {target!r}; {known}.")
     if target is None and len(targets) > 1 and not every:
         raise SpotlightError(
-            f"{path}: has the targets {', '.join(targets)}; say which one to use with target= (Python) or --target."
+            f"{path}: has the targets {', '.join(targets)}. Choose one with target= (Python) or --target."
         )
     return [target] if target is not None else targets or [""]
 
 
 def write_manifest(pairs: Sequence[Pair], path: str | Path) -> Path:
-    """Write a manifest with the columns that are used; paths are relative to its folder where they can be.
+    """Write a manifest with the columns that are used; paths are relative to its folder if possible.
 
-    Pairs whose targets have names, and which agree in all else, share a row; what one of them lacks is declared absent.
+    Pairs with named targets that are equal in all other columns share a row; missing targets are written as absent.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def _cell(value: Any, folder: Path) -> str:
 
 
 def _require_own_masks(path: Path, pairs: Sequence[Pair]) -> None:
-    """One mask cannot serve several scenes or timepoints."""
+    """Raise a `SpotlightError` if rows of several scenes or timepoints name the same mask of one image."""
     for column in ("labels", "foreground"):
         users: dict[tuple[Path, str | None], set[tuple[str | None, int | None]]] = {}
         for pair in pairs:
@@ -165,18 +165,21 @@ def _require_own_masks(path: Path, pairs: Sequence[Pair]) -> None:
             if len(uses) > 1 and count_images(mask, axes) == 1:
                 raise SpotlightError(
                     f"{path}: {column}: {mask} holds one image, but rows of {len(uses)} scenes or timepoints name it. "
-                    "Give each its own."
+                    "Give each of them its own file."
                 )
 
 
 def _check_header(path: Path, header: list[str]) -> list[str]:
-    """Make sure that a header can be understood; returns the names of its targets, none if it has just ``target``."""
+    """Check a header, and return the names of its targets; none if it has only the column ``target``."""
     for name in header:
         if header.count(name) > 1:
             raise SpotlightError(f"{path}: has the column {name!r} twice. Remove one.")
         kind, colon, own = name.partition(":")
         if colon and kind in OF_TARGET and (not own or set(own) & set('/\\:*?"<>|') or safe_name(own) != own):
-            raise SpotlightError(f"{path}: the column {name!r} needs a target's name, for example {kind}:DNA.")
+            raise SpotlightError(
+                f"{path}: the column {name!r} needs the name of a target, for example {kind}:DNA, without characters "
+                "that file names cannot have."
+            )
         near = difflib.get_close_matches(kind, COLUMNS, n=1, cutoff=0.75)
         if kind not in COLUMNS and near:
             raise SpotlightError(f"{path}: unknown column {name!r}; did you mean {near[0] + colon + own!r}?")
@@ -188,8 +191,8 @@ def _check_header(path: Path, header: list[str]) -> list[str]:
     both = set(OF_TARGET) & set(header)
     if targets and both:
         raise SpotlightError(
-            f"{path}: has {', '.join(sorted(both))} besides target:{targets[0]}. Where targets have names, so have "
-            f"their columns: {', '.join(f'{name}:{targets[0]}' for name in OF_TARGET)}."
+            f"{path}: has {', '.join(sorted(both))} besides target:{targets[0]}. If targets have names, their columns "
+            f"need them, too: {', '.join(f'{name}:{targets[0]}' for name in OF_TARGET)}."
         )
     for column in ("input", "target"):
         if column not in header and not (column == "target" and targets):
@@ -216,7 +219,7 @@ def _pair(manifest: Path, where: str, row: dict[str, str], target_name: str, tel
                 raise SpotlightError(f"{where}: {column}: {error}") from error
     image, target = files["input"], files["target"]
     if image is None or target is None:
-        raise SpotlightError(f"{where}: input and target must both be given.")
+        raise SpotlightError(f"{where}: input or target is empty. Give both.")
     split = (cells["split"] or "").lower()
     if split and split not in SPLITS:
         raise SpotlightError(f"{where}: split must be train, val or test. Received: {split!r}.")
@@ -258,9 +261,9 @@ def _parse_offset(text: str, where: str) -> int:
 
 
 def parse_voxel_size(text: str, where: str) -> tuple[float, ...]:
-    """Read edge lengths in µm such as ``"0.29 0.108 0.108"``; spaces, commas or x between them.
+    """Read edge lengths in µm such as ``"0.29 0.108 0.108"``, separated by spaces, commas or x.
 
-    Commas stand between lengths, so a text in which they may be decimal is refused.
+    Commas are separators, so a text in which they may be decimal commas is refused.
     """
 
     def lengths(between: str) -> tuple[float, ...] | None:
@@ -281,14 +284,14 @@ def parse_voxel_size(text: str, where: str) -> tuple[float, ...]:
 def pairs_from_folder(
     folder: str | Path, input_channel: str | None, target_channel: str | None, axes: str | None = None
 ) -> list[Pair]:
-    """Take every image file of a folder, with every scene and timepoint of it, as a pair of two channels.
+    """Make a pair of two channels from every scene and timepoint of every image file in a folder.
 
-    `axes` are those of the files as stored, where these do not state them, or wrongly.
+    `axes` are the axes as stored, for files that do not state them or state them wrongly.
 
     Raises
     ------
     SpotlightError
-        If the folder has no image file, or a channel was not named.
+        If the folder has no image file, or a channel was not stated.
     """
     folder = require_path(folder, "Give a folder of stacks.")
     try:
@@ -297,11 +300,11 @@ def pairs_from_folder(
         raise SpotlightError(f"{folder}: cannot be listed ({error}).") from error
     if not files:
         raise SpotlightError(
-            f"{folder}: has no image files ({', '.join(suffixes())}). Give a folder of stacks or a CSV."
+            f"{folder}: has no image files ({', '.join(suffixes())}). Give a folder of stacks, or a manifest."
         )
     if input_channel is None or target_channel is None:
         raise SpotlightError(
-            f"{folder}: for a folder of stacks, say which channel is the input and which the target "
+            f"{folder}: for a folder of stacks, state which channel is the input and which is the target "
             "(--input-channel and --target-channel, names or zero-based indices)."
         )
     listed = {file: images_in(file, Selection(axes=axes)) for file in files}
@@ -330,18 +333,18 @@ def read_pairs(
     every_target: bool = False,
     axes: str | None = None,
 ) -> list[Pair]:
-    """Read pairs from a manifest, or from a folder of stacks whose channels are named; pairs are passed on.
+    """Read pairs from a manifest or from a folder of stacks; a sequence of pairs is checked and returned.
 
     Parameters
     ----------
     source : path or sequence of Pair
         CSV or Parquet manifest, folder, or pairs.
     input_channel, target_channel : str, optional
-        Channels of a folder's files.
+        Channels, for a folder.
     target, every_target
-        Which target of a manifest of several; see `read_manifest`.
+        The target to use, for a manifest of several targets; see `read_manifest`.
     axes : str, optional
-        Axes of all files as stored, where these do not state them, or wrongly; goes before what a manifest says.
+        Axes as stored, for files that do not state them or state them wrongly. They replace those of a manifest.
     """
     if axes is not None:
         if isinstance(source, (str, Path)) and Path(source).is_dir():
@@ -359,15 +362,21 @@ def read_pairs(
     source = require_path(source, "Give a CSV or Parquet manifest, or a folder of stacks.")
     if source.is_dir():
         if target is not None:
-            raise SpotlightError(f"{source}: is a folder, but target={target!r} chooses among a manifest's targets.")
+            raise SpotlightError(
+                f"{source}: is a folder, but target={target!r} chooses among the targets of a manifest. Remove target, "
+                "or give a manifest."
+            )
         return pairs_from_folder(source, input_channel, target_channel)
     if input_channel is not None or target_channel is not None:
-        raise SpotlightError(f"{source}: a manifest names channels in its columns input_channel and target_channel.")
+        raise SpotlightError(
+            f"{source}: a manifest states channels in its columns input_channel and target_channel. Remove the options "
+            "for channels, or give a folder."
+        )
     return read_manifest(source, target, every_target)
 
 
 def name_apart(pairs: Iterable[Pair]) -> list[Pair]:
-    """Make the names unique: pairs of one file name (regions, or the same name in several folders) get a number."""
+    """Make the names unique: pairs with the same file name (regions, or files in several folders) get a number."""
     pairs = list(pairs)
     uses = Counter(pair.name for pair in pairs)
     taken = {name for name, count in uses.items() if count == 1}

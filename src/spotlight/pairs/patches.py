@@ -1,4 +1,4 @@
-"""Drawing training patches: uniform over stacks and over the positions that hold enough foreground."""
+"""Drawing training patches: uniform over stacks, and over the positions that have enough foreground."""
 
 import math
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from spotlight.images.slabs import slabs
 
 
 def window_sums(mask: NDArray[np.bool_], window: tuple[int, ...]) -> NDArray[np.integer[Any]]:
-    """Number of True voxels in every full window, by one integral image: exact and independent of the window's size.
+    """Count the True voxels in every full window by one integral image; exact, at a cost independent of the window.
 
     Parameters
     ----------
     mask : (Z, Y, X) or (Y, X) bool
     window : tuple of int
-        Window size per axis, at most the mask's.
+        Window size per axis, at most that of the mask.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def window_sums(mask: NDArray[np.bool_], window: tuple[int, ...]) -> NDArray[np.
 
 @dataclass(frozen=True)
 class Starts:
-    """Allowed start positions of a patch in one stack, as runs of neighbours in C order: a few per row of the stack.
+    """Allowed start positions of a patch in one stack, as runs of adjacent positions in C order.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Starts:
     firsts : (N,) int64
         Flat index at which each run begins.
     counts : (N,) int64
-        Number of positions up to and with each run.
+        Cumulative number of positions, including each run.
     """
 
     shape: tuple[int, ...]
@@ -65,9 +65,9 @@ class Starts:
 def patch_starts(
     shape: tuple[int, ...], patch: tuple[int, ...], mask: NDArray[np.bool_] | None = None, least: int = 0
 ) -> Starts:
-    """Find all start positions at which a patch fits and holds at least `least` foreground voxels.
+    """Find all start positions at which a patch fits and has at least `least` foreground voxels.
 
-    The mask is read slab by slab, so that one in a file need not fit into memory.
+    The mask is read slab by slab, so a mask in a file does not have to fit into memory.
 
     Parameters
     ----------
@@ -98,10 +98,10 @@ def patch_starts(
 
 
 class Draw(NamedTuple):
-    """A patch: of which stack, in which of its planes, where it starts, and how it is turned.
+    """A drawn patch: its stack, plane, start and orientation.
 
-    `plane` counts the planes of which each can be the input; it is 0 for a stack whose planes are seen together.
-    `turn`, 0 to 7, counts the symmetries of the YX square; 0 leaves the patch as it is.
+    `plane` is the index of the input plane; it is 0 if the network sees all planes of a stack together. `turn`, from 0
+    to 7, is the index of the symmetry of the YX square; 0 leaves the patch unchanged.
     """
 
     stack: int
@@ -111,10 +111,10 @@ class Draw(NamedTuple):
 
 
 class PatchSampler:
-    """Draws patches; the batch of a training step depends on the seed and the step alone.
+    """Draws patches; the batch of a training step depends only on the seed and the step.
 
-    That makes runs repeatable and resumable without any state. Groups of stacks are equally likely whatever their
-    size, then stacks within a group are, and within a stack every allowed position is.
+    So runs can be repeated and resumed without a stored state. All groups of stacks are equally likely, whatever their
+    size; so are the stacks of a group, and the allowed positions of a stack.
 
     Parameters
     ----------
@@ -125,14 +125,14 @@ class PatchSampler:
     seed : int
         The source of all randomness.
     augment : bool
-        Flip Y and X and turn by 90 degrees in the plane, at random. Turns need a patch that is square in YX.
+        Flip Y and X and rotate by 90 degrees in the plane, at random. Rotations need a patch that is square in YX.
     planes : sequence of int, optional
-        Planes per stack of which each can be the input, 0 for a stack whose planes are seen together; a plane is drawn
-        with every patch. Left out: all together.
+        Number of planes per stack from which one is drawn for every patch; 0 for a stack whose planes the network sees
+        together. Default: 0 for all stacks.
     groups : sequence of sequences of int, optional
-        Numbers of the stacks of every group, for example the targets of every field; left out: each is its own.
+        Indices of the stacks of every group, for example the targets of every field. Default: one group per stack.
     balanced : bool
-        Take the groups in turn instead of drawing them: the counts of any two in a batch differ by one at most, and
+        Use the groups in turn instead of drawing them. The counts of two groups in a batch then differ by at most one;
         over as many batches as there are groups they are equal.
     """
 
@@ -180,7 +180,7 @@ class PatchSampler:
 
 
 def orient(array: NDArray[np.generic], orientation: int) -> NDArray[np.generic]:
-    """Apply one of the eight symmetries of the square to the last two axes: a flip of X if odd, then quarter turns."""
+    """Apply one of the eight symmetries of the square to the last two axes: if odd, flip X; then quarter turns."""
     if orientation % 2:
         array = np.flip(array, -1)
     return np.rot90(array, orientation // 2, axes=(-2, -1))

@@ -1,4 +1,4 @@
-"""Preparing pairs for training: foreground, normalisation and resampling, in the published order."""
+"""Preparing pairs for training: foreground, normalisation and resampling, in the order of the publication."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -26,7 +26,7 @@ from spotlight.settings import Settings
 
 
 def _renamed_scaling(value: object) -> object:
-    """Take 'standard', as settings of before called 'mean/std'."""
+    """Accept 'standard', the former name of 'mean/std'."""
     return "mean/std" if value == "standard" else value
 
 
@@ -35,37 +35,38 @@ class PreparationSettings(Settings):
 
     grid: Grid = Field(
         0.29,
-        description="Edge of the cubic voxels in µm to which stacks are resampled (Ounkomol et al. 2018: 0.29), "
-        "or 'native' to leave them on their own grid.",
+        description="Edge in µm of the cubic voxels to which stacks are resampled (Ounkomol et al. 2018: 0.29), "
+        "or 'native' for no resampling.",
     )
     planes: Literal["together", "one"] = Field(
         "together",
-        description="What the network sees of the input: all its planes 'together', as a stack, for a target of as "
-        "many; or 'one' plane at a time, whichever, for a target of a single plane (Light My Cells).",
+        description="Input of the network: all planes 'together' as a stack, for a target with the same number of "
+        "planes; or 'one' plane of the stack at a time, for a target of a single plane (Light My Cells).",
     )
     scaling: Annotated[Scaling, BeforeValidator(_renamed_scaling)] = Field(
         "mean/std",
-        description="Of the input, whole stack: 'mean/std' subtracts its mean and divides by its standard deviation "
-        "(Ounkomol et al. 2018); 'median/iqr' takes median and interquartile range (Liu et al. 2025); 'uint16' maps 0 "
-        "to 65535 onto -1 to 1, for input and target alike (Liu et al. 2024).",
+        description="Scaling of the input, by statistics of the whole stack: 'mean/std' subtracts the mean and divides "
+        "by the standard deviation (Ounkomol et al. 2018); 'median/iqr' uses median and interquartile range (Liu et "
+        "al. 2025). 'uint16' maps 0 to 65535 onto -1 to 1, for input and target (Liu et al. 2024).",
     )
     target_center: Literal["threshold", "mean"] = Field(
         "threshold",
-        description="What is subtracted from a target before division by its standard deviation: its foreground "
-        "threshold (Spotlight) or its mean (F-net). The loss takes its threshold from here.",
+        description="Value subtracted from a target before division by its standard deviation: its foreground "
+        "threshold (Spotlight) or its mean (F-net). The loss uses the same threshold.",
     )
     mask_median_px: int = Field(
         1,
         ge=1,
-        description="Median window on the network's grid over the target before it is compared with the threshold. 1 "
-        "is the paper's mask; noise makes that mask ragged, and a ragged mask biases the masked error upwards.",
+        description="Median filter of the target, in voxels of the network's grid, before it is compared with the "
+        "threshold. 1: no filter, as in the paper; noise then makes the mask ragged, which raises the masked error.",
     )
     foreground: ForegroundSettings = Field(ForegroundSettings(), description="How the threshold is chosen.")
     cells: bool = Field(
-        False, description="Also find the nearest nucleus of every voxel. Losses that count nuclei switch it on."
+        False,
+        description="Also compute the nearest component of the mask for every voxel. Losses that need it set this.",
     )
     percentiles: tuple[float, float] | None = Field(
-        None, description="Also find these percentiles of every target. Losses that weigh by them switch it on."
+        None, description="Also compute these percentiles of every target. Losses that need them set this."
     )
 
 
@@ -78,31 +79,31 @@ class PreparedPair:
     name : str
         The pair's name.
     input : (Z, Y, X) or (Y, X) float32
-        Normalised. Where the network sees one plane at a time, (P, Y, X): P planes, of which each can be the input.
+        Normalised. If the network sees one plane at a time, (P, Y, X): P planes that can be the input.
     target : (Z, Y, X) or (Y, X) float32
         Normalised.
     mask : bool
         Foreground of the target, same shape.
     threshold : float
-        The foreground threshold in the target's normalised units: 0 where the target is centred on it.
+        The foreground threshold in the target's normalised units; 0 if the target is centred on it.
     foreground : Foreground
-        The threshold in the target's own units, and what is to be said about it.
+        The threshold in the target's own units, with warnings.
     intensity_range : (float, float)
         Least and greatest target value before normalisation.
     voxel_size : tuple of float or None
-        Of the stack as it was, in µm.
+        Voxel size of the original stack, in µm.
     channels : (str, str)
-        Names of input and target channel, empty where the files have none.
+        Names of input and target channel; empty if the files have none.
     statistics : (float, float)
         Mean and standard deviation of the input before normalisation.
     cells : int32 or None
-        Number of the nearest connected component of the mask, same shape, 0 where there is none; if asked for.
+        Number of the nearest component of the mask, same shape, 0 if the mask is empty; None if not requested.
     own_channel : str
-        What the target's file calls its channel, whatever the manifest calls the target.
+        Name of the channel in the target's file, which may differ from the name in the manifest.
     limits : (float, float) or None
-        Percentiles of the whole target in its normalised units, if asked for.
+        Percentiles of the whole target in normalised units; None if not requested.
     modality : str
-        "brightfield", "phase" or "dic"; empty where nobody has stated it.
+        "brightfield", "phase" or "dic"; empty if not stated.
     """
 
     name: str
@@ -122,19 +123,19 @@ class PreparedPair:
 
     @property
     def planes(self) -> int:
-        """Number of planes of which each can be the input; 0 where they are seen together."""
+        """Number of planes that can be the input; 0 if the network sees them together."""
         return self.input.shape[0] if self.input.ndim > self.target.ndim else 0
 
     @property
     def shown_input(self) -> NDArray[np.float32]:
-        """What stands for the input where one is to be shown or judged: all of it, or the middle one of its planes."""
+        """The input to show or evaluate: the whole stack, or the middle plane if planes are seen one at a time."""
         return np.asarray(self.input[self.planes // 2] if self.planes else self.input)
 
 
 def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate = in_memory) -> PreparedPair:
-    """Read, check, normalise and resample one pair, slab by slab where it is large.
+    """Read, check, normalise and resample one pair; large stacks are processed slab by slab.
 
-    Threshold, mean and standard deviation come from the whole target at native resolution; the mask is where the
+    Threshold, mean and standard deviation are those of the whole target at native resolution. The mask is where the
     resampled target reaches the threshold, or the pair's own foreground file.
 
     Parameters
@@ -142,9 +143,9 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
     pair : Pair
         The files.
     settings : PreparationSettings
-        What is done with them.
+        How they are prepared.
     allocate : callable
-        Makes the arrays "input", "target", "mask" and "cells"; on the way others, whose names begin with "_".
+        Creates the arrays "input", "target", "mask" and "cells", and temporary ones whose names begin with "_".
 
     Raises
     ------

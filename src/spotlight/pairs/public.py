@@ -1,4 +1,4 @@
-"""Public data sets, fetched from where their authors keep them and made ready for training."""
+"""Public data sets: downloaded from their authors' servers and prepared as pairs for training."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ log = logging.getLogger("spotlight")
 BUCKET = "allencell"
 INTEGRATED_CELL = "aics/pipeline_integrated_cell"
 DEMO_FIELDS = 40
-"""As many as the example of F-net's authors fetches."""
+"""The number of fields in the example of F-net's authors."""
 
 
 def fetch_integrated_cell(
@@ -30,21 +30,21 @@ def fetch_integrated_cell(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Fetch fields of the Allen package ``pipeline_integrated_cell``: brightfield, DNA and nuclear masks.
+    """Download fields of the Allen package ``pipeline_integrated_cell``: brightfield, DNA and nuclear masks.
 
-    The first fields of its ``metadata.csv`` are taken, the first 75 % of them for training, as the example of F-net's
-    authors does. Interrupted, the same call goes on; with more fields it fetches those that are not there.
+    It uses the first fields of ``metadata.csv``; the first 75 % of them are for training, as in the example of F-net's
+    authors. After an interruption, the same call continues; with more fields it downloads the missing ones.
 
     Parameters
     ----------
     to : path
         Folder for the files and ``manifest.csv``.
     fields : int
-        How many fields of view; all if the package has fewer.
+        Number of fields of view; all fields if the package has fewer.
     server : Server, optional
-        Where the bucket is; left out: Amazon S3.
+        Server that has the bucket. Default: Amazon S3.
     overwrite : bool
-        Whether to replace a manifest of other pairs.
+        Replace an existing manifest of other pairs.
     progress : callable, optional
         See `fetch`.
 
@@ -56,10 +56,10 @@ def fetch_integrated_cell(
     Raises
     ------
     SpotlightError
-        If the files cannot be fetched or are not as the package states, or there is a manifest of other pairs.
+        If the files cannot be downloaded or do not agree with the package, or a manifest of other pairs exists.
     """
     if fields < 1:
-        raise SpotlightError(f"fields: {fields} are asked for. Ask for one or more.")
+        raise SpotlightError(f"fields must be at least 1. Received: {fields}.")
     to, server = Path(to), server or Server()
     package = fetch_package(server, BUCKET, INTEGRATED_CELL, to, progress)
     fetch(server, {to / "metadata.csv": find_files(package, ["metadata.csv"])["metadata.csv"]}, progress)
@@ -67,7 +67,7 @@ def fetch_integrated_cell(
     manifest, new = to / "manifest.csv", write_manifest(pairs, to / ".manifest.csv.new")
     if manifest.exists() and not overwrite and manifest.read_bytes() != new.read_bytes():
         raise SpotlightError(
-            f"{manifest}: is there already, with other pairs. Say --overwrite to replace it, or name another folder."
+            f"{manifest}: already exists, with other pairs. Use --overwrite to replace it, or give another folder."
         )
     names = {_name_within(path, to): path for pair in pairs for path in _files(pair)}
     found = find_files(package, names)
@@ -77,26 +77,29 @@ def fetch_integrated_cell(
 
 
 def fetch_package(server: Server, bucket: str, package: str, to: Path, progress: Progress | None = None) -> Path:
-    """Fetch the list of files of a Quilt package's latest version, and give its path.
+    """Download the list of files in a Quilt package's latest version, and return its path.
 
-    The list has one JSON object a line: a head, then one per file with its name in the package (``logical_key``), its
-    places (``physical_keys``), ``size`` and ``hash``.
+    The list has one JSON object per line: a head, then one object per file with its name in the package
+    (``logical_key``), its locations (``physical_keys``), ``size`` and ``hash``.
     """
     version = server.text(bucket, f".quilt/named_packages/{package}/latest").strip()
     if not re.fullmatch("[0-9a-f]{64}", version):
-        raise SpotlightError(f"s3://{bucket}: the latest version of {package} is stated as {version[:80]!r}, no hash.")
+        raise SpotlightError(
+            f"s3://{bucket}: the latest version of {package} is stated as {version[:80]!r}, which is not a hash. Give "
+            "a complete copy of the bucket with --endpoint."
+        )
     path = to / f"package-{version}.jsonl"
     fetch(server, {path: server.find(bucket, f".quilt/packages/{version}")}, progress)
     return path
 
 
 def find_files(package: Path, names: Collection[str]) -> dict[str, RemoteFile]:
-    """Look up where files of a Quilt package are, with their sizes and hashes.
+    """Look up locations, sizes and hashes of files in a Quilt package.
 
     Raises
     ------
     SpotlightError
-        If the list is damaged, or does not have one of the names.
+        If the list is damaged, or one of the names is missing.
     """
     wanted = set(names)
     found = {}
@@ -116,8 +119,8 @@ def _entries(package: Path) -> Iterator[dict[str, Any]]:
                 yield dict(json.loads(line))
             except (ValueError, TypeError) as error:
                 raise SpotlightError(
-                    f"{package}, line {number}: is no list of a Quilt package ({error}). Remove it, and give the same "
-                    "command again."
+                    f"{package}, line {number}: is not part of a Quilt package's list ({error}). Remove the file, and "
+                    "run the same command again."
                 ) from error
 
 
@@ -138,7 +141,7 @@ def _files(pair: Pair) -> list[Path]:
 
 
 def _name_within(path: Path, folder: Path) -> str:
-    """Name of a file in its package; nothing outside of the folder may be written."""
+    """Return a file's name in its package; a file outside of the folder is an error."""
     if not path.is_relative_to(folder) or ".." in path.relative_to(folder).parts:
-        raise SpotlightError(f"{folder / 'metadata.csv'}: names {path}, which is outside of {folder}.")
+        raise SpotlightError(f"{folder / 'metadata.csv'}: names {path}, outside of {folder}. Use the original file.")
     return path.relative_to(folder).as_posix()

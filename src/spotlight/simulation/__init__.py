@@ -1,4 +1,4 @@
-"""Simulated pairs: cells from geometry, images from optics, and the exact truth beside them."""
+"""Simulated pairs: geometric models of cells, images computed by optics, and the exact truth."""
 
 from spotlight.simulation.adherent import AdherentCellSettings
 from spotlight.simulation.contrast import DICSettings, PhaseContrastSettings, dic, phase_contrast

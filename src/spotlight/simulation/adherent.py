@@ -1,6 +1,6 @@
-"""Flat adherent cells as bodies: outlines, nuclei and nucleoli between two surfaces over the plane.
+"""Geometry of flat adherent cells: outlines, and nuclei and nucleoli between a lower and an upper surface.
 
-Lengths are in µm, z rises from the coverslip, and all randomness comes from one generator.
+Lengths are in µm, z increases from the coverslip, and all randomness comes from one generator.
 """
 
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from spotlight.simulation.phantom import FloatArray, _noise, _place_cells
 
 
 class AdherentCellSettings(Settings):
-    """What cells on a coverslip are like: spread, a few in a field, thickest over the nucleus.
+    """Properties of cells on a coverslip: they are spread and flat, a few per field, thickest over the nucleus.
 
     Refractive indices of medium, cytoplasm, nucleus and nucleoli are those of `spotlight.simulation.CellSettings`, with
-    their sources. P. Y. Liu et al., Lab on a Chip 16, 634 (2016), collect what was measured of organelles; that of
-    mitochondria lies well above the cytoplasm's. Here they stand out less than when isolated, since tubules are thinner
-    than what light resolves, and filaments, which are a small share of their volume, hardly at all. Sizes and numbers
-    are of the order that textbooks give of epithelial cells and fibroblasts.
+    their sources. P. Y. Liu et al., Lab on a Chip 16, 634 (2016), collect measured indices of organelles; that of
+    mitochondria is well above that of the cytoplasm. Here their contrast is lower than that of isolated mitochondria,
+    because tubules are thinner than the optical resolution. Filaments fill only a small share of their volume and have
+    almost no contrast. Sizes and numbers are of the order that textbooks state for epithelial cells and fibroblasts.
     """
 
-    cell_area_um2: float = Field(850.0, gt=50, description="Mean area of the field that one cell takes.")
-    spread: float = Field(0.62, gt=0, description="Radius of a cell, relative to the root of that area.")
+    cell_area_um2: float = Field(850.0, gt=50, description="Mean area of the field per cell.")
+    spread: float = Field(0.62, gt=0, description="Radius of a cell, relative to the square root of that area.")
     shape_variation: float = Field(0.16, ge=0, description="Relative spread of the outline in each of five harmonics.")
-    lamella_um: float = Field(1.3, gt=0, description="Thickness far from edge and nucleus.")
+    lamella_um: float = Field(1.3, gt=0, description="Thickness far from the edge and the nucleus.")
     nuclear_semi_axes_um: tuple[float, float, float] = Field(
         (2.2, 5.6, 7.8), description="Mean nuclear semi-axes: z, short, long."
     )
@@ -37,21 +37,27 @@ class AdherentCellSettings(Settings):
     mitochondrion_um: float = Field(6.0, gt=0, description="Mean length of a tubule.")
     microtubules_per_cell: int = Field(180, ge=0, description="Filaments per cell.")
     stress_fibres_per_cell: int = Field(18, ge=0, description="Bundles of actin per cell.")
-    droplets_per_cell: int = Field(25, ge=0, description="Lipid droplets and vesicles per cell, which no stain shows.")
+    droplets_per_cell: int = Field(25, ge=0, description="Lipid droplets and vesicles per cell; no stain shows them.")
     medium_index: float = Field(1.337, gt=1, description="Refractive index of the culture medium.")
-    cytoplasm_index: float = Field(1.363, gt=1, description="Of the cytoplasm.")
-    nucleoplasm_index: float = Field(1.358, gt=1, description="Of the nucleus: below the cytoplasm's.")
-    nucleolus_index: float = Field(1.375, gt=1, description="Of nucleoli.")
+    cytoplasm_index: float = Field(1.363, gt=1, description="Refractive index of the cytoplasm.")
+    nucleoplasm_index: float = Field(
+        1.358, gt=1, description="Refractive index of the nucleus, below that of the cytoplasm."
+    )
+    nucleolus_index: float = Field(1.375, gt=1, description="Refractive index of nucleoli.")
     texture_index: float = Field(0.002, ge=0, description="Spread of the refractive index within the cytoplasm.")
-    mitochondrion_index: float = Field(0.025, ge=0, description="Of mitochondria, over the cytoplasm's.")
-    microtubule_index: float = Field(0.001, ge=0, description="Of a microtubule, over the cytoplasm's.")
-    actin_index: float = Field(0.005, ge=0, description="Of dense actin, over the cytoplasm's.")
-    droplet_index: float = Field(0.05, ge=0, description="Of droplets, over the cytoplasm's.")
+    mitochondrion_index: float = Field(
+        0.025, ge=0, description="Refractive index of mitochondria minus that of the cytoplasm."
+    )
+    microtubule_index: float = Field(
+        0.001, ge=0, description="Refractive index of a microtubule minus that of the cytoplasm."
+    )
+    actin_index: float = Field(0.005, ge=0, description="Refractive index of dense actin minus that of the cytoplasm.")
+    droplet_index: float = Field(0.05, ge=0, description="Refractive index of droplets minus that of the cytoplasm.")
 
 
 @dataclass(frozen=True)
 class Bodies:
-    """The cells as maps over the plane, (Y, X), and tables of one row per cell.
+    """The cells as maps over the plane, (Y, X), and one table with a row per cell.
 
     Attributes
     ----------
@@ -60,7 +66,7 @@ class Bodies:
     edge, apart : (Y, X) float32
         Distance to the cell's edge, 0 outside, and to the nearest nucleus, in µm.
     height, bottom, top : (Y, X) float32
-        Surface of the cells, and lower and upper surface of the nuclei, over the coverslip in µm.
+        Height over the coverslip, in µm, of the cells' surface and of the nuclei's lower and upper surface.
     axes : (n,) float
         Direction of each cell's long axis in the plane, from X towards Y, in radians.
     """
@@ -78,7 +84,7 @@ class Bodies:
 def make_bodies(
     shape: tuple[int, int], pixel: float, settings: AdherentCellSettings, rng: np.random.Generator
 ) -> Bodies:
-    """Cells that spread until they meet, flat at the edge and domed over a flattened nucleus."""
+    """Make cells that touch each other, flat at the edge and thick over a flattened nucleus."""
     seeds = _place_cells((1, *shape), pixel, settings.cell_area_um2, rng)[:, :2]
     count = len(seeds)
     yy, xx = np.meshgrid(*(np.arange(n) * pixel for n in shape), indexing="ij")
@@ -132,14 +138,14 @@ def make_bodies(
 
 
 def between(bottom: FloatArray, top: FloatArray, slices: int, step: float) -> FloatArray:
-    """Share of every voxel that lies between two surfaces over the plane, (Z, Y, X)."""
+    """Return the share of every voxel that lies between two surfaces, (Z, Y, X)."""
     low = (np.arange(slices, dtype=np.float32) * np.float32(step))[:, None, None]
     filled = np.minimum(top, low + step) - np.maximum(bottom, low)
     return np.asarray(np.clip(filled / step, 0, 1), np.float32)
 
 
 def nucleoli(bodies: Bodies, slices: int, voxel_um: tuple[float, float], rng: np.random.Generator) -> FloatArray:
-    """Two to five rounded nucleoli inside each nucleus, (Z, Y, X)."""
+    """Make two to five rounded nucleoli inside each nucleus, (Z, Y, X)."""
     pixel = voxel_um[1]
     low, high = np.zeros_like(bodies.top), np.zeros_like(bodies.top)
     middle = (bodies.top + bodies.bottom) / 2

@@ -1,6 +1,6 @@
-"""Phase contrast and DIC: what optics in the condenser and in the objective's pupil make of a phase object.
+"""Phase contrast and DIC: images of a phase object through optics in the condenser and in the objective's pupil.
 
-Both use the same waves through the same refractive index as brightfield; only source and pupil differ.
+Waves are propagated through the refractive index as for brightfield; only source and pupil differ.
 """
 
 from functools import partial
@@ -13,20 +13,24 @@ from spotlight.simulation.optics import BrightfieldSettings, FloatArray, focus_s
 
 
 class PhaseContrastSettings(BrightfieldSettings):
-    """Positive phase contrast after Zernike (Physica 9, 686, 1942): what is optically dense comes out dark.
+    """Positive phase contrast after Zernike (Physica 9, 686, 1942): optically dense objects appear dark.
 
-    An annulus in the condenser, and in the objective's back focal plane a ring that absorbs and advances by a quarter
-    wave the light that met no object. The scattered light that happens to pass the ring makes the halo. Apertures are
-    nominal values of a 40x/0.75 objective with a green filter.
+    The condenser has an annulus. A ring in the objective's back focal plane attenuates the unscattered light and
+    advances it by a quarter wave. Scattered light that also passes the ring makes the halo. Apertures are nominal
+    values of a 40x/0.75 objective with a green filter.
     """
 
     wavelength_um: float = Field(0.55, gt=0, description="Centre of the lamp's band: a green filter.")
     bandwidth_um: float = Field(0.06, ge=0, description="Full spectral width; source points draw from it.")
     condenser_na: float = Field(0.31, gt=0, description="Numerical aperture of the annulus's outer edge.")
     inner_na: float = Field(0.26, ge=0, description="Numerical aperture of the annulus's inner edge.")
-    ring_margin_na: float = Field(0.015, ge=0, description="By how much the phase ring is wider on either side.")
-    ring_transmission: float = Field(0.25, gt=0, le=1, description="Share of the light that the phase ring lets pass.")
-    ring_phase: float = Field(0.5 * np.pi, description="By what the ring advances light, in radians: a quarter wave.")
+    ring_margin_na: float = Field(
+        0.015, ge=0, description="Extra width of the phase ring on each side, as numerical aperture."
+    )
+    ring_transmission: float = Field(0.25, gt=0, le=1, description="Share of the light that the phase ring transmits.")
+    ring_phase: float = Field(
+        0.5 * np.pi, description="Phase by which the ring advances light, in radians: a quarter wave."
+    )
     objective_na: float = Field(0.75, gt=0, description="Numerical aperture of the objective.")
     source_points: int = Field(32, ge=1, description="Plane waves that fill the annulus.")
 
@@ -34,18 +38,18 @@ class PhaseContrastSettings(BrightfieldSettings):
     def _annulus_fits(self) -> "PhaseContrastSettings":
         if not self.inner_na < self.condenser_na <= self.objective_na:
             raise ValueError(
-                "an annulus has inner_na < condenser_na <= objective_na. Received: "
+                "an annulus needs inner_na < condenser_na <= objective_na. Received: "
                 f"{self.inner_na}, {self.condenser_na}, {self.objective_na}."
             )
         return self
 
 
 class DICSettings(BrightfieldSettings):
-    """Differential interference contrast after Nomarski: two copies of the image, sheared and out of step.
+    """Differential interference contrast after Nomarski: two copies of the image, shifted in space and phase.
 
-    The copies are orthogonally polarised and interfere behind the analyser. A prism in the condenser shears the light
-    of every source point against it, so that all points agree in the bias (S. B. Mehta and C. J. R. Sheppard, Optics
-    Express 16, 19462, 2008). Apertures are nominal values of a 40x/0.95 objective with the condenser stopped down.
+    The copies are orthogonally polarised and interfere behind the analyser. A prism in the condenser compensates the
+    shear for every source point, so all points have the same bias (S. B. Mehta and C. J. R. Sheppard, Optics Express
+    16, 19462, 2008). Apertures are nominal values of a 40x/0.95 objective with a partly closed condenser.
     """
 
     wavelength_um: float = Field(0.55, gt=0, description="Centre of the lamp's band: a green filter.")
@@ -53,10 +57,10 @@ class DICSettings(BrightfieldSettings):
     condenser_na: float = Field(0.6, gt=0, description="Numerical aperture of the illumination.")
     objective_na: float = Field(0.95, gt=0, description="Numerical aperture of the objective.")
     source_points: int = Field(32, ge=1, description="Plane waves that fill the condenser's disk.")
-    shear_um: float = Field(0.28, gt=0, description="Distance of the two copies: about the resolution.")
+    shear_um: float = Field(0.28, gt=0, description="Distance between the two copies, about the resolution.")
     shear_deg: float = Field(45.0, description="Direction of the shear, from X towards Y.")
     bias: float = Field(
-        0.25 * np.pi, gt=0, lt=2 * np.pi, description="Retardation of one copy against the other, in radians."
+        0.25 * np.pi, gt=0, lt=2 * np.pi, description="Phase difference between the two copies, in radians."
     )
 
 
@@ -70,8 +74,8 @@ def phase_contrast(
 ) -> FloatArray:
     """Form noise-free phase-contrast images at some focal heights.
 
-    The ring multiplies the amplitude of light in it by sqrt(t) exp(-i a), where t is its transmission and a its
-    advance; see `PhaseContrastSettings`. Parameters as for `spotlight.simulation.optics.focus_series`.
+    The ring multiplies the amplitude of light by sqrt(t) exp(-i a), where t is its transmission and a its phase; see
+    `PhaseContrastSettings`. The parameters are those of `spotlight.simulation.optics.focus_series`.
 
     Returns
     -------
@@ -87,7 +91,7 @@ def phase_contrast(
         aperture = np.hypot(ky, kx) * wavelength
         low, high = optics.inner_na - optics.ring_margin_na, optics.condenser_na + optics.ring_margin_na
         ring = (aperture >= low) & (aperture <= high)
-        ring |= (ky == direct[0]) & (kx == direct[1])  # the nearest frequency of a small grid may miss it
+        ring |= (ky == direct[0]) & (kx == direct[1])  # on a small grid this frequency may lie outside the ring
         return np.asarray(np.where(ring, np.exp(-1j * optics.ring_phase), 1 / amplitude))
 
     source = partial(_annulus, inner=inner)
@@ -104,10 +108,10 @@ def dic(
 ) -> FloatArray:
     """Form noise-free DIC images at some focal heights.
 
-    A wave u with direct light of the frequency k0 becomes (u(r - s/2) exp(i b/2) - u(r + s/2) exp(-i b/2)) / 2, each
-    copy times exp(± i pi k0 s), which the condenser's prism adds; in the pupil that is a factor
-    i sin(b/2 - pi (k - k0) s), with shear s and bias b. It is divided by sin(b/2), so that an empty field is 1.
-    Parameters as for `spotlight.simulation.optics.focus_series`.
+    With shear s and bias b, a wave u whose unscattered light has the frequency k0 becomes
+    (u(r - s/2) exp(i b/2) - u(r + s/2) exp(-i b/2)) / 2. The condenser's prism multiplies each copy by
+    exp(± i pi k0 s). In the pupil this is the factor i sin(b/2 - pi (k - k0) s). It is divided by sin(b/2), so an empty
+    field is 1. The parameters are those of `spotlight.simulation.optics.focus_series`.
 
     Returns
     -------
@@ -127,9 +131,9 @@ def dic(
 
 
 def _annulus(count: int, turn: float, inner: float) -> NDArray[np.float64]:
-    """Points that fill the annulus between the radii `inner` and 1 evenly (a sunflower), (count, 2)."""
+    """Return points that evenly fill the annulus between the radii `inner` and 1 (a sunflower), (count, 2)."""
     radius = np.sqrt(inner**2 + (1 - inner**2) * (np.arange(count) + 0.5) / count)
-    # Neighbours in angle come one after another, so that few points, too, go around evenly.
+    # Angles are equally spaced, so even a few points are evenly distributed around the annulus.
     angle = 2 * np.pi * np.arange(count) / count + turn
     radius = radius[np.argsort(np.arange(count) * (np.sqrt(5) - 1) / 2 % 1)]
     return np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=1)

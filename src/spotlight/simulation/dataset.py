@@ -36,17 +36,18 @@ class SimulationSettings(Settings):
     )
     voxel_um: float = Field(0.29, gt=0, description="Edge of the cubic voxels.")
     coverslip_um: float = Field(2.0, ge=0, description="Height of the coverslip over the first plane.")
-    cells: CellSettings = Field(CellSettings(), description="What the cells are like.")
-    brightfield: BrightfieldSettings = Field(BrightfieldSettings(), description="How they are seen in brightfield.")
-    fluorescence: FluorescenceSettings = Field(FluorescenceSettings(), description="How the dye is seen.")
+    cells: CellSettings = Field(CellSettings(), description="Properties of the cells.")
+    brightfield: BrightfieldSettings = Field(BrightfieldSettings(), description="The transmitted-light path.")
+    fluorescence: FluorescenceSettings = Field(FluorescenceSettings(), description="The fluorescence path.")
     repeat: bool = Field(
-        False, description="Take a second image of the fluorescence, whose noise is another: the ceiling of any stain."
+        False,
+        description="Also write a second fluorescence image with independent noise: the noise ceiling of any stain.",
     )
 
 
 @dataclass(frozen=True)
 class SimulatedField:
-    """What the microscope shows of a field, and what is really there; all stacks on one grid, axes ZYX.
+    """The microscope's images of a field, and the truth; all stacks are on the same grid, axes ZYX.
 
     Attributes
     ----------
@@ -59,7 +60,7 @@ class SimulatedField:
     dye : Stack of float32
         True dye concentration: the fluorescence of a perfect microscope.
     repeat : Stack of uint16 or None
-        The fluorescence again, with other noise, if the settings ask for it.
+        A second fluorescence image with independent noise; None unless the settings request it.
     """
 
     input: Stack
@@ -75,7 +76,7 @@ def simulate_field(settings: SimulationSettings | None = None, seed: int = 0) ->
     Parameters
     ----------
     settings : SimulationSettings
-        Cells and optics; a dense colony of stem cells if left out.
+        Cells and optics. Default: a dense colony of stem cells.
     seed : int
         The same seed gives the same field.
     """
@@ -115,13 +116,13 @@ def simulate_pairs(
 ) -> Path:
     """Simulate a data set: two-channel OME-TIFFs, label files and a manifest.
 
-    A call that was interrupted goes on when it is made again; a folder with other cells is refused.
+    After an interruption, the same call continues. A folder with other cells is refused.
 
     Parameters
     ----------
     folder : path
-        Where to write ``field-NN.ome.tif``, ``field-NN-labels.ome.tif``, ``pairs.csv`` and, if the settings ask for
-        it, ``field-NN-repeat.ome.tif``.
+        Where to write ``field-NN.ome.tif``, ``field-NN-labels.ome.tif``, ``pairs.csv`` and, if the settings request it,
+        ``field-NN-repeat.ome.tif``.
     counts : dict
         Number of fields per split, for example ``{"train": 6, "val": 1, "test": 2}``.
     settings : SimulationSettings
@@ -129,7 +130,7 @@ def simulate_pairs(
     seed : int
         Field n is `simulate_field` with the seed ``10000 * seed + n``.
     workers : int
-        Processes. More than one need a script to guard its main part, as `multiprocessing` documents.
+        Number of processes. With more than one, a script needs ``if __name__ == "__main__":``.
     progress : callable, optional
         Called with the number of fields done and their total.
 
@@ -143,7 +144,10 @@ def simulate_pairs(
     splits = [split for split, count in counts.items() for _ in range(count)]
     names = [f"field-{number:02d}" for number in range(len(splits))]
     if not names or min(counts.values()) < 0 or seed < 0:
-        raise SpotlightError(f"simulate needs fields to make and a seed of at least 0. Received: {counts}, {seed}.")
+        raise SpotlightError(
+            f"simulate needs at least one field, no negative number, and a seed of at least 0. Received: {counts}, "
+            f"{seed}."
+        )
     claim(folder, {"seed": seed}, settings)
     seeds = [seed * 10_000 + number for number in range(len(names))]
     write_fields(folder, _write_field, (repeat(folder), names, repeat(settings), seeds), len(names), workers, progress)
@@ -165,15 +169,15 @@ def simulate_pairs(
 
 
 def claim(folder: Path, asked: Mapping[str, Any], settings: Settings) -> None:
-    """Record what a folder holds; an error if it holds something else."""
+    """Record what a folder holds; raise a `SpotlightError` if it holds something else."""
     path = folder / RECORD
     asks = [f"# {name}: {value}" for name, value in asked.items()]
     if path.is_file():
         found = path.read_text(encoding="utf-8").splitlines()[: len(asks)]
-        # Compared as settings, so that a setting that a later version adds changes nothing.
+        # Compared as settings, so a setting that a later version adds makes no difference.
         if found != asks or type(settings).from_yaml(path) != settings:
             raise SpotlightError(
-                f"{folder}: holds fields of another seed or other settings; its {RECORD} says which. Use another "
+                f"{folder}: holds fields of another seed or other settings, which its {RECORD} states. Use another "
                 "folder."
             )
         return
@@ -188,7 +192,7 @@ def write_fields(
     workers: int,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Call `write` with every field's arguments, which stand one after another in each of `tasks`, in processes."""
+    """Call `write` for every field, in several processes; each iterable of `tasks` has one argument per field."""
     try:
         with processes(min(workers, count)) as run:
             for number, _ in enumerate(run(write, *tasks), start=1):
@@ -196,8 +200,8 @@ def write_fields(
                     progress(number, count)
     except BrokenProcessPool as error:
         raise SpotlightError(
-            f"{folder}: a simulating process died, for lack of memory or of a guard around the script's main part. "
-            "Use fewer workers; what is done is kept."
+            f"{folder}: a worker process died. Either it ran out of memory: use fewer workers; finished fields stay."
+            ' Or your script lacks `if __name__ == "__main__":`; add it.'
         ) from error
 
 

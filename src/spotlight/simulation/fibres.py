@@ -1,7 +1,7 @@
 """Fibres and spots inside adherent cells: mitochondria, microtubules, actin and droplets.
 
-Fibres are walks over the plane that keep to their cell; they are drawn into a volume of anisotropic voxels. Lengths
-are in µm, arrays are ZYX.
+Fibres are random walks over the plane that stay in their cell. They are drawn into a volume of anisotropic voxels.
+Lengths are in µm, arrays are ZYX.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from spotlight.simulation.adherent import AdherentCellSettings, Bodies, between
 from spotlight.simulation.phantom import FloatArray, _noise
 
 STEP_UM = 0.15
-"""Distance of the points that make a fibre."""
+"""Distance between the points of a fibre."""
 
 Points = NDArray[np.float64]
 
@@ -24,7 +24,7 @@ def mitochondria(
     settings: AdherentCellSettings,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Winding tubules of 0.5 µm, densest around the nucleus, never in it; (Z, Y, X), 1 inside."""
+    """Make winding tubules of 0.5 µm, densest around the nucleus, never in it; (Z, Y, X), 1 inside."""
     free = (bodies.edge > 1.0) & (bodies.apart > 0.4)
     starts, owners = _starts(bodies, free, np.exp(-bodies.apart / 5), settings.mitochondria_per_cell, voxel_um[1], rng)
     count = len(starts)
@@ -45,14 +45,14 @@ def microtubules(
     settings: AdherentCellSettings,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Long, gently curved filaments that radiate from a centrosome beside the nucleus to the edge; (Z, Y, X)."""
+    """Make long, slightly curved filaments that radiate from a centrosome beside the nucleus; (Z, Y, X)."""
     free = bodies.edge > 0.4
     near = (bodies.apart > 0.8) & (bodies.apart < 1.8) & (bodies.edge > 1.5)
     roots, cells = _starts(bodies, near, np.exp(bodies.edge / 2), 1, voxel_um[1], rng)
     number = settings.microtubules_per_cell
     owners = np.repeat(cells, number)
     starts = np.repeat(roots, number, axis=0) + rng.normal(0, 0.4, (len(owners), 2))
-    # Some have left the centrosome.
+    # Some filaments are detached from the centrosome.
     away = rng.uniform(0, 1, len(owners)) < 0.6
     angle = rng.uniform(0, 2 * np.pi, len(owners))
     offset = away * rng.uniform(0, 18, len(owners))
@@ -71,7 +71,7 @@ def actin(
     settings: AdherentCellSettings,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Cortical rim, stress fibres along the cell's long axis under the nucleus, arcs and a thin cortex; (Z, Y, X)."""
+    """Make a rim, stress fibres along the cell's long axis under the nucleus, arcs and a thin cortex; (Z, Y, X)."""
     pixel = voxel_um[1]
     free = bodies.edge > 0.3
     each = settings.stress_fibres_per_cell
@@ -101,7 +101,7 @@ def droplets(
     settings: AdherentCellSettings,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Round droplets and vesicles of about half a µm, mostly near the nucleus; (Z, Y, X)."""
+    """Make round droplets and vesicles of about 0.5 µm, mostly near the nucleus; (Z, Y, X)."""
     free = (bodies.edge > 1.0) & (bodies.apart > 0.5)
     starts, _ = _starts(bodies, free, np.exp(-bodies.apart / 4), settings.droplets_per_cell, voxel_um[1], rng)
     points = _lift(starts[None], rng.uniform(0.3, 0.7, len(starts)), bodies, voxel_um[1])[0]
@@ -118,9 +118,9 @@ def _starts(
     pixel: float,
     rng: np.random.Generator,
 ) -> tuple[Points, NDArray[np.int_]]:
-    """Draw places in every cell by a density over the plane: (n, 2) in µm, and the cells they are in.
+    """Draw positions in every cell by a density over the plane: (n, 2) in µm, and their cells.
 
-    Cells seen only in part get their share.
+    A cell that is only partly in the field gets fewer positions.
     """
     places, owners = [], []
     sizes = np.bincount(bodies.cells.ravel())
@@ -153,8 +153,8 @@ def _walk(
 ) -> tuple[Points, NDArray[np.bool_]]:
     """Walk over the plane in steps of `STEP_UM`, with a curvature that drifts.
 
-    Where the way is not free, or leads out of the fibre's own cell, a fibre turns at random, with a spread of `turn`
-    in radians, or ends if that is 0. Returns the places (steps, n, 2) in µm and whether the fibre is there.
+    If the next step is not free, or leaves the fibre's own cell, the fibre turns at random, with a spread of `turn` in
+    radians; if `turn` is 0, it ends. Returns the positions (steps, n, 2) in µm, and whether the fibre exists there.
     """
     place, angle = starts.copy(), angle.copy()
     curvature = rng.normal(0, wobble, len(starts))
@@ -184,7 +184,7 @@ def _walk(
 
 
 def _lift(walk: Points, level: Points, bodies: Bodies, pixel: float) -> Points:
-    """Give places (steps, n, 2) a height: a share of the cell's, but under the nucleus where there is one."""
+    """Add a height to positions (steps, n, 2): a share of the cell's height, but below the nucleus."""
     y, x = np.clip(np.rint(walk / pixel).astype(int), 0, np.array(bodies.height.shape) - 1).transpose(2, 0, 1)
     height = np.minimum(bodies.height[y, x], 4.0) * level
     height = np.where(bodies.nuclei[y, x] > 0, 0.6 * bodies.bottom[y, x], height)
@@ -199,9 +199,9 @@ def draw(
     voxel_um: tuple[float, float],
     sigma_um: tuple[float, float],
 ) -> FloatArray:
-    """Draw points (n, 3), in µm, as Gaussian spots of the given spread in z and in the plane; (Z, Y, X).
+    """Draw points (n, 3), in µm, as Gaussian spots with the given sigmas in z and in the plane; (Z, Y, X).
 
-    Weights are such that points of weight 1 at distances of `STEP_UM` along a curve make a fibre whose middle is 1.
+    Points of weight 1 at distances of `STEP_UM` along a curve make a fibre with the value 1 on its axis.
     """
     step, pixel = voxel_um
     place = points / np.array([step, pixel, pixel]) - np.array([0.5, 0, 0])
@@ -211,12 +211,12 @@ def draw(
     for corner in np.ndindex(2, 2, 2):
         spot = floor + corner
         part = np.prod(np.where(corner, share, 1 - share), axis=1) * weights
-        # Below the coverslip there is nothing: what is cut there lies in the first slice.
+        # Nothing lies below the coverslip: points there are moved into the first slice.
         spot[:, 0] = np.clip(spot[:, 0], 0, shape[0] - 1)
         good = ((spot[:, 1:] >= 0) & (spot[:, 1:] < shape[1:])).all(1)
         volume += np.bincount(np.ravel_multi_index(tuple(spot[good].T), shape), part[good], len(volume))
     sigma = (sigma_um[0] / step, sigma_um[1] / pixel, sigma_um[1] / pixel)
-    # Drawing onto the grid has widened the spots already.
+    # Linear interpolation onto the grid has already widened the spots.
     spread = [np.hypot(s, np.sqrt(1 / 6)) for s in sigma]
     blurred = ndimage.gaussian_filter(volume.reshape(shape), sigma, truncate=3)
     return np.asarray(blurred * (2 * np.pi * spread[0] * spread[1] * STEP_UM / pixel), np.float32)

@@ -1,4 +1,4 @@
-"""Simulated sets in the layout of Light My Cells: many planes of transmitted light, few stains in focus."""
+"""Simulated data sets in the layout of Light My Cells: a focus series of transmitted light, and a few stains."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -41,28 +41,28 @@ class LightMyCellsSettings(Settings):
         (256, 256), description="Pixels of the images in y, x."
     )
     pixel_um: float = Field(0.2, gt=0, description="Edge of the pixels.")
-    slice_um: float = Field(0.5, gt=0, description="Distance of the slices in which cells are simulated.")
+    slice_um: float = Field(0.5, gt=0, description="Distance between the slices in which cells are simulated.")
     slices: int = Field(12, ge=1, description="Number of these slices; the first lies on the coverslip.")
     planes: int = Field(7, ge=1, description="Focal planes of the series.")
-    z_step_um: float = Field(0.5, gt=0, description="Distance of the focal planes.")
+    z_step_um: float = Field(0.5, gt=0, description="Distance between the focal planes.")
     focus_um: float = Field(1.4, description="Height of the best focus over the coverslip.")
     focus_planes: tuple[int, int] = Field(
         (1, 5),
-        description="First and last plane, from 0, among which the one in best focus is drawn for each field.",
+        description="First and last plane, zero-based, between which the plane in best focus is drawn for each field.",
     )
     variation: float = Field(
         0.15, ge=0, lt=1, description="Relative spread of light, apertures and dyes between studies."
     )
-    shading: float = Field(0.05, ge=0, lt=1, description="How much the light may rise or fall from middle to border.")
-    cells: AdherentCellSettings = Field(AdherentCellSettings(), description="What the cells are like.")
+    shading: float = Field(0.05, ge=0, lt=1, description="Greatest relative change of the light from middle to border.")
+    cells: AdherentCellSettings = Field(AdherentCellSettings(), description="Properties of the cells.")
     brightfield: BrightfieldSettings = Field(
         BrightfieldSettings(wavelength_um=0.55, objective_na=0.8, source_points=32), description="Brightfield."
     )
     phase: PhaseContrastSettings = Field(PhaseContrastSettings(), description="Phase contrast.")
     dic: DICSettings = Field(DICSettings(), description="Differential interference contrast.")
-    fluorescence: WidefieldSettings = Field(WidefieldSettings(), description="How the dyes are seen.")
+    fluorescence: WidefieldSettings = Field(WidefieldSettings(), description="The fluorescence path.")
     studies: tuple[StudySettings, ...] = Field(
-        CHALLENGE_STUDIES, min_length=1, description="Modalities and stains, and how many fields have them."
+        CHALLENGE_STUDIES, min_length=1, description="Modality, stains and relative number of fields of each study."
     )
 
     @model_validator(mode="after")
@@ -70,14 +70,14 @@ class LightMyCellsSettings(Settings):
         first, last = self.focus_planes
         if not 0 <= first <= last < self.planes:
             raise ValueError(
-                f"focus_planes are two of the planes 0 to {self.planes - 1}, in order. Received: {first}, {last}."
+                f"focus_planes must be two of the planes 0 to {self.planes - 1}, in order. Received: {first}, {last}."
             )
         return self
 
 
 @dataclass(frozen=True)
 class MultiStainField:
-    """What the microscope shows of a field of adherent cells, and what is really there.
+    """The microscope's images of a field of adherent cells, and the truth.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ def simulate_multi_stain_field(
     modality : str
         "brightfield", "phase" or "dic".
     focus : int
-        Index of the plane in best focus, where also the targets are.
+        Index of the plane in best focus; the targets are in this plane.
     seed : int
         The same seed gives the same field.
 
@@ -119,8 +119,8 @@ def simulate_multi_stain_field(
     """
     settings = settings or LightMyCellsSettings()
     if modality not in ABBREVIATIONS:
-        raise SpotlightError(f"a modality is one of {', '.join(ABBREVIATIONS)}. Received: {modality!r}.")
-    # Streams of their own: cells and noise of the stains are the same whatever the transmitted light is.
+        raise SpotlightError(f"the modality must be one of {', '.join(ABBREVIATIONS)}. Received: {modality!r}.")
+    # Separate random streams, so cells and noise of the stains do not depend on the modality.
     for_cells, for_stains, for_light = (np.random.default_rng([seed, stream]) for stream in (1, 2, 3))
     voxel = (settings.slice_um, settings.pixel_um)
     ny, nx = settings.shape
@@ -167,8 +167,8 @@ def simulate_light_my_cells(
 ) -> Path:
     """Simulate a data set in the layout of Light My Cells, with a manifest.
 
-    A call that was interrupted goes on when it is made again; a folder with other fields is refused. A study has the
-    same optics and dyes in every set of the same settings, whatever the seed.
+    After an interruption, the same call continues. A folder with other fields is refused. A study has the same optics
+    and dyes in every set of the same settings, whatever the seed.
 
     Parameters
     ----------
@@ -178,14 +178,13 @@ def simulate_light_my_cells(
     counts : mapping
         Number of fields per split, for example ``{"train": 24, "val": 3, "test": 9}``.
     settings : LightMyCellsSettings
-        Cells, optics and studies; by default stains are missing as often as in the challenge.
+        Cells, optics and studies. By default, stains are missing as often as in the challenge.
     seed : int
-        Of the cells, and of which stains are missing.
+        Seed of the cells and of the choice of missing stains.
     workers : int
-        Processes. More than one need a script to guard its main part, as `multiprocessing` documents.
+        Number of processes. With more than one, a script needs ``if __name__ == "__main__":``.
     complete : bool or collection of str
-        Write every stain of every field, or of the fields of these splits, such as ``{"test"}``. All else stays the
-        same.
+        Write every stain of every field, or of the fields of these splits, such as ``{"test"}``. Nothing else changes.
     progress : callable, optional
         Called with the number of fields done and their total.
 
@@ -197,19 +196,19 @@ def simulate_light_my_cells(
     Raises
     ------
     SpotlightError
-        If there is nothing to make, a split is unknown, training has too few fields to show every modality and stain,
+        If no field is requested, a split is unknown, training has too few fields to contain every modality and stain,
         or the folder holds something else.
     """
     folder = Path(folder)
     settings = settings or LightMyCellsSettings()
     if not sum(counts.values()) or min(counts.values()) < 0 or seed < 0 or not set(counts) <= set(SPLITS):
         raise SpotlightError(
-            "simulate needs fields to make for train, val or test, and a seed of at least 0. "
+            "simulate needs at least one field for train, val or test, no negative number, and a seed of at least 0. "
             f"Received: {dict(counts)}, {seed}."
         )
     whole = set(counts) if complete is True else set(complete or ())
     if not whole <= set(SPLITS):
-        raise SpotlightError(f"complete names splits, of {', '.join(SPLITS)}. Received: {', '.join(sorted(whole))}.")
+        raise SpotlightError(f"complete must name splits ({', '.join(SPLITS)}). Received: {', '.join(sorted(whole))}.")
     planned = plan_fields(counts, settings.studies, settings.focus_planes, whole, seed)
     asked = {"seed": seed, "complete": sorted(whole), "counts": dict(counts)}
     claim(folder, asked, settings)
@@ -223,12 +222,12 @@ def simulate_light_my_cells(
 
 
 def focal_heights(settings: LightMyCellsSettings, focus: int) -> NDArray[np.float64]:
-    """Height of every focal plane over the coverslip in µm; that of the plane `focus` is `focus_um`."""
+    """Return the height of every focal plane over the coverslip in µm; plane `focus` is at `focus_um`."""
     return np.array([settings.focus_um + (plane - focus) * settings.z_step_um for plane in range(settings.planes)])
 
 
 def study_settings(settings: LightMyCellsSettings, study: int) -> LightMyCellsSettings:
-    """Vary cells and optics modestly, as they vary between laboratories: always the same for a study's number."""
+    """Vary cells and optics moderately, as between laboratories; the variation depends only on the study's number."""
     rng = np.random.default_rng([study, 3])
 
     def about(value: float) -> float:
@@ -255,7 +254,7 @@ def study_settings(settings: LightMyCellsSettings, study: int) -> LightMyCellsSe
 
 
 def _shading(shape: tuple[int, int], strength: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Uneven light: a plane and a bowl over the field, with a mean near 1."""
+    """Return uneven light: a linear and a quadratic term over the field, with a mean near 1."""
     y, x = (np.linspace(-1, 1, n) for n in shape)
     tilt_y, tilt_x, bowl = rng.uniform(-strength / 2, strength / 2, 3)
     slope = tilt_y * y[:, None] + tilt_x * x[None, :]
@@ -305,7 +304,7 @@ def _focus_rows(planned: list[PlannedField], settings: LightMyCellsSettings) -> 
 
 
 def _manifest_rows(planned: list[PlannedField], settings: LightMyCellsSettings) -> list[dict[str, Any]]:
-    """One row per plane, as for the challenge's own folders, but split by field."""
+    """Return one row per plane, as for the challenge's own folders, but split by field."""
     written = [stain for stain in STAINS if any(stain in field.stains for field in planned)]
     rows = []
     for field in planned:

@@ -1,7 +1,7 @@
-"""What a microscope makes of a phantom: partially coherent brightfield and a fluorescence stack.
+"""Microscope images of a phantom: partially coherent brightfield, and a fluorescence stack.
 
 Brightfield: multi-slice beam propagation of plane waves from the condenser's disk through the refractive index,
-then through the objective's pupil to each focal plane; intensities of the source points add up.
+then through the objective's pupil to each focal plane; the intensities of all source points are added.
 Fluorescence: the dye convolved with the point spread function of a spinning-disk microscope from a scalar pupil.
 """
 
@@ -23,10 +23,10 @@ Transfer = Callable[
 
 
 class BrightfieldSettings(Settings):
-    """The transmitted-light path: a long-working-distance condenser and a red lamp, as live-cell stands have them.
+    """The transmitted-light path: a long-working-distance condenser and a red lamp, as on live-cell microscopes.
 
-    Apertures are nominal values of such a stand with a water-immersion objective; the condenser's stop, the light and
-    the noise were chosen so that contrast, spectrum and autocorrelation agree with a real stack (docs/method.md).
+    Apertures are nominal values of such a microscope with a water-immersion objective. The condenser's stop, the light
+    and the noise were chosen so that contrast, spectrum and autocorrelation agree with a real stack (docs/method.md).
     """
 
     wavelength_um: float = Field(0.70, gt=0, description="Centre of the lamp's band.")
@@ -44,21 +44,21 @@ class BrightfieldSettings(Settings):
 class FluorescenceSettings(Settings):
     """The fluorescence path: Hoechst on a spinning disk with a water-immersion objective.
 
-    Wavelengths are those of the dye and its laser, the pinhole is that of a common disk (50 µm) at 100x. Effective
+    Wavelengths are those of the dye and its laser; the pinhole is that of a common disk (50 µm) at 100x. Effective
     aperture, crosstalk and light were chosen so that the normalised histogram and the autocorrelations along Z and in
-    the plane agree with a real stack (docs/method.md); the aperture comes out below the engraved 1.2, as pupils that
-    are not filled and aberrations make it.
+    the plane agree with a real stack (docs/method.md). The effective aperture is below the nominal 1.2, because the
+    pupil is not completely filled and the objective has aberrations.
     """
 
     excitation_um: float = Field(0.405, gt=0, description="Laser line.")
     emission_um: float = Field(0.45, gt=0, description="Centre of the emission band.")
-    objective_na: float = Field(0.8, gt=0, description="Effective numerical aperture: below the engraved one.")
-    immersion_index: float = Field(1.333, gt=1, description="Refractive index of the immersion: water.")
+    objective_na: float = Field(0.8, gt=0, description="Effective numerical aperture, below the nominal one.")
+    immersion_index: float = Field(1.333, gt=1, description="Refractive index of the immersion medium: water.")
     sample_index: float = Field(1.36, gt=1, description="Mean refractive index of the cells.")
-    depth_um: float = Field(8.0, ge=0, description="Depth at which the index mismatch acts.")
+    depth_um: float = Field(8.0, ge=0, description="Depth for which the index mismatch is computed.")
     pinhole_um: float = Field(0.5, gt=0, description="Pinhole diameter in the sample plane: 50 µm at 100x.")
     crosstalk: float = Field(
-        0.35, ge=0, le=1, description="Share of light that reaches the camera past the pinholes, out of focus."
+        0.35, ge=0, le=1, description="Share of out-of-focus light that reaches the camera through other pinholes."
     )
     photons: float = Field(15.0, gt=0, description="Photo-electrons per voxel in a mean nucleus.")
     background_photons: float = Field(3.0, ge=0, description="Photo-electrons per voxel from medium and optics.")
@@ -70,14 +70,14 @@ class FluorescenceSettings(Settings):
 class WidefieldSettings(Settings):
     """A widefield fluorescence microscope with its focus near the coverslip, and a camera.
 
-    The effective aperture lies below the engraved 0.95 of a dry 40x objective, as for `FluorescenceSettings`.
+    The effective aperture is below the nominal 0.95 of a dry 40x objective, as for `FluorescenceSettings`.
     """
 
     objective_na: float = Field(0.85, gt=0, description="Effective numerical aperture.")
-    immersion_index: float = Field(1.0, ge=1, description="Refractive index of the immersion: air.")
+    immersion_index: float = Field(1.0, ge=1, description="Refractive index of the immersion medium: air.")
     sample_index: float = Field(1.36, gt=1, description="Mean refractive index of the cells.")
-    depth_um: float = Field(2.0, ge=0, description="Depth at which the index mismatch acts.")
-    photons: float = Field(250.0, gt=0, description="Photo-electrons per pixel where a dense structure fills 1 µm.")
+    depth_um: float = Field(2.0, ge=0, description="Depth for which the index mismatch is computed.")
+    photons: float = Field(250.0, gt=0, description="Photo-electrons per pixel of a dense structure of 1 µm thickness.")
     background_photons: float = Field(25.0, ge=0, description="Photo-electrons per pixel from medium and optics.")
     read_noise: float = Field(1.8, ge=0, description="Electrons, standard deviation.")
     gain: float = Field(4.0, gt=0, description="Camera counts per electron.")
@@ -92,15 +92,15 @@ def brightfield(
     Parameters
     ----------
     index : (Z, Y, X) float32
-        Refractive index on cubic voxels; light enters at z = 0. Y and X are taken as periodic.
+        Refractive index on cubic voxels; light enters at z = 0. Y and X are periodic.
     medium_index : float
-        Refractive index of the medium, which is the reference of the propagation.
+        Refractive index of the medium, the reference of the propagation.
     voxel_um : float
         Edge of the voxels in µm.
     optics : BrightfieldSettings
         The transmitted-light path.
     rng : numpy.random.Generator
-        Draws the wavelength of each source point and turns the ring of points.
+        Draws the wavelength of each source point and rotates the source points.
 
     Returns
     -------
@@ -126,27 +126,28 @@ def focus_series(
     Parameters
     ----------
     index : (Z, Y, X) float32
-        Refractive index; light enters at z = 0. Y and X are taken as periodic.
+        Refractive index; light enters at z = 0. Y and X are periodic.
     medium_index : float
-        Refractive index of the medium, which is the reference of the propagation.
+        Refractive index of the medium, the reference of the propagation.
     voxel_um : (float, float)
-        Distance of the slices and edge of the pixels in µm.
+        Distance between the slices and edge of the pixels in µm.
     heights_um : (n,) float
-        Focal planes, over the middle of the first slice.
+        Heights of the focal planes over the middle of the first slice.
     optics : BrightfieldSettings
         The transmitted-light path.
     rng : numpy.random.Generator
-        Draws the wavelength of each source point and turns the source.
+        Draws the wavelength of each source point and rotates the source.
     source : callable, optional
-        Source points for a count and a turn, (count, 2) in units of the condenser's aperture; a full disk if left out.
+        Returns source points for a count and a rotation, (count, 2) in units of the condenser's aperture. Default: a
+        full disk.
     transfer : callable, optional
-        What the objective's open pupil does to a wave, for its spatial frequencies in y and x, those of the light
-        that met no object, and the wavelength; nothing if left out.
+        Returns the factor of the objective's pupil, for spatial frequencies in y and x, those of the unscattered light,
+        and the wavelength. Default: 1.
 
     Returns
     -------
     (n, Y, X) float32
-        Intensity, 1 where there is no object and `transfer` leaves the light as it is.
+        Intensity; 1 where there is no object, if `transfer` is 1.
     """
     nz, ny, nx = index.shape
     step_um, pixel_um = voxel_um
@@ -166,7 +167,7 @@ def focus_series(
         kz = 2 * np.pi * np.sqrt(np.where(propagating, axial2, 0))
         step = np.where(propagating, _wave(kz * step_um), 0)
         pupil = propagating & (lateral2 <= (optics.objective_na / wavelength) ** 2)
-        # A tilted wave crosses more of each slice.
+        # A tilted wave has a longer path through each slice.
         path = step_um * kz[wave_y, wave_x] ** -1 * 2 * np.pi * medium_index / wavelength
         phase_per_index = np.float32(2 * np.pi / wavelength * path)
         spectrum = np.zeros((ny, nx), np.complex64)
@@ -195,7 +196,7 @@ def _wave(phase: NDArray[np.floating]) -> NDArray[np.complex64]:
 
 
 def _disk(count: int, turn: float) -> NDArray[np.float64]:
-    """Points that fill the unit disk evenly (a sunflower), (count, 2)."""
+    """Return points that fill the unit disk evenly (a sunflower), (count, 2)."""
     radius = np.sqrt((np.arange(count) + 0.5) / count)
     angle = np.arange(count) * np.pi * (3 - np.sqrt(5)) + turn
     return np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=1)
@@ -203,7 +204,7 @@ def _disk(count: int, turn: float) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=8)
 def fluorescence_psf(optics: FluorescenceSettings, voxel_um: float) -> FloatArray:
-    """Point spread function of the spinning disk on cubic voxels, ZYX, odd in each axis, summing to 1.
+    """Compute the point spread function of the spinning disk on cubic voxels, ZYX, of odd sizes, with the sum 1.
 
     The focused part is excitation times emission blurred by the pinhole; the crosstalk part is emission alone, as in
     a widefield microscope. Both come from one scalar pupil with the phase of the index mismatch at `depth_um`.
@@ -226,14 +227,14 @@ def fluorescence_psf(optics: FluorescenceSettings, voxel_um: float) -> FloatArra
 def _intensity_psf(
     optics: FluorescenceSettings | WidefieldSettings, wavelength: float, side: int, pixel: float, z: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Widefield intensity of a point on a fine lateral grid at the defoci `z`, centre at index 0 in y and x."""
+    """Compute the widefield image of a point on a fine lateral grid at the defoci `z`; its centre has index 0."""
     k = fft.fftfreq(side, pixel)
     lateral2 = k[:, None] ** 2 + k[None, :] ** 2
     pupil = lateral2 <= (optics.objective_na / wavelength) ** 2
     kz_immersion = np.sqrt(np.maximum((optics.immersion_index / wavelength) ** 2 - lateral2, 0))
     kz_sample = np.sqrt(np.maximum((optics.sample_index / wavelength) ** 2 - lateral2, 0))
     mismatch = kz_sample - kz_immersion
-    # Piston and defocus only move the image; what is left is the spherical aberration.
+    # Piston and defocus only shift the image and are removed; the rest is the spherical aberration.
     basis = np.stack([np.ones(int(pupil.sum())), kz_sample[pupil]], 1)
     mismatch = np.where(pupil, mismatch, 0)
     mismatch[pupil] -= basis @ np.linalg.lstsq(basis, mismatch[pupil], rcond=None)[0]
@@ -243,7 +244,7 @@ def _intensity_psf(
 
 def _bin(fine_psf: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
     """Sum the fine grid (half-voxel planes, `factor` pixels per voxel edge) into voxels."""
-    # Planes at half voxels: each voxel takes its centre plane and half of the two between it and its neighbours.
+    # Planes have half the voxel distance: a voxel is its centre plane plus half of the planes above and below.
     planes = fine_psf[1:-1:2] + 0.5 * (fine_psf[0:-2:2] + fine_psf[2::2])
     n = fine_psf.shape[1] // factor
     shifted = np.roll(planes, (n * factor // 2, n * factor // 2), axis=(1, 2))  # the point moves to the centre pixel
@@ -251,7 +252,7 @@ def _bin(fine_psf: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
 
 
 def fluorescence(dye: FloatArray, voxel_um: float, optics: FluorescenceSettings) -> FloatArray:
-    """Expected photo-electrons of a dye volume, ZYX: the dye blurred by the point spread function plus background."""
+    """Return the expected photo-electrons of a dye volume, ZYX: the dye blurred by the PSF, plus background."""
     psf = fluorescence_psf(optics, voxel_um)
     size = [fft.next_fast_len(n + m - 1, real=True) for n, m in zip(dye.shape, psf.shape, strict=True)]
     blurred = fft.irfftn(fft.rfftn(dye, size) * fft.rfftn(psf, size), size)
@@ -263,18 +264,18 @@ def fluorescence(dye: FloatArray, voxel_um: float, optics: FluorescenceSettings)
 def widefield(
     dye: FloatArray, voxel_um: tuple[float, float], height_um: float, emission_um: float, optics: WidefieldSettings
 ) -> FloatArray:
-    """Expected photo-electrons of a dye volume in one focal plane.
+    """Return the expected photo-electrons of a dye volume in one focal plane.
 
-    Every slice is convolved with the widefield point spread function at its distance from the focus, and all add up.
+    Every slice is convolved with the widefield point spread function at its distance from the focus, and all are added.
 
     Parameters
     ----------
     dye : (Z, Y, X) float32
         Dye concentration; the first slice begins at height 0.
     voxel_um : (float, float)
-        Distance of the slices and edge of the pixels.
+        Distance between the slices and edge of the pixels.
     height_um : float
-        The focal plane.
+        Height of the focal plane.
     emission_um : float
         Centre of the dye's emission band.
     optics : WidefieldSettings
@@ -297,7 +298,7 @@ def widefield(
 def _widefield_transfer(
     optics: WidefieldSettings, emission_um: float, side: int, pixel: float, slices: int, step: float, height: float
 ) -> NDArray[np.complex64]:
-    """Spectrum of the point spread function of every slice, each conserving its light."""
+    """Return the spectrum of the point spread function of every slice, each normalised to the sum 1."""
     defocus = np.asarray(height - (np.arange(slices) + 0.5) * step, np.float64)
     psf = _intensity_psf(optics, emission_um, side, pixel, defocus)
     psf /= psf.sum((1, 2), keepdims=True)
@@ -307,6 +308,6 @@ def _widefield_transfer(
 def camera(
     expected: FloatArray, read_noise: float, gain: float, offset: float, rng: np.random.Generator
 ) -> NDArray[np.uint16]:
-    """Camera counts of expected photo-electrons: Poisson noise, read noise, gain and offset, clipped to 16 bit."""
+    """Turn expected photo-electrons into camera counts: Poisson and read noise, gain and offset, clipped to 16 bit."""
     electrons = rng.poisson(expected) + rng.normal(0, read_noise, expected.shape)
     return np.clip(np.rint(gain * electrons + offset), 0, 65535).astype(np.uint16)

@@ -1,6 +1,6 @@
 """Adherent cells with four stained structures, and the refractive index that makes them visible without stains.
 
-Lengths are in µm, arrays are ZYX, and z rises from the coverslip, where the first slice begins.
+Lengths are in µm, arrays are ZYX, and z increases from the coverslip, where the first slice begins.
 """
 
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from spotlight.simulation.fibres import actin, droplets, microtubules, mitochond
 from spotlight.simulation.phantom import FloatArray, _noise
 
 STAINS = ("Nucleus", "Mitochondria", "Tubulin", "Actin")
-"""What is stained, in the order and by the names of Light My Cells."""
+"""The stained structures, in the order and with the names of Light My Cells."""
 
 
 @dataclass(frozen=True)
 class OrganellePhantom:
-    """One simulated field of adherent cells: what is really there.
+    """One simulated field of adherent cells: the truth.
 
     Attributes
     ----------
     index : (Z, Y, X) float32
         Refractive index.
     dyes : dict of (Z, Y, X) float32
-        Concentration of each dye in `STAINS`, 1 where the structure is dense.
+        Concentration of each dye in `STAINS`; 1 in a dense structure.
     cells, nuclei : (Y, X) int32
         The cells seen from above, and their nuclei with the same numbers; 0 outside.
     """
@@ -49,9 +49,9 @@ def make_organelles(
     shape : (int, int, int)
         Slices, and pixels in y and x.
     voxel_um : (float, float)
-        Distance of the slices and edge of the pixels.
+        Distance between the slices and edge of the pixels.
     settings : AdherentCellSettings
-        What the cells are like.
+        Properties of the cells.
     rng : numpy.random.Generator
         The source of all randomness.
     """
@@ -79,7 +79,7 @@ def make_organelles(
 
     brightness = rng.lognormal(0, settings.brightness_variation, (len(STAINS), count + 1)).astype(np.float32)
     chromatin = nucleus * np.exp(0.25 * fine + 0.2 * coarse) * (1 - 0.7 * dense)
-    haze = 0.06 * (inside - nucleus)  # dyes and antibodies that bind elsewhere
+    haze = 0.06 * (inside - nucleus)  # unspecific binding of dyes and antibodies
     amounts = (chromatin + 0.3 * haze, tubules + haze, filaments + haze, bundles + haze)
     dyes = {
         name: np.asarray(amount * bright[bodies.cells], np.float32)

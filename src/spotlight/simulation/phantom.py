@@ -1,6 +1,6 @@
-"""Cells made from geometry: a monolayer with exact nuclear labels, DNA density and refractive index.
+"""Geometric model of a monolayer of cells, with exact nuclear labels, DNA density and refractive index.
 
-Lengths are in µm, arrays are ZYX, and z rises from the coverslip. All randomness comes from one generator.
+Lengths are in µm, arrays are ZYX, and z increases from the coverslip. All randomness comes from one generator.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ FloatArray = NDArray[np.float32]
 
 
 class CellSettings(Settings):
-    """What the cells are like. The defaults give a dense colony of human induced pluripotent stem cells.
+    """Properties of the cells. The defaults describe a dense colony of human induced pluripotent stem cells.
 
     Refractive indices lie in the range that quantitative phase and tomographic microscopy of living cells report:
     W. Choi et al., Nature Methods 4, 717 (2007), cytoplasm 1.36 to 1.37 and nucleoli above it; M. Schürmann et al.,
@@ -24,7 +24,7 @@ class CellSettings(Settings):
     that normalised statistics agree with a real stack (docs/method.md).
     """
 
-    cell_area_um2: float = Field(96.0, gt=5, description="Mean area of the colony that one cell takes.")
+    cell_area_um2: float = Field(96.0, gt=5, description="Mean area of the colony per cell.")
     semi_axes_um: tuple[float, float, float] = Field(
         (3.3, 4.5, 5.9), description="Mean nuclear semi-axes: z, short, long."
     )
@@ -34,7 +34,7 @@ class CellSettings(Settings):
         0.07, ge=0, description="Standard deviation of the nuclear surface, relative to the radius."
     )
     nuclear_height_um: tuple[float, float] = Field(
-        (5.2, 1.1), description="Mean and spread of nuclear centres over the coverslip."
+        (5.2, 1.1), description="Mean and spread of the height of nuclear centres over the coverslip."
     )
     gap_um: float = Field(0.45, ge=0, description="Least distance between neighbouring nuclei.")
     mitotic_fraction: float = Field(0.03, ge=0, le=1, description="Share of cells with condensed chromosomes.")
@@ -43,28 +43,32 @@ class CellSettings(Settings):
     nucleolus_dye: float = Field(0.25, ge=0, description="DNA concentration in nucleoli, relative to the nucleus.")
     cytoplasm_dye: float = Field(0.04, ge=0, description="Dye in the cytoplasm, relative to a nucleus.")
     medium_index: float = Field(1.337, gt=1, description="Refractive index of the culture medium.")
-    cytoplasm_index: float = Field(1.363, gt=1, description="Of the cytoplasm.")
-    nucleoplasm_index: float = Field(1.358, gt=1, description="Of the nucleus: below the cytoplasm's.")
-    nucleolus_index: float = Field(1.375, gt=1, description="Of nucleoli.")
-    granule_index: float = Field(1.395, gt=1, description="Of mitochondria, vesicles and lipid droplets, on average.")
-    cleft_index: float = Field(1.358, gt=1, description="Narrow clefts between neighbouring cells.")
+    cytoplasm_index: float = Field(1.363, gt=1, description="Refractive index of the cytoplasm.")
+    nucleoplasm_index: float = Field(
+        1.358, gt=1, description="Refractive index of the nucleus, below that of the cytoplasm."
+    )
+    nucleolus_index: float = Field(1.375, gt=1, description="Refractive index of nucleoli.")
+    granule_index: float = Field(
+        1.395, gt=1, description="Mean refractive index of mitochondria, vesicles and lipid droplets."
+    )
+    cleft_index: float = Field(1.358, gt=1, description="Refractive index of narrow clefts between neighbouring cells.")
     texture_index: float = Field(0.004, ge=0, description="Spread of the refractive index within the cytoplasm.")
     nuclear_smoothness: float = Field(
-        0.3, ge=0, description="The same spread in the nucleus, relative to the cytoplasm."
+        0.3, ge=0, description="Spread of the refractive index in the nucleus, relative to that in the cytoplasm."
     )
     granules_per_cell: float = Field(150.0, ge=0, description="Granules per cell.")
 
 
 @dataclass(frozen=True)
 class Phantom:
-    """One simulated field: what is really there.
+    """One simulated field: the truth.
 
     Attributes
     ----------
     labels : (Z, Y, X) int32
         Nuclear instances, 0 outside.
     dye : (Z, Y, X) float32
-        Dye concentration; a mean interphase nucleus is 1.
+        Dye concentration; 1 in a mean interphase nucleus.
     index : (Z, Y, X) float32
         Refractive index.
     """
@@ -92,7 +96,7 @@ def make_phantom(
     coverslip_um : float
         Height of the coverslip over the stack's first plane.
     cells : CellSettings
-        What the cells are like.
+        Properties of the cells.
     rng : numpy.random.Generator
         The source of all randomness.
     """
@@ -109,14 +113,14 @@ def make_phantom(
     coarse = _noise(shape, 1.0 / voxel_um, rng)
     brightness = rng.lognormal(0.0, cells.brightness_variation, n + 1).astype(np.float32)
     brightness[mitotic] *= 3.0
-    # Heterochromatin lines the nuclear envelope, so the dye is denser in the outermost 0.6 µm.
+    # Heterochromatin lies along the nuclear envelope, so the dye is denser in the outermost 0.6 µm.
     rim = np.exp(-((depth / 0.6) ** 2)).astype(np.float32)
     chromatin = np.exp(cells.chromatin_contrast * (0.8 * fine + 0.6 * coarse)) * (0.85 + 0.35 * rim)
     chromatin = np.where(nucleoli, cells.nucleolus_dye, chromatin)
     dye = np.where(nucleus, brightness[labels] * chromatin, 0.0)
     dye = np.where(inside_cell & ~nucleus, cells.cytoplasm_dye * np.exp(0.3 * coarse), dye).astype(np.float32)
 
-    # Organelles make the cytoplasm rough; the nucleoplasm is smoother, which is what gives a nucleus away.
+    # Organelles make the cytoplasm rough; the nucleoplasm is smoother, which makes a nucleus visible.
     texture = cells.texture_index * (0.9 * fine + 0.5 * coarse) * np.where(nucleus, cells.nuclear_smoothness, 1.0)
     index = np.full(shape, cells.medium_index, np.float32)
     index[inside_cell] = cells.cytoplasm_index
@@ -132,7 +136,7 @@ def make_phantom(
 
 
 def _noise(shape: tuple[int, ...], sigma_px: float, rng: np.random.Generator) -> FloatArray:
-    """Smooth Gaussian noise of zero mean and unit variance."""
+    """Return smooth Gaussian noise of mean 0 and variance 1."""
     field = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), sigma_px, mode="wrap")
     return np.asarray((field - field.mean()) / field.std(), np.float32)
 
@@ -140,7 +144,7 @@ def _noise(shape: tuple[int, ...], sigma_px: float, rng: np.random.Generator) ->
 def _place_cells(
     shape: tuple[int, int, int], voxel_um: float, area_um2: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Draw cell positions that keep their distance; (n, 3) of y and x in µm and a uniform number of the cell's own."""
+    """Draw cell positions with a least distance; (n, 3): y and x in µm, and a uniform random number per cell."""
     extent = np.array(shape[1:]) * voxel_um
     count = max(1, round(float(np.prod(extent)) / area_um2))
     distance = 0.82 * np.sqrt(area_um2)
@@ -171,9 +175,9 @@ def _grow_nuclei(
     cells: CellSettings,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.int32], FloatArray]:
-    """Fill tilted, rough ellipsoids; where two would meet, each keeps its nearer side less half the gap.
+    """Fill tilted, rough ellipsoids; between two that would touch, a gap of `gap_um` is kept free.
 
-    Returns the labels, numbered as the seeds are, and the approximate depth below the nuclear surface in µm.
+    Returns the labels, numbered like the seeds, and the approximate depth below the nuclear surface in µm.
     """
     labels = np.zeros(shape, np.int32)
     nearest = np.full(shape, np.inf, np.float32)
@@ -217,7 +221,7 @@ def _grow_nuclei(
 
 
 def _keep_largest_piece(labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Drop what competition with a neighbour has cut off a nucleus, so that every label is one connected body."""
+    """Keep only the largest connected piece of every label; gaps to neighbours may cut off small pieces."""
     kept = np.zeros_like(labels)
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
@@ -232,7 +236,7 @@ def _keep_largest_piece(labels: NDArray[np.int32]) -> NDArray[np.int32]:
 def _nucleoli(
     labels: NDArray[np.int32], depth: FloatArray, mitotic: NDArray[np.bool_], voxel_um: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """One to four rounded nucleoli of 0.8 to 1.5 µm radius inside each interphase nucleus."""
+    """Make one to four rounded nucleoli of 0.8 to 1.5 µm radius inside each interphase nucleus."""
     nucleoli = np.zeros(labels.shape, bool)
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
@@ -257,7 +261,7 @@ def _cell_bodies(
     coverslip_um: float,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Cytoplasm as a wavy Voronoi tiling under a domed surface, and the clefts between the cells."""
+    """Make the cytoplasm, a wavy Voronoi tiling under a domed surface, and the clefts between the cells."""
     nz, ny, nx = labels.shape
     z = (np.arange(nz) * voxel_um)[:, None, None]
     yy, xx = np.meshgrid(np.arange(ny) * voxel_um, np.arange(nx) * voxel_um, indexing="ij")
@@ -280,7 +284,7 @@ def _cell_bodies(
 
 
 def _granules(where: NDArray[np.bool_], count: int, voxel_um: float, rng: np.random.Generator) -> FloatArray:
-    """Soft round granules (mitochondria, vesicles, lipid droplets) of 0.2 to 0.45 µm radius; 1 inside."""
+    """Make round granules with soft edges (mitochondria, vesicles, lipid droplets) of 0.2 to 0.45 µm radius."""
     granules = np.zeros(where.shape, np.float32)
     places = np.argwhere(where)
     if not len(places) or not count:

@@ -1,4 +1,4 @@
-"""Which fields a simulated set has: studies of one modality each, and the stains that were made in them."""
+"""The fields of a simulated set: studies of one modality each, and the stains of their fields."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from spotlight.settings import Settings
 from spotlight.simulation.organelles import STAINS
 
 ABBREVIATIONS = {"brightfield": "BF", "phase": "PC", "dic": "DIC"}
-"""What Light My Cells calls its modalities in file and channel names."""
+"""Names of the modalities in the file and channel names of Light My Cells."""
 
 
 class StudySettings(Settings):
-    """A study: fields of one modality that were stained alike."""
+    """A study: fields of one modality with the same kinds of stains."""
 
-    modality: Literal["brightfield", "phase", "dic"] = Field(description="How transmitted light is seen.")
+    modality: Literal["brightfield", "phase", "dic"] = Field(description="Modality of the transmitted light.")
     fields: float = Field(gt=0, description="Number of fields, relative to other studies.")
     nucleus: float = Field(0.0, ge=0, le=1, description="Share of fields with this target.")
     mitochondria: float = Field(0.0, ge=0, le=1, description="Share of fields with this target.")
@@ -46,8 +46,8 @@ CHALLENGE_STUDIES = (
     StudySettings(modality="dic", fields=74, nucleus=1, tubulin=1),
     StudySettings(modality="dic", fields=33, mitochondria=1),
 )
-"""The 30 studies of the challenge, those of equal modality and stains as one: 2574 fields, of which 2533 have a nuclear
-target, 1816 mitochondria, 223 tubulin and 27 actin, as its lists of files count them."""
+"""The 30 studies of the challenge; studies of equal modality and stains are merged. By its lists of files, 2533 of the
+2574 fields have a nuclear target, 1816 mitochondria, 223 tubulin and 27 actin."""
 
 MILD_STUDIES = (
     StudySettings(modality="brightfield", fields=1, nucleus=1, mitochondria=1),
@@ -57,18 +57,18 @@ MILD_STUDIES = (
     StudySettings(modality="dic", fields=1, nucleus=1, mitochondria=1),
     StudySettings(modality="dic", fields=1, mitochondria=0.5, tubulin=1),
 )
-"""Studies for sets of two or three dozen fields: every modality alike, and no stain so rare that none could be
-learnt; as in the challenge, DIC is without actin."""
+"""Studies for sets of two or three dozen fields: modalities are equally frequent, and no stain is too rare to be
+learnt. As in the challenge, DIC has no actin."""
 
 
 @dataclass(frozen=True)
 class PlannedField:
-    """A field that is to be simulated.
+    """A field to simulate.
 
     Attributes
     ----------
     number : int
-        Of the field, unique over all studies.
+        Number of the field, unique over all studies.
     study : int
         Number of its study, from 1, in the order of the settings.
     modality, split : str
@@ -96,28 +96,29 @@ def plan_fields(
 ) -> list[PlannedField]:
     """Divide fields among studies, and draw the stains and the plane in focus of each.
 
-    Every split has as many fields of each study as its size says, and every modality if it has fields enough. The
-    training split has at least one field of each stain that any study has. Every field has a stain.
+    In every split, the number of fields of each study is proportional to the study's size; every modality occurs if
+    there are enough fields. The training split has at least one field of every stain. Every field has at least one
+    stain.
 
     Parameters
     ----------
     counts : mapping
         Number of fields per split.
     studies : sequence of StudySettings
-        What there is to divide among.
+        The studies.
     focus_planes : (int, int)
         First and last plane that may be in best focus.
     complete : collection of str
         Splits in which every field has every stain.
     seed : int
-        Of the draws.
+        Seed of the random draws.
 
     Raises
     ------
     SpotlightError
-        If training has fewer fields than it takes to show every modality and every stain.
+        If training has too few fields to contain every modality and every stain.
     """
-    # A stream of its own, so that `complete` changes nothing but the stains.
+    # Separate random streams, so `complete` changes only the stains.
     rng, for_stains = (np.random.default_rng([seed, stream]) for stream in (1, 2))
     planned: list[PlannedField] = []
     for split, count in counts.items():
@@ -129,8 +130,8 @@ def plan_fields(
         first = _cover(studies, needed)
         if len(first) > count and split == "train" and split not in complete:
             raise SpotlightError(
-                f"simulate needs {len(first)} training fields to show every modality and every stain of these studies. "
-                f"Received: {count}. Ask for more fields, or give studies with fewer kinds."
+                f"simulate needs {len(first)} training fields to include every modality and every stain of these "
+                f"studies. Received: {count}. Ask for more fields, or give studies with fewer modalities and stains."
             )
         members = rng.permutation(_divide(count, [study.fields for study in studies], first[:count]))
         stains = [STAINS] * count if split in complete else _stained(members, studies, split, for_stains)
@@ -143,7 +144,7 @@ def plan_fields(
 
 
 def _cover(studies: Sequence[StudySettings], needed: set[str]) -> list[int]:
-    """Find few studies that together show all that is needed; the larger ones first among equals."""
+    """Choose a few studies that together have all that is needed; of equal ones, the larger study."""
     chosen: list[int] = []
     missing = set(needed)
     while missing:
@@ -155,7 +156,7 @@ def _cover(studies: Sequence[StudySettings], needed: set[str]) -> list[int]:
 
 
 def _divide(count: int, weights: Sequence[float], first: Sequence[int]) -> list[int]:
-    """Give each of `count` fields the number of a study: those in `first`, then whichever is furthest behind."""
+    """Give each of `count` fields the index of a study: first those in `first`, then the most underrepresented one."""
     members = list(first)
     due = np.array(weights) / sum(weights) * count
     while len(members) < count:
@@ -166,12 +167,12 @@ def _divide(count: int, weights: Sequence[float], first: Sequence[int]) -> list[
 def _stained(
     members: NDArray[np.int_], studies: Sequence[StudySettings], split: str, rng: np.random.Generator
 ) -> list[tuple[str, ...]]:
-    """Draw which stains each field has, for the studies that the fields are of."""
+    """Draw the stains of each field, by the shares of its study."""
     has = {stain: np.zeros(len(members), bool) for stain in STAINS}
     for number, study in enumerate(studies):
         own = np.flatnonzero(members == number)
         for stain, share in study.shares.items():
-            # As many as the share says; what is left of a field is drawn.
+            # The number of fields is the share times their count; a fractional rest is drawn.
             has[stain][rng.permutation(own)[: int(share * len(own) + rng.uniform())]] = True
     share_of = {stain: np.array([studies[number].shares[stain] for number in members]) for stain in STAINS}
     for stain in STAINS:
