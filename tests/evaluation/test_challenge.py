@@ -319,7 +319,7 @@ def test_files_of_a_submission(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     (path,) = write_submission(one, "image_1_BF_z0", tmp_path)
     assert path.parent.name == "Tubulin"
     assert "Tubulin is 0 everywhere after rounding" in caplog.text
-    with pytest.raises(SpotlightError, match="is there already"):
+    with pytest.raises(SpotlightError, match="already exists"):
         write_submission(one, "image_1_BF_z0", tmp_path)
     assert write_submission(one, "image_1_BF_z0", tmp_path, overwrite=True) == [path]
 

@@ -165,7 +165,7 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path, monkeypatch: pytest.Mon
         export_onnx(untrained(2), tmp_path / "model.onnx")
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "bioimageio", None)
-    with pytest.raises(SpotlightError, match=r"needs bioimageio.*spotlight-stain\[bioimage\]"):
+    with pytest.raises(SpotlightError, match=r"needs the package bioimageio.*\[bioimage\]"):
         export_bioimage(untrained(2), tmp_path / "model.zip", JANE)
     assert list(tmp_path.iterdir()) == []
 
