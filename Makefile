@@ -7,9 +7,8 @@ PIP := $(BIN)/python -m pip install $(PIP_OPTIONS) --constraint constraints.txt
 # Dependency groups need pip 25.1.
 NEW_PIP := --disable-pip-version-check --quiet --upgrade 'pip>=25.1'
 TESTED := '.[cluster,czi,data,export,remote,tensorboard]' --group dev
-# Processes of tests. A file stays in one of them, so that what its tests share is made once.
-JOBS ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+# JOBS=2 runs the tests in two processes. A file stays in one of them, so that what its tests share is made once.
+PYTEST := $(if $(JOBS),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile)
 
 .PHONY: demo test fast coverage least wheel-test lint clean
 
