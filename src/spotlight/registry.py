@@ -48,9 +48,7 @@ class Names(Generic[Known]):
             If the name belongs to another part.
         """
         if self._known.get(name, part) is not part:
-            raise SpotlightError(
-                f"a {self.kind} named {name!r} already exists ({self._known[name]!r}). Choose another name."
-            )
+            raise SpotlightError(f"a {self.kind} named {name!r} already exists. Choose another name.")
         self._known[name] = part
 
     def find(self, name: str) -> Known:

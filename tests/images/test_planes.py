@@ -202,7 +202,9 @@ def test_commands_take_axes(tmp_path: Path, field: Pair) -> None:
     assert "probably planes of a stack" in refused.output
     checked = run.invoke(app, ["check", str(manifest), "--to", str(tmp_path / "c"), "--workers", "1", "--axes", "ZYX"])
     assert "unusable" not in checked.output
-    planned = ["train", str(manifest), "--to", str(tmp_path / "t"), "--explain", "--grid", "native"]
+    (tmp_path / "e.yaml").write_text("network: {depth: 2, mult_chan: 4}\npreparation: {grid: native}\n")
+    planned = ["train", str(manifest), "--to", str(tmp_path / "t"), "--explain", "--no-probe"]
+    planned += ["--settings", str(tmp_path / "e.yaml")]
     assert run.invoke(app, [*planned, "--axes", "ZYX"]).exit_code == 0
     done = run.invoke(app, ["segment", str(frames["a_dna"]), "--to", str(tmp_path / "s"), "--axes", "ZYX"])
     assert done.exit_code == 0, done.output

@@ -84,7 +84,7 @@ def test_metrics_that_cannot_be_used_are_refused() -> None:
     settings = EvaluationSettings(metrics=())
     with pytest.raises(SpotlightError, match="asks for truth_table. A metric may ask for stain"):
         metric("x")(lambda truth_table: 0.0)
-    with pytest.raises(SpotlightError, match="there is a metric named 'psnr' already"):
+    with pytest.raises(SpotlightError, match="a metric named 'psnr' already exists. Choose another"):
         find_metrics(settings, [psnr])
     with pytest.raises(SpotlightError, match="'psnr' is always computed"):
         find_metrics(EvaluationSettings(metrics=("psnr",)), [])
