@@ -238,7 +238,6 @@ def test_a_worker_that_cannot_take_part_is_named(model_folder: Path, large: Part
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mark"]
 
 
-@pytest.mark.filterwarnings("ignore:unclosed cluster:ResourceWarning")  # what refuses its options is not closed
 def test_stains_are_locked_while_workers_make_them(
     cluster: tuple[str, int], model_folder: Path, large: Part, tmp_path: Path
 ) -> None:
@@ -256,6 +255,7 @@ def test_stains_are_locked_while_workers_make_them(
     assert sorted(out.iterdir()) == [stain, stain.with_name(f"{stain.name}.json")]
 
 
+@pytest.mark.filterwarnings("ignore:unclosed cluster:ResourceWarning")  # what refuses its options is not closed
 def test_jobs_of_slurm_get_a_script(tmp_path: Path) -> None:
     pytest.importorskip("dask_jobqueue")
     options = {"cores": 8, "memory": "32GB", "queue": "gpu", "walltime": "02:00:00"}

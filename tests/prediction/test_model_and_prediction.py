@@ -198,7 +198,7 @@ def test_variances_and_types_that_cannot_be(copy: Path) -> None:
     name = next(name for name in load_file(copy / "weights.safetensors") if name.endswith("running_var"))
     for change, message in (
         (lambda variance: -variance, "negative variances"),
-        (torch.Tensor.half, "has type torch.float16, but the network torch.float32"),
+        (torch.Tensor.half, "has type torch.float16, but the network needs torch.float32"),
         (torch.Tensor.int, "has type torch.int32"),
     ):
         spoil(copy, name, change)
@@ -278,7 +278,11 @@ def test_weights_on_a_full_disk(model: Model, tmp_path: Path, monkeypatch: pytes
 
 def test_descriptions_that_make_no_sense(copy: Path) -> None:
     text = yaml.safe_load((copy / "model.yaml").read_text())
-    for value, message in (([2, 1], "rise"), ([0, float("nan")], "finite number"), ([1, 1], "rise")):
+    for value, message in (
+        ([2, 1], "first value must be less"),
+        ([0, float("nan")], "finite number"),
+        ([1, 1], "first value must be less"),
+    ):
         edit(copy, target=text["target"] | {"intensity_range": value})
         with pytest.raises(SpotlightError, match=message):
             load_model(copy)
