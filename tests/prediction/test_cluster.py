@@ -42,23 +42,23 @@ import spotlight.prediction.listing as listing
 import spotlight.prediction.engines as engines
 files.SLAB_VOXELS = 200_000  # the stack "large" is, fields of the plate are not
 if not hasattr(files, "untouched"):  # Dask loads this twice
-    files.untouched = listing.read, engines.Engine.__call__
+    files.untouched = listing.read_selected, engines.Engine.__call__
 read, compute = files.untouched
-def deadly(path, **more):
+def deadly(path, *more):
     if "deadly" in str(path):
         os.kill(os.getpid(), signal.SIGKILL)
-    return read(path, **more)
+    return read(path, *more)
 def slow(self, tile):
     time.sleep(0.1)
     return compute(self, tile)
-def strange(path, **more):
+def strange(path, *more):
     if "strange" in str(path):
         error = ValueError("cannot be pickled")
         error.more = lambda: open(path)
         error.lock = threading.Lock()
         raise error
-    return deadly(path, **more)
-listing.read, engines.Engine.__call__ = strange, slow
+    return deadly(path, *more)
+listing.read_selected, engines.Engine.__call__ = strange, slow
 """
 SETTINGS = PredictionSettings(precision="float32", tile=(24, 48, 48), device="cpu")
 OPTIONS = StainOptions(settings=SETTINGS)

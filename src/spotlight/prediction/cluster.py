@@ -23,7 +23,7 @@ from spotlight.installation import missing_package
 from spotlight.locks import Busy, working_on
 from spotlight.prediction import tasks
 from spotlight.prediction.acceptance import tell_doubts
-from spotlight.prediction.files import SUFFIX, Progress, Stained, StainOptions
+from spotlight.prediction.files import SUFFIX, Progress, Stained, StainOptions, workspace_of
 from spotlight.prediction.loading import load_model
 
 if TYPE_CHECKING:
@@ -376,6 +376,8 @@ class _Run:
     def _fail(self, image: int, reason: str) -> None:
         log.error("%s: %s", self.listed[image].name, reason)
         self.results[image] = Stained(self.listed[image], self.paths[image], "failed", reason)
+        if image in self.locks:
+            workspace_of(self.paths[image]).remove_if_idle()
         self._unlock(image)
         self.waiting = deque(task for task in self.waiting if task.image != image)
         self.suspects = [task for task in self.suspects if task.image != image]

@@ -261,7 +261,7 @@ class FileStain:
             self.mark = fingerprint(self.key, [state.stamp for state in self.states])
         else:
             self.inputs, self.key, self.mark = begun.inputs, begun.key, begun.mark
-        self.folder = InFolder(path.with_name(f".{path.name}.part"))
+        self.folder = workspace_of(path)
 
     @cached_property
     def inputs(self) -> dict[str, dict[str, str]]:
@@ -364,6 +364,11 @@ class FileStain:
             written.replace(temporary)
         write_text(record_of(path), json.dumps(described, indent=2) + "\n")
         self.folder.remove()
+
+
+def workspace_of(path: Path) -> InFolder:
+    """Where what a stain is made of is kept until it is whole."""
+    return InFolder(path.with_name(f".{path.name}.part"))
 
 
 def record_of(path: Path) -> Path:
