@@ -189,7 +189,7 @@ def test_over_trainings_and_stacks_errors_are_as_rare_as_said(spreads: tuple[flo
         assert (p <= 0.05) == (not low <= 0 <= high)
         alarms += p <= 0.05 and dealing_test(a, b) <= 0.05
     assert 0.93 <= held / trials <= 0.97
-    assert alarms / trials <= 0.05 + 2 * (0.05 * 0.95 / trials) ** 0.5  # of 40,000 trials 0.033 to 0.049
+    assert alarms / trials <= 0.05 + 2 * (0.05 * 0.95 / trials) ** 0.5
 
 
 def test_a_difference_over_trainings_and_stacks_is_found() -> None:
