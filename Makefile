@@ -21,7 +21,7 @@ test: .venv/installed-dev lint
 fast: .venv/installed-dev
 	$(PYTEST) -m "not slow"
 
-# Fails below the floor in pyproject.toml.
+# Shows how much of the code all tests reach.
 coverage: .venv/installed-dev
 	$(PYTEST) --cov --cov-report=term:skip-covered
 

@@ -73,3 +73,9 @@ def test_the_wheel_tells_type_checkers_that_it_is_typed(tmp_path: Path) -> None:
     assert "spotlight/py.typed" in names
     sources = (f for f in (ROOT / "src").rglob("*") if f.is_file() and f.suffix != ".pyc")
     assert {str(f.relative_to(ROOT / "src")) for f in sources} <= set(names)
+
+
+@pytest.mark.parametrize(("name", "extra"), [("spotlight.images.lazy", "czi"), ("numpy", "")])
+def test_faults_of_the_program_are_not_called_missing_packages(name: str, extra: str) -> None:
+    with pytest.raises(ImportError):
+        missing_package("reading CZI files", ImportError("no", name=name), extra)

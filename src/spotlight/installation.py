@@ -45,6 +45,8 @@ def missing_package(purpose: str, error: ImportError, extra: str, *others: str) 
     extra, *others
         See `install_command`.
     """
+    if not extra or (error.name or "").split(".")[0] == "spotlight":
+        raise error  # a fault of the program, which no installation mends
     return SpotlightError(
         f"{purpose} needs the package {error.name or error}, which cannot be imported. "
         f"Install it with: {install_command(extra, *others)}"
