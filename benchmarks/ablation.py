@@ -17,7 +17,7 @@ import pandas as pd
 
 from paper import DENSE, SPARSE, _say
 from spotlight.comparison import Comparison, compare
-from spotlight.demo import small
+from spotlight.demonstration import small
 from spotlight.evaluation import EvaluationSettings
 from spotlight.evaluation.means import with_part
 from spotlight.files import write_text

@@ -23,7 +23,7 @@ from spotlight.images.resample import Resampled
 from spotlight.images.scaling import input_scale
 from spotlight.networks import FNetSettings
 from spotlight.prediction.engines import make_engine
-from spotlight.training.explain import network_cost
+from spotlight.training.explanation import network_cost
 
 T = TypeVar("T")
 

@@ -31,7 +31,7 @@ from typing import Any
 import pandas as pd
 
 from spotlight.comparison import Comparison, compare
-from spotlight.demo import small
+from spotlight.demonstration import small
 from spotlight.evaluation import Evaluation, EvaluationSettings
 from spotlight.evaluation.means import with_part
 from spotlight.evaluation.statistics import compare_methods

@@ -41,7 +41,7 @@ from spotlight.prediction import Model, PredictionSettings, StainOptions, find_p
 from spotlight.prediction.engines import folded, make_engine, middle
 from spotlight.prediction.tiling import plan_tiles, usual_overlap
 from spotlight.tiles import Blended
-from spotlight.training.explain import network_cost
+from spotlight.training.explanation import network_cost
 from training import clock, peak
 
 ROWS = ("whole volume", "MONAI", "original network", "spotlight float32", "spotlight bf16")

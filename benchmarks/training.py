@@ -32,7 +32,7 @@ from spotlight.training.batches import Outputs
 from spotlight.training.callbacks import RunCallback
 from spotlight.training.data import make_batches, make_sampler
 from spotlight.training.engine import StainModule
-from spotlight.training.explain import network_cost
+from spotlight.training.explanation import network_cost
 from spotlight.training.fit import fit
 from spotlight.training.hardware import Processes, choose_precision
 from spotlight.training.settings import Experiment, TrainingSettings

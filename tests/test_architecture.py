@@ -32,7 +32,7 @@ ROAD = [
     ["evaluation"],
     ["comparison"],
     ["report"],
-    ["demo", "plan", "export"],
+    ["demonstration", "plan", "export"],
     ["cli"],
     ["__main__"],
 ]
@@ -67,6 +67,18 @@ def test_a_station_imports_only_what_lies_behind_it(room: str, file: Path) -> No
     if room in OUTSIDERS:
         assert needed <= OUTSIDERS[room]
     assert not needed & NEVER.get(room, set())
+
+
+def test_no_module_hides_a_public_name() -> None:
+    code = """
+import importlib, pkgutil, types, spotlight
+found = [importlib.import_module(m.name) for m in pkgutil.walk_packages(spotlight.__path__, "spotlight.")
+         if not m.name.endswith(("__main__", "bioio"))]  # bioio is optional
+for module in [spotlight, *found]:
+    for name in getattr(module, "__all__", []):
+        assert not isinstance(getattr(module, name), types.ModuleType), (module, name)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_evaluating_does_not_import_lightning() -> None:

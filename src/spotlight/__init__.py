@@ -14,7 +14,7 @@ from spotlight.version import __version__
 
 if TYPE_CHECKING:
     from spotlight.comparison import compare
-    from spotlight.demo import demo
+    from spotlight.demonstration import demo
     from spotlight.evaluation import evaluate
     from spotlight.images import Stack, read
     from spotlight.pairs import check
@@ -32,7 +32,7 @@ _HOMES = {
     "Stack": "images",
     "check": "pairs",
     "compare": "comparison",
-    "demo": "demo",
+    "demo": "demonstration",
     "evaluate": "evaluation",
     "init": "plan",
     "load_model": "prediction",

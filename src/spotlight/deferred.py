@@ -14,15 +14,15 @@ def deferred(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     package : str
         Its ``__name__``.
     homes : mapping of str to str
-        The module of the package that holds each name.
+        The module of the package that holds each name. No name may be that of a module of the package: importing that
+        module would put it in the place of what the name means.
     """
 
     def find(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(import_module(f"{package}.{homes[name]}"), name)
-        # Kept, since importing the module `spotlight.demo` would put it in the place of the function `demo`.
-        setattr(sys.modules[package], name, value)
+        setattr(sys.modules[package], name, value)  # found at once the next time
         return value
 
     return find

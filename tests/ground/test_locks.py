@@ -146,7 +146,7 @@ print(won)
 def test_commands_that_write_folders_say_who_is_at_work(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
     """Each is refused before it does anything, as quickly as it is called."""
     from spotlight.comparison import compare
-    from spotlight.demo import demo
+    from spotlight.demonstration import demo
     from spotlight.evaluation import evaluate, evaluate_light_my_cells
     from spotlight.simulation import simulate_light_my_cells, simulate_pairs
 

@@ -66,6 +66,7 @@ def test_functions_are_scored_by_what_they_ask_for() -> None:
     cards = find_metrics(EvaluationSettings(metrics=()), [greatest, overshoot])
     # A function that is given again, as in a notebook, replaces the former one.
     assert find_metrics(EvaluationSettings(metrics=()), [greatest]).keys() == {"greatest"}
+    assert "greatest" not in find_metrics(EvaluationSettings(), [])  # it was given for another evaluation
     assert score_further(cards, STACK, "s") == {"greatest": 5, "greatest_foreground": 5, "overshoot": 4}
     without = {name: value for name, value in STACK.items() if name != "target"}
     assert score_further(cards, without, "the target") == {"greatest": 5, "greatest_foreground": 5}

@@ -35,7 +35,7 @@ from spotlight.prediction.engines import folded
 from spotlight.prediction.tiling import plan_tiles
 from spotlight.training import Experiment
 from spotlight.training.engine import frozen_parts
-from spotlight.training.explain import explain
+from spotlight.training.explanation import explain
 from spotlight.training.settings import PatchSettings
 
 SMALL: dict[str, NetworkSettings] = {

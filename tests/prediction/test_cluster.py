@@ -19,6 +19,7 @@ import dask
 import numpy as np
 import psutil
 import pytest
+import torch
 import yaml
 from distributed import LocalCluster, Security
 from distributed.comm import connect
@@ -97,6 +98,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int
         for process in reversed(started):
             process.terminate()
             process.wait()
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As the workers: on some processors the last bit depends on the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def worker_processes(nanny: int) -> list[int]:

@@ -37,7 +37,7 @@ def demo(
 ) -> None:
     """Simulate cells, train F-net and Spotlight on them, compare both with the exact truth, and write a page."""
     loading()
-    from spotlight.demo import demo as run
+    from spotlight.demonstration import demo as run
 
     with Reporter(resumable=True) as report:
         page, table = run(to, seed, report, workers=os.cpu_count() or 1)

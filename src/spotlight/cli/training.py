@@ -96,7 +96,7 @@ def train(
     from spotlight.model import DESCRIPTION
     from spotlight.report import write_training_page
     from spotlight.training import train as run
-    from spotlight.training.explain import explain as explained
+    from spotlight.training.explanation import explain as explained
 
     source = named_pairs(pairs, axes, input_channel, target_channel, single, chosen is not None, voxel_size)
     if explain:

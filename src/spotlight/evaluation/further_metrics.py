@@ -28,7 +28,7 @@ def find_metrics(settings: EvaluationSettings, functions: Iterable[Callable[...,
     """
     given = [METRICS.give(function) for function in functions]
     if settings.metrics is None:
-        return METRICS.computed
+        return METRICS.computed | {name: METRICS.find(name) for name in given}
     cards = {name: METRICS.find(name) for name in (*settings.metrics, *given)}
     for name, card in cards.items():
         if card.function is None:

@@ -40,8 +40,11 @@ class Metrics(Names[Card]):
 
     @property
     def computed(self) -> dict[str, Card]:
-        """Those with a function of their own: what packages and users bring."""
-        cards = {name: self.find(name) for name in self.names()}
+        """Those with a function of their own that packages bring.
+
+        Functions that were given in Python count only where they are given again.
+        """
+        cards = {name: self.find(name) for name in self.names() if name not in self._given}
         return {name: card for name, card in cards.items() if card.function is not None}
 
     def _load(self, point: EntryPoint) -> Card:

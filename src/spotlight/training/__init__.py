@@ -6,7 +6,7 @@ from spotlight.deferred import deferred
 from spotlight.training.settings import PROTOCOLS, Experiment, PatchSettings, TrainingSettings, protocol
 
 if TYPE_CHECKING:
-    from spotlight.training.explain import explain
+    from spotlight.training.explanation import explain
     from spotlight.training.run import train
 
 __all__ = ["PROTOCOLS", "Experiment", "PatchSettings", "TrainingSettings", "explain", "protocol", "train"]
@@ -14,7 +14,7 @@ __all__ = ["PROTOCOLS", "Experiment", "PatchSettings", "TrainingSettings", "expl
 __getattr__ = deferred(
     __name__,
     {
-        "explain": "explain",
+        "explain": "explanation",
         "train": "run",
     },
 )
