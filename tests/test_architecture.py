@@ -70,13 +70,15 @@ def test_a_station_imports_only_what_lies_behind_it(room: str, file: Path) -> No
 
 
 def test_no_module_hides_a_public_name() -> None:
+    """Importing a module puts it under its own name into its package: `spotlight.demo` would be no function then."""
     code = """
 import importlib, pkgutil, types, spotlight
-found = [importlib.import_module(m.name) for m in pkgutil.walk_packages(spotlight.__path__, "spotlight.")
-         if not m.name.endswith(("__main__", "bioio"))]  # bioio is optional
-for module in [spotlight, *found]:
-    for name in getattr(module, "__all__", []):
-        assert not isinstance(getattr(module, name), types.ModuleType), (module, name)
+for path in ["spotlight", *(m.name for m in pkgutil.walk_packages(spotlight.__path__, "spotlight.") if m.ispkg)]:
+    package = importlib.import_module(path)
+    public = set(getattr(package, "__all__", []))
+    for module in public & {m.name for m in pkgutil.iter_modules(package.__path__)}:
+        importlib.import_module(f"{path}.{module}")
+        assert not isinstance(getattr(package, module), types.ModuleType), f"{path}.{module}"
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 
