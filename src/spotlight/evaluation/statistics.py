@@ -167,12 +167,12 @@ def _compare(
     low, high, p, p_trainings = np.nan, np.nan, np.nan, np.nan
     first, second = (_by_training(values, paired.index) for values in (method, baseline))
     if enough and max(len(first), len(second)) > 1 and np.any(differences):
-        low, high, p = difference_interval(first, second, alpha)
+        low, high, p = map(float, difference_interval(first, second, alpha))
     elif enough:
         low, high = bootstrap_interval(differences, alpha, seed)
         p = sign_flip_test(differences, seed)
     if enough and min(len(first), len(second)) > 1:
-        p_trainings = dealing_test(first, second, seed)
+        p_trainings = float(dealing_test(first, second, seed))
     return {
         "stacks": len(paired),
         "left_out": ", ".join(map(str, means.index.difference(paired.index))),
