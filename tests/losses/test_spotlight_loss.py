@@ -211,6 +211,8 @@ def test_a_loss_that_settles_ends_as_squared_error() -> None:
         found = spotlight_loss(*tensors, settings, progress=progress)
         assert float(found.total) == pytest.approx((1 - share) * first + share * last, rel=1e-5)
     assert float(found.parts["mse"]) == pytest.approx(last, rel=1e-5)
+    assert set(found.parts) <= set(settings.terms)  # which are the columns of the log
+    assert "from 40% to 80% of the run" in settings.describe()
     with pytest.raises(SpotlightError, match="two rising shares"):
         SpotlightLossSettings.parse({"settle": [0.8, 0.4]}, "loss")
 

@@ -75,6 +75,7 @@ class SpotlightLossSettings(LossSettings):
         "dice": "Dice loss",
         "background": "background above the threshold",
         "instances": "loss per nucleus",
+        "mse": "squared error of all voxels",
     }
     weight: float = Field(
         0.5, ge=0, le=1, description="λ: share of the masked squared error; the rest is Dice. Paper: 0.5."
@@ -158,9 +159,13 @@ class SpotlightLossSettings(LossSettings):
             terms.append(f"{self.background:g} background above T (not in the paper)")
         if self.instances != "none":
             terms.append(f"{self.instance_weight:g} {self.instances} (not in the paper)")
+        settle = ""
+        if self.settle is not None:
+            first, last = self.settle
+            settle = f", from {first:.0%} to {last:.0%} of the run replaced by squared error over all voxels"
         start = "" if self.k_start is None else f" from {self.k_start:g}"
         return (
-            f"{' + '.join(terms)}; soft threshold of k{start} {self.k:g} in the reading {self.reading!r}, sums per "
+            f"{' + '.join(terms)}{settle}; soft threshold of k{start} {self.k:g} in the reading {self.reading!r}, sums per "
             f"{self.reduction} (Kalinin et al. 2025: 0.5, 0.5, k -0.95; readings: docs/method.md)"
         )
 
