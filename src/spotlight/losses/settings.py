@@ -165,8 +165,8 @@ class SpotlightLossSettings(LossSettings):
             settle = f", from {first:.0%} to {last:.0%} of the run replaced by squared error over all voxels"
         start = "" if self.k_start is None else f" from {self.k_start:g}"
         return (
-            f"{' + '.join(terms)}{settle}; soft threshold of k{start} {self.k:g} in the reading {self.reading!r}, sums per "
-            f"{self.reduction} (Kalinin et al. 2025: 0.5, 0.5, k -0.95; readings: docs/method.md)"
+            f"{' + '.join(terms)}{settle}; soft threshold of k{start} {self.k:g} in the reading {self.reading!r}, sums "
+            f"per {self.reduction} (Kalinin et al. 2025: 0.5, 0.5, k -0.95; readings: docs/method.md)"
         )
 
     def needs(self) -> dict[str, Any]:
