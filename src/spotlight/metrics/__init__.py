@@ -3,6 +3,7 @@
 from spotlight.metrics.cards import Card, metric
 from spotlight.metrics.challenge import CHALLENGE_SCORES, challenge_scores
 from spotlight.metrics.instances import AP_THRESHOLDS, InstanceScores, score_instances
+from spotlight.metrics.masks import component_f1, mask_dice, panoptic_dice
 from spotlight.metrics.microssim import MicroMS3IM, fit_micro_ms3im, score_micro_ms3im
 from spotlight.metrics.pixels import PIXEL_SCORES, intensity_scores, score_pixels
 from spotlight.metrics.profiles import (
@@ -25,6 +26,7 @@ from spotlight.metrics.resolution import (
 )
 from spotlight.metrics.spectral import spectral_pearson
 from spotlight.metrics.structural import structural_similarity
+from spotlight.metrics.topology import betti_errors, betti_numbers, cl_dice, length_error
 
 __all__ = [
     "AP_THRESHOLDS",
@@ -38,8 +40,12 @@ __all__ = [
     "MicroMS3IM",
     "ResolutionCurve",
     "ResolutionSettings",
+    "betti_errors",
+    "betti_numbers",
     "challenge_scores",
+    "cl_dice",
     "compare_nuclei",
+    "component_f1",
     "describe",
     "feature_ranges",
     "fit_micro_ms3im",
@@ -48,7 +54,10 @@ __all__ = [
     "fourier_shell",
     "fourier_shell_of_two",
     "intensity_scores",
+    "length_error",
+    "mask_dice",
     "metric",
+    "panoptic_dice",
     "profile_distance",
     "profile_error",
     "score_features",

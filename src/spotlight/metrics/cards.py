@@ -27,10 +27,11 @@ GROUPS = (
     "Pixels on the foreground",
     "Pixels on everything",
     "Resolution",
+    "Masks",
     "Other",
 )
 """Headings of the score table, in this order."""
-INSTANCES, SHAPE, FOREGROUND, EVERYTHING, RESOLUTION, OTHER = GROUPS
+INSTANCES, SHAPE, FOREGROUND, EVERYTHING, RESOLUTION, MASKS, OTHER = GROUPS
 
 ARGUMENTS = ("stain", "target", "mask", "labels", "truth", "spacing", "data_range")
 """What the function of a metric may ask for, by the names of its parameters."""

@@ -6,8 +6,8 @@ from importlib.metadata import EntryPoint
 from typing import Any
 
 from spotlight.errors import SpotlightError
-from spotlight.metrics import instances, microssim, pixels, profiles, resolution
-from spotlight.metrics.cards import EVERYTHING, FOREGROUND, GROUPS, INSTANCES, Card, Direction, card_of
+from spotlight.metrics import instances, masks, microssim, pixels, profiles, resolution, topology
+from spotlight.metrics.cards import EVERYTHING, FOREGROUND, GROUPS, INSTANCES, MASKS, Card, Direction, card_of
 from spotlight.registry import Names
 
 PLACES = {"_foreground": "foreground", "_nuclei": "true nuclei"}
@@ -54,7 +54,10 @@ class Metrics(Names[Card]):
 METRICS = Metrics()
 """All metrics on the whole stack and of the first segmentation; `describe` knows their relatives."""
 
-for cards in (instances.CARDS, profiles.CARDS, pixels.CARDS, microssim.CARDS, resolution.CARDS):
+for cards in (
+    *(instances.CARDS, profiles.CARDS, pixels.CARDS, microssim.CARDS, resolution.CARDS),
+    *(masks.CARDS, topology.CARDS),
+):
     for own, known in cards.items():
         METRICS.add(own, known)
 
@@ -67,7 +70,7 @@ def describe(column: str) -> Card:
     card = METRICS.find(name)
     if not suffix:
         return replace(card, where="whole") if card.group == EVERYTHING else card
-    if suffix not in PLACES:  # another segmentation
+    if suffix not in PLACES:  # another segmentation, or one of several structures
         return replace(card, where=suffix[1:].capitalize())
     empty = "" if suffix != "_foreground" else "the foreground is empty"
     return replace(
@@ -129,6 +132,6 @@ def _split(column: str) -> tuple[str, str]:
         if column.endswith(suffix) and column.removesuffix(suffix) in names:
             return column.removesuffix(suffix), suffix
     for name in names:
-        if column.startswith(f"{name}_") and METRICS.find(name).group == INSTANCES:
+        if column.startswith(f"{name}_") and METRICS.find(name).group in (INSTANCES, MASKS):
             return name, column.removeprefix(name)
     return "", ""
