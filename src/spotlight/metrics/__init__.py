@@ -24,6 +24,7 @@ from spotlight.metrics.resolution import (
     fourier_shell,
     fourier_shell_of_two,
 )
+from spotlight.metrics.selma3d import selma3d_group, selma3d_means, selma3d_ranks, selma3d_scores
 from spotlight.metrics.spectral import spectral_pearson
 from spotlight.metrics.structural import structural_similarity
 from spotlight.metrics.topology import betti_errors, betti_numbers, cl_dice, length_error
@@ -64,6 +65,10 @@ __all__ = [
     "score_instances",
     "score_micro_ms3im",
     "score_pixels",
+    "selma3d_group",
+    "selma3d_means",
+    "selma3d_ranks",
+    "selma3d_scores",
     "spectral_pearson",
     "structural_similarity",
 ]

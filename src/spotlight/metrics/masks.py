@@ -59,7 +59,7 @@ def mask_dice(truth: NDArray[Any], mask: NDArray[Any]) -> float:
     """
     a, b = check_masks(truth, mask)
     voxels = np.count_nonzero(a) + np.count_nonzero(b)
-    return 2 * np.count_nonzero(a & b) / voxels if voxels else 1.0
+    return float(2 * np.count_nonzero(a & b) / voxels) if voxels else 1.0
 
 
 def panoptic_dice(truth: NDArray[Any], mask: NDArray[Any], threshold: float = PANOPTIC_IOU) -> float:

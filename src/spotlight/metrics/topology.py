@@ -103,7 +103,7 @@ def length_error(truth: NDArray[Any], mask: NDArray[Any], spacing: Sequence[floa
     -0.25
     """
     true, found = (np.count_nonzero(skeleton(cubic(one, spacing))) for one in check_masks(truth, mask))
-    return found / true - 1 if true else float("nan")
+    return float(found / true - 1) if true else float("nan")
 
 
 def betti_numbers(mask: NDArray[Any]) -> tuple[int, int, int]:
@@ -219,4 +219,4 @@ def cubic(mask: NDArray[np.bool_], spacing: Sequence[float] | None) -> NDArray[n
 
 def _share_inside(line: NDArray[np.bool_], mask: NDArray[np.bool_]) -> float:
     length = np.count_nonzero(line)
-    return np.count_nonzero(line & mask) / length if length else float("nan")
+    return float(np.count_nonzero(line & mask) / length) if length else float("nan")
