@@ -13,7 +13,7 @@ paper, 50,000 steps of 24 patches, a GPU is needed. `--cellpose MODEL` adds the 
 - "fnet": F-net; "fnet-flat": the same trainings, everything below the foreground threshold made background;
 - "published": Spotlight as published, with its author's threshold recipe, in the "clamp" reading;
 - "published-loss": the same loss with our preparation: threshold after a median of 3, flips, falling learning rate;
-- "spotlight": the default protocol; "spotlight-raw": the same trainings, background not made even.
+- "spotlight": the default protocol; "spotlight-flat": the same trainings, made even like "fnet-flat".
 
 The segmentation is tuned on the fluorescence and labels of the training fields, as the paper does, and is then the same
 for all; it is written to segmentation.yaml. Spotlight is compared with F-net and with F-net made even, which is what a
@@ -83,7 +83,8 @@ def shifted(settings: SimulationSettings) -> SimulationSettings:
     )
 
 
-PUBLISHED, LOSS_ALONE, FLAT = "published", "published-loss", "fnet-flat"
+PUBLISHED, LOSS_ALONE, FLAT, SPOTLIGHT_FLAT = "published", "published-loss", "fnet-flat", "spotlight-flat"
+OURS = [PUBLISHED, LOSS_ALONE, "spotlight", SPOTLIGHT_FLAT]
 CLAIMS: dict[str, Direction] = {
     "mean_ap": "high",
     "mean_ap_cellpose": "high",
@@ -136,22 +137,22 @@ def methods(scale: str, readings: bool) -> dict[str, dict[str, object]]:
     """What is compared, as the settings of a comparison have it."""
     default, paper = protocol("spotlight"), protocol("spotlight-2025")
     if scale == "paper":
-        trained = {"fnet": protocol("fnet-2018"), PUBLISHED: paper}
+        trained = {"fnet": protocol("fnet-2018")}
         schedule = paper.training.model_copy(update={"schedule": default.training.schedule})
         default = default.model_copy(update={"network": paper.network, "training": schedule})
     else:
         default = small("spotlight", 0)
-        trained = {"fnet": small("fnet", 0), PUBLISHED: _at_size_of(paper, default)}
+        trained = {"fnet": small("fnet", 0)}
+    trained |= {"spotlight": default, PUBLISHED: paper if scale == "paper" else _at_size_of(paper, default)}
     unchanged = {"preparation": default.preparation.model_copy(update={"mask_median_px": 1}), "loss": paper.loss}
-    trained[LOSS_ALONE] = default.model_copy(update=unchanged | {"flatten_background": False})
-    trained["spotlight"] = default
+    trained[LOSS_ALONE] = default.model_copy(update=unchanged)
     if readings:
         for reading in ("affine", "literal"):
             loss = paper.loss.model_copy(update={"reading": reading})
             trained[f"{PUBLISHED}-{reading}"] = trained[PUBLISHED].model_copy(update={"loss": loss})
     return {name: _trained(experiment) for name, experiment in trained.items()} | {
         FLAT: {"like": "fnet", "flatten": True},
-        "spotlight-raw": {"like": "spotlight", "flatten": False},
+        SPOTLIGHT_FLAT: {"like": "spotlight", "flatten": True},
     }
 
 
@@ -239,7 +240,7 @@ def _conclude(evaluation: Evaluation, against_fnet: pd.DataFrame, seeds: int) ->
     write_report(evaluation.folder, "The experiment of Kalinin et al. (2025)")
     scores = evaluation.scores
     claims = {name: best for name, best in CLAIMS.items() if name in scores}
-    flat = compare_methods(scores, FLAT, claims, [PUBLISHED, LOSS_ALONE, "spotlight"])
+    flat = compare_methods(scores, FLAT, claims, OURS)
     answers = claims_markdown(evaluation, pd.concat([against_fnet, flat]))
     text = f"{score_markdown(scores)}\n\nThese {seeds} trainings of each.\n\n{answers}\n"
     write_text(evaluation.folder / "claims.md", text)
@@ -270,7 +271,7 @@ def claims_markdown(evaluation: Evaluation, table: pd.DataFrame) -> str:
     ]
     lines.append("|---" * 8 + "|")
     for claim, (metrics, wanted) in ANSWERS.items():
-        chosen = table[table["method"].isin([PUBLISHED, LOSS_ALONE, "spotlight"]) & table["metric"].isin(metrics)]
+        chosen = table[table["method"].isin(OURS) & table["metric"].isin(metrics)]
         for row in chosen.to_dict("records"):
             names = f"{row['method']} | {row['baseline']} | {row['metric']}"
             numbers = f"{row['mean_difference']:+.3g} [{row['low']:.3g}, {row['high']:.3g}]"

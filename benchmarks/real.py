@@ -13,7 +13,7 @@ DATA holds the folders of these sets:
 
 All methods have the default's network, steps, patches and learning rate, and keep the weights of the last step. "-flat"
 and "-raw" are the same trainings with and without everything below the foreground threshold made background. Nothing
-that is there already is trained again. `--candidates` adds what might become the default. A set's folder then holds
+that is there already is trained again. `--candidates` adds what the default was chosen from. A set's folder then holds
 scores.csv, comparison.csv and scores.md.
 """
 
@@ -52,11 +52,11 @@ CLAIMS: dict[str, dict[str, Direction]] = {
 
 
 CANDIDATES = {
-    "hinge": {"average": "voxels", "weight": 0.8, "background": 0.8},
-    "margin": {"average": "voxels", "weight": 0.5, "background": 0.5, "margin": 0.5},
-    "settled": {"average": "voxels", "weight": 0.5, "background": 0.5, "margin": 0.5, "settle": (0.4, 0.7)},
+    "former": {"average": "masks", "weight": 0.25, "background": 0.25, "margin": 0.0, "settle": None},
+    "hinge": {"weight": 0.8, "background": 0.8, "margin": 0.0, "settle": None},
+    "margin": {"settle": None},
 }
-"""Squared errors over all voxels, the background below the threshold or below a margin under it, and Dice."""
+"""Changes to the default's loss: that of before, errors over all voxels alone, and with a margin but not settled."""
 
 
 def experiments(steps: int, candidates: bool) -> dict[str, Experiment]:
@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=["phase", "cells"], choices=["phase", "cells", "allen"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--candidates", action="store_true", help="what might become the default, too")
+    parser.add_argument("--candidates", action="store_true", help="what the default was chosen from, too")
     arguments = parser.parse_args()
     for name in arguments.set:
         folder = arguments.to / name

@@ -7,6 +7,7 @@ from spotlight.evaluation import EvaluationSettings, evaluate
 from spotlight.files import write_text
 from spotlight.locks import works_in
 from spotlight.networks import FNetSettings
+from spotlight.prediction import load_model
 from spotlight.report import write_report
 from spotlight.report.text import score_text
 from spotlight.segmentation import read_settings
@@ -78,11 +79,15 @@ def demo(
     if not path.exists():
         write_text(path, tune(manifest, most_stacks=TUNED_ON, progress=named("segmentation")).to_yaml())
     settings = EvaluationSettings(segmentation=read_settings(path))
-    evaluation = evaluate(models, manifest, to, settings, progress=progress)
+    loaded = {name: load_model(folder) for name, folder in models.items()}
+    flat = {f"{name}-flat": model.flattened() for name, model in loaded.items()}
+    evaluation = evaluate(loaded | flat, manifest, to, settings, progress=progress)
     remarks = (
         f"Simulated stem cells, seen in brightfield and in DNA fluorescence. Two models were trained on the same "
         f"{FIELDS['train']} fields with the same network, seed and {STEPS} steps: F-net (squared error on every voxel) "
-        "and Spotlight (squared error on the foreground, and Dice). They stained fields that neither had seen.",
+        "and Spotlight (which first learns where nuclei are, and then their brightness). They stained fields that "
+        "neither had seen. In the stains named flat, everything below the foreground threshold is made background: "
+        "this is for shapes, not for intensities.",
         "Truth is exact here: it is what the images were made from. The segmentation was tuned on the fluorescence of "
         f"{TUNED_ON} training fields, and is the same for all.",
     )

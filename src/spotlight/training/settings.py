@@ -187,7 +187,8 @@ class Experiment(Settings):
     flatten_background: bool = Field(
         False,
         description="Outputs of the model show one value below the foreground threshold, the median background of the "
-        "training targets. Spotlight's loss leaves the background free there, so its values carry no information.",
+        "training targets: nuclei get the right height, but lose their dim rims. For losses that leave the background "
+        "free, whose values there carry no information.",
     )
 
     @model_validator(mode="after")
@@ -241,17 +242,18 @@ def spotlight_small() -> Experiment:
     """The default: Spotlight in a short run that a laptop can do, with what makes short runs dependable.
 
     Against the paper: a smaller network; a mask from the median-filtered target, since a ragged mask biases the masked
-    error upwards; more weight on shape; a background term without which a short run can stay where everything is
-    foreground; and a flat background in the stain. docs/method.md tells what each does.
+    error upwards; squared errors averaged over all voxels, so that a voxel of a rare nucleus does not weigh many times
+    one of the background; a background term with a margin, without which a short run can stay where everything is
+    foreground; and plain squared error in the last part of the run, which learns the brightness that was left free
+    until then. docs/method.md tells what each does.
     """
     return Experiment(
         protocol="spotlight",
         preparation=PreparationSettings(mask_median_px=3, foreground=ForegroundSettings(median_px=3, gaussian_px=0)),
         patches=PatchSettings(augment=True),
         network=_LAPTOP_NETWORK,
-        loss=SpotlightLossSettings(weight=0.25, background=0.25),
+        loss=SpotlightLossSettings(weight=0.5, background=0.5, margin=0.5, average="voxels", settle=(0.4, 0.7)),
         training=_LAPTOP_TRAINING,
-        flatten_background=True,
     )
 
 
