@@ -154,6 +154,8 @@ def mosaics(data: Path, to: Path) -> tuple[list[Path], np.ndarray[Any, Any]]:
     to.mkdir(parents=True, exist_ok=True)
     files = [to / f"mosaic-{number}.ome.tif" for number in range(4)]
     for number, file in enumerate(files):
+        if file.exists():  # a file that is written anew has another UUID, which would end a run that goes on
+            continue
         part = images[order[number * count : (number + 1) * count]].reshape(ROWS, ROWS, 2, EDGE, EDGE)
         mosaic = part.transpose(2, 0, 3, 1, 4).reshape(2, ROWS * EDGE, ROWS * EDGE)
         tifffile.imwrite(file, mosaic, metadata={"axes": "CYX", "Channel": {"Name": ["Brightfield", "DNA"]}})
