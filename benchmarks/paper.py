@@ -12,8 +12,9 @@ paper, 50,000 steps of 24 patches, a GPU is needed. `--cellpose MODEL` adds the 
 
 - "fnet": F-net; "fnet-flat": the same trainings, everything below the foreground threshold made background;
 - "published": Spotlight as published, with its author's threshold recipe, in the "clamp" reading;
-- "published-loss": the same loss with our preparation: threshold after a median of 3, flips, falling learning rate;
-- "spotlight": the default protocol; "spotlight-flat": the same trainings, made even like "fnet-flat".
+- "spotlight": the default protocol; "spotlight-flat": the same trainings, made even like "fnet-flat";
+- with `--readings` also "published-loss", which has our preparation (threshold after a median of 3, flips, falling
+  learning rate), and the other readings of the published loss.
 
 The segmentation is tuned on the fluorescence and labels of the training fields, as the paper does, and is then the same
 for all; it is written to segmentation.yaml. Spotlight is compared with F-net and with F-net made even, which is what a
@@ -145,8 +146,8 @@ def methods(scale: str, readings: bool) -> dict[str, dict[str, object]]:
         trained = {"fnet": small("fnet", 0)}
     trained |= {"spotlight": default, PUBLISHED: paper if scale == "paper" else _at_size_of(paper, default)}
     unchanged = {"preparation": default.preparation.model_copy(update={"mask_median_px": 1}), "loss": paper.loss}
-    trained[LOSS_ALONE] = default.model_copy(update=unchanged)
     if readings:
+        trained[LOSS_ALONE] = default.model_copy(update=unchanged)
         for reading in ("affine", "literal"):
             loss = paper.loss.model_copy(update={"reading": reading})
             trained[f"{PUBLISHED}-{reading}"] = trained[PUBLISHED].model_copy(update={"loss": loss})
@@ -185,7 +186,7 @@ def main() -> None:
     parser.add_argument("--scale", choices=("small", "paper"), default="small")
     parser.add_argument("--shifted", action="store_true", help="judge on other cells on another microscope, too")
     parser.add_argument("--sparse", action="store_true", help="few bright nuclei instead of a dense colony")
-    parser.add_argument("--readings", action="store_true", help="the other readings of the published loss, too")
+    parser.add_argument("--readings", action="store_true", help="other forms of the published loss, too")
     parser.add_argument("--incomplete", action="store_true", help="the labels miss nuclei")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int)
