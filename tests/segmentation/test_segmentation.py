@@ -10,7 +10,9 @@ from spotlight.errors import SpotlightError
 from spotlight.images import Stack, read
 from spotlight.metrics import score_instances
 from spotlight.profiles import FEATURES, measure
-from spotlight.segmentation import SegmentationSettings, clean_truth, find_instances, segment
+from spotlight.segmentation import SegmentationSettings, clean_truth, find_instances, segment, split_touching
+from spotlight.segmentation.watershed import trim_bodies
+from spotlight.simulation.phantom import CellSettings, make_phantom
 
 SPACING = (0.5, 0.25, 0.25)
 
@@ -60,6 +62,33 @@ def test_a_fixed_threshold_is_taken_in_the_images_units(cells: tuple[Stack, Stac
     assert (labels.data[inside & (truth.data < 5)] > 0).mean() > 0.97
     with pytest.raises(SpotlightError, match="fixed"):
         SegmentationSettings.parse({"value": 3.0}, "test")
+
+
+def test_a_threshold_of_each_body_gives_bright_and_dim_balls_their_size_despite_blur() -> None:
+    truth = np.zeros((60, 60, 160), np.int32)
+    image = np.full(truth.shape, 10.0)
+    for number, height in enumerate((40.0, 100.0, 300.0), start=1):
+        ball = ellipsoid(truth.shape, (30, 30, 50 * number - 20), (12, 12, 12), (1, 1, 1))
+        truth[ball], image[ball] = number, 10 + height
+    blurred = ndimage.gaussian_filter(image, (3, 1, 1)).astype(np.float32)
+    loose = split_touching(blurred > 20, (1, 1, 1), SegmentationSettings(seed_distance_um=10))
+    sizes = np.bincount(truth.ravel())[1:]
+    assert np.all(np.bincount(loose.ravel())[1:] > 1.08 * sizes)
+    trimmed = trim_bodies(loose, blurred, 0.5)
+    assert np.bincount(trimmed.ravel())[1:] == pytest.approx(sizes, rel=0.04)
+    assert trim_bodies(loose, blurred, 0) is loose
+    assert not trim_bodies(np.zeros_like(loose), blurred, 0.5).any()
+
+
+def test_the_true_dye_of_crowded_nuclei_is_segmented_almost_perfectly_on_a_fine_grid() -> None:
+    phantom = make_phantom((40, 110, 110), 0.29, 2.0, CellSettings(), np.random.default_rng(3))
+    dye, labels = Stack(phantom.dye, "ZYX", (0.29,) * 3), Stack(phantom.labels, "ZYX", (0.29,) * 3)
+    settings = {"min_size": 120.0, "max_size": 850.0, "clahe_clip": 0.0}
+    fine = SegmentationSettings(**settings, voxel_um=0.29, median_px=1, otsu_factor=0.3)
+    coarse = SegmentationSettings(**settings)
+    truth = clean_truth(labels, fine).data
+    assert score_instances(truth, segment(dye, fine).data).mean_average_precision > 0.95
+    assert score_instances(truth, segment(dye, coarse).data).mean_average_precision < 0.9
 
 
 def test_two_dimensions() -> None:

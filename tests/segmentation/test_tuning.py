@@ -65,6 +65,7 @@ def test_tuned_settings_are_better_where_they_were_not_tuned(folder: Path) -> No
     tuning = tune(folder / "pairs.csv", progress=lambda *step: steps.append(step))
     assert tuning.stacks == ("image-0", "image-1")
     assert tuning.score > tuning.first_score + 0.05
+    assert set(tuning.tried["voxel_um"]) == {0.58}  # the stacks are no finer
     assert tuning.score == pytest.approx(tuning.tried["mean_ap"].max())
     assert tuning.first_score == pytest.approx(tuning.tried["mean_ap"].iloc[0])
     assert isinstance(tuning.settings, SegmentationSettings)
@@ -100,6 +101,8 @@ def test_sizes_and_diameter_are_those_of_the_curated_nuclei() -> None:
 def test_a_fixed_threshold_leaves_out_what_only_otsu_needs() -> None:
     fixed = SegmentationSettings(threshold="fixed", value=100.0)
     assert set(SegmentationSettings().candidates(10)) - set(fixed.candidates(10)) == {"clahe_clip", "otsu_factor"}
+    assert SegmentationSettings().candidates(10)["voxel_um"] == (0.58, 0.29)
+    assert "voxel_um" not in SegmentationSettings(unit="px").candidates(10)
     assert fixed.candidates(20)["seed_distance_um"] == tuple(2 * v for v in fixed.candidates(10)["seed_distance_um"])
 
 
