@@ -13,7 +13,8 @@ from spotlight import SpotlightError, load_model, read
 from spotlight.evaluation import Evaluation, EvaluationSettings, evaluate, summarise
 from spotlight.images import Stack
 from spotlight.metrics import score_instances, score_pixels
-from spotlight.pairs import read_manifest
+from spotlight.pairs import Pair, read_manifest
+from spotlight.prediction import Model
 from spotlight.report import write_report
 from spotlight.segmentation import SegmentationSettings, clean_truth
 
@@ -162,3 +163,26 @@ def test_nothing_to_evaluate(manifest: Path, model_folder: Path, tmp_path: Path)
         evaluate({"target": model_folder}, manifest, tmp_path)
     with pytest.raises(SpotlightError, match=r"evaluation\.yaml"):
         write_report(tmp_path)
+
+
+@pytest.mark.slow
+def test_arrays_are_judged_as_their_files_are(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
+    pair = replace(read_manifest(manifest)[-1], labels=None)
+    image, target = pair.read_both()
+    labels = read_manifest(manifest)[-1].read_labels(target)
+    stated = {"voxel_size": image.voxel_size, "split": "test", "labels": labels}
+    model = load_model(model_folder)
+    free = model.description.input.model_copy(update={"channel": ""})
+    model = Model(model.description.model_copy(update={"input": free}), model.networks, "tiny")
+    of_files = evaluate(model, [pair], tmp_path / "files", SETTINGS).scores
+    tuples = evaluate(
+        model, [(image.data, target.data)], tmp_path / "a", SETTINGS, voxel_size=image.voxel_size, workers=2
+    ).scores
+    pd.testing.assert_frame_equal(tuples.drop(columns="stack"), of_files.drop(columns="stack"))
+    assert tuples["stack"].tolist() == ["pair-1"] * len(tuples)
+    both = [Pair.of_arrays(name, image.data, target.data, **stated) for name in ("a", "b")]
+    labelled = evaluate(model, both, tmp_path / "b", SETTINGS, workers=2)
+    record = yaml.safe_load((tmp_path / "b" / "evaluation.yaml").read_text())["stacks"]
+    assert [row["truth"] for row in record] == ["labels of the manifest"] * 2
+    assert record[0]["input"] == str(both[0].input)
+    assert labelled.scores.groupby("stack").size().tolist() == [2, 2]

@@ -51,8 +51,14 @@ def test_a_stain_is_on_the_inputs_grid_with_its_facts(model: Model, manifest: Pa
 
 def test_path_stack_and_array_give_the_same(model: Model, manifest: Path, image: Stack) -> None:
     from_path = model.predict(read_manifest(manifest)[-1].input)
-    for source in (image, image.data):
-        np.testing.assert_array_equal(model.predict(source).data, from_path.data)
+    np.testing.assert_array_equal(model.predict(image), from_path)
+    stated = model.predict(image.data, voxel_size=image.voxel_size)
+    np.testing.assert_array_equal(stated, from_path)
+    turned = model.predict(np.moveaxis(image.data, 0, 2), axes="YXZ", voxel_size=image.voxel_size)
+    np.testing.assert_array_equal(turned, from_path)
+    with pytest.warns(FutureWarning, match="From version 0.3 on it must be stated") as warned:
+        np.testing.assert_array_equal(model.predict(image.data), from_path)
+    assert warned[0].filename == __file__
 
 
 def test_intensities_are_the_affine_map_of_normalised_values(model: Model, image: Stack) -> None:
@@ -98,7 +104,7 @@ def test_bf16_is_close(model: Model, image: Stack) -> None:
 @pytest.mark.parametrize("shape", [(16, 16, 16), (17, 33, 70), (48, 20, 31)])
 def test_any_size_from_the_least_on(model: Model, shape: tuple[int, ...]) -> None:
     image = np.random.default_rng(0).normal(1000, 50, shape)
-    assert model.predict(image).shape == shape
+    assert model.predict(image, voxel_size=(0.29,) * 3).shape == shape
 
 
 def test_other_voxel_sizes_within_tolerance_are_resampled(model: Model, image: Stack) -> None:
@@ -119,9 +125,9 @@ def test_inputs_that_the_model_was_not_made_for(model: Model, image: Stack) -> N
     with pytest.raises(SpotlightError, match="too thin: 3 voxels along Z"):
         model.predict(image.crop((slice(0, 3), slice(None), slice(None))))
     with pytest.raises(SpotlightError, match="is constant"):
-        model.predict(np.ones((32, 32, 32)))
+        model.predict(replace(image, array=np.ones((32, 32, 32))))
     with pytest.raises(SpotlightError, match="NaN"):
-        model.predict(np.where(np.arange(32) == 5, np.nan, image.data[:, :, :32]))
+        model.predict(replace(image, array=np.where(np.arange(32) == 5, np.nan, image.data[:, :, :32])))
     with pytest.raises(SpotlightError, match="has 2 channels"):
         model.predict(Stack(np.stack([image.data] * 2), "CZYX", (0.29,) * 3))
     with pytest.raises(SpotlightError, match="no channel 'GFP'"):

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from conftest import TINY
 from spotlight import SpotlightError, load_model
 from spotlight.losses import MseSettings, SpotlightLossSettings
 from spotlight.model import read_description
+from spotlight.pairs import read_manifest, read_pairs
 from spotlight.report import write_training_page
 from spotlight.training import Experiment, explain, protocol, train
 from spotlight.training.settings import TrainingSettings
@@ -257,3 +259,27 @@ def test_an_ensemble_and_an_explanation_on_the_command_line(manifest: Path, tmp_
     both = run_command(*command, "--seed", "3", cwd=tmp_path)
     assert both.returncode == 2
     assert "give one of them" in both.stderr
+
+
+@pytest.mark.slow
+def test_arrays_train_as_their_files_do(manifest: Path, tmp_path: Path) -> None:
+    """The same weights as from files; the folder records the digest of the arrays, by which evaluations know them."""
+    stacks = [tuple(map(np.asarray, pair.read_both())) for pair in read_manifest(manifest)]
+    size = read_manifest(manifest)[0].read_input().voxel_size
+    quick = change(TINY, steps=3, validate_every=3)
+    arrays = stacks[:3]
+    folder = train(arrays, tmp_path / "arrays", quick, voxel_size=size)
+    files = train([replace(pair, split="") for pair in read_manifest(manifest)[:3]], tmp_path / "files", quick)
+    for name, weight in weights(files).items():
+        assert torch.equal(weights(folder)[name], weight)
+    data = read_description(folder).training["data"]
+    recorded = {row["name"]: row["digest"] for part in ("train", "validation") for row in data[part]}
+    assert recorded == {pair.name: pair.digest() for pair in read_pairs(arrays, voxel_size=size)}
+
+    before = (folder / "model.yaml").stat().st_mtime_ns
+    cached = train(arrays, tmp_path / "cached", quick, voxel_size=size, cache=tmp_path / "cache")
+    assert torch.equal(weights(cached)["head.weight"], weights(folder)["head.weight"])
+    train(arrays, folder, quick, voxel_size=size)  # the same run: nothing to do
+    assert (folder / "model.yaml").stat().st_mtime_ns == before
+    with pytest.raises(SpotlightError, match="a run that differs in the data"):
+        train([(image, target + 1) for image, target in arrays], folder, quick, voxel_size=size)

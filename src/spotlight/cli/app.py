@@ -3,7 +3,6 @@
 import shlex
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -15,8 +14,6 @@ from spotlight.quoting import visible
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
-
-    from spotlight.pairs import Pair
 
 app = typer.Typer(
     name="spotlight",
@@ -58,26 +55,13 @@ FROM_VALIDATION = ("validation_loss", "validation_foreground_pearson")
 """Figures of a validation that are shown beside the progress; of a training step, all are."""
 
 
-def named_pairs(
-    pairs: Path,
-    axes: str | None,
-    input_channel: str | None,
-    target_channel: str | None,
-    target: str | None = None,
-    every_target: bool = False,
-    voxel_size: str | None = None,
-) -> "Path | list[Pair]":
-    """Give pairs with what is stated of their files; if nothing is, the path, to be read by who needs it."""
-    if axes is None and voxel_size is None:
-        return pairs
-    from spotlight.pairs import read_pairs
+def size_of(voxel_size: str | None) -> tuple[float, ...] | None:
+    """Read --voxel-size, if it was given."""
+    if voxel_size is None:
+        return None
     from spotlight.pairs.manifest import parse_voxel_size
 
-    listed = read_pairs(pairs, input_channel, target_channel, target, every_target, axes)
-    if voxel_size is None:
-        return listed
-    size = parse_voxel_size(voxel_size, "--voxel-size")
-    return [replace(pair, voxel_size=size) for pair in listed]
+    return parse_voxel_size(voxel_size, "--voxel-size")
 
 
 def say(*lines: object, err: bool = False) -> None:

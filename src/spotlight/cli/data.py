@@ -22,9 +22,9 @@ from spotlight.cli.app import (
     Workers,
     app,
     loading,
-    named_pairs,
     say,
     say_commands,
+    size_of,
 )
 from spotlight.errors import SpotlightError
 from spotlight.quoting import visible
@@ -91,7 +91,6 @@ def init(
     overwrite: Annotated[bool, typer.Option(help="Replace a manifest and an experiment that are there.")] = False,
 ) -> None:
     """Look at a folder of images: propose pairs and splits, and plan the training, with reasons."""
-    from spotlight.pairs.manifest import parse_voxel_size
     from spotlight.plan import init as run
 
     with Reporter() as report:
@@ -104,7 +103,7 @@ def init(
             target_pattern=target_pattern,
             labels_pattern=labels_pattern,
             axes=axes,
-            voxel_size=parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None,
+            voxel_size=size_of(voxel_size),
             input_channel=input_channel,
             target_channel=target_channel,
         )
@@ -165,12 +164,14 @@ def check(
     chosen = CheckSettings.from_yaml(settings) if settings else CheckSettings()
     with Reporter() as report:
         result = run(
-            named_pairs(pairs, axes, input_channel, target_channel, target, every_target=True, voxel_size=voxel_size),
+            pairs,
             to,
             chosen,
             input_channel=input_channel,
             target_channel=target_channel,
             target=target,
+            axes=axes,
+            voxel_size=size_of(voxel_size),
             workers=workers or os.cpu_count() or 1,
             progress=report,
         )
@@ -235,10 +236,9 @@ def resample(
 ) -> None:
     """Bring images to the grid of another image of the same field. Each keeps its name, in the folder --to."""
     from spotlight.images import read, resample_like
-    from spotlight.pairs.manifest import parse_voxel_size
     from spotlight.prediction import find_parts, read_part
 
-    size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
+    size = size_of(voxel_size)
     grid = read(like, axes_if_unstated=axes)
     for part in find_parts(images, scene, time, axes, strict=True):
         path = to / f"{part.name}.{form}"

@@ -25,8 +25,8 @@ from spotlight.cli.app import (
     Workers,
     app,
     loading,
-    named_pairs,
     say,
+    size_of,
 )
 from spotlight.cli.challenge import score_light_my_cells
 from spotlight.errors import SpotlightError
@@ -89,7 +89,6 @@ def predict(
     on. Files that fail are listed at the end, with exit status 1, or 2 if it was the only one.
     """
     loading()
-    from spotlight.pairs.manifest import parse_voxel_size
     from spotlight.plain_yaml import load_yaml
     from spotlight.prediction import (
         PredictionSettings,
@@ -113,7 +112,7 @@ def predict(
     options = StainOptions(
         channel,
         axes,
-        parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None,
+        size_of(voxel_size),
         normalised,
         flatten,
         any_voxel_size,
@@ -198,7 +197,6 @@ def segment(
     from spotlight.csv_files import write_csv
     from spotlight.files import write_text
     from spotlight.locks import working_on
-    from spotlight.pairs.manifest import parse_voxel_size
     from spotlight.prediction import find_parts, read_part
     from spotlight.profiles import ProfileSettings, measure, write_table
     from spotlight.segmentation import SEGMENTERS, find_instances, read_settings
@@ -207,6 +205,7 @@ def segment(
         raise SpotlightError("--settings names its method itself; leave out --method.")
     named = SEGMENTERS.find(method or SEGMENTERS.default)
     chosen = read_settings(settings) if settings else named.parse({}, "--method")
+    size = size_of(voxel_size)
     if tune:
         from spotlight.segmentation.tuning import tune as find
 
@@ -214,13 +213,15 @@ def segment(
             raise SpotlightError("--tune takes one manifest or folder of stacks.")
         with Reporter() as report:
             tuning = find(
-                named_pairs(images[0], axes, input_channel, target_channel, voxel_size=voxel_size),
+                images[0],
                 chosen,
                 split=split,
                 complete=not incomplete,
                 most_stacks=stacks,
                 input_channel=input_channel,
                 target_channel=target_channel,
+                axes=axes,
+                voxel_size=size,
                 progress=report,
             )
         with working_on(to / "segmentation.yaml"):
@@ -229,7 +230,6 @@ def segment(
         say(f"mean AP {tuning.first_score:.3f} -> {tuning.score:.3f} on {len(tuning.stacks)} stacks")
         say(to / "segmentation.yaml")
         return
-    size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
     measured = ProfileSettings(features=features)
     for part in find_parts(images, scene, time, axes, strict=True):
         name = part.name
@@ -259,10 +259,9 @@ def label(
 ) -> None:
     """Number the bodies of masks: each connected piece gets a number of its own. NAME-labels go to the folder --to."""
     from spotlight.images.pieces import label_pieces
-    from spotlight.pairs.manifest import parse_voxel_size
     from spotlight.prediction import find_parts, read_part
 
-    size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
+    size = size_of(voxel_size)
     for part in find_parts(masks, scene, time, axes, strict=True):
         path = to / f"{part.name}-labels.{form}"
         if path.exists() and not overwrite:
@@ -317,12 +316,14 @@ def evaluate(
     with Reporter(resumable=True) as report:
         evaluation = run(
             named,
-            named_pairs(pairs, axes, input_channel, target_channel, target, voxel_size=voxel_size),
+            pairs,
             to,
             EvaluationSettings.parse(values, "command line"),
             input_channel=input_channel,
             target_channel=target_channel,
             target=target,
+            axes=axes,
+            voxel_size=size_of(voxel_size),
             workers=workers or os.cpu_count() or 1,
             progress=report,
         )
@@ -366,9 +367,8 @@ def import_fnet(
     """Turn a checkpoint of the original F-net implementation into a model folder."""
     loading()
     from spotlight.import_fnet import import_fnet as run
-    from spotlight.pairs.manifest import parse_voxel_size
 
-    size = parse_voxel_size(voxel_size, "--voxel-size") if voxel_size else None
+    size = size_of(voxel_size)
     say(run(checkpoint, to, branch=branch, grid=_parse_grid(grid), voxel_size=size))
 
 

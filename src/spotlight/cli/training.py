@@ -18,8 +18,8 @@ from spotlight.cli.app import (
     VoxelSize,
     app,
     loading,
-    named_pairs,
     say,
+    size_of,
 )
 from spotlight.errors import SpotlightError
 
@@ -91,30 +91,31 @@ def train(
     if seed is not None and seeds is not None:
         raise SpotlightError("--seed trains one model and --seeds several; give one of them.")
     experiment = Experiment.parse(values, "command line")
-    single = chosen if isinstance(chosen, str) and chosen != "all" else None
     loading()
     from spotlight.model import DESCRIPTION
     from spotlight.report import write_training_page
     from spotlight.training import train as run
     from spotlight.training.explanation import explain as explained
 
-    source = named_pairs(pairs, axes, input_channel, target_channel, single, chosen is not None, voxel_size)
+    size = size_of(voxel_size)
     if explain:
         channels = {"input_channel": input_channel, "target_channel": target_channel}
-        text = explained(source, experiment, **channels, target=chosen, probe=probe)
+        text = explained(pairs, experiment, **channels, target=chosen, axes=axes, voxel_size=size, probe=probe)
         say(*text.splitlines())
         return
     for number in range(seeds or 1):
         folder = to if seeds is None else to / f"seed-{number}"
         with Reporter(resumable=True) as report:
             run(
-                source,
+                pairs,
                 folder,
                 experiment,
                 seed=None if seeds is None else number,
                 input_channel=input_channel,
                 target_channel=target_channel,
                 target=chosen,
+                axes=axes,
+                voxel_size=size,
                 overwrite=overwrite,
                 cache=cache,
                 progress=report,

@@ -17,7 +17,6 @@ from spotlight.files import write_text
 from spotlight.locks import works_in
 from spotlight.metrics.cards import Direction
 from spotlight.metrics.registry import best_of, claims
-from spotlight.pairs import Pair, read_pairs
 from spotlight.plain_yaml import load_yaml
 from spotlight.prediction import Model, load_model
 from spotlight.settings import Settings
@@ -151,10 +150,7 @@ def compare(
         comparison = Comparison.from_yaml(comparison)
     experiments = {name: _experiment(method, comparison, base) for name, method in comparison.methods.items()}
     write_text(to / "comparison.yaml", comparison.to_yaml())
-    pairs: Path | list[Pair] = base / comparison.pairs
-    if comparison.axes is not None:
-        channels = comparison.input_channel, comparison.target_channel
-        pairs = read_pairs(pairs, *channels, comparison.target, axes=comparison.axes)
+    pairs = base / comparison.pairs
     sources: dict[str, dict[int, str | Path | Model]] = {}
     for name, experiment in experiments.items():
         sources[name] = {}
@@ -168,6 +164,7 @@ def compare(
                     input_channel=comparison.input_channel,
                     target_channel=comparison.target_channel,
                     target=comparison.target,
+                    axes=comparison.axes,
                     progress=_named(progress, f"{name}, seed {seed}"),
                 )
     for name, method in comparison.methods.items():
@@ -186,6 +183,7 @@ def compare(
         input_channel=comparison.input_channel,
         target_channel=comparison.target_channel,
         target=comparison.target,
+        axes=comparison.axes,
         workers=workers,
         progress=progress,
     )

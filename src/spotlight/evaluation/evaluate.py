@@ -33,7 +33,7 @@ from spotlight.locks import works_in
 from spotlight.model import ModelDescription
 from spotlight.pairs.fields import fields_by_plane
 from spotlight.pairs.manifest import read_pairs
-from spotlight.pairs.pair import Pair
+from spotlight.pairs.pair import Listed, Pair
 from spotlight.prediction.acceptance import tell_doubts
 from spotlight.version import __version__
 
@@ -83,13 +83,15 @@ class Evaluation:
 @works_in("to")
 def evaluate(
     models: Source | Mapping[str, Source | Mapping[int, Source]],
-    pairs: str | Path | Sequence[Pair],
+    pairs: Listed,
     to: str | Path,
     settings: EvaluationSettings | None = None,
     *,
     input_channel: str | None = None,
     target_channel: str | None = None,
     target: str | None = None,
+    axes: str | None = None,
+    voxel_size: tuple[float, ...] | None = None,
     metrics: Sequence[Callable[..., Any]] = (),
     workers: int = 1,
     progress: Progress | None = None,
@@ -106,8 +108,9 @@ def evaluate(
     models : path, Model, or mapping
         Model folders, or folders of stains that other tools have made, one image file named after every stack, in
         the intensities of the targets. A name may have a mapping of seeds to such.
-    pairs : path or sequence of Pair
-        A manifest, a folder of stacks with both channels, or pairs.
+    pairs : path or sequence
+        A manifest, a folder of stacks with both channels, or pairs: each a `Pair`, or a tuple of input and target
+        (NumPy arrays, stacks or paths).
     to : path
         Folder for tables, stains and labels.
     settings : EvaluationSettings
@@ -116,6 +119,8 @@ def evaluate(
         Channel names or indices, for a folder.
     target : str, optional
         Which target to compare with, for a manifest of several.
+    axes, voxel_size : optional
+        Of arrays, and of files that do not state them or state them wrongly; see `spotlight.pairs.read_pairs`.
     metrics : sequence of callable
         Further metrics: functions that return a number, with a card (`spotlight.metrics.metric`) or without. Those of
         installed packages need not be given.
@@ -132,7 +137,7 @@ def evaluate(
     """
     settings = settings or EvaluationSettings()
     to = Path(to)
-    listed = read_pairs(pairs, input_channel, target_channel, target)
+    listed = read_pairs(pairs, input_channel, target_channel, target, axes=axes, voxel_size=voxel_size)
     chosen = [pair for pair in listed if pair.split in (settings.split, "")]
     if not chosen:
         raise SpotlightError(f"no pair has the split {settings.split!r}. Found: {sorted({p.split for p in listed})}.")

@@ -1,5 +1,6 @@
 """Stacks: images with axes, voxel size in µm and channel names; reading, writing and resampling them."""
 
+from spotlight.images.arrays import as_stack
 from spotlight.images.formats import FORMATS, Facts, Format, Scene, is_image, stem, suffixes
 from spotlight.images.images_in import Part, count_images, images_in, warn_of_planes
 from spotlight.images.modality import modality_of
@@ -17,6 +18,7 @@ __all__ = [
     "Scene",
     "Selection",
     "Stack",
+    "as_stack",
     "count_images",
     "format_region",
     "images_in",

@@ -7,6 +7,7 @@ from typing import Any
 from spotlight.addresses import Address, located
 from spotlight.errors import SpotlightError
 from spotlight.files import require_file, require_path
+from spotlight.images.arrays import ArrayAddress, as_stack
 from spotlight.images.colour import Joined, channel_names
 from spotlight.images.formats import AXES, STORED_AXES, Facts, Scene, format_of, is_zarr
 from spotlight.images.lazy import LazyArray, tell
@@ -24,6 +25,8 @@ def scenes(path: str | Path) -> list[Scene]:
         If the file is missing, damaged, of a format that cannot be read, or needs a package that is not installed.
     """
     path = located(path)
+    if isinstance(path, ArrayAddress):
+        return [path.scene()]
     if not (isinstance(path, Address) and path.is_readable):
         path = require_path(path, f"Relative paths start at {Path.cwd()}.")
     form = format_of(path)
@@ -99,7 +102,21 @@ def read_selected(path: str | Path, chosen: Selection, axes_if_unstated: str | N
     axes_if_unstated : str, optional
         Axes as stored, for files that state nothing.
     """
-    path, scene, axes = located(path), chosen.scene, chosen.axes
+    path = located(path)
+    if isinstance(path, ArrayAddress):
+        stack = as_stack(path.stack, chosen.axes, chosen.voxel_size)
+    else:
+        stack = _read_file(path, chosen, axes_if_unstated)
+    if chosen.time is not None:
+        stack = stack.timepoint(chosen.time)
+    if chosen.channel is not None:
+        stack = stack.channel(chosen.channel)
+    return stack if chosen.plane is None else stack.plane(chosen.plane)
+
+
+def _read_file(path: Path, chosen: Selection, axes_if_unstated: str | None) -> Stack:
+    """Open all channels, timepoints and planes of an image."""
+    scene, axes = chosen.scene, chosen.axes
     in_plate = isinstance(path, Address) and isinstance(scene, str) and "/" in scene
     if isinstance(scene, str) and (in_plate or is_zarr(path / scene)):  # a field of a plate, without listing them all
         found = scenes(path / scene)[0]
@@ -108,12 +125,7 @@ def read_selected(path: str | Path, chosen: Selection, axes_if_unstated: str | N
     facts = found.load()
     if axes is None and not facts.doubt and not facts.has_axes:
         axes = axes_if_unstated
-    stack = in_order(path, facts, axes, chosen.voxel_size)
-    if chosen.time is not None:
-        stack = stack.timepoint(chosen.time)
-    if chosen.channel is not None:
-        stack = stack.channel(chosen.channel)
-    return stack if chosen.plane is None else stack.plane(chosen.plane)
+    return in_order(path, facts, axes, chosen.voxel_size)
 
 
 def read_like(path: str | Path, like: Stack, axes: str | None = None, scene: str | None = None) -> Stack:
@@ -135,6 +147,8 @@ def read_like(path: str | Path, like: Stack, axes: str | None = None, scene: str
         Which image of the file, where it holds several; it is not needed where there is one.
     """
     path = located(path)
+    if isinstance(path, ArrayAddress):
+        return path.stack
     found = scenes(path)
     facts = (found[0] if len(found) == 1 else choose(path, found, scene)).load()
     dimensions = {len(array.shape) for array in (facts.array, facts.flat) if array is not None}

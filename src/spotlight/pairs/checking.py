@@ -21,7 +21,7 @@ from spotlight.images.normalise import mean_and_std
 from spotlight.images.pieces import doubt_pieces
 from spotlight.images.units import impossible_size, unusual_size
 from spotlight.pairs.manifest import read_pairs
-from spotlight.pairs.pair import Pair
+from spotlight.pairs.pair import Listed, Pair
 from spotlight.pairs.registration import Shift, find_shift
 from spotlight.processes import BrokenProcessPool, processes
 from spotlight.quoting import visible
@@ -129,13 +129,15 @@ class Check:
 
 
 def check(
-    pairs: str | Path | Sequence[Pair],
+    pairs: Listed,
     to: str | Path | None = None,
     settings: CheckSettings | None = None,
     *,
     input_channel: str | None = None,
     target_channel: str | None = None,
     target: str | None = None,
+    axes: str | None = None,
+    voxel_size: tuple[float, ...] | None = None,
     workers: int = 1,
     progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
 ) -> Check:
@@ -143,8 +145,9 @@ def check(
 
     Parameters
     ----------
-    pairs : path or sequence of Pair
-        A manifest, a folder of stacks with both channels, or pairs.
+    pairs : path or sequence
+        A manifest, a folder of stacks with both channels, or pairs: each a `Pair`, or a tuple of input and target
+        (NumPy arrays, stacks or paths).
     to : path, optional
         Folder for ``check-pairs.csv`` and ``check-findings.csv``.
     settings : CheckSettings
@@ -153,13 +156,15 @@ def check(
         Channel names or indices, for a folder.
     target : str, optional
         Which target to check, for a manifest of several; left out: all of them.
+    axes, voxel_size : optional
+        Of arrays, and of files that do not state them or state them wrongly; see `spotlight.pairs.read_pairs`.
     workers : int
         Processes. More than one need a script to guard its main part, as `multiprocessing` documents.
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
     """
     settings = settings or CheckSettings()
-    listed = read_pairs(pairs, input_channel, target_channel, target, every_target=True)
+    listed = read_pairs(pairs, input_channel, target_channel, target, True, axes, voxel_size)
     reports: list[PairReport] = []
     try:
         with processes(min(workers, len(listed))) as run:

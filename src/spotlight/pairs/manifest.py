@@ -14,9 +14,10 @@ from spotlight.csv_files import guarded
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.images import Selection, count_images, images_in, is_image, stem, suffixes, warn_of_planes
+from spotlight.images.arrays import ArrayAddress
 from spotlight.images.modality import parse_modality
 from spotlight.images.units import read_number
-from spotlight.pairs.pair import FILES, SPLITS, Pair
+from spotlight.pairs.pair import FILES, SPLITS, Image, Listed, Pair, pair_of
 from spotlight.pairs.table import read_table, write_table
 from spotlight.quoting import safe_name
 
@@ -143,6 +144,8 @@ def write_manifest(pairs: Sequence[Pair], path: str | Path) -> Path:
 
 
 def _cell(value: Any, folder: Path) -> str:
+    if isinstance(value, ArrayAddress):
+        raise value.refusal()
     if isinstance(value, Path):
         # Links are kept: what they lead to may have a name without meaning.
         file, here = value.absolute(), folder.absolute()
@@ -326,39 +329,58 @@ def pairs_from_folder(
 
 
 def read_pairs(
-    source: str | Path | Sequence[Pair],
+    source: Listed,
     input_channel: str | None = None,
     target_channel: str | None = None,
     target: str | None = None,
     every_target: bool = False,
     axes: str | None = None,
+    voxel_size: tuple[float, ...] | None = None,
 ) -> list[Pair]:
     """Read pairs from a manifest or from a folder of stacks; a sequence of pairs is checked and returned.
 
     Parameters
     ----------
-    source : path or sequence of Pair
-        CSV or Parquet manifest, folder, or pairs.
+    source : path or sequence
+        CSV or Parquet manifest, folder, or pairs: each a `Pair`, or a tuple of input and target (paths, stacks or
+        NumPy arrays), which is named ``pair-1``, ``pair-2``, ... in their order.
     input_channel, target_channel : str, optional
         Channels, for a folder.
     target, every_target
         The target to use, for a manifest of several targets; see `read_manifest`.
     axes : str, optional
-        Axes as stored, for files that do not state them or state them wrongly. They replace those of a manifest.
+        Axes as stored, for arrays, and for files that do not state them or state them wrongly. They replace those of a
+        manifest.
+    voxel_size : tuple of float, optional
+        Edge lengths in µm of Z (if there is one), Y and X; the same holds.
+
+    Raises
+    ------
+    SpotlightError
+        If a file is missing, a fact is neither stated nor given here, or options do not go with the source.
     """
-    if axes is not None:
-        if isinstance(source, (str, Path)) and Path(source).is_dir():
-            source = pairs_from_folder(source, input_channel, target_channel, axes)
-        else:
-            source = read_pairs(source, input_channel, target_channel, target, every_target)
-        return read_pairs([replace(pair, axes=axes) for pair in source], target=target)
-    if not isinstance(source, (str, Path)):
-        pairs = [pair for pair in source if target is None or pair.target_name == target]
-        if source and not pairs:
-            found = sorted({pair.target_name for pair in source})
-            raise SpotlightError(f"no pair has the target {target!r}. Found: {found}.")
-        require_distinct(pairs)
-        return pairs
+    if isinstance(source, (str, Path)):
+        listed: Sequence[Pair | tuple[Image, Image]] = _read_source(
+            source, input_channel, target_channel, target, every_target, axes
+        )
+    else:
+        listed = source
+    pairs = [pair_of(item, f"pair-{number}", axes, voxel_size) for number, item in enumerate(listed, start=1)]
+    found = [pair for pair in pairs if target is None or pair.target_name == target]
+    if pairs and not found:
+        raise SpotlightError(f"no pair has the target {target!r}. Found: {sorted({p.target_name for p in pairs})}.")
+    require_distinct(found)
+    return found
+
+
+def _read_source(
+    source: str | Path,
+    input_channel: str | None,
+    target_channel: str | None,
+    target: str | None,
+    every_target: bool,
+    axes: str | None,
+) -> list[Pair]:
     source = require_path(source, "Give a CSV or Parquet manifest, or a folder of stacks.")
     if source.is_dir():
         if target is not None:
@@ -366,7 +388,7 @@ def read_pairs(
                 f"{source}: is a folder, but target={target!r} chooses among the targets of a manifest. Remove target, "
                 "or give a manifest."
             )
-        return pairs_from_folder(source, input_channel, target_channel)
+        return pairs_from_folder(source, input_channel, target_channel, axes)
     if input_channel is not None or target_channel is not None:
         raise SpotlightError(
             f"{source}: a manifest states channels in its columns input_channel and target_channel. Remove the options "

@@ -5,12 +5,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
+from spotlight.addresses import located
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.fingerprint import state_of
 from spotlight.images import Selection, Stack, parse_region, read_like, read_selected, scenes
+from spotlight.images.arrays import ArrayAddress, as_stack
 from spotlight.images.belonging import files_of
 from spotlight.images.same_field import same_field_remedy
 
@@ -19,6 +24,10 @@ FILES = (*SHOWN, "labels", "repeat")
 USES = ("name", "split", "group", "labels", "repeat", "target_name", "modality", "focus_offset")
 """Columns that do not change which data a pair shows, only how they are used or described."""
 SPLITS = ("train", "val", "test")
+
+Image: TypeAlias = str | Path | Stack | NDArray[Any]
+Listed: TypeAlias = "str | Path | Sequence[Pair | tuple[Image, Image]]"
+"""What functions take as pairs: a manifest, a folder of stacks with both channels, or a list."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,55 @@ class Pair:
     focus_offset: int | None = None
     planes: tuple[Path, ...] | None = None
     mask_axes: str | None = None
+
+    @classmethod
+    def of_arrays(
+        cls,
+        name: str,
+        input: Stack | NDArray[Any],
+        target: Stack | NDArray[Any],
+        *,
+        axes: str | None = None,
+        voxel_size: tuple[float, ...] | None = None,
+        labels: Stack | NDArray[Any] | None = None,
+        foreground: Stack | NDArray[Any] | None = None,
+        repeat: Stack | NDArray[Any] | None = None,
+        **columns: Any,
+    ) -> "Pair":
+        """Make a pair of arrays in memory; see `spotlight.images.as_stack` for axes and voxel size.
+
+        Parameters
+        ----------
+        name : str
+            Unique among the pairs of a call.
+        input, target, labels, foreground, repeat : ndarray or Stack
+            In place of files. A fingerprint of their values stands where those of files do.
+        axes, voxel_size : optional
+            Of all of them; labels and masks that have fewer dimensions than `axes` letters are YX or ZYX.
+        **columns
+            Other attributes, such as ``split="test"``.
+
+        Raises
+        ------
+        SpotlightError
+            If axes or voxel size are not stated or do not fit.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> field = np.zeros((8, 64, 64), np.float32)
+        >>> Pair.of_arrays("a", field, field, voxel_size=(0.5, 0.2, 0.2), split="test").read_target().axes
+        'ZYX'
+        """
+        given = {"input": input, "target": target, "labels": labels, "foreground": foreground, "repeat": repeat}
+        placed: dict[str, Any] = {}
+        for column, image in given.items():
+            if image is None:
+                continue
+            fits = axes is not None and (column in ("input", "target") or len(axes) == np.ndim(image))
+            stack = as_stack(image, axes if fits else None, voxel_size, source=f"{name} ({column})")
+            placed[column] = ArrayAddress.of(stack)
+        return cls(name, **placed, **columns)
 
     def selection(self, name: str) -> Selection:
         """Return what is taken of one of the row's images, and what the row states of it.
@@ -229,7 +287,31 @@ class Pair:
         return stack
 
 
+def pair_of(
+    item: Pair | tuple[Image, Image], name: str, axes: str | None, voxel_size: tuple[float, ...] | None
+) -> Pair:
+    """Give a pair with what is stated of its images; a tuple of input and target gets a name."""
+    if isinstance(item, Pair):
+        stated = {"axes": axes, "voxel_size": voxel_size}
+        return replace(item, **{fact: value for fact, value in stated.items() if value is not None})  # type: ignore[arg-type]
+    if not isinstance(item, (tuple, list)) or len(item) != 2:  # type: ignore[redundant-expr]
+        raise SpotlightError(
+            f"pairs are a list of tuples of input and target, or of spotlight.pairs.Pair. Received: "
+            f"{type(item).__name__}. Give [(input, target), ...]."
+        )
+    image, target = item
+    if isinstance(image, (str, Path)) and isinstance(target, (str, Path)):
+        return Pair(name, located(image), located(target), axes=axes, voxel_size=voxel_size)
+    if isinstance(image, (str, Path)) or isinstance(target, (str, Path)):
+        raise SpotlightError(
+            f"{name}: one of input and target is a path and the other is not. Read it: spotlight.read."
+        )
+    return Pair.of_arrays(name, image, target, axes=axes, voxel_size=voxel_size)
+
+
 def _named(file: Path) -> str:
+    if isinstance(file, ArrayAddress):
+        return str(file)
     return f"{file.resolve()} {require_path(file, 'Correct the path.').stat().st_size}"
 
 

@@ -1,18 +1,19 @@
 """What a model accepts: axes, channel, plane, voxel size, modality and intensities like those it was trained on."""
 
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
-from spotlight.images import Selection, Stack
+from spotlight.images import Selection, Stack, as_stack
 from spotlight.images.modality import MODALITIES, modality_of, parse_modality
 from spotlight.images.scaling import UINT16
 from spotlight.images.texture import texture
+from spotlight.images.units import format_size
 from spotlight.model import InputDescription
 
 log = logging.getLogger("spotlight")
@@ -56,19 +57,19 @@ def accept(
     SpotlightError
         If the input is not what the model was trained for.
     """
-    channel, axes, voxel_size, plane = chosen.channel, chosen.axes, chosen.voxel_size, chosen.plane
+    channel, plane = chosen.channel, chosen.plane
     if plane is not None and expected.planes != "one":
         raise SpotlightError(f"model {name} sees all planes of a stack together. Leave plane={plane} out.")
-    if isinstance(image, np.ndarray):
-        size = voxel_size or (tuple(sum(r) / 2 for r in expected.voxel_size) if expected.voxel_size else None)
-        image = Stack(image, axes or expected.axes, size)
-    elif axes is not None and axes != image.axes:
-        spatial = axes.replace("T", "").replace("C", "")
-        size = image.voxel_size if spatial == image.spatial_axes else None
-        image = replace(image, axes=axes, voxel_size=voxel_size or size, channels=(), hint="")
-    elif voxel_size is not None:
-        image = replace(image, voxel_size=voxel_size)
-    stack = image.timepoint(chosen.time)
+    voxel_size = chosen.voxel_size
+    if isinstance(image, np.ndarray) and voxel_size is None and expected.voxel_size is not None:
+        voxel_size = tuple(sum(bounds) / 2 for bounds in expected.voxel_size)
+        warnings.warn(
+            f"an array without a voxel size is taken to have that of the training stacks, {format_size(voxel_size)}. "
+            "From version 0.3 on it must be stated: voxel_size=.",
+            FutureWarning,
+            stacklevel=4,
+        )
+    stack = as_stack(image, chosen.axes, voxel_size, sized=expected.voxel_size is not None).timepoint(chosen.time)
     if channel is None and expected.channel and stack.has_channel(expected.channel):
         channel = expected.channel
     elif channel is None and expected.channel and len(stack.channels) == 1:

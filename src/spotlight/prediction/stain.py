@@ -160,14 +160,15 @@ class Model:
         Parameters
         ----------
         image : path, Stack or ndarray
-            A file, a stack, or an array with the axes that the model was trained on (ZYX or YX).
+            A file, a stack, or an array of the axes ZYX or YX.
         channel : str or int, optional
             Which channel to stain. Left out: the only one, or the one named as in training.
         scene, time : optional
             Which image and timepoint of a file that holds several; see `spotlight.read`.
         axes, voxel_size : optional
-            Facts that the file or array does not state; see `spotlight.read`. An array without a voxel size is taken
-            to have that of the training stacks.
+            Facts that the file or array does not state; see `spotlight.read` and `spotlight.images.as_stack`. The
+            voxel size of an array must be stated. Until version 0.3, that of the training stacks is taken with a
+            warning.
         plane : int, optional
             Which plane of a stack to stain, zero-based, for a model that sees one plane at a time.
         modality : "brightfield", "phase" or "dic", optional

@@ -13,7 +13,7 @@ from skimage import measure as skmeasure
 from skimage.segmentation import relabel_sequential
 
 from spotlight.errors import SpotlightError
-from spotlight.images import Stack
+from spotlight.images import Stack, as_stack
 from spotlight.images.pieces import doubt_pieces
 from spotlight.profiles.mesh import MESH_FEATURES, SURFACE_FEATURES, mesh_features, surface_features
 from spotlight.profiles.regions import REGION_FEATURES, region_features
@@ -53,7 +53,14 @@ class ProfileSettings(Settings):
     )
 
 
-def measure(labels: Stack, intensity: Stack | None = None, settings: ProfileSettings | None = None) -> pd.DataFrame:
+def measure(
+    labels: Stack | NDArray[Any],
+    intensity: Stack | NDArray[Any] | None = None,
+    settings: ProfileSettings | None = None,
+    *,
+    axes: str | None = None,
+    voxel_size: tuple[float, ...] | None = None,
+) -> pd.DataFrame:
     """Measure every instance of a label stack.
 
     Lengths are in µm if the voxel size is known, else in pixels. In three dimensions:
@@ -73,13 +80,15 @@ def measure(labels: Stack, intensity: Stack | None = None, settings: ProfileSett
 
     Parameters
     ----------
-    labels : Stack
+    labels : Stack or ndarray
         Axes ZYX or YX, whole numbers, 0 for background. Gaps in the numbers do not matter.
-    intensity : Stack, optional
+    intensity : Stack or ndarray, optional
         On the same grid; adds ``mean_intensity`` and, in the full set, the other `INTENSITIES`. They mean something
         only in the units of the camera: a stain in the network's units, or scaled stack by stack, has none to compare.
     settings : ProfileSettings, optional
         Which features, and how smooth.
+    axes, voxel_size : optional
+        What arrays do not state; see `spotlight.images.as_stack`.
 
     Returns
     -------
@@ -91,15 +100,22 @@ def measure(labels: Stack, intensity: Stack | None = None, settings: ProfileSett
     Raises
     ------
     SpotlightError
-        If the labels are not whole numbers of 0 or more, are a mask, or the intensity is not on their grid.
+        If the labels are not whole numbers of 0 or more, are a mask, or the intensity is not on their grid; or if
+        the voxel size of an array is not stated.
     """
     settings = settings or ProfileSettings()
     full = settings.features == "full"
-    labels = labels.timepoint(None).channel(None)
+    labels = as_stack(labels, axes, voxel_size, source="labels").timepoint(None).channel(None)
     dims = labels.data.ndim
-    values = None if intensity is None else intensity.timepoint(None).channel(None).data
-    if intensity is not None and values is not None and values.shape != labels.shape:
-        raise SpotlightError(f"{intensity.source}: has shape {values.shape}, but the labels have {labels.shape}.")
+    values = None
+    if intensity is not None:
+        image = as_stack(intensity, axes, labels.voxel_size, sized=False, source="intensity").timepoint().channel()
+        if image.shape != labels.shape:
+            raise SpotlightError(
+                f"{image.source}: has shape {image.shape}, but the labels have {labels.shape}. Give an image on their "
+                "grid."
+            )
+        values = image.data
     labels.doubt_voxel_size()
     spacing = labels.voxel_size or (1.0,) * dims
     smoothing = max(settings.smoothing_um, LEAST_SMOOTHING * max(spacing)) if labels.voxel_size else 2.0

@@ -10,7 +10,7 @@ import yaml
 from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
-from spotlight.images import Stack
+from spotlight.images import Stack, as_stack
 from spotlight.images.units import format_size
 from spotlight.plain_yaml import load_yaml
 from spotlight.quoting import quoted
@@ -94,16 +94,35 @@ class Segmentation:
         return yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
 
 
-def segment(stack: Stack, settings: InstanceSettings | None = None) -> Stack:
+def segment(
+    stack: Stack | NDArray[Any],
+    settings: InstanceSettings | None = None,
+    *,
+    axes: str | None = None,
+    voxel_size: tuple[float, ...] | None = None,
+) -> Stack:
     """Find instances in a fluorescence stack or a stain; what speaks against them is logged.
 
-    See `find_instances` for the parameters and errors.
+    Parameters
+    ----------
+    stack : Stack or ndarray
+        Axes ZYX or YX, one channel; see `find_instances`.
+    settings : InstanceSettings
+        The method and every parameter of it; the watershed's defaults if left out.
+    axes, voxel_size : optional
+        What an array does not state; see `spotlight.images.as_stack`.
 
     Returns
     -------
     Stack
         int32 labels 1 to n on the grid of `stack`, 0 for background; all 0 if nothing was found.
+
+    Raises
+    ------
+    SpotlightError
+        As `find_instances`; also if the voxel size of an array is not stated.
     """
+    stack = as_stack(stack, axes, voxel_size)
     found = find_instances(stack, settings)
     for doubt in found.doubts:
         log.warning("%s: %s", stack.source, doubt)

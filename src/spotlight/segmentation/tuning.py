@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from spotlight.images import Stack
 from spotlight.images.pieces import doubt_pieces
 from spotlight.metrics.instances import score_instances
 from spotlight.pairs.manifest import read_pairs
-from spotlight.pairs.pair import Pair
+from spotlight.pairs.pair import Listed, Pair
 from spotlight.segmentation.cleaning import clean_truth
 from spotlight.segmentation.methods import segment
 from spotlight.segmentation.settings import InstanceSettings, rounded
@@ -66,7 +65,7 @@ class Tuning:
 
 
 def tune(
-    pairs: str | Path | Sequence[Pair],
+    pairs: Listed,
     settings: InstanceSettings | None = None,
     *,
     split: str = "train",
@@ -74,6 +73,8 @@ def tune(
     most_stacks: int = 8,
     input_channel: str | None = None,
     target_channel: str | None = None,
+    axes: str | None = None,
+    voxel_size: tuple[float, ...] | None = None,
     progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
 ) -> Tuning:
     """Choose the settings with which the targets of a split are segmented most like their curated labels.
@@ -100,6 +101,8 @@ def tune(
         If there are more, so many are used, evenly chosen over the manifest.
     input_channel, target_channel : str, optional
         Channel names or indices, for a folder.
+    axes, voxel_size : optional
+        Of arrays, and of files that do not state them or state them wrongly; see `spotlight.pairs.read_pairs`.
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
 
@@ -109,7 +112,8 @@ def tune(
         If no row of the split has curated labels: there is nothing else to tune against.
     """
     start = settings or SegmentationSettings()
-    chosen = _labelled(read_pairs(pairs, input_channel, target_channel), split, most_stacks)
+    listed = read_pairs(pairs, input_channel, target_channel, axes=axes, voxel_size=voxel_size)
+    chosen = _labelled(listed, split, most_stacks)
     targets, labels = zip(*(_read(pair) for pair in chosen), strict=True)
     start, diameter = fit_sizes(start, labels)
     truth = [clean_truth(stack, start).data for stack in labels]

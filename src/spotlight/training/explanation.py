@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,7 +11,7 @@ from spotlight.foreground import least_foreground_voxels
 from spotlight.images.scaling import scaling_in_words
 from spotlight.model import DESCRIPTION, WEIGHTS, make_network
 from spotlight.networks import NetworkSettings
-from spotlight.pairs.pair import Pair
+from spotlight.pairs.pair import Listed, Pair
 from spotlight.settings import commented_yaml
 from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, PREVIEW
 from spotlight.training.data import complete
@@ -28,12 +27,14 @@ MOST_NAMED = 12
 
 
 def explain(
-    pairs: str | Path | Sequence[Pair],
+    pairs: Listed,
     experiment: Experiment,
     *,
     input_channel: str | None = None,
     target_channel: str | None = None,
     target: str | Sequence[str] | None = None,
+    axes: str | None = None,
+    voxel_size: tuple[float, ...] | None = None,
     probe: bool = False,
 ) -> str:
     """Say what `train` would do with these pairs and settings: every step, number, source and file.
@@ -42,7 +43,7 @@ def explain(
 
     Parameters
     ----------
-    pairs, input_channel, target_channel, target
+    pairs, input_channel, target_channel, target, axes, voxel_size
         As for `train`.
     experiment : Experiment
         All settings.
@@ -54,7 +55,8 @@ def explain(
     SpotlightError
         If the run could not begin: files that are missing or do not match, sizes that do not fit.
     """
-    plans = plan_runs(pairs, complete(experiment, {}), input_channel, target_channel, target, processes=Processes())
+    completed = complete(experiment, {})
+    plans = plan_runs(pairs, completed, input_channel, target_channel, target, axes, voxel_size, Processes())
     return "\n\n".join(
         f"{f'A MODEL FOR {modality.upper()}' + 2 * chr(10) if modality else ''}{_explain(plan, probe)}"
         for modality, plan in plans.items()

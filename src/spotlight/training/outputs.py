@@ -4,14 +4,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
 from spotlight.errors import SpotlightError
 from spotlight.images.modality import MODALITIES, modality_of
 from spotlight.model import ModelDescription
 from spotlight.pairs.fields import group_fields, join_planes, stains_of
 from spotlight.pairs.manifest import read_pairs
-from spotlight.pairs.pair import Pair
+from spotlight.pairs.pair import Listed, Pair
 from spotlight.training.batches import Outputs
 from spotlight.training.settings import Experiment
 
@@ -19,17 +18,19 @@ log = logging.getLogger("spotlight")
 
 
 def read_targets(
-    pairs: str | Path | Sequence[Pair],
+    pairs: Listed,
     experiment: Experiment,
     input_channel: str | None,
     target_channel: str | None,
     target: str | Sequence[str] | None,
+    axes: str | None = None,
+    voxel_size: tuple[float, ...] | None = None,
 ) -> list[Pair]:
     """Read the pairs of a run: those of one target, or of several that one network learns.
 
     Parameters
     ----------
-    pairs, input_channel, target_channel
+    pairs, input_channel, target_channel, axes, voxel_size
         See `spotlight.pairs.read_pairs`.
     experiment : Experiment
         Says whether planes are seen one at a time, and whether the modality has to be known.
@@ -42,9 +43,9 @@ def read_targets(
         If a target or a modality is missing.
     """
     if target != "all" and (target is None or isinstance(target, str)):
-        found = read_pairs(pairs, input_channel, target_channel, target)
+        found = read_pairs(pairs, input_channel, target_channel, target, axes=axes, voxel_size=voxel_size)
     else:
-        found = read_pairs(pairs, input_channel, target_channel, every_target=True)
+        found = read_pairs(pairs, input_channel, target_channel, None, True, axes, voxel_size)
         if target != "all":
             target = list(dict.fromkeys(target))
             absent = sorted(set(target) - {pair.target_name for pair in found})

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -12,7 +11,7 @@ from spotlight.errors import SpotlightError
 from spotlight.images.normalise import grid_shape
 from spotlight.model import load_model_weights, make_network, read_description
 from spotlight.networks import StainNetwork
-from spotlight.pairs.pair import Pair
+from spotlight.pairs.pair import Listed, Pair
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.training.batches import Outputs
 from spotlight.training.data import patch_size, split_pairs
@@ -241,18 +240,20 @@ def plan_run(pairs: Sequence[Pair], experiment: Experiment, processes: Processes
 
 
 def plan_runs(
-    pairs: str | Path | Sequence[Pair],
+    pairs: Listed,
     experiment: Experiment,
     input_channel: str | None = None,
     target_channel: str | None = None,
     target: str | Sequence[str] | None = None,
+    axes: str | None = None,
+    voxel_size: tuple[float, ...] | None = None,
     processes: Processes | None = None,
 ) -> dict[str, RunPlan]:
     """Plan the training of a model or, with ``modalities: separate``, of one for each modality.
 
     Parameters
     ----------
-    pairs, input_channel, target_channel, target
+    pairs, input_channel, target_channel, target, axes, voxel_size
         As for `train`.
     experiment, processes
         As for `plan_run`.
@@ -262,7 +263,7 @@ def plan_runs(
     dict of str to RunPlan
         By modality; the name of a single model is empty.
     """
-    listed = read_targets(pairs, experiment, input_channel, target_channel, target)
+    listed = read_targets(pairs, experiment, input_channel, target_channel, target, axes, voxel_size)
     if experiment.modalities != "separate":
         return {"": plan_run(listed, experiment, processes)}
     alike = experiment.model_copy(update={"modalities": "unified"})

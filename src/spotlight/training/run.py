@@ -13,7 +13,7 @@ from spotlight.locks import working_in
 from spotlight.losses import LossSettings
 from spotlight.model import DESCRIPTION, load_weights, save_model
 from spotlight.networks import NetworkSettings
-from spotlight.pairs.pair import Pair
+from spotlight.pairs.pair import Listed
 from spotlight.training.callbacks import BEST, Progress, RunCallback
 from spotlight.training.data import complete, make_batches, make_sampler, prepare, with_foreground
 from spotlight.training.describe import describe, stack_record
@@ -29,7 +29,7 @@ log = logging.getLogger("spotlight")
 
 
 def train(
-    pairs: str | Path | Sequence[Pair],
+    pairs: Listed,
     to: str | Path,
     experiment: Experiment | str = "spotlight",
     *,
@@ -41,6 +41,8 @@ def train(
     input_channel: str | None = None,
     target_channel: str | None = None,
     target: str | Sequence[str] | None = None,
+    axes: str | None = None,
+    voxel_size: tuple[float, ...] | None = None,
     overwrite: bool = False,
     cache: str | Path | None = None,
     progress: Progress | None = None,
@@ -53,8 +55,9 @@ def train(
 
     Parameters
     ----------
-    pairs : path or sequence of Pair
-        A CSV manifest, a folder of stacks with both channels, or pairs.
+    pairs : path or sequence
+        A manifest, a folder of stacks with both channels, or pairs: each a `Pair`, or a tuple of input and target
+        (NumPy arrays, stacks or paths).
     to : path
         The model folder to write.
     experiment : Experiment or str
@@ -73,6 +76,8 @@ def train(
     target : str or sequence of str, optional
         Which target to learn, for a manifest of several; several of them, or "all", for one network that learns them
         together. Fields need not have all of them.
+    axes, voxel_size : optional
+        Of arrays, and of files that do not state them or state them wrongly; see `spotlight.pairs.read_pairs`.
     overwrite : bool
         Start over, whatever stands under `to`.
     cache : path, optional
@@ -97,7 +102,7 @@ def train(
         experiment, {"steps": steps, "seed": seed}, {"loss": loss, "network": network, "metrics": metrics}
     )
     with _alone_in(to):
-        plans = plan_runs(pairs, experiment, input_channel, target_channel, target)
+        plans = plan_runs(pairs, experiment, input_channel, target_channel, target, axes, voxel_size)
         if "" in plans:
             _execute(plans[""], to, overwrite, cache, progress)
             return to
