@@ -46,7 +46,7 @@ def tuned(kind: str, to: Path) -> InstanceSettings:
             stacks[kind].save(image)
             stacks["labels"].save(labels)
             pairs.append(Pair(f"field-{number}", image, image, labels, split="train"))
-        found = tune(pairs)
+        found = tune(pairs, finer=True)
         found.tried.to_csv(to / f"{kind}-tried.csv", index=False)
         write_text(path, found.to_yaml())
     return read_settings(path)

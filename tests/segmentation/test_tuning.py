@@ -62,7 +62,7 @@ def quality(pair: Pair, settings: SegmentationSettings) -> float:
 @pytest.mark.slow
 def test_tuned_settings_are_better_where_they_were_not_tuned(folder: Path) -> None:
     steps = []
-    tuning = tune(folder / "pairs.csv", progress=lambda *step: steps.append(step))
+    tuning = tune(folder / "pairs.csv", finer=True, progress=lambda *step: steps.append(step))
     assert tuning.stacks == ("image-0", "image-1")
     assert tuning.score > tuning.first_score + 0.05
     assert set(tuning.tried["voxel_um"]) == {0.58}  # the stacks are no finer

@@ -184,6 +184,10 @@ def segment(
         bool, typer.Option("--incomplete", help="To tune where some nuclei have no curated label.")
     ] = False,
     stacks: Annotated[int, typer.Option(min=1, help="Most stacks to tune on.")] = 8,
+    finer: Annotated[
+        bool,
+        typer.Option("--finer", help="To tune: also try a working grid twice as fine, which takes 8 times as long."),
+    ] = False,
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
 ) -> None:
@@ -218,6 +222,7 @@ def segment(
                 split=split,
                 complete=not incomplete,
                 most_stacks=stacks,
+                finer=finer,
                 input_channel=input_channel,
                 target_channel=target_channel,
                 axes=axes,

@@ -71,6 +71,7 @@ def tune(
     split: str = "train",
     complete: bool = True,
     most_stacks: int = 8,
+    finer: bool = False,
     input_channel: str | None = None,
     target_channel: str | None = None,
     axes: str | None = None,
@@ -84,8 +85,7 @@ def tune(
 
     Size limits are not chosen by score, which would be best without what is difficult. They follow from the curated
     sizes: half of the 5th percentile and one and a half times the 99th. So does the diameter that some segmenters
-    need, that of a ball (a disk) of the median size. Holes and borders stay as they were given. Of working grids, one
-    twice as fine is tried last, where a stack is as fine; it takes eight times as long, also afterwards.
+    need, that of a ball (a disk) of the median size. Holes and borders stay as they were given.
 
     Parameters
     ----------
@@ -99,6 +99,9 @@ def tune(
         Whether every nucleus is labelled; see `spotlight.metrics.score_instances`.
     most_stacks : int
         If there are more, so many are used, evenly chosen over the manifest.
+    finer : bool
+        Also try a working grid twice as fine, where the stacks are as fine. It keeps narrow gaps between nuclei, and
+        takes eight times as long, also when it is used afterwards.
     input_channel, target_channel : str, optional
         Channel names or indices, for a folder.
     axes, voxel_size : optional
@@ -127,6 +130,8 @@ def tune(
         return trials[trial]
 
     options = dict(start.candidates(diameter))
+    if not finer:
+        options.pop("voxel_um", None)
     if "voxel_um" in options:
         finest = min(min(target.require_voxel_size()) for target in targets)
         options["voxel_um"] = tuple(v for v in options["voxel_um"] if v >= 0.99 * finest)
