@@ -186,7 +186,7 @@ def segment(
     stacks: Annotated[int, typer.Option(min=1, help="Most stacks to tune on.")] = 8,
     finer: Annotated[
         bool,
-        typer.Option("--finer", help="To tune: also try a working grid twice as fine, which takes 8 times as long."),
+        typer.Option("--finer", help="To tune: also try a grid twice as fine, which takes 8 times as long."),
     ] = False,
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
