@@ -168,7 +168,7 @@ def tuned(manifest: Path, to: Path, complete: bool) -> InstanceSettings:
     path = to / "segmentation.yaml"
     if not path.exists():
         to.mkdir(parents=True, exist_ok=True)
-        found = tune(manifest, split="train", complete=complete)
+        found = tune(manifest, split="train", complete=complete, finer=True)
         found.tried.to_csv(to / "segmentation-tried.csv", index=False, float_format="%.4g")
         write_text(path, found.to_yaml())
     return read_settings(path)
