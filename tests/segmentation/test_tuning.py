@@ -100,7 +100,8 @@ def test_sizes_and_diameter_are_those_of_the_curated_nuclei() -> None:
 
 def test_a_fixed_threshold_leaves_out_what_only_otsu_needs() -> None:
     fixed = SegmentationSettings(threshold="fixed", value=100.0)
-    assert set(SegmentationSettings().candidates(10)) - set(fixed.candidates(10)) == {"clahe_clip", "otsu_factor"}
+    left_out = set(SegmentationSettings().candidates(10)) - set(fixed.candidates(10))
+    assert left_out == {"clahe_clip", "otsu_factor", "own_threshold"}
     assert SegmentationSettings().candidates(10)["voxel_um"] == (0.58, 0.29)
     assert "voxel_um" not in SegmentationSettings(unit="px").candidates(10)
     assert fixed.candidates(20)["seed_distance_um"] == tuple(2 * v for v in fixed.candidates(10)["seed_distance_um"])

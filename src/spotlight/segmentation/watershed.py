@@ -7,7 +7,7 @@ and of implausible sizes.
 
 from collections.abc import Mapping
 from itertools import product
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from spotlight.segmentation.settings import SEGMENTERS, InstanceSettings, rounde
 @SEGMENTERS.register
 class SegmentationSettings(InstanceSettings):
     """Segmentation by threshold and watershed. Lengths are in µm."""
+
+    unsaid: ClassVar[Mapping[str, Any]] = {"clahe_clip": 0.015, "own_threshold": 0.0}
 
     method: Literal["watershed"] = "watershed"
     threshold: Literal["otsu", "fixed"] = Field("otsu", description="Otsu of the prepared stack, or a value.")
@@ -36,16 +38,22 @@ class SegmentationSettings(InstanceSettings):
         description="Least distance between the centres of two nuclei: 5 voxels of 0.58 µm, as CellProfiler's window "
         "of 10.",
     )
+    clahe_clip: float = Field(
+        0.0,
+        ge=0,
+        description="Clip limit of the histogram equalisation; 0 leaves it out. The paper's 0.015 turns the haze of "
+        "stains, and noise, into structure.",
+    )
     seed_smoothing_um: float = Field(0.6, ge=0, description="Gaussian that smooths the distance map before its peaks.")
     smoothing_um: float = Field(
         0.0, ge=0, description="Gaussian that smooths the image before the threshold; keeps more of it than a median."
     )
     own_threshold: float = Field(
-        0.0,
+        0.5,
         ge=0,
         lt=1,
         description="Threshold of each body by itself, from the background (0) to its brightness (1, the 75th "
-        "percentile). 0.5 is its half height, where a blurred edge has its true place. 0 leaves it out.",
+        "percentile). 0.5 is its half height, where a blurred edge has its true place. 0 and 'fixed' leave it out.",
     )
 
     @model_validator(mode="after")
@@ -59,7 +67,8 @@ class SegmentationSettings(InstanceSettings):
         if self.smoothing_um > 0:
             image = ndimage.gaussian_filter(image, [self.smoothing_um / s for s in spacing])
         mask = find_mask(image, spacing, self)
-        return trim_bodies(split_touching(mask, spacing, self), image, self.own_threshold)
+        labels = split_touching(mask, spacing, self)
+        return labels if self.value is not None else trim_bodies(labels, image, self.own_threshold)
 
     @property
     def equalised(self) -> bool:
@@ -71,13 +80,16 @@ class SegmentationSettings(InstanceSettings):
 
         The grid comes last, since trials on a finer one take longest.
         """
-        contrast = {"clahe_clip": (0.0, 0.005, 0.015, 0.03), "otsu_factor": (0.3, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3)}
+        contrast = {
+            "clahe_clip": (0.0, 0.005, 0.015, 0.03),
+            "otsu_factor": (0.3, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3),
+            "own_threshold": (0.0, 0.4, 0.5, 0.6),
+        }
         grid = {} if self.unit == "px" or self.voxel_um is None else {"voxel_um": (self.voxel_um, self.voxel_um / 2)}
         return {
             **(contrast if self.value is None else {}),
             "seed_distance_um": tuple(rounded(share * diameter) for share in (0.2, 0.3, 0.4, 0.55)),
             "seed_smoothing_um": tuple(rounded(share * diameter) for share in (0.03, 0.06, 0.1, 0.15)),
-            "own_threshold": (0.0, 0.4, 0.5, 0.6),
             "smoothing_um": (0.0, *(rounded(share * diameter) for share in (0.03, 0.05))),
             "median_px": (1, 3, 5),
             **grid,
