@@ -22,6 +22,7 @@ from spotlight.evaluation import EvaluationSettings
 from spotlight.images import Stack
 from spotlight.plain_yaml import parse_yaml
 from spotlight.segmentation import SegmentationSettings
+from spotlight.simulation import LightSheetSettings
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -32,6 +33,7 @@ STRANGERS = {"cp", "dask", "git", "mkdir", "openssl", "pip", "python3", "pre-com
 SETTINGS: dict[str, list[Any]] = {
     "docs/evaluation.md": [EvaluationSettings, Comparison],
     "docs/instances.md": [SegmentationSettings],
+    "docs/light-sheet.md": [LightSheetSettings],
 }
 """What the YAML blocks of a page are."""
 RESULTS = {"README.md": ["stain.ome.tif", "evaluation/report.html"]}

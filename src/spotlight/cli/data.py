@@ -53,15 +53,25 @@ def simulate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same fields.")] = 0,
     settings: Annotated[Path | None, typer.Option(help="YAML file of simulation settings.")] = None,
     layout: Annotated[
-        Literal["stacks", "light-my-cells"], typer.Option(help="Stacks of stem cells, or study folders of many stains.")
+        Literal["stacks", "light-my-cells", "light-sheet"],
+        typer.Option(help="Stacks of stem cells, study folders of many stains, or cleared tissue with masks."),
     ] = "stacks",
     complete: Annotated[
         list[str] | None, typer.Option(help="light-my-cells: a split whose fields have every stain; may be repeated.")
     ] = None,
 ) -> None:
-    """Simulate pairs of transmitted light and fluorescence, as OME-TIFFs with a manifest."""
-    from spotlight.simulation import LightMyCellsSettings, SimulationSettings, simulate_light_my_cells, simulate_pairs
+    """Simulate pairs of transmitted light and fluorescence, or light-sheet stacks with masks, and their manifest."""
+    from spotlight.simulation import (
+        LightMyCellsSettings,
+        LightSheetSettings,
+        SimulationSettings,
+        simulate_light_my_cells,
+        simulate_light_sheet,
+        simulate_pairs,
+    )
 
+    if complete and layout != "light-my-cells":
+        raise SpotlightError(f"--complete means nothing for {layout}, whose fields lack no stain. Leave it out.")
     counts = {"train": train, "val": val, "test": test}
     workers = os.cpu_count() or 1
     with Reporter(resumable=True) as report:
@@ -69,8 +79,9 @@ def simulate(
         if layout == "light-my-cells":
             studies = LightMyCellsSettings.from_yaml(settings) if settings else LightMyCellsSettings()
             manifest = simulate_light_my_cells(to, counts, studies, seed, workers, complete or (), progress)
-        elif complete:
-            raise SpotlightError("--complete means nothing for stacks, which have one stain. Leave it out.")
+        elif layout == "light-sheet":
+            sheets = LightSheetSettings.from_yaml(settings) if settings else LightSheetSettings()
+            manifest = simulate_light_sheet(to, counts, sheets, seed, workers, progress)
         else:
             chosen = SimulationSettings.from_yaml(settings) if settings else SimulationSettings()
             manifest = simulate_pairs(to, counts, chosen, seed, workers, progress)

@@ -3,6 +3,12 @@
 from spotlight.simulation.adherent import AdherentCellSettings
 from spotlight.simulation.contrast import DICSettings, PhaseContrastSettings, dic, phase_contrast
 from spotlight.simulation.dataset import SimulatedField, SimulationSettings, simulate_field, simulate_pairs
+from spotlight.simulation.light_sheet import (
+    LightSheetField,
+    LightSheetSettings,
+    simulate_light_sheet,
+    simulate_light_sheet_field,
+)
 from spotlight.simulation.lightmycells import (
     LightMyCellsSettings,
     MultiStainField,
@@ -19,24 +25,32 @@ from spotlight.simulation.optics import (
 )
 from spotlight.simulation.organelles import OrganellePhantom, make_organelles
 from spotlight.simulation.phantom import CellSettings, Phantom, make_phantom
+from spotlight.simulation.sheet import MICROSCOPES, SheetSettings
 from spotlight.simulation.studies import CHALLENGE_STUDIES, MILD_STUDIES, StudySettings
+from spotlight.simulation.tissue import STRUCTURES, TissueSettings
 
 __all__ = [
     "CHALLENGE_STUDIES",
+    "MICROSCOPES",
     "MILD_STUDIES",
+    "STRUCTURES",
     "AdherentCellSettings",
     "BrightfieldSettings",
     "CellSettings",
     "DICSettings",
     "FluorescenceSettings",
     "LightMyCellsSettings",
+    "LightSheetField",
+    "LightSheetSettings",
     "MultiStainField",
     "OrganellePhantom",
     "Phantom",
     "PhaseContrastSettings",
+    "SheetSettings",
     "SimulatedField",
     "SimulationSettings",
     "StudySettings",
+    "TissueSettings",
     "WidefieldSettings",
     "brightfield",
     "dic",
@@ -46,6 +60,8 @@ __all__ = [
     "phase_contrast",
     "simulate_field",
     "simulate_light_my_cells",
+    "simulate_light_sheet",
+    "simulate_light_sheet_field",
     "simulate_multi_stain_field",
     "simulate_pairs",
     "widefield",
