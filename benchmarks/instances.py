@@ -30,7 +30,7 @@ def row(name: str, settings: InstanceSettings, pair: Pair) -> str:
     target = pair.read_target()
     labels = pair.read_labels(target)
     assert labels is not None
-    truth = clean_truth(labels, SegmentationSettings(min_size=0, max_size=np.inf, clear_border=False)).data
+    truth = clean_truth(labels, SegmentationSettings(min_size=0, max_size=1e12, clear_border=False)).data
     start = time.perf_counter()
     found = segment(target, settings).data
     seconds = time.perf_counter() - start
