@@ -25,6 +25,7 @@ ROAD = [
     ["foreground"],
     ["simulation"],
     ["pairs"],
+    ["tasks"],
     ["model"],
     ["training", "import_fnet", "prediction"],  # staining must not wait for Lightning's import
     ["metrics"],

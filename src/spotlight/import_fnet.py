@@ -11,8 +11,9 @@ from torch import Tensor
 from spotlight.errors import SpotlightError
 from spotlight.files import require_file
 from spotlight.images.normalise import Grid
-from spotlight.model import DESCRIPTION, InputDescription, ModelDescription, TargetDescription, save_model
+from spotlight.model import DESCRIPTION, InputDescription, ModelDescription, save_model
 from spotlight.networks import FNet, FNetSettings
+from spotlight.tasks import TargetDescription
 
 # Layers of one level: the original's name, and our list and the index within its Sequential.
 LAYERS = {

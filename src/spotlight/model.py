@@ -4,12 +4,10 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import Field, FiniteFloat, PositiveInt, StrictInt, model_validator
+from pydantic import Field, PositiveInt, StrictInt
 from safetensors import SafetensorError
 from safetensors.torch import load as deserialise
 from safetensors.torch import save as serialise
@@ -22,6 +20,7 @@ from spotlight.images.scaling import Scaling
 from spotlight.networks import NetworkField, NetworkSettings, StainNetwork
 from spotlight.plain_yaml import load_yaml
 from spotlight.settings import Settings
+from spotlight.tasks import StainTask, TargetDescription, TaskField
 from spotlight.version import __version__
 
 FORMAT = 1
@@ -67,56 +66,6 @@ class InputDescription(Settings):
     )
 
 
-class TargetDescription(Settings):
-    """One output of the network, and how its values become intensities.
-
-    A normalised value v becomes ``intensity_range[0] + (v - normalised_range[0]) * width(intensity_range) /
-    width(normalised_range)``. The ranges are the least and greatest value of all training targets, as in Kalinin et al.
-    (2025), section A.3.
-    """
-
-    channel: str = ""
-    center: Literal["threshold", "mean", "uint16"]
-    normalised_range: tuple[FiniteFloat, FiniteFloat]
-    intensity_range: tuple[FiniteFloat, FiniteFloat]
-    threshold: float | None = Field(
-        None, description="Mean foreground threshold of the training targets in normalised units; None if unknown."
-    )
-
-    background: float | None = Field(
-        None, description="Mean over the training targets of their median background, in normalised units."
-    )
-    flatten: bool = Field(
-        False, description="Replace values below the threshold by the background, as `flattened` does."
-    )
-
-    @model_validator(mode="after")
-    def _ranges_rise(self) -> Self:
-        for name in ("normalised_range", "intensity_range"):
-            low, high = getattr(self, name)
-            if not low < high:
-                raise ValueError(f"{name}: the first value must be less than the second")
-        return self
-
-    def flattened(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Replace normalised values below the foreground threshold by the median background of the training targets.
-
-        Spotlight's loss does not constrain the background below the threshold. Predicted values there carry no
-        information, and a later contrast enhancement would turn them into visible structure.
-        """
-        if self.threshold is None or self.background is None:
-            raise SpotlightError(
-                "the model records no foreground threshold, so its stains cannot be flattened. Stain without "
-                "flattening (--no-flatten)."
-            )
-        return np.where(values >= self.threshold, values, np.float32(self.background))
-
-    def to_intensity(self, values: Any) -> Any:
-        """Map normalised values (number or array) to the intensity range of the training targets."""
-        (low, high), (bottom, top) = self.normalised_range, self.intensity_range
-        return bottom + (values - low) * ((top - bottom) / (high - low))
-
-
 class ModelDescription(Settings):
     """Everything in ``model.yaml``."""
 
@@ -131,6 +80,7 @@ class ModelDescription(Settings):
     further_targets: tuple[TargetDescription, ...] = Field(
         (), description="For a network with several stains: the stains after the first."
     )
+    task: TaskField = Field(StainTask(), description="What the network learnt.")
     training: dict[str, Any] = Field(
         default_factory=dict, description="Record of the training run: settings, data and results."
     )

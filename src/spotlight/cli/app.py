@@ -51,9 +51,6 @@ Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; else one per core. Each needs memory for a stack.")
 ]
 
-FROM_VALIDATION = ("validation_loss", "validation_foreground_pearson")
-"""Figures of a validation that are shown beside the progress; of a training step, all are."""
-
 
 def size_of(voxel_size: str | None) -> tuple[float, ...] | None:
     """Read --voxel-size, if it was given."""
@@ -136,7 +133,9 @@ class Reporter:
     def __call__(self, work: str, done: int, total: int, figures: dict[str, float]) -> None:
         """Take note of how far a piece of work is."""
         now = time.monotonic()
-        chosen = {n: v for n, v in figures.items() if n in FROM_VALIDATION or not n.startswith("validation_")}
+        # Of a validation, its loss and what a training step does not have.
+        twice = {f"validation_{name}" for name in figures} - {"validation_loss"}
+        chosen = {n: v for n, v in figures.items() if n not in twice}
         shown = "  ".join(f"{name} {value:.4g}" for name, value in chosen.items())
         new = work != self.work
         if new:

@@ -32,6 +32,9 @@ def train(
     settings: Annotated[
         Path | None, typer.Option(help="YAML file of experiment settings, instead of a protocol.")
     ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="What is learnt: stain (default), segment, or one of an installed package.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps, instead of the protocol's.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Patches per step, instead of the protocol's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of initial weights and patches.")] = None,
@@ -76,9 +79,9 @@ def train(
     Started by torchrun or srun, all processes train one model together.
     """
     from spotlight.training import Experiment
-    from spotlight.training import protocol as named
+    from spotlight.training.settings import for_task
 
-    values = (Experiment.from_yaml(settings) if settings else named(protocol)).model_dump()
+    values = for_task(Experiment.from_yaml(settings) if settings else protocol, task).model_dump()
     given = {"batch_size": batch_size, "steps": steps, "seed": seed, "finetune": finetune, "frozen": frozen}
     values["training"] |= {name: value for name, value in given.items() if value is not None}
     if grid is not None:
@@ -133,9 +136,12 @@ def train(
 @app.command("settings")
 def show_settings(
     protocol: Annotated[str, typer.Argument(help=PROTOCOLS)] = "spotlight",
+    task: Annotated[
+        str | None, typer.Option(help="With the settings of this task in place of those for stains.")
+    ] = None,
 ) -> None:
     """Print a protocol's settings as YAML, to edit and give to `spotlight train --settings`."""
     from spotlight.settings import commented_yaml
     from spotlight.training import protocol as named
 
-    say(*commented_yaml(named(protocol)).splitlines())
+    say(*commented_yaml(named(protocol, task)).splitlines())

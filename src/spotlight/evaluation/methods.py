@@ -11,11 +11,12 @@ from spotlight.fingerprint import fingerprint, state_of
 from spotlight.images import Stack, is_image, read_like, stem
 from spotlight.images.belonging import files_of
 from spotlight.images.modality import MODALITIES
-from spotlight.model import DESCRIPTION, ModelDescription, TargetDescription
+from spotlight.model import DESCRIPTION, ModelDescription
 from spotlight.pairs.pair import Pair, require_match
 from spotlight.prediction import Model, PredictionSettings, load_model
 from spotlight.prediction.stain import SPREAD, VIRTUAL
 from spotlight.quoting import safe_name
+from spotlight.tasks import TargetDescription
 
 TARGET = "target"
 """Name of the real fluorescence among the methods: it is segmented and measured like a stain."""

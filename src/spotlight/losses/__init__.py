@@ -10,6 +10,7 @@ from spotlight.losses.settings import (
     L1Settings,
     LossField,
     LossSettings,
+    MaskLossSettings,
     MseSettings,
     SpotlightLossSettings,
 )
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from spotlight.losses.adversarial import discriminator_loss, generator_loss
     from spotlight.losses.batch import Batch, Loss, build_loss
     from spotlight.losses.instances import blob_dice_loss, cc_dice_loss
+    from spotlight.losses.masks import mask_loss
     from spotlight.losses.pixels import LossTerms, l1_loss, mse_loss
     from spotlight.losses.spotlight import soft_threshold, spotlight_loss, tunable_sigmoid
 
@@ -31,6 +33,7 @@ __all__ = [
     "LossField",
     "LossSettings",
     "LossTerms",
+    "MaskLossSettings",
     "MseSettings",
     "SpotlightLossSettings",
     "blob_dice_loss",
@@ -39,6 +42,7 @@ __all__ = [
     "discriminator_loss",
     "generator_loss",
     "l1_loss",
+    "mask_loss",
     "mse_loss",
     "soft_threshold",
     "spotlight_loss",
@@ -57,6 +61,7 @@ __getattr__ = deferred(
         "discriminator_loss": "adversarial",
         "generator_loss": "adversarial",
         "l1_loss": "pixels",
+        "mask_loss": "masks",
         "mse_loss": "pixels",
         "soft_threshold": "spotlight",
         "spotlight_loss": "spotlight",

@@ -25,6 +25,8 @@ class LossSettings(Settings):
     kind: str
     terms: ClassVar[Mapping[str, str]] = {}
     """The terms that the loss gives beside its total, and what people call them: columns of the log, and curves."""
+    compares: ClassVar[str] = "intensities"
+    """What a prediction is compared with: "intensities", "masks", or "any" of them; a task says what it has."""
 
     @abstractmethod
     def build(self) -> "Loss":
@@ -208,6 +210,37 @@ class L1Settings(LossSettings):
         return {"percentiles": self.percentiles}
 
 
+@LOSSES.register
+class MaskLossSettings(LossSettings):
+    """Cross-entropy and Dice of masks, for each structure over all annotated voxels of a batch."""
+
+    kind: Literal["masks"] = "masks"
+    compares: ClassVar[str] = "masks"
+    terms: ClassVar[Mapping[str, str]] = {"cross_entropy": "cross-entropy", "dice": "Dice loss"}
+    cross_entropy: float = Field(1.0, ge=0, description="Weight of the cross-entropy.")
+    dice: float = Field(1.0, ge=0, description="Weight of the Dice loss.")
+    smoothing: float = Field(1.0, gt=0, description="Added to both sums of the Dice coefficient, in voxels.")
+
+    def build(self) -> "Loss":
+        """See `LossSettings.build`."""
+        from spotlight.losses.masks import mask_loss, structure_means
+
+        def loss(prediction: Any, batch: Any, progress: float = 1.0) -> Any:
+            rows = list(batch.rows_of().values()) or [slice(None)]
+            return structure_means(
+                [mask_loss(prediction[row], batch.target[row], batch.mask[row], self) for row in rows]
+            )
+
+        return loss
+
+    def describe(self) -> str:
+        """See `LossSettings.describe`."""
+        return (
+            f"{self.cross_entropy:g} cross-entropy + {self.dice:g} Dice of every structure, over the annotated voxels "
+            "of the batch (Isensee et al. 2021: 1, 1)"
+        )
+
+
 OFFERED = ("mask", "threshold", "cells", "progress", "batch")
 """What a function can take, by the names of its parameters, beside prediction and target."""
 
@@ -221,6 +254,7 @@ class FunctionLossSettings(LossSettings):
     """
 
     kind: Literal["function"] = "function"
+    compares: ClassVar[str] = "any"
     source: str = Field(description="Module and name of the function.")
     sha256: str = Field("", description="SHA-256 of its source.")
 

@@ -1,6 +1,7 @@
 """What every network here is: `StainNetwork`, which turns a stack of transmitted light into one channel per stain."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +98,36 @@ class StainNetwork(nn.Module, ABC):
     @abstractmethod
     def all_but_head_parts(self) -> list[nn.Module]:
         """Modules that stay as they are where only the last layer of every stain is trained."""
+
+    def last_layers(self) -> list[nn.Conv2d | nn.Conv3d]:
+        """Return the convolutions of the head, in the order of the outputs."""
+        kept = {id(module) for part in self.all_but_head_parts() for module in part.modules()}
+        return [m for m in self.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d)) and id(m) not in kept]
+
+    @torch.no_grad()
+    def begin_at(self, values: Sequence[float]) -> None:
+        """Let every output be a constant, that of its number, until the head has learnt something.
+
+        The last layers get weights 0, and the values as their biases.
+
+        Parameters
+        ----------
+        values : sequence of float
+            One for each output.
+
+        Raises
+        ------
+        ValueError
+            If the network has no convolution with a bias as the last layer of every output.
+        """
+        last = self.last_layers()
+        if sum(layer.out_channels for layer in last) != len(values) or any(layer.bias is None for layer in last):
+            raise ValueError(f"{type(self).__name__} has no convolution with a bias as last layer of every output")
+        left = list(values)
+        for layer in last:
+            assert layer.bias is not None
+            layer.weight.zero_()
+            layer.bias.copy_(torch.tensor([left.pop(0) for _ in range(layer.out_channels)]))
 
     @abstractmethod
     def compute(self, x: Tensor, modality: Tensor | None) -> Tensor:

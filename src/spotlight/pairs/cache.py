@@ -11,7 +11,7 @@ import numpy as np
 from spotlight.files import explained_writing
 from spotlight.fingerprint import fingerprint
 from spotlight.foreground import Foreground
-from spotlight.images.slabs import in_files
+from spotlight.images.slabs import Allocate, in_files, in_memory
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_pair
 
@@ -19,24 +19,48 @@ LAYOUT = 3
 ARRAYS = ("input", "target", "mask", "cells")
 FACTS = "facts.json"
 
+Prepare = Callable[[Pair, PreparationSettings, Allocate], PreparedPair]
+"""Prepares a pair, in arrays that it allocates."""
+
 
 def prepare_pairs(
     pairs: Sequence[Pair],
     settings: PreparationSettings,
     cache: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    prepare: Prepare = prepare_pair,
+    kind: str = "",
 ) -> list[PreparedPair]:
-    """Prepare several pairs, in memory or in the files of a cache; see `prepare_pair`."""
+    """Prepare several pairs, in memory or in the files of a cache; see `prepare_pair`.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        The files.
+    settings : PreparationSettings
+        How they become input and target.
+    cache : path, optional
+        Folder of the cache.
+    progress : callable, optional
+        Called with the number of pairs done and their total.
+    prepare : callable
+        What prepares one; `prepare_pair` or that of another task.
+    kind : str
+        Fingerprint of what it does, if it is another one.
+    """
     prepared = []
     for number, pair in enumerate(pairs, start=1):
-        prepared.append(prepare_pair(pair, settings) if cache is None else prepare_cached(pair, settings, cache))
+        made = prepare_cached(pair, settings, cache, prepare, kind) if cache else prepare(pair, settings, in_memory)
+        prepared.append(made)
         if progress is not None:
             progress(number, len(pairs))
     return prepared
 
 
-def prepare_cached(pair: Pair, settings: PreparationSettings, folder: str | Path) -> PreparedPair:
-    """Do what `prepare_pair` does, or load the result of an earlier call.
+def prepare_cached(
+    pair: Pair, settings: PreparationSettings, folder: str | Path, prepare: Prepare = prepare_pair, kind: str = ""
+) -> PreparedPair:
+    """Do what `prepare` does, or load the result of an earlier call.
 
     Entries are named after the state of the files, the row of the manifest, and the settings; a change of any of them
     makes a new entry. An entry appears only when it is complete, so several processes can share a folder.
@@ -49,15 +73,17 @@ def prepare_cached(pair: Pair, settings: PreparationSettings, folder: str | Path
         How they become input and target.
     folder : path
         The cache.
+    prepare, kind
+        See `prepare_pairs`.
 
     Returns
     -------
     PreparedPair
         Its arrays stay on the disk until they are used.
     """
-    entry = Path(folder) / f"{_key(pair, settings)}.prepared"
+    entry = Path(folder) / f"{_key(pair, settings, kind)}.prepared"
     if not (entry / FACTS).is_file():
-        _make(pair, settings, entry)
+        _make(pair, settings, entry, prepare)
     facts = json.loads((entry / FACTS).read_text(encoding="utf-8"))
     names = ARRAYS if settings.cells else ARRAYS[:-1]
     arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r") for name in names}
@@ -89,18 +115,18 @@ def clear_cache(folder: str | Path) -> int:
     return len(entries)
 
 
-def _key(pair: Pair, settings: PreparationSettings) -> str:
-    return fingerprint(LAYOUT, pair.digest(), pair.stamps(), settings)[:24]
+def _key(pair: Pair, settings: PreparationSettings, kind: str) -> str:
+    return fingerprint(LAYOUT, pair.digest(), pair.stamps(), settings, *filter(None, [kind]))[:24]
 
 
-def _make(pair: Pair, settings: PreparationSettings, entry: Path) -> None:
+def _make(pair: Pair, settings: PreparationSettings, entry: Path, prepare: Prepare) -> None:
     """Prepare a pair directly in files, so it does not have to fit into memory."""
     temporary = entry.with_name(f".{entry.name}.{uuid.uuid4().hex[:8]}.part")
 
     with explained_writing(entry):
         try:
             temporary.mkdir(parents=True)
-            prepared = prepare_pair(pair, settings, in_files(temporary))
+            prepared = prepare(pair, settings, in_files(temporary))
             facts = {
                 "threshold": prepared.threshold,
                 "foreground": {"threshold": prepared.foreground.threshold, "fraction": prepared.foreground.fraction},

@@ -54,7 +54,9 @@ def require_distinct(pairs: Sequence[Pair]) -> None:
         raise SpotlightError(f"several pairs are named {', '.join(map(repr, twice))}. Give each pair a unique name.")
 
 
-def read_manifest(path: str | Path, target: str | None = None, every_target: bool = False) -> list[Pair]:
+def read_manifest(
+    path: str | Path, target: str | None = None, every_target: bool = False, column: str = "target"
+) -> list[Pair]:
     """Read a manifest.
 
     The columns are those of `COLUMNS`. Other columns are ignored, unless they look like a misspelt one. Relative paths
@@ -62,6 +64,9 @@ def read_manifest(path: str | Path, target: str | None = None, every_target: boo
 
     A manifest of several targets has columns ``target:NAME``, and optionally ``target_channel:NAME``, instead of
     ``target``. If a row lacks a target, its cell contains the word ``absent``.
+
+    Tasks other than staining have another `column`, such as ``mask`` or ``mask:NAME``, in which an empty cell is
+    absent, too.
 
     Parameters
     ----------
@@ -71,6 +76,8 @@ def read_manifest(path: str | Path, target: str | None = None, every_target: boo
         The target to use, if there are several. Rows in which it is absent are left out.
     every_target : bool
         Use all targets: a row becomes one pair per existing target.
+    column : str
+        Which column names the target; see `spotlight.tasks.Task.column`.
 
     Raises
     ------
@@ -80,7 +87,7 @@ def read_manifest(path: str | Path, target: str | None = None, every_target: boo
     """
     path = Path(path)
     header, rows = read_table(path)
-    targets = _check_header(path, header)
+    targets = _check_header(path, header, column)
     if not rows:
         raise SpotlightError(f"{path}: has no rows. Add one per pair of input and target.")
     chosen = _choose(path, targets, target, every_target)
@@ -88,14 +95,15 @@ def read_manifest(path: str | Path, target: str | None = None, every_target: boo
     places: list[str] = []
     for where, row in rows:
         cells = dict(zip(header, (cell.strip() for cell in row), strict=True))
-        for name in targets:
+        for name in targets if column == "target" else ():
             if not cells[f"target:{name}"]:
                 raise SpotlightError(f"{where}: target:{name} is empty. Name a file, or write {ABSENT}.")
-        there = [name for name in chosen if not name or cells[f"target:{name}"].lower() != ABSENT]
-        pairs += [_pair(path, where, cells, name, len(chosen) > 1) for name in there]
+        there = [name for name in chosen if not name or cells[f"{column}:{name}"].lower() not in ("", ABSENT)]
+        pairs += [_pair(path, where, cells, name, len(chosen) > 1, column) for name in there]
         places += [where] * len(there)
     if not pairs:
-        raise SpotlightError(f"{path}: target {target!r} is absent in every row. Choose another one.")
+        what = f"target {target!r}" if target else column
+        raise SpotlightError(f"{path}: {what} is absent in every row. Choose another one.")
     without = [where for where, pair in zip(places, pairs, strict=True) if not pair.split]
     if without and len(without) < len(pairs):
         raise SpotlightError(f"{without[0]}: has no split, but other rows do. Give every row one, or none.")
@@ -172,19 +180,26 @@ def _require_own_masks(path: Path, pairs: Sequence[Pair]) -> None:
                 )
 
 
-def _check_header(path: Path, header: list[str]) -> list[str]:
-    """Check a header, and return the names of its targets; none if it has only the column ``target``."""
+def _check_header(path: Path, header: list[str], column: str) -> list[str]:
+    """Check a header, and return the names of its targets; none if it has only the column ``target``.
+
+    `column` is ``target``, or what stands in its place; see `read_manifest`.
+    """
     for name in header:
         if header.count(name) > 1:
             raise SpotlightError(f"{path}: has the column {name!r} twice. Remove one.")
         kind, colon, own = name.partition(":")
-        if colon and kind in OF_TARGET and (not own or set(own) & set('/\\:*?"<>|') or safe_name(own) != own):
+        if (
+            colon
+            and kind in (*OF_TARGET, column)
+            and (not own or set(own) & set('/\\:*?"<>|') or safe_name(own) != own)
+        ):
             raise SpotlightError(
                 f"{path}: the column {name!r} needs the name of a target, for example {kind}:DNA, without characters "
                 "that file names cannot have."
             )
-        near = difflib.get_close_matches(kind, COLUMNS, n=1, cutoff=0.75)
-        if kind not in COLUMNS and near:
+        near = difflib.get_close_matches(kind, (*COLUMNS, column), n=1, cutoff=0.75)
+        if kind not in (*COLUMNS, column) and near:
             raise SpotlightError(f"{path}: unknown column {name!r}; did you mean {near[0] + colon + own!r}?")
     targets = [name.removeprefix("target:") for name in header if name.startswith("target:")]
     named = {kind: own for kind, _, own in (name.partition(":") for name in header) if own and kind in OF_TARGET}
@@ -197,19 +212,26 @@ def _check_header(path: Path, header: list[str]) -> list[str]:
             f"{path}: has {', '.join(sorted(both))} besides target:{targets[0]}. If targets have names, their columns "
             f"need them, too: {', '.join(f'{name}:{targets[0]}' for name in OF_TARGET)}."
         )
-    for column in ("input", "target"):
-        if column not in header and not (column == "target" and targets):
+    names = [name.removeprefix(f"{column}:") for name in header if name.startswith(f"{column}:")]
+    for needed in ("input", column):
+        if needed not in header and not (needed == column and names):
             raise SpotlightError(
-                f"{path}: has no column {column!r}. A manifest needs the columns input and target; "
+                f"{path}: has no column {needed!r}. A manifest needs the columns input and "
+                f"{column if column == 'target' else f'{column} or {column}:NAME'}; "
                 f"found: {', '.join(header) or 'nothing'}."
             )
-    return targets
+    return names
 
 
-def _pair(manifest: Path, where: str, row: dict[str, str], target_name: str, tell_apart: bool) -> Pair:
+def _pair(
+    manifest: Path, where: str, row: dict[str, str], target_name: str, tell_apart: bool, target_column: str
+) -> Pair:
     cells = {column: row.get(column) or None for column in COLUMNS}
     if target_name:
         cells |= {column: row.get(f"{column}:{target_name}") or None for column in OF_TARGET}
+    if target_column != "target":
+        cells |= dict.fromkeys(OF_TARGET)
+        cells["target"] = row[f"{target_column}:{target_name}" if target_name else target_column] or None
     files: dict[str, Path | None] = {}
     for column in FILES:
         cell = cells[column]
@@ -222,7 +244,7 @@ def _pair(manifest: Path, where: str, row: dict[str, str], target_name: str, tel
                 raise SpotlightError(f"{where}: {column}: {error}") from error
     image, target = files["input"], files["target"]
     if image is None or target is None:
-        raise SpotlightError(f"{where}: input or target is empty. Give both.")
+        raise SpotlightError(f"{where}: input or {target_column} is empty. Give both.")
     split = (cells["split"] or "").lower()
     if split and split not in SPLITS:
         raise SpotlightError(f"{where}: split must be train, val or test. Received: {split!r}.")
@@ -336,6 +358,7 @@ def read_pairs(
     every_target: bool = False,
     axes: str | None = None,
     voxel_size: tuple[float, ...] | None = None,
+    column: str = "target",
 ) -> list[Pair]:
     """Read pairs from a manifest or from a folder of stacks; a sequence of pairs is checked and returned.
 
@@ -353,6 +376,8 @@ def read_pairs(
         manifest.
     voxel_size : tuple of float, optional
         Edge lengths in µm of Z (if there is one), Y and X; the same holds.
+    column : str
+        The column of the target, for a manifest; see `read_manifest`.
 
     Raises
     ------
@@ -361,7 +386,7 @@ def read_pairs(
     """
     if isinstance(source, (str, Path)):
         listed: Sequence[Pair | tuple[Image, Image]] = _read_source(
-            source, input_channel, target_channel, target, every_target, axes
+            source, input_channel, target_channel, target, every_target, axes, column
         )
     else:
         listed = source
@@ -380,8 +405,14 @@ def _read_source(
     target: str | None,
     every_target: bool,
     axes: str | None,
+    column: str,
 ) -> list[Pair]:
     source = require_path(source, "Give a CSV or Parquet manifest, or a folder of stacks.")
+    if source.is_dir() and column != "target":
+        raise SpotlightError(
+            f"{source}: is a folder, which does not say which {column} belongs to which stack. Give a manifest with "
+            f"the columns input and {column} or {column}:NAME."
+        )
     if source.is_dir():
         if target is not None:
             raise SpotlightError(
@@ -394,7 +425,7 @@ def _read_source(
             f"{source}: a manifest states channels in its columns input_channel and target_channel. Remove the options "
             "for channels, or give a folder."
         )
-    return read_manifest(source, target, every_target)
+    return read_manifest(source, target, every_target, column)
 
 
 def name_apart(pairs: Iterable[Pair]) -> list[Pair]:

@@ -224,6 +224,12 @@ class Pair:
         """Read the foreground mask on the grid of `like`, or None if the row has none."""
         return self._read_mask("foreground", like)
 
+    def read_mask(self, like: Stack) -> Stack:
+        """Read the target as a mask on the grid of `like`; it has no channel, and may state no voxel size."""
+        found = self._read_mask("target", like)
+        assert found is not None
+        return found
+
     def read_repeat(self, like: Stack) -> Stack | None:
         """Read the second image of the target on the grid of `like`, or None if the row has none."""
         if self.repeat is None:

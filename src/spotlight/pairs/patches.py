@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,16 @@ def window_sums(mask: NDArray[np.bool_], window: tuple[int, ...]) -> NDArray[np.
         counts[1:] -= total[:-size]
         sums = np.moveaxis(counts, 0, axis)
     return sums
+
+
+class Places(Protocol):
+    """Start positions of patches, by number."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __getitem__(self, number: int, /) -> tuple[int, ...]:
+        """Return the position of this number."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +107,61 @@ def patch_starts(
     return Starts(positions, np.concatenate(firsts), np.cumsum(np.concatenate(lengths)))
 
 
+MOST_CENTRES = 2**20
+"""Voxels of a stack around which patches are drawn; of more, every so many-th."""
+FINE = 2**40
+"""Numbers among which `Mixed` shares out its positions: so many that rounding them does not show."""
+
+
+def centred_starts(target: NDArray[Any], patch: tuple[int, ...]) -> Starts:
+    """Find the start positions of patches whose centres are voxels above 0, moved inwards at the borders of the stack.
+
+    Parameters
+    ----------
+    target : (Z, Y, X) or (Y, X) array
+        Read slab by slab.
+    patch : tuple of int
+        Size per axis; it must fit.
+    """
+    positions = tuple(n - p + 1 for n, p in zip(target.shape, patch, strict=True))
+    found = [
+        np.flatnonzero(np.asarray(target[slab.inner]) > 0) + slab.inner.start * math.prod(target.shape[1:])
+        for slab in slabs(target.shape)
+    ]
+    voxels = np.concatenate(found)
+    voxels = voxels[:: -(-len(voxels) // MOST_CENTRES) or 1]
+    centres = np.unravel_index(voxels, target.shape)
+    starts = [np.clip(c - p // 2, 0, n - 1) for c, p, n in zip(centres, patch, positions, strict=True)]
+    firsts = np.ravel_multi_index(tuple(starts), positions).astype(np.int64)
+    return Starts(positions, firsts, np.arange(1, len(firsts) + 1, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Start positions of which a share is from one set and the rest from another, with equal chances within each.
+
+    Attributes
+    ----------
+    first, second : Places
+        The sets; neither is empty.
+    share : float
+        Of the first, from 0 to 1.
+    """
+
+    first: Places
+    second: Places
+    share: float
+
+    def __len__(self) -> int:
+        return FINE
+
+    def __getitem__(self, number: int) -> tuple[int, ...]:
+        border = round(self.share * FINE)
+        if number < border:
+            return self.first[number * len(self.first) // border]
+        return self.second[(number - border) * len(self.second) // (FINE - border)]
+
+
 class Draw(NamedTuple):
     """A drawn patch: its stack, plane, start and orientation.
 
@@ -118,7 +183,7 @@ class PatchSampler:
 
     Parameters
     ----------
-    starts : sequence of Starts
+    starts : sequence of Places
         Allowed positions per stack.
     patch : tuple of int
         Patch size per axis in voxels.
@@ -138,7 +203,7 @@ class PatchSampler:
 
     def __init__(
         self,
-        starts: Sequence[Starts],
+        starts: Sequence[Places],
         patch: tuple[int, ...],
         seed: int,
         augment: bool = False,

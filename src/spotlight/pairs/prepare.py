@@ -81,9 +81,9 @@ class PreparedPair:
     input : (Z, Y, X) or (Y, X) float32
         Normalised. If the network sees one plane at a time, (P, Y, X): P planes that can be the input.
     target : (Z, Y, X) or (Y, X) float32
-        Normalised.
+        What the network learns; of a stain, normalised.
     mask : bool
-        Foreground of the target, same shape.
+        Foreground of the target, same shape; for other tasks, what they say.
     threshold : float
         The foreground threshold in the target's normalised units; 0 if the target is centred on it.
     foreground : Foreground
@@ -177,27 +177,71 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
             part = normalised[slab.outer]
             smooth = median(part, window)
             mask[slab.inner] = smooth[slab.crop] >= threshold
-    statistics = [input_scale(plane, "mean/std") for plane in planes]
     cells = None
     if settings.cells:
         cells = allocate("cells", shape, np.int32)
         cells[:] = nearest_component(np.asarray(mask))
     extent = [(part.min(), part.max()) for part in values_of(values)]
-    return PreparedPair(
-        name=pair.name,
-        input=_prepared_input(planes, settings, shape, allocate, statistics),
+    return with_input(
+        pair,
+        planes,
+        settings,
+        allocate,
         target=normalised,
         mask=mask,
         threshold=threshold,
         foreground=foreground,
         intensity_range=(float(min(low for low, _ in extent)), float(max(high for _, high in extent))),
-        voxel_size=planes[0].voxel_size,
-        channels=((*planes[0].channels, "")[0], pair.target_name or (*target.channels, "")[0]),
-        statistics=(float(np.mean([m for m, _ in statistics])), float(np.mean([s for _, s in statistics]))),
+        own_channel=(*target.channels, "")[0],
         cells=cells,
         limits=_limits(normalised, settings.percentiles),
+    )
+
+
+def with_input(
+    pair: Pair,
+    planes: list[Stack],
+    settings: PreparationSettings,
+    allocate: Allocate,
+    *,
+    target: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    foreground: Foreground,
+    threshold: float = 0.0,
+    intensity_range: tuple[float, float] = (0.0, 1.0),
+    own_channel: str = "",
+    cells: NDArray[np.int32] | None = None,
+    limits: tuple[float, float] | None = None,
+) -> PreparedPair:
+    """Prepare the input of a pair whose truth is prepared; see `PreparedPair` for the parameters.
+
+    Parameters
+    ----------
+    pair : Pair
+        Where all is from.
+    planes : list of Stack
+        The input, as one stack or as its planes.
+    settings : PreparationSettings
+        How it is prepared.
+    allocate : callable
+        Creates the array "input".
+    """
+    statistics = [input_scale(plane, "mean/std") for plane in planes]
+    return PreparedPair(
+        name=pair.name,
+        input=_prepared_input(planes, settings, target.shape, allocate, statistics),
+        target=target,
+        mask=mask,
+        threshold=threshold,
+        foreground=foreground,
+        intensity_range=intensity_range,
+        voxel_size=planes[0].voxel_size,
+        channels=((*planes[0].channels, "")[0], pair.target_name or own_channel),
+        statistics=(float(np.mean([m for m, _ in statistics])), float(np.mean([s for _, s in statistics]))),
+        cells=cells,
+        limits=limits,
         modality=pair.modality,
-        own_channel=(*target.channels, "")[0],
+        own_channel=own_channel,
     )
 
 

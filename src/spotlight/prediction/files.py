@@ -26,6 +26,7 @@ from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.stain import Model
 from spotlight.prediction.steps import Steps
 from spotlight.prediction.workspace import InFolder, InMemory
+from spotlight.tasks import StainTask
 from spotlight.version import __version__
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ log = logging.getLogger("spotlight")
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
-SUFFIX = "-stain"
-"""What is added to the name of the input."""
+SUFFIX = StainTask.suffix
+"""What is added to the name of the input, for a stain."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def stain_files(
     results: dict[str, Stained] = {}
 
     def stain(part: Part, wait: bool) -> None:
-        path = Path(to) / f"{part.name}{SUFFIX}.{options.form}"
+        path = Path(to) / f"{part.name}{model.description.task.suffix}.{options.form}"
         try:
             states = None if part.fault else look(part.path, part.scene)
             state = stain_file(model, part, path, options, overwrite, progress, states)
@@ -321,6 +322,10 @@ class FileStain:
         chosen = Selection(channel=self.options.channel_of(self.part), plane=self.options.plane)
         return self.model.accept(self.image, chosen, self.options.any_voxel_size)
 
+    def path_of(self, suffix: str) -> Path:
+        """Where what is written beside the result goes."""
+        return self.path.with_name(f"{self.part.name}{suffix}.{self.options.form}")
+
     @property
     def is_large(self) -> bool:
         """Whether it is stained in files, layer by layer."""
@@ -358,6 +363,8 @@ class FileStain:
         }
         # Written in the folder and moved, so that what a kill leaves half written is removed with the folder.
         written = stain.save(self.folder.folder / path.name, options.kind)
+        for suffix, stack in self.model.further(stain).items():
+            stack.save(self.path_of(suffix))  # before the result, so that whoever finds that finds these
         self.folder.noted("finishing", lambda: {"mark": self.mark})
         record_of(path).unlink(missing_ok=True)  # beside a new stain, an old record would be taken for its own
         with atomic_folder(path) if written.is_dir() else atomic_file(path) as temporary:

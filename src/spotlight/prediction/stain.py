@@ -25,6 +25,7 @@ from spotlight.prediction.acceptance import accept, find_doubts, require_extent,
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.steps import Steps
 from spotlight.prediction.workspace import InMemory, Workspace
+from spotlight.tasks import StainTask
 
 log = logging.getLogger("spotlight")
 
@@ -32,7 +33,7 @@ COLOR = "00FFFF"
 """In which viewers show a stain."""
 COLORS = ("00FFFF", "FF00FF", "FFFF00", "00FF00", "FF8000", "0080FF")
 """In which they show several."""
-VIRTUAL = " (virtual)"
+VIRTUAL = StainTask.mark
 """What is added to the name of the target that a channel is a stain of."""
 SPREAD = ", spread"
 """What is added to that, for the channel that says how sure the stain is."""
@@ -78,7 +79,8 @@ class Model:
                 weights.update(np.ascontiguousarray(weight.cpu().numpy()).tobytes())
         separate = [(modality, model.digest) for modality, model in self.separate.items()]
         patch = said.training.get("patch")
-        return fingerprint(weights.hexdigest(), said.network, said.input, said.targets, patch, separate)
+        facts = [weights.hexdigest(), said.network, said.input, said.targets, patch, separate]
+        return fingerprint(*facts, *([] if isinstance(said.task, StainTask) else [said.task]))
 
     def flattened(self, flatten: bool = True) -> "Model":
         """Give the model with stains that are flattened below the foreground threshold, or not, by default.
@@ -280,7 +282,7 @@ class Model:
         self, stack: Stack, results: Sequence[Source], workspace: Workspace, normalised: bool, flatten: bool | None
     ) -> Stack:
         """Results of the network as a stack in the units that were asked for: stains, then their spreads."""
-        targets = self.description.targets
+        targets, task = self.description.targets, self.description.task
 
         def finish(values: NDArray[np.float32], which: int) -> NDArray[np.float32]:
             target, is_stain = targets[which % len(targets)], which < len(targets)
@@ -290,7 +292,7 @@ class Model:
             if normalised:
                 return values
             if is_stain:
-                return require_finite(target.to_intensity(values))
+                return require_finite(task.finish(values, target))
             return require_finite(values * np.float32(target.to_intensity(1.0) - target.to_intensity(0.0)))
 
         def require_finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -301,8 +303,8 @@ class Model:
                 )
             return values
 
-        unit = "standard deviations of the target" if normalised else "intensity of the training targets"
-        names = [f"{target.channel or 'target'}{VIRTUAL}" for target in targets]
+        unit = "standard deviations of the target" if normalised else task.unit
+        names = [f"{target.channel or task.column}{task.mark}" for target in targets]
         colors = (COLOR,) if len(targets) == 1 else tuple(COLORS[n % len(COLORS)] for n in range(len(targets)))
         several = len(results) > 1
         array = workspace.deliver(_Finished(results, finish))
@@ -312,10 +314,20 @@ class Model:
             stack.voxel_size,
             (*names, *(f"{name}{SPREAD}" for name in names))[: len(results)],
             stack.source,
-            f"Virtual stain of {Path(stack.source).name} by model {self.name} (spotlight "
+            f"{task.title} of {Path(stack.source).name} by model {self.name} (spotlight "
             f"{self.description.spotlight}); unit: {unit}",
             colors=(*colors, *["FFFFFF"] * len(targets))[: len(results)],
         )
+
+    def further(self, result: Stack) -> dict[str, Stack]:
+        """Make what else is written beside a result, by what is added to the input's name: labels of structures.
+
+        Channels of a spread are left out.
+        """
+        count = len(self.description.targets)
+        if len(result.channels) > count:
+            result = result.channel(result.channels[0]) if count == 1 else result[:count]
+        return self.description.task.further(result)
 
     def accept(
         self,

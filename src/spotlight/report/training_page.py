@@ -17,6 +17,7 @@ from spotlight.images.scaling import scaling_in_words
 from spotlight.losses.settings import LOSSES, AdversarialSettings
 from spotlight.plain_yaml import load_yaml
 from spotlight.report.figure import rendered
+from spotlight.tasks import TASKS
 from spotlight.version import __version__
 
 TRAINING_PAGE = "training.html"
@@ -110,11 +111,12 @@ def figure_titles(settings: dict[str, Any]) -> dict[str, str]:
     Raises
     ------
     SpotlightError
-        If the loss is of a package that is not installed.
+        If the loss or the task is of a package that is not installed.
     """
     loss = LOSSES.find(settings["loss"]["kind"])
+    task = TASKS.find(settings.get("task", {}).get("kind", TASKS.default))
     game = AdversarialSettings.terms if settings.get("adversarial") else {}
-    return {"loss": "loss", "foreground_pearson": "correlation on the foreground", **loss.terms, **game}
+    return {"loss": "loss", **task.scores, **loss.terms, **game}
 
 
 def network_in_words(network: dict[str, Any]) -> str:
@@ -146,7 +148,7 @@ def _chart(log: pd.DataFrame, name: str) -> Figure:
         else:
             axes.plot(rows["step"], rows[column], "o-", color="#9a5b00", markersize=3, label="validation stacks")
     values = log[_columns(log, name)].to_numpy()
-    if name != "foreground_pearson" and np.nanmin(values) > 0 and np.nanmax(values) > 20 * np.nanmin(values):
+    if name in log and np.nanmin(values) > 0 and np.nanmax(values) > 20 * np.nanmin(values):
         axes.set_yscale("log")
     axes.set_xlabel("step")
     axes.legend(frameon=False, fontsize="small")

@@ -138,7 +138,7 @@ class RunCallback(lightning.Callback):
         append_log(
             self.folder / LOG,
             {"step": step, "learning_rate": rate} | figures,
-            log_columns(module.terms, module.metrics),
+            log_columns(module.terms, module.task.scores, module.metrics),
         )
         for logger in self.loggers:
             logger.scalars(step, figures)
@@ -176,11 +176,11 @@ def prefixed(validation: dict[str, float]) -> dict[str, float]:
     return {f"validation_{name}": value for name, value in validation.items()}
 
 
-def log_columns(terms: Iterable[str], metrics: Iterable[str] = ()) -> tuple[str, ...]:
-    """Columns of the log of a run whose loss has these terms, and whose validation these further metrics."""
+def log_columns(terms: Iterable[str], scores: Iterable[str], metrics: Iterable[str]) -> tuple[str, ...]:
+    """Columns of the log of a run whose loss has these terms, whose task these scores, and these further metrics."""
     terms = tuple(terms)
-    scores = ("loss", "foreground_pearson", *terms, *metrics)
-    return ("step", "loss", *terms, "learning_rate", *(f"validation_{name}" for name in scores))
+    of_validation = ("loss", *scores, *terms, *metrics)
+    return ("step", "loss", *terms, "learning_rate", *(f"validation_{name}" for name in of_validation))
 
 
 def append_log(path: Path, row: dict[str, float], columns: Sequence[str]) -> None:

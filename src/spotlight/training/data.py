@@ -11,31 +11,37 @@ import numpy as np
 import torch
 
 from spotlight.errors import SpotlightError
+from spotlight.fingerprint import fingerprint
 from spotlight.foreground import least_foreground_voxels
 from spotlight.model import read_description
 from spotlight.pairs.cache import prepare_pairs
 from spotlight.pairs.fields import field_of, group_fields
 from spotlight.pairs.pair import Pair
-from spotlight.pairs.patches import PatchSampler, patch_starts
+from spotlight.pairs.patches import PatchSampler
 from spotlight.pairs.prepare import PreparedPair
+from spotlight.tasks import StainTask, Task
 from spotlight.training.batches import Gather, Outputs, PatchBatches
 from spotlight.training.callbacks import Progress
 from spotlight.training.hardware import Processes
-from spotlight.training.settings import Experiment, PatchSettings, protocol
+from spotlight.training.settings import Experiment, PatchSettings, for_task
 
 log = logging.getLogger("spotlight")
 
 
 def complete(
-    experiment: Experiment | str, changes: Mapping[str, int | None], given: Mapping[str, Any] | None = None
+    experiment: Experiment | str,
+    changes: Mapping[str, int | None],
+    given: Mapping[str, Any] | None = None,
+    task: Task | str | None = None,
 ) -> Experiment:
     """All settings of a run, with changes of those of training, and other parts, that are not None.
+
+    A task belongs to a named protocol; an experiment has its own.
 
     The network of a run that goes on from another model is that model's; how it is told the modality follows from
     `Experiment.modalities`.
     """
-    if isinstance(experiment, str):
-        experiment = protocol(experiment)
+    experiment = for_task(experiment, task)
     values = experiment.model_dump()
     values["training"] |= {name: value for name, value in changes.items() if value is not None}
     values |= {name: part for name, part in (given or {}).items() if part is not None}
@@ -108,7 +114,9 @@ def prepare(
 
     settings = experiment.preparation.model_copy(update=experiment.loss.needs())
     first = processes.rank * len(pairs) // processes.count
-    prepared = prepare_pairs(pairs[first:] + pairs[:first], settings, cache, report)
+    task = experiment.task
+    kind = "" if isinstance(task, StainTask) else fingerprint(task)
+    prepared = prepare_pairs(pairs[first:] + pairs[:first], settings, cache, report, task.prepare, kind)
     prepared = _share_inputs(pairs, prepared[len(pairs) - first :] + prepared[: len(pairs) - first])
     for pair in prepared:
         for doubt in pair.foreground.warnings:
@@ -178,7 +186,7 @@ def make_sampler(
 ) -> PatchSampler:
     """Find where patches may be drawn from; `groups` are those of `PatchSampler`."""
     least = least_foreground_voxels(patch, experiment.patches.least_foreground)
-    starts = [patch_starts(pair.target.shape, patch, pair.mask, least) for pair in pairs]
+    starts = [experiment.task.places(pair, patch, least) for pair in pairs]
     for pair, found in zip(pairs, starts, strict=True):
         if not len(found):
             log.warning("%s: no patch holds %d foreground voxels; the stack is not used.", pair.name, least)

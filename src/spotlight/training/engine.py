@@ -14,6 +14,7 @@ from spotlight.given import wanted
 from spotlight.losses import Batch, LossSettings, LossTerms, build_loss
 from spotlight.networks import StainNetwork, channels_last
 from spotlight.pairs.prepare import PreparedPair
+from spotlight.tasks import StainTask, Task
 from spotlight.tiles import apply_tiled
 from spotlight.training.batches import Outputs
 from spotlight.training.settings import TrainingSettings
@@ -51,6 +52,7 @@ class StainModule(lightning.LightningModule):
         self.terms = tuple(loss.terms)
         self.drops = any(isinstance(m, torch.nn.modules.dropout._DropoutNd) and m.p > 0 for m in network.modules())
         self.training_settings = training
+        self.task: Task = StainTask()
         self.metrics: dict[str, Callable[..., float]] = {}
         self.last_terms: LossTerms | None = None
         self.first_bad = torch.tensor(NEVER)
@@ -98,7 +100,18 @@ class StainModule(lightning.LightningModule):
         """Adam, with the learning rate of the schedule."""
         settings = self.training_settings
         free = [weight for weight in self.network.parameters() if weight.requires_grad]
-        optimizer = torch.optim.Adam(free, settings.learning_rate, settings.betas, fused=True)
+        groups: list[dict[str, Any]] = [{"params": free}]
+        if settings.head_rate != 1:
+            head = {id(weight) for layer in self.network.last_layers() for weight in layer.parameters()}
+            groups = [
+                {"params": [weight for weight in free if id(weight) not in head]},
+                {
+                    "params": [weight for weight in free if id(weight) in head],
+                    "lr": settings.learning_rate * settings.head_rate,
+                },
+            ]
+        groups = [group for group in groups if group["params"]]
+        optimizer = torch.optim.Adam(groups, settings.learning_rate, settings.betas, fused=True)
         scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(step, settings))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -149,7 +162,7 @@ class StainModule(lightning.LightningModule):
         return {key: float(np.mean([s[key] for s in scores])) for key in scores[0]}, first
 
     def _score(self, pair: PreparedPair, stains: FloatArray, which: int, partial: bool) -> dict[str, float]:
-        """Loss, its parts and foreground Pearson correlation of one of the stains of a field."""
+        """Loss, its parts and the scores of one of the outputs for a field."""
         target, mask = (torch.tensor(np.asarray(getattr(pair, name)))[None, None] for name in ("target", "mask"))
         batch = Batch(target, target, mask, torch.tensor([pair.threshold]), rows=((0, which),) if partial else ())
         if pair.cells is not None:
@@ -158,17 +171,19 @@ class StainModule(lightning.LightningModule):
         if pair.limits is not None:
             batch = batch._replace(percentiles=torch.tensor([pair.limits]))
         terms = self.loss(torch.from_numpy(stains)[None], batch, 1.0)
-        inside = np.asarray(pair.mask)
-        both = stains[which][inside], np.asarray(pair.target)[inside]
-        pearson = float(np.corrcoef(*both)[0, 1]) if inside.any() and min(map(np.ptp, both)) > 0 else 0.0
         parts = {name: float(value) for name, value in terms.parts.items()}
         others = {
             name: float(
-                metric(stains[which], np.asarray(pair.target), **dict.fromkeys(wanted(metric, ("mask",)), inside))
+                metric(
+                    stains[which],
+                    np.asarray(pair.target),
+                    **dict.fromkeys(wanted(metric, ("mask",)), np.asarray(pair.mask)),
+                )
             )
             for name, metric in self.metrics.items()
         }
-        return {"loss": float(terms.total), "foreground_pearson": pearson, **parts, **others}
+        scores = self.task.score(stains[which], pair)
+        return {"loss": float(terms.total), **scores, **parts, **others}
 
     def _predict_tile(self, tile: FloatArray, modality: Tensor | None) -> FloatArray:
         image = torch.tensor(tile)[None, None].to(self.device, memory_format=self.layout)

@@ -35,6 +35,7 @@ def build_module(network: StainNetwork, experiment: Experiment) -> StainModule:
     module = (
         StainModule(*common) if experiment.adversarial is None else AdversarialModule(*common, experiment.adversarial)
     )
+    module.task = experiment.task
     module.metrics = {one.name: recall(one.source, one.sha256, "metric") for one in experiment.metrics}
     return module
 
@@ -50,7 +51,9 @@ def fit(
         batches.first_step = callback.last_step = checkpoint_step(resume)
         log.info("Going on from step %d.", batches.first_step)
     if processes.rank == 0:
-        trim_log(callback.folder / LOG, batches.first_step, log_columns(module.terms, module.metrics))
+        trim_log(
+            callback.folder / LOG, batches.first_step, log_columns(module.terms, module.task.scores, module.metrics)
+        )
     if batches.first_step < settings.steps:
         with _stopping_between_steps(callback):
             run_steps(module, batches, callback, experiment, precision, processes, resume)

@@ -42,10 +42,15 @@ def read_targets(
     SpotlightError
         If a target or a modality is missing.
     """
+    column = experiment.task.column
+    if target is None and column != "target":  # masks of one image are learnt together
+        target = "all"
     if target != "all" and (target is None or isinstance(target, str)):
-        found = read_pairs(pairs, input_channel, target_channel, target, axes=axes, voxel_size=voxel_size)
+        found = read_pairs(
+            pairs, input_channel, target_channel, target, axes=axes, voxel_size=voxel_size, column=column
+        )
     else:
-        found = read_pairs(pairs, input_channel, target_channel, None, True, axes, voxel_size)
+        found = read_pairs(pairs, input_channel, target_channel, None, True, axes, voxel_size, column)
         if target != "all":
             target = list(dict.fromkeys(target))
             absent = sorted(set(target) - {pair.target_name for pair in found})

@@ -73,13 +73,21 @@ class RunPlan:
         """Those of training, then those of validation."""
         return [*self.training, *self.validation]
 
-    def build_network(self, dims: int) -> StainNetwork:
-        """Build the network with the weights from which the run starts."""
+    def build_network(self, dims: int, pairs: Sequence[PreparedPair] = ()) -> StainNetwork:
+        """Build the network with the weights from which the run starts; some tasks choose its head by the pairs."""
         torch.manual_seed(self.experiment.training.seed)
         network = make_network(self.experiment.network, dims, len(self.outputs.names), len(self.outputs.modalities))
         start = self.experiment.training.finetune
         if start is not None:
             load_model_weights(start, read_description(start), network)
+        elif pairs:
+            of_output = (
+                [p for p, s in zip(pairs, self.outputs.numbers, strict=True) if s == n]
+                for n in range(len(self.outputs.names))
+            )
+            priors = [self.experiment.task.prior(group) for group in of_output]
+            if known := [prior for prior in priors if prior is not None]:
+                network.begin_at(known)
         return network
 
     def skeleton(self, dims: int) -> StainNetwork:
@@ -92,7 +100,7 @@ class RunPlan:
         settings = self.experiment.preparation
         found = {}
         for pair in self.pairs:
-            planes, target = pair.read_pair(settings.planes)
+            planes, target = self.experiment.task.read(pair, settings)
             found[pair.name] = grid_shape(target, settings.grid), planes[0].voxel_size
         return found
 

@@ -14,6 +14,7 @@ from spotlight.losses import LossSettings
 from spotlight.model import DESCRIPTION, load_weights, save_model
 from spotlight.networks import NetworkSettings
 from spotlight.pairs.pair import Listed
+from spotlight.tasks import Task
 from spotlight.training.callbacks import BEST, Progress, RunCallback
 from spotlight.training.data import complete, make_batches, make_sampler, prepare, with_foreground
 from spotlight.training.describe import describe, stack_record
@@ -33,6 +34,7 @@ def train(
     to: str | Path,
     experiment: Experiment | str = "spotlight",
     *,
+    task: Task | str | None = None,
     loss: LossSettings | Callable[..., Any] | str | None = None,
     network: NetworkSettings | Callable[..., Any] | str | None = None,
     metrics: Sequence[Callable[..., float]] | None = None,
@@ -62,6 +64,9 @@ def train(
         The model folder to write.
     experiment : Experiment or str
         All settings, or the name of a protocol: see `spotlight.training.settings.PROTOCOLS`.
+    task : Task or str, optional
+        What is learnt, for a protocol: "stain" (left out), "segment" or one of another package. It brings settings of
+        its own; see `spotlight.tasks`.
     loss : LossSettings, function or str, optional
         Instead of the experiment's: settings, a name such as "mse", or a function of prediction and target that gives a
         scalar tensor; see `FunctionLossSettings`.
@@ -99,7 +104,7 @@ def train(
     """
     to = Path(to)
     experiment = complete(
-        experiment, {"steps": steps, "seed": seed}, {"loss": loss, "network": network, "metrics": metrics}
+        experiment, {"steps": steps, "seed": seed}, {"loss": loss, "network": network, "metrics": metrics}, task
     )
     with _alone_in(to):
         plans = plan_runs(pairs, experiment, input_channel, target_channel, target, axes, voxel_size)
@@ -139,7 +144,7 @@ def _execute(plan: RunPlan, to: Path, overwrite: bool, cache: str | Path | None,
     judged, validation_set = with_foreground(plan.validation, prepared[len(plan.training) :])
     sampler = make_sampler(train_set, step.patch, plan.experiment, plan.groups)
     experiment = begun or step.settle(plan.experiment)
-    module = build_module(plan.build_network(step.dims), experiment)
+    module = build_module(plan.build_network(step.dims, train_set), experiment)
     # Nothing is written before the data are known to be usable.
     if begun is None and first:
         begin(to, experiment, data, states)

@@ -19,6 +19,7 @@ from spotlight.losses.settings import (
 from spotlight.networks.settings import FNetSettings, NetworkField, Pix2PixSettings
 from spotlight.pairs.prepare import PreparationSettings
 from spotlight.settings import Settings
+from spotlight.tasks import TASKS, StainTask, Task, TaskField
 
 
 class PatchSettings(Settings):
@@ -58,6 +59,9 @@ class TrainingSettings(Settings):
     batch_size: int = Field(24, ge=1, le=100_000, description="Patches per step.")
     learning_rate: float = Field(1e-3, gt=0, description="Adam's, at the start.")
     betas: tuple[float, float] = Field((0.5, 0.999), description="Adam's.")
+    head_rate: float = Field(
+        1.0, gt=0, description="Learning rate of the last layer of every output, in those of the other layers."
+    )
     schedule: Literal["constant", "cosine", "linear"] = Field(
         "constant",
         description="Learning rate over the run: constant as published; falling to 0 along a cosine; or 'linear': "
@@ -74,8 +78,10 @@ class TrainingSettings(Settings):
     patience: int = Field(
         0, ge=0, description="Stop after so many validations without a better one; 0 never does, as published."
     )
-    choose_by: Literal["loss", "foreground_pearson"] = Field(
-        "loss", description="What decides on validation stacks which weights are kept."
+    choose_by: str = Field(
+        "loss",
+        description="What decides on validation stacks which weights are kept: 'loss', or a score of the task such as "
+        "'foreground_pearson' or 'dice'.",
     )
     micro_batches: PositiveInt | Literal["auto"] = Field(
         "auto",
@@ -157,6 +163,7 @@ class Experiment(Settings):
     """Everything a training run depends on besides its data."""
 
     protocol: str = Field("custom", description="Name of the protocol these settings started from.")
+    task: TaskField = Field(StainTask(), description="What is learnt: 'stain', or another task.")
     preparation: PreparationSettings = Field(PreparationSettings(), description="From stacks to input and target.")
     patches: PatchSettings = Field(PatchSettings(), description="What a training step sees.")
     network: NetworkField = Field(FNetSettings(), description="The network.")
@@ -193,10 +200,27 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _columns_have_one_meaning(self) -> Self:
-        taken = {"loss", "foreground_pearson", *self.loss.terms}
+        taken = {"loss", *self.task.scores, *self.loss.terms}
         names = [metric.name for metric in self.metrics]
         if twice := sorted({name for name in names if name in taken or names.count(name) > 1}):
             raise ValueError(f"the log has a column of the name {', '.join(twice)} already. Rename the metric.")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_fit_the_task(self) -> Self:
+        task = self.task
+        if self.loss.compares not in ("any", task.learns):
+            raise ValueError(
+                f"the task {task.kind} learns {task.learns}, but the loss {self.loss.kind} compares "
+                f"{self.loss.compares}; leave loss out, or choose another"
+            )
+        if self.training.choose_by not in ("loss", *task.scores):
+            raise ValueError(
+                f"training.choose_by must be {' or '.join(('loss', *task.scores))} for the task {task.kind}, not "
+                f"{self.training.choose_by!r}"
+            )
+        if task.learns != "intensities" and (self.flatten_background or self.adversarial is not None):
+            raise ValueError(f"flatten_background and adversarial are for stains; the task {task.kind} needs them off")
         return self
 
     @model_validator(mode="after")
@@ -303,8 +327,42 @@ PROTOCOLS: dict[str, Callable[[], Experiment]] = {
 }
 
 
-def protocol(name: str) -> Experiment:
-    """Return the settings of a named protocol."""
+def for_task(experiment: Experiment | str, task: Task | str | None) -> Experiment:
+    """Return settings, given or of a named protocol, for a task; None leaves their own.
+
+    Raises
+    ------
+    SpotlightError
+        If settings are given that are for another task.
+    """
+    if isinstance(experiment, str):
+        return protocol(experiment, task)
+    if task is not None and (task if isinstance(task, str) else task.kind) != experiment.task.kind:
+        raise SpotlightError(
+            f"the settings are for the task {experiment.task.kind!r}, but {task!r} was asked for. Leave one of them "
+            "out. `spotlight settings --task NAME` prints the settings of a task."
+        )
+    return experiment
+
+
+def protocol(name: str, task: Task | str | None = None) -> Experiment:
+    """Return the settings of a named protocol, with those of a task in place of those for stains.
+
+    Raises
+    ------
+    SpotlightError
+        If there is no such protocol or task.
+    """
     if name not in PROTOCOLS:
         raise SpotlightError(f"unknown protocol {name!r}. Known: {', '.join(PROTOCOLS)}.")
-    return PROTOCOLS[name]()
+    found = PROTOCOLS[name]()
+    if task is None:
+        return found
+    chosen = TASKS.find(task).parse({}, task) if isinstance(task, str) else task
+    if chosen == found.task:
+        return found
+    values = found.model_dump() | {"protocol": chosen.kind, "task": chosen}
+    for part, changes in chosen.defaults().items():
+        kept = values[part] if isinstance(changes, dict) and not {"kind", "architecture"} & changes.keys() else None
+        values[part] = changes if kept is None else kept | changes
+    return Experiment.parse(values, f"task {chosen.kind}")

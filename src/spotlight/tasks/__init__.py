@@ -1,0 +1,17 @@
+"""What a network learns: stains, masks, or what another package adds."""
+
+from spotlight.tasks.base import TASKS, TargetDescription, Task, TaskField
+from spotlight.tasks.components import find_labels, label_components
+from spotlight.tasks.segment import SegmentTask
+from spotlight.tasks.stain import StainTask
+
+__all__ = [
+    "TASKS",
+    "SegmentTask",
+    "StainTask",
+    "TargetDescription",
+    "Task",
+    "TaskField",
+    "find_labels",
+    "label_components",
+]

@@ -1,0 +1,177 @@
+"""What every task here is: `Task`, which says what a network learns, and what becomes of its outputs."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, FiniteFloat, SerializeAsAny, model_validator
+
+from spotlight.errors import SpotlightError
+from spotlight.images import Stack
+from spotlight.images.slabs import Allocate
+from spotlight.pairs.pair import Pair
+from spotlight.pairs.patches import Places, patch_starts
+from spotlight.pairs.prepare import PreparationSettings, PreparedPair
+from spotlight.registry import Registry
+from spotlight.settings import Settings
+
+
+class TargetDescription(Settings):
+    """One output of the network, and how its values become intensities.
+
+    A normalised value v becomes ``intensity_range[0] + (v - normalised_range[0]) * width(intensity_range) /
+    width(normalised_range)``. The ranges are the least and greatest value of all training targets, as in Kalinin et al.
+    (2025), section A.3.
+    """
+
+    channel: str = ""
+    center: Literal["threshold", "mean", "uint16"] | None = Field(
+        None, description="Value of the target that became 0; None if it is no intensity."
+    )
+    normalised_range: tuple[FiniteFloat, FiniteFloat]
+    intensity_range: tuple[FiniteFloat, FiniteFloat]
+    threshold: float | None = Field(
+        None, description="Mean foreground threshold of the training targets in normalised units; None if unknown."
+    )
+    background: float | None = Field(
+        None, description="Mean over the training targets of their median background, in normalised units."
+    )
+    flatten: bool = Field(
+        False, description="Replace values below the threshold by the background, as `flattened` does."
+    )
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> Self:
+        for name in ("normalised_range", "intensity_range"):
+            low, high = getattr(self, name)
+            if not low < high:
+                raise ValueError(f"{name}: the first value must be less than the second")
+        return self
+
+    def flattened(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Replace normalised values below the foreground threshold by the median background of the training targets.
+
+        Spotlight's loss does not constrain the background below the threshold. Predicted values there carry no
+        information, and a later contrast enhancement would turn them into visible structure.
+        """
+        if self.threshold is None or self.background is None:
+            raise SpotlightError(
+                "the model records no foreground threshold, so its stains cannot be flattened. Stain without "
+                "flattening (--no-flatten)."
+            )
+        return np.where(values >= self.threshold, values, np.float32(self.background))
+
+    def to_intensity(self, values: Any) -> Any:
+        """Map normalised values (number or array) to the intensity range of the training targets."""
+        (low, high), (bottom, top) = self.normalised_range, self.intensity_range
+        return bottom + (values - low) * ((top - bottom) / (high - low))
+
+
+class Task(Settings):
+    """What the settings of every task can do.
+
+    A task of another package extends this class, names itself by ``kind: Literal["my_name"] = "my_name"``, and is
+    registered by an entry point of the group ``spotlight.tasks``; see docs/extending.md. What is not overridden is as
+    for stains.
+    """
+
+    kind: str
+    column: ClassVar[str] = "target"
+    """The manifest column of the truth; of several outputs, ``column:NAME`` each."""
+    learns: ClassVar[str] = "intensities"
+    """What the truth is: "intensities" or "masks". Only losses that compare the same can be chosen."""
+    scores: ClassVar[Mapping[str, str]] = {}
+    """Scores of validation stacks beside the loss, high is good, and what people call them."""
+    title: ClassVar[str] = "Virtual stain"
+    """What the result is called in its file."""
+    unit: ClassVar[str] = "intensity of the training targets"
+    """Unit of its values."""
+    mark: ClassVar[str] = " (virtual)"
+    """What is added to the name of an output, for the name of a channel."""
+    suffix: ClassVar[str] = "-stain"
+    """What is added to the name of an input, for the name of the result's file."""
+
+    def defaults(self) -> dict[str, Any]:
+        """Return settings of an experiment, as plain nested values, that replace those of a protocol."""
+        return {}
+
+    def read(self, pair: Pair, settings: PreparationSettings) -> tuple[list[Stack], Stack]:
+        """Read the input, as one stack or as its planes, and the truth on its grid.
+
+        Raises
+        ------
+        SpotlightError
+            If they do not match.
+        """
+        return pair.read_pair(settings.planes)
+
+    @abstractmethod
+    def prepare(self, pair: Pair, settings: PreparationSettings, allocate: Allocate) -> PreparedPair:
+        """Put a pair on the network's grid; `with_input` prepares the input and makes the result.
+
+        Parameters
+        ----------
+        pair : Pair
+            The files.
+        settings : PreparationSettings
+            How they are prepared, with what the loss needs.
+        allocate : callable
+            Creates the arrays "target" and "mask", and temporary ones whose names begin with "_".
+
+        Returns
+        -------
+        PreparedPair
+            `target` is what the network learns; `mask` is where it counts most (stains) or at all (masks).
+        """
+
+    def places(self, pair: PreparedPair, patch: tuple[int, ...], least: int) -> Places:
+        """Find where patches may be drawn: here, where they hold at least `least` voxels of the mask."""
+        return patch_starts(pair.target.shape, patch, pair.mask, least)
+
+    def prior(self, pairs: Sequence[PreparedPair]) -> float | None:
+        """Return the constant that an output gives before training, or None to leave the head as it was drawn.
+
+        Parameters
+        ----------
+        pairs : sequence of PreparedPair
+            The training pairs of that output.
+        """
+        return None
+
+    @abstractmethod
+    def score(self, output: NDArray[np.float32], pair: PreparedPair) -> dict[str, float]:
+        """Score what the network makes of a validation stack; returns a value for each of `scores`.
+
+        Parameters
+        ----------
+        output : (Z, Y, X) or (Y, X) ndarray
+            In the network's units.
+        pair : PreparedPair
+            The truth.
+        """
+
+    @abstractmethod
+    def describe(self, pairs: Sequence[PreparedPair], settings: PreparationSettings) -> TargetDescription:
+        """Say what must be known of an output to `finish` it, from the training pairs that have it."""
+
+    def finish(self, values: NDArray[np.float32], target: TargetDescription) -> NDArray[np.float32]:
+        """Map values in the network's units to those of the result."""
+        return target.to_intensity(values)  # type: ignore[no-any-return]
+
+    def further(self, result: Stack) -> dict[str, Stack]:
+        """Make what else is written beside a result, by what is added to the input's name; labels, for example."""
+        return {}
+
+
+TASKS: Registry[Task] = Registry("task", "spotlight.tasks", Task, "kind", "stain")
+"""All tasks; staining where plain values do not say which, as before there were others."""
+TaskField = Annotated[SerializeAsAny[Task], BeforeValidator(TASKS.parse), TASKS]
+"""A task as a field of other settings."""
+
+
+def common_name(names: Sequence[str]) -> str:
+    """Return the name that all share, or nothing."""
+    different = set(names)
+    return different.pop() if len(different) == 1 else ""
