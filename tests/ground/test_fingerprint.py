@@ -25,6 +25,7 @@ from spotlight.pairs import PreparationSettings
 from spotlight.prediction import StainOptions
 from spotlight.segmentation import CellposeSettings, SegmentationSettings
 from spotlight.settings import Settings
+from spotlight.tasks import SegmentTask
 
 
 class Inner(Settings):
@@ -121,6 +122,7 @@ KINDS: tuple[type, ...] = (
     UNetPlusPlusSettings,
     SegmentationSettings,
     CellposeSettings,
+    SegmentTask,
 )
 
 

@@ -5,20 +5,25 @@ import functools
 import re
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from conftest import TINY, change
 from spotlight.errors import SpotlightError
 from spotlight.export.card import model_card
+from spotlight.images import read
 from spotlight.losses import LOSSES, L1Settings, SpotlightLossSettings, l1_loss, spotlight_loss
 from spotlight.model import read_description
 from spotlight.networks import NETWORKS
-from spotlight.prediction import load_model
+from spotlight.pairs import read_manifest
+from spotlight.prediction import find_parts, load_model, stain_files
 from spotlight.report import write_training_page
-from spotlight.training import Experiment, explain, train
+from spotlight.tasks import TASKS
+from spotlight.training import Experiment, explain, protocol, train
 
 OUTSIDE = Path(__file__).parents[1] / "outside"
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
@@ -41,10 +46,10 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> "object":
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         patch.syspath_prepend(OUTSIDE)
-        for registry in (NETWORKS, LOSSES):
+        for registry in (NETWORKS, LOSSES, TASKS):
             registry.__dict__.pop("_offered", None)
         yield folder
-    for registry in (NETWORKS, LOSSES):
+    for registry in (NETWORKS, LOSSES, TASKS):
         registry.__dict__.pop("_offered", None)
 
 
@@ -72,6 +77,31 @@ def test_parts_of_another_package(manifest: Path, outside: object, tmp_path: Pat
     assert load_model(folder).networks[0].reach == 2
     with pytest.raises(SpotlightError, match="did you mean 'delta'"):
         Experiment.parse({"loss": {"kind": "outside_huber", "delt": 1}}, "test")
+
+
+@pytest.mark.slow
+def test_a_task_of_another_package(manifest: Path, outside: object, tmp_path: Path) -> None:
+    lines, rng = ["input,clean,split"], np.random.default_rng(0)
+    for pair in read_manifest(manifest):
+        clean = pair.read_target()
+        clean.save(tmp_path / f"{pair.name}-clean.ome.tif")
+        noisy = clean.data + rng.normal(0, clean.data.std(), clean.shape).astype(np.float32)
+        replace(clean, array=noisy).save(tmp_path / f"{pair.name}.ome.tif")
+        lines.append(f"{pair.name}.ome.tif,{pair.name}-clean.ome.tif,{pair.split}")
+    table = tmp_path / "clean.csv"
+    table.write_text("\n".join(lines))
+    values = protocol("spotlight", "outside_denoise").model_dump()
+    values |= {"preparation": QUICK.preparation.model_dump(), "network": QUICK.network.model_dump()}
+    experiment = Experiment.parse(values | {"training": QUICK.training.model_dump()}, "test")
+    folder = train(table, tmp_path / "model", experiment)
+    assert -1 <= float(columns(folder)["validation_correlation"]) <= 1
+    assert "correlation with the clean stack" in write_training_page(folder).read_text(encoding="utf-8")
+    model = load_model(folder)
+    (part,) = find_parts([table], split="test")
+    (made,) = stain_files(model, [part], tmp_path / "out")
+    assert made.path.name == f"{part.name}-denoised.ome.tif"
+    result = read(made.path)
+    assert (result.channels, result.shape) == (("clean (denoised)",), read(part.path).shape)
 
 
 @pytest.mark.slow
@@ -134,7 +164,7 @@ def test_the_examples_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     files = [path.read_text().strip() for path in sorted((OUTSIDE / "outside_parts").glob("*.py"))]
     shown = [block for block in blocks if block.strip() in files]
-    assert len(shown) == 3
+    assert len(shown) == 4
     (loop,) = (block for block in blocks if "spotlight_loss(" in block)
     exec(compile(loop, str(PAGE), "exec"), {})
     assert capsys.readouterr().out.count("masked_mse") == 3

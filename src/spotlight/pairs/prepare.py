@@ -1,7 +1,8 @@
 """Preparing pairs for training: foreground, normalisation and resampling, in the order of the publication."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,6 +199,18 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
     )
 
 
+def on_grid(
+    stack: Stack,
+    settings: PreparationSettings,
+    name: str,
+    convert: Callable[[NDArray[Any]], NDArray[Any]],
+    allocate: Allocate,
+    order: Literal[0, 3] = 3,
+) -> NDArray[Any]:
+    """Convert the values of a stack, and resample them to the network's grid; see `resample_slabs`."""
+    return resample_slabs(stack.values, grid_shape(stack, settings.grid), name, convert, allocate, order)
+
+
 def with_input(
     pair: Pair,
     planes: list[Stack],
@@ -205,8 +218,8 @@ def with_input(
     allocate: Allocate,
     *,
     target: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    foreground: Foreground,
+    mask: NDArray[np.bool_] | None = None,
+    foreground: Foreground | None = None,
     threshold: float = 0.0,
     intensity_range: tuple[float, float] = (0.0, 1.0),
     own_channel: str = "",
@@ -214,6 +227,8 @@ def with_input(
     limits: tuple[float, float] | None = None,
 ) -> PreparedPair:
     """Prepare the input of a pair whose truth is prepared; see `PreparedPair` for the parameters.
+
+    Without a mask, it is everywhere.
 
     Parameters
     ----------
@@ -224,8 +239,13 @@ def with_input(
     settings : PreparationSettings
         How it is prepared.
     allocate : callable
-        Creates the array "input".
+        Creates the array "input", and "mask" where none is given.
     """
+    if mask is None:
+        mask = allocate("mask", target.shape, np.bool_)
+        mask[:] = True
+    if foreground is None:
+        foreground = Foreground(threshold, float(np.mean(mask)), ())
     statistics = [input_scale(plane, "mean/std") for plane in planes]
     return PreparedPair(
         name=pair.name,

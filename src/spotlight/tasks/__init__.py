@@ -1,5 +1,6 @@
 """What a network learns: stains, masks, or what another package adds."""
 
+from spotlight.pairs.prepare import on_grid, with_input
 from spotlight.tasks.base import TASKS, TargetDescription, Task, TaskField
 from spotlight.tasks.components import find_labels, label_components
 from spotlight.tasks.segment import SegmentTask
@@ -14,4 +15,6 @@ __all__ = [
     "TaskField",
     "find_labels",
     "label_components",
+    "on_grid",
+    "with_input",
 ]

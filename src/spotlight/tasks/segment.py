@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -12,12 +13,10 @@ from scipy.special import expit, logit
 from spotlight.errors import SpotlightError
 from spotlight.foreground import Foreground
 from spotlight.images import Stack
-from spotlight.images.normalise import grid_shape
-from spotlight.images.resample import resample_slabs
 from spotlight.images.slabs import Allocate, slabs, values_of
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import Mixed, Places, centred_starts, patch_starts
-from spotlight.pairs.prepare import PreparationSettings, PreparedPair, with_input
+from spotlight.pairs.prepare import PreparationSettings, PreparedPair, on_grid, with_input
 from spotlight.tasks.base import TASKS, TargetDescription, Task, common_name
 from spotlight.tasks.components import find_labels
 
@@ -90,14 +89,14 @@ class SegmentTask(Task):
         """Tell structure, background and what is not annotated apart; `mask` is what is annotated."""
         planes, truth = self.read(pair, settings)
         self._require_known(truth, pair)
-        shape = grid_shape(planes[0], settings.grid)
+        stack = replace(truth, voxel_size=planes[0].voxel_size)
 
         def of(values: tuple[int, ...], dtype: Any) -> Any:
             return lambda part: np.isin(part, values).astype(dtype)
 
-        target = resample_slabs(truth.values, shape, "target", of(self.foreground, np.float32), allocate, order=0)
+        target = on_grid(stack, settings, "target", of(self.foreground, np.float32), allocate, order=0)
         known = (*self.foreground, *self.background)
-        mask = resample_slabs(truth.values, shape, "mask", of(known, np.bool_), allocate, order=0)
+        mask = on_grid(stack, settings, "mask", of(known, np.bool_), allocate, order=0)
         there, annotated = _counts(target, mask)
         if not annotated:
             raise SpotlightError(
