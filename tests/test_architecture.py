@@ -18,7 +18,7 @@ SOURCE = Path(spotlight.__file__).parent
 ROAD = [
     [
         *("errors", "quoting", "version", "addresses", "files", "fingerprint", "locks", "installation"),
-        *("plain_yaml", "csv_files", "settings", "stopping", "processes", "deferred", "given"),
+        *("plain_yaml", "csv_files", "settings", "stopping", "processes", "deferred", "given", "progress"),
     ],
     ["registry"],
     ["images", "networks", "losses", "tiles", "devices"],

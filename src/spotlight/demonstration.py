@@ -1,6 +1,5 @@
 """`spotlight demo`: the whole road on simulated cells in a few minutes."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from spotlight.evaluation import EvaluationSettings, evaluate
@@ -8,14 +7,13 @@ from spotlight.files import write_text
 from spotlight.locks import works_in
 from spotlight.networks import FNetSettings
 from spotlight.prediction import load_model
+from spotlight.progress import Progress, named
 from spotlight.report import write_report
 from spotlight.report.text import score_text
 from spotlight.segmentation import read_settings
 from spotlight.segmentation.tuning import tune
 from spotlight.simulation import SimulationSettings, simulate_pairs
 from spotlight.training import Experiment, protocol, train
-
-Progress = Callable[[str, int, int, dict[str, float]], None]
 
 FIELDS = {"train": 6, "val": 1, "test": 2}
 SHAPE = (48, 192, 192)
@@ -65,19 +63,14 @@ def demo(
         if progress is not None:
             progress("simulating", done, total, {})
 
-    def named(name: str) -> Progress | None:
-        if progress is None:
-            return None
-        return lambda work, done, total, figures: progress(f"{name}: {work}", done, total, figures)
-
     manifest = simulate_pairs(to / "data", FIELDS, SimulationSettings(shape=SHAPE), seed, workers, simulating)
     models = {
-        name: train(manifest, to / "models" / name, small(name, seed), progress=named(name))
+        name: train(manifest, to / "models" / name, small(name, seed), progress=named(progress, name))
         for name in ("fnet", "spotlight")
     }
     path = to / "segmentation.yaml"
     if not path.exists():
-        write_text(path, tune(manifest, most_stacks=TUNED_ON, progress=named("segmentation")).to_yaml())
+        write_text(path, tune(manifest, most_stacks=TUNED_ON, progress=named(progress, "segmentation")).to_yaml())
     settings = EvaluationSettings(segmentation=read_settings(path))
     loaded = {name: load_model(folder) for name, folder in models.items()}
     flat = {f"{name}-flat": model.flattened() for name, model in loaded.items()}

@@ -1,6 +1,6 @@
 """`init`: from a folder of images to a manifest and a training plan that says why."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from spotlight.images import Stack
 from spotlight.pairs import Pair
 from spotlight.pairs.manifest import write_manifest
 from spotlight.pairs.proposal import propose_pairs
+from spotlight.progress import Progress
 from spotlight.settings import commented_yaml
 from spotlight.training.settings import Experiment, protocol
 
@@ -54,7 +55,7 @@ def init(
     to: str | Path | None = None,
     *,
     overwrite: bool = False,
-    progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
+    progress: Progress | None = None,
     **facts: Any,
 ) -> Plan:
     """Look at a folder of images, and write a manifest and an experiment from which a model can be trained.
@@ -101,9 +102,7 @@ class Fingerprint:
     foreground: float
 
 
-def _look_at(
-    pairs: Sequence[Pair], progress: Callable[[str, int, int, dict[str, float]], None] | None
-) -> list[Fingerprint]:
+def _look_at(pairs: Sequence[Pair], progress: Progress | None) -> list[Fingerprint]:
     spread = np.linspace(0, len(pairs) - 1, min(len(pairs), MOST_LOOKED_AT)).round().astype(int)
     chosen = [pairs[number] for number in np.unique(spread)]
     prints = []

@@ -1,6 +1,5 @@
 """`compare`: several methods and seeds on the same splits, with statistics and a verdict for every claim."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +18,7 @@ from spotlight.metrics.cards import Direction
 from spotlight.metrics.registry import best_of, claims
 from spotlight.plain_yaml import load_yaml
 from spotlight.prediction import Model, load_model
+from spotlight.progress import Progress, named
 from spotlight.settings import Settings
 from spotlight.training import Experiment, protocol, train
 
@@ -122,7 +122,7 @@ def compare(
     to: str | Path,
     *,
     workers: int = 1,
-    progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
+    progress: Progress | None = None,
 ) -> Compared:
     """Train what has to be trained, evaluate all methods on the same stacks, and compare them with the baseline.
 
@@ -165,7 +165,7 @@ def compare(
                     target_channel=comparison.target_channel,
                     target=comparison.target,
                     axes=comparison.axes,
-                    progress=_named(progress, f"{name}, seed {seed}"),
+                    progress=named(progress, f"{name}, seed {seed}"),
                 )
     for name, method in comparison.methods.items():
         if method.like is not None:
@@ -192,14 +192,6 @@ def compare(
     table = compare_methods(evaluation.scores, comparison.baseline, known, list(comparison.others))
     write_csv(table, to / "comparison.csv", "%.6g")
     return Compared(evaluation, table)
-
-
-def _named(
-    progress: Callable[[str, int, int, dict[str, float]], None] | None, name: str
-) -> Callable[[str, int, int, dict[str, float]], None] | None:
-    if progress is None:
-        return None
-    return lambda work, done, total, figures: progress(f"{name}: {work}", done, total, figures)
 
 
 def _experiment(method: ComparedMethod, comparison: Comparison, base: Path) -> Experiment | None:

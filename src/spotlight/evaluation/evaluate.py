@@ -35,14 +35,13 @@ from spotlight.pairs.fields import fields_by_plane
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Listed, Pair
 from spotlight.prediction.acceptance import tell_doubts
+from spotlight.progress import Progress
 from spotlight.version import __version__
 
 log = logging.getLogger("spotlight")
 
 TABLES = ("scores", "average_precision", "nuclei", "features", "histograms", "resolution", "sweep")
 """What an evaluation writes as CSV."""
-
-Progress = Callable[[str, int, int, dict[str, float]], None]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from spotlight.locks import works_in
 from spotlight.metrics.challenge import CHALLENGE_SCORES, challenge_scores, has_contrast
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Pair
+from spotlight.progress import Progress
 from spotlight.quoting import safe_name
 from spotlight.settings import Settings
 from spotlight.version import __version__
@@ -40,8 +41,6 @@ BINS = (*map(str, range(FARTHEST + 1)), BEYOND, UNKNOWN)
 EVERY = "all"
 
 PLANES, TABLE, RECORD = "planes.csv", "table.csv", "light-my-cells.json"
-
-Progress = Callable[[str, int, int, dict[str, float]], None]
 Picture = dict[str, NDArray[Any]]
 
 

@@ -1,7 +1,7 @@
 """`check`: what would spoil training or evaluation, found before a minute is wasted."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
@@ -24,6 +24,7 @@ from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Listed, Pair
 from spotlight.pairs.registration import Shift, find_shift
 from spotlight.processes import BrokenProcessPool, processes
+from spotlight.progress import Progress
 from spotlight.quoting import visible
 from spotlight.settings import Settings
 
@@ -139,7 +140,7 @@ def check(
     axes: str | None = None,
     voxel_size: tuple[float, ...] | None = None,
     workers: int = 1,
-    progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
+    progress: Progress | None = None,
 ) -> Check:
     """Read every pair once, and say what is wrong with it.
 

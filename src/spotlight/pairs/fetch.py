@@ -17,10 +17,9 @@ from typing import Any
 from spotlight.errors import SpotlightError
 from spotlight.files import explained_writing
 from spotlight.installation import missing_package
+from spotlight.progress import Progress
 
 log = logging.getLogger("spotlight")
-
-Progress = Callable[[str, int, int, dict[str, float]], None]
 
 BLOCK = 2**16
 """Bytes that are read at a time."""

@@ -9,10 +9,11 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from spotlight.errors import SpotlightError
-from spotlight.pairs.fetch import HASHES, Progress, RemoteFile, Server, fetch
+from spotlight.pairs.fetch import HASHES, RemoteFile, Server, fetch
 from spotlight.pairs.importers import read_integrated_cell
 from spotlight.pairs.manifest import write_manifest
 from spotlight.pairs.pair import Pair
+from spotlight.progress import Progress
 
 log = logging.getLogger("spotlight")
 

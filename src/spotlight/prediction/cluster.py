@@ -23,8 +23,9 @@ from spotlight.installation import missing_package
 from spotlight.locks import Busy, working_on
 from spotlight.prediction import tasks
 from spotlight.prediction.acceptance import tell_doubts
-from spotlight.prediction.files import SUFFIX, Progress, Stained, StainOptions, workspace_of
+from spotlight.prediction.files import SUFFIX, Stained, StainOptions, workspace_of
 from spotlight.prediction.loading import load_model
+from spotlight.progress import Progress
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -26,6 +26,7 @@ from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.stain import Model
 from spotlight.prediction.steps import Steps
 from spotlight.prediction.workspace import InFolder, InMemory
+from spotlight.progress import Progress
 from spotlight.tasks import StainTask
 from spotlight.version import __version__
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from spotlight.prediction.tasks import Begun
 
 log = logging.getLogger("spotlight")
-
-Progress = Callable[[str, int, int, dict[str, float]], None]
 
 SUFFIX = StainTask.suffix
 """What is added to the name of the input, for a stain."""

@@ -6,10 +6,11 @@ import numpy as np
 
 from spotlight.images import Part, Selection
 from spotlight.images.normalise import grid_shape
-from spotlight.prediction.files import Progress, StainOptions
+from spotlight.prediction.files import StainOptions
 from spotlight.prediction.listing import read_part
 from spotlight.prediction.stain import Model
 from spotlight.prediction.tiling import plan_tiles
+from spotlight.progress import Progress
 
 NEAR = 4
 """Voxels of the network's grid on either side of a tile's border that are its seam."""

@@ -1,7 +1,7 @@
 """Tuning: settings that segment real fluorescence best, to be used unchanged on target and stains (paper, A.3)."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from spotlight.images.pieces import doubt_pieces
 from spotlight.metrics.instances import score_instances
 from spotlight.pairs.manifest import read_pairs
 from spotlight.pairs.pair import Listed, Pair
+from spotlight.progress import Progress
 from spotlight.segmentation.cleaning import clean_truth
 from spotlight.segmentation.methods import segment
 from spotlight.segmentation.settings import InstanceSettings, rounded
@@ -76,7 +77,7 @@ def tune(
     target_channel: str | None = None,
     axes: str | None = None,
     voxel_size: tuple[float, ...] | None = None,
-    progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
+    progress: Progress | None = None,
 ) -> Tuning:
     """Choose the settings with which the targets of a split are segmented most like their curated labels.
 

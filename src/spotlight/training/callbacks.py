@@ -14,13 +14,11 @@ from spotlight.errors import SpotlightError
 from spotlight.files import PROGRAM_FAULTS, atomic_file, explained_writing, unreadable
 from spotlight.model import save_weights
 from spotlight.pairs.prepare import PreparedPair
+from spotlight.progress import Progress
 from spotlight.training.batches import Outputs
 from spotlight.training.engine import NEVER, StainModule
 from spotlight.training.loggers import Logger, preview
 from spotlight.training.settings import TrainingSettings
-
-Progress = Callable[[str, int, int, dict[str, float]], None]
-"""Called with the name of the work, how much is done, how much there is, and current figures."""
 
 LOG = "log.csv"
 CHECKPOINT = "last.ckpt"

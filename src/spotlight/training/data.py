@@ -19,9 +19,9 @@ from spotlight.pairs.fields import field_of, group_fields
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import PatchSampler
 from spotlight.pairs.prepare import PreparedPair
+from spotlight.progress import Progress
 from spotlight.tasks import StainTask, Task
 from spotlight.training.batches import Gather, Outputs, PatchBatches
-from spotlight.training.callbacks import Progress
 from spotlight.training.hardware import Processes
 from spotlight.training.settings import Experiment, PatchSettings, for_task
 

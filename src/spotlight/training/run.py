@@ -14,8 +14,9 @@ from spotlight.losses import LossSettings
 from spotlight.model import DESCRIPTION, load_weights, save_model
 from spotlight.networks import NetworkSettings
 from spotlight.pairs.pair import Listed
+from spotlight.progress import Progress
 from spotlight.tasks import Task
-from spotlight.training.callbacks import BEST, Progress, RunCallback
+from spotlight.training.callbacks import BEST, RunCallback
 from spotlight.training.data import complete, make_batches, make_sampler, prepare, with_foreground
 from spotlight.training.describe import describe, stack_record
 from spotlight.training.fit import build_module, fit
