@@ -69,6 +69,18 @@ def plain(value: Any) -> Any:
     return {name: part for name, part in said.items() if name not in unsaid or unsaid[name] != part}
 
 
+def differences(first: Mapping[str, Any], second: Mapping[str, Any], within: str = "") -> list[str]:
+    """Name the values in which two mappings differ, such as ``training.steps`` where one holds another mapping."""
+    found = []
+    for name in dict.fromkeys((*first, *second)):
+        one, other = first.get(name), second.get(name)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            found += differences(one, other, f"{within}{name}.")
+        elif one != other:
+            found.append(f"{within}{name}")
+    return found
+
+
 @lru_cache
 def left_out(kind: Any) -> dict[str, Any]:
     """Map each field of a class of settings to the plain value that is left out of fingerprints.
@@ -114,7 +126,7 @@ class State:
     files: tuple[tuple[str, int, int, int, int], ...]
 
     @cached_property
-    def stamp(self) -> str:
+    def fingerprint(self) -> str:
         """Fingerprint of names, sizes, times and inodes: if it is equal, the files count as unchanged."""
         return fingerprint(self.files)
 
@@ -131,11 +143,11 @@ class State:
     def record(self) -> dict[str, str]:
         """Return the record to store and compare later; reads the file or parts of it."""
         content = "whole" if self.size <= WHOLE_BYTES else "sampled"
-        return {"stamp": self.stamp, "dated": self.dated, content: _content(self.path, self.files)}
+        return {"stamp": self.fingerprint, "dated": self.dated, content: _content(self.path, self.files)}
 
     def is_as(self, record: Mapping[str, str]) -> bool:
         """Whether the state agrees with a `record`."""
-        if record.get("stamp") == self.stamp:
+        if record.get("stamp") == self.fingerprint:
             return True
         if self.size <= WHOLE_BYTES:
             return record.get("whole") == _content(self.path, self.files)

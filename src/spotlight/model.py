@@ -227,8 +227,8 @@ def read_model(folder: str | Path) -> tuple[ModelDescription, StainNetwork]:
         If a part of the folder is missing, damaged or from a newer version.
     """
     description = read_description(folder)
-    told = len(description.input.modalities) if description.network.conditioning != "none" else 0
-    network = make_network(description.network, description.dims, len(description.targets), told)
+    modalities = len(description.input.modalities) if description.network.conditioning != "none" else 0
+    network = make_network(description.network, description.dims, len(description.targets), modalities)
     load_model_weights(folder, description, network)
     return description, network.eval()
 

@@ -176,7 +176,7 @@ def test_a_file_is_known_by_its_state_or_by_what_it_holds(tmp_path: Path) -> Non
     record = recorded([before])
     assert changed(record, [state_of(file)]) == []
     os.utime(file, (1, 1))  # touched
-    assert state_of(file).stamp != before.stamp
+    assert state_of(file).fingerprint != before.fingerprint
     assert changed(record, [state_of(file)]) == []
     shutil.copy(file, tmp_path / "b.tif")  # copied, and put back
     file.unlink()

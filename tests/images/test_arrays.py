@@ -116,7 +116,7 @@ def test_pairs_are_named_and_known_by_their_values() -> None:
     assert (image.voxel_size, stain.source) == (SIZE, "pair-1 (target)")
     (same,) = read_pairs([(Stack(FIELD, "ZYX", SIZE), target.copy())], voxel_size=SIZE)
     assert same.digest() == pair.digest()
-    assert same.stamps() == pair.stamps()
+    assert same.fingerprints() == pair.fingerprints()
     (other,) = read_pairs([(FIELD, target + 1)], voxel_size=SIZE)
     (coarse,) = read_pairs([(FIELD, target)], voxel_size=(1.0,) * 3)
     assert len({pair.digest(), other.digest(), coarse.digest()}) == 3

@@ -34,7 +34,7 @@ from spotlight.prediction import PredictionSettings, StainOptions, find_parts, s
 from spotlight.prediction.certificates import read_certificates, temporary_certificates
 from spotlight.prediction.cluster import slurm_jobs
 from spotlight.prediction.files import Stained
-from spotlight.prediction.tasks import Order, Unfit, begin
+from spotlight.prediction.tasks import RunSpec, WorkerProblem, begin
 
 PRELOAD = """
 import os, signal, threading, time
@@ -231,15 +231,15 @@ def test_a_worker_that_cannot_take_part_is_named(model_folder: Path, large: Part
     digest = load_model(model_folder).digest
     mark = tmp_path / "mark"
     mark.touch()
-    order = Order(model_folder, digest, mark, OPTIONS)
+    order = RunSpec(model_folder, digest, mark, OPTIONS)
 
-    def said(order: Order) -> str:
+    def said(order: RunSpec) -> str:
         answer = begin(order, large, tmp_path / "large-stain.ome.tif")
-        assert isinstance(answer, Unfit)
+        assert isinstance(answer, WorkerProblem)
         assert answer.reason.startswith(f"{socket.gethostname()}: ")
         return answer.reason
 
-    assert f"does not see {tmp_path / 'elsewhere'} as" in said(replace(order, mark=tmp_path / "elsewhere" / "mark"))
+    assert f"does not see {tmp_path / 'elsewhere'} as" in said(replace(order, marker=tmp_path / "elsewhere" / "mark"))
     assert "Install the same" in said(replace(order, version="0.0.1"))
     assert "holds another model here" in said(replace(order, digest="0" * 64))
     assert "Give a model folder" in said(replace(order, model=tmp_path / "none"))

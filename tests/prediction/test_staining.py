@@ -36,7 +36,7 @@ from spotlight.prediction import (
 from spotlight.prediction.acceptance import find_doubts
 from spotlight.prediction.engines import Engine, back, folded, make_engine, orient
 from spotlight.prediction.files import FileStain, record_of
-from spotlight.prediction.tasks import Begun
+from spotlight.prediction.tasks import PreparedStack
 from spotlight.prediction.tiling import BYTES_PER_VOXEL, SHORTEST, choose_tile, exact_halo, plan_tiles, usual_overlap
 from spotlight.prediction.workspace import InFolder
 from spotlight.tiles import Tiling
@@ -263,8 +263,8 @@ def test_killed_between_stain_and_record_it_is_made_anew(model: Model, large: Pa
     work = FileStain(model, part, tmp_path / "large-stain.ome.tif", options)
     work.finish()
     record_of(work.path).unlink()
-    assert "from another model" in stain_files(model, [part], tmp_path, options)[0].reason
-    work.folder.noted("finishing", lambda: {"mark": work.mark})
+    assert "without a record" in stain_files(model, [part], tmp_path, options)[0].reason
+    work.folder.noted("finishing", lambda: {"mark": work.fingerprint})
     assert stain_files(model, [part], tmp_path, options)[0].state == "made"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["large-stain.ome.tif", "large-stain.ome.tif.json"]
 
@@ -282,7 +282,13 @@ def test_stains_are_made_once_and_say_how(model: Model, model_folder: Path, larg
     other = replace(options, normalised=True)
     refused = stain_files(model, listed, tmp_path, other)[0]
     assert (refused.state, first.path.stat().st_mtime_ns) == ("failed", before)
-    assert "from another model, input or options" in refused.reason
+    assert "is there already, from other options (normalised). Choose another folder" in refused.reason
+    wider = replace(options, settings=options.settings.model_copy(update={"tile": (24, 48, 48)}))
+    again = stain_files(model, [replace(listed[0], modality="phase")], tmp_path, wider)[0].reason
+    assert "from another input (modality) and other options (settings.tile)" in again
+    path = tmp_path / "large-stain.ome.tif.json"
+    path.write_text(json.dumps({name: value for name, value in record.items() if name != "made_from"}))
+    assert "from another model, input or options" in stain_files(model, listed, tmp_path, other)[0].reason
     assert stain_files(model, listed, tmp_path, other, overwrite=True)[0].state == "made"
     assert stain_files(model, listed, tmp_path, other)[0].state == "kept"
     os.utime(large)
@@ -340,13 +346,13 @@ def test_stains_with_the_former_fingerprint_are_known(model: Model, large: Path,
     listed = find_parts([large])
     (made,) = stain_files(model, listed, tmp_path, options)
     record = json.loads(record_of(made.path).read_text())
-    seal = hashlib.sha256(json.dumps(model.description.model_dump(mode="json"), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(model.description.model_dump(mode="json"), sort_keys=True).encode())
     for name, weight in sorted(model.networks[0].state_dict().items()):
-        seal.update(name.encode() + weight.numpy().tobytes())
+        digest.update(name.encode() + weight.numpy().tobytes())
     file, chosen = large.stat(), FLOAT32.model_dump(mode="json")
     assert repr(options).startswith("StainOptions(channel='Brightfield', axes=None, voxel_size=None, normalised=False")
-    facts = [seal.hexdigest(), str(large), file.st_size, file.st_mtime_ns, *["None"] * 6, chosen, repr(options)]
-    del record["inputs"]
+    facts = [digest.hexdigest(), str(large), file.st_size, file.st_mtime_ns, *["None"] * 6, chosen, repr(options)]
+    del record["inputs"], record["made_from"]
     record["key"] = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     record_of(made.path).write_text(json.dumps(record))
     assert stain_files(model, listed, tmp_path, options)[0].state == "kept"
@@ -435,8 +441,8 @@ def test_another_process_doubts_and_prepares_alike(model: Model, large: Path, tm
     work = FileStain(model, part, tmp_path / "far-stain.ome.tif", StainOptions(settings=FLOAT32))
     expected = work.steps.prepared
     assert work.steps.doubts
-    begun = Begun(work.key, work.inputs, work.mark, work.steps.shape, work.steps.settled, 1)
-    other = FileStain(model, part, work.path, work.options, begun=begun)
+    prepared = PreparedStack(work.key, work.inputs, work.fingerprint, work.steps.shape, work.steps.settled, 1)
+    other = FileStain(model, part, work.path, work.options, prepared=prepared)
     steps = other.steps_of(work.steps.shape, work.steps.settled)
     assert "stack" not in vars(other)  # not read before it is needed
     np.testing.assert_array_equal(steps.prepared, expected)

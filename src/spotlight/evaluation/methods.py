@@ -94,7 +94,7 @@ class Method:
         """Fingerprint of what a stain depends on, besides its input."""
         if self.model is None:
             files = files_of(self.stains[pair.name])
-            of_stains = fingerprint(files, [state_of(file).stamp for file in files])
+            of_stains = fingerprint(files, [state_of(file).fingerprint for file in files])
         else:
             of_stains = self.fingerprint
         several = self.model is None or any(len(found.targets) > 1 for found in self.descriptions)

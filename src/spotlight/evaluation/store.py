@@ -27,7 +27,7 @@ FORMER = {"second": "cellpose"}
 def key_of(pair: Pair, settings: EvaluationSettings, *more: object) -> str:
     """Fingerprint of all that stored scores depend on: the stack's files, the settings and what else is given."""
     chosen = {FORMER.get(name, name): value for name, value in plain(settings).items() if name not in ELSEWHERE}
-    return fingerprint(LAYOUT, pair.digest(), pair.labels, pair.stamps(FILES), chosen, *more)
+    return fingerprint(LAYOUT, pair.digest(), pair.labels, pair.fingerprints(FILES), chosen, *more)
 
 
 def save(found: Any, key: str, folder: Path) -> None:

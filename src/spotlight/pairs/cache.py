@@ -116,7 +116,7 @@ def clear_cache(folder: str | Path) -> int:
 
 
 def _key(pair: Pair, settings: PreparationSettings, kind: str) -> str:
-    return fingerprint(LAYOUT, pair.digest(), pair.stamps(), settings, *filter(None, [kind]))[:24]
+    return fingerprint(LAYOUT, pair.digest(), pair.fingerprints(), settings, *filter(None, [kind]))[:24]
 
 
 def _make(pair: Pair, settings: PreparationSettings, entry: Path, prepare: Prepare) -> None:

@@ -258,9 +258,9 @@ class Pair:
         images = [file for name in names if (file := getattr(self, name)) is not None]
         return [files_of(file, self.scene) for file in (*images, *(self.planes or ()))]
 
-    def stamps(self, names: Sequence[str] = SHOWN) -> list[str]:
+    def fingerprints(self, names: Sequence[str] = SHOWN) -> list[str]:
         """What changes with the files of the named images; see `spotlight.fingerprint`."""
-        return [state_of(file).stamp for files in self.files(names) for file in files]
+        return [state_of(file).fingerprint for files in self.files(names) for file in files]
 
     def _read_mask(self, name: str, like: Stack) -> Stack | None:
         path, chosen = getattr(self, name), self.selection(name)

@@ -206,7 +206,7 @@ def require_extent(least: int, expected: InputDescription, name: str, stack: Sta
             )
 
 
-def told(image: Stack | NDArray[Any], modality: str | None) -> str:
+def modality_of_stack(image: Stack | NDArray[Any], modality: str | None) -> str:
     """The modality of a stack: what is stated, or what the names of its channels say.
 
     Raises

@@ -1,6 +1,6 @@
 """Staining on many machines: stacks, and layers of large stacks, as tasks of Dask distributed.
 
-The machine that gives the order holds all state; workers share nothing but files. Each task writes a file of its own
+The machine that starts the run holds all state; workers share nothing but files. Each task writes a file of its own
 that appears only when it is whole, so that a task may be done twice, by anyone.
 """
 
@@ -89,7 +89,7 @@ def stain_on_cluster(
         If the scheduler cannot be reached, a worker cannot take part, or a package is missing.
     """
     model_folder, to = Path(model_folder).absolute(), Path(to)
-    order = tasks.Order(
+    spec = tasks.RunSpec(
         model_folder,
         load_model(model_folder).digest,
         to.absolute() / f".cluster-{uuid.uuid4().hex[:8]}.part",
@@ -99,13 +99,13 @@ def stain_on_cluster(
     with _connected(scheduler, certificates, cluster, workers, cluster_options or {}, to) as (client, jobs):
         with explained_writing(to):
             to.mkdir(parents=True, exist_ok=True)
-            order.mark.touch()
+            spec.marker.touch()
         try:
             _wait_for_a_worker(client, jobs)
             with _explained_loss():
-                results = _Run(client, order, listed, to, progress).done()
+                results = _Run(client, spec, listed, to, progress).done()
         finally:
-            order.mark.unlink(missing_ok=True)
+            spec.marker.unlink(missing_ok=True)
     tell_doubts(model_folder.name, {one.part.name: one.doubts for one in results})
     return results
 
@@ -236,14 +236,14 @@ class _Run:
     """What is to be done, in the air and done."""
 
     def __init__(
-        self, client: "Client", order: tasks.Order, listed: Sequence[Part], to: Path, progress: Progress | None
+        self, client: "Client", spec: tasks.RunSpec, listed: Sequence[Part], to: Path, progress: Progress | None
     ) -> None:
         from distributed import as_completed
 
         self.client = client
-        self.order = order
+        self.spec = spec
         self.listed = listed
-        self.paths = [to / f"{part.name}{SUFFIX}.{order.options.form}" for part in listed]
+        self.paths = [to / f"{part.name}{SUFFIX}.{spec.options.form}" for part in listed]
         self.progress = progress
         self.name = uuid.uuid4().hex[:8]
         self.waiting = deque(_Task(image, "begin") for image in range(len(listed)))
@@ -251,7 +251,7 @@ class _Run:
         self.taken: list[_Task] = []
         self.locks: dict[int, ExitStack] = {}
         self.flying: dict[str, _Task] = {}
-        self.begun: dict[int, tasks.Begun] = {}
+        self.prepared: dict[int, tasks.PreparedStack] = {}
         self.left: dict[int, int] = {}
         self.results: dict[int, Stained] = {}
         self.landing = as_completed()
@@ -293,10 +293,10 @@ class _Run:
         if task.image in self.results or not self._is_ours(task):
             return
         part, path = self.listed[task.image], self.paths[task.image].absolute()
-        given: list[Any] = [self.order, replace(part, path=part.path.absolute()), path]
+        given: list[Any] = [self.spec, replace(part, path=part.path.absolute()), path]
         function: Any = tasks.begin
         if task.step != "begin":
-            given.append(self.begun[task.image])
+            given.append(self.prepared[task.image])
             function = tasks.finish
         if task.step == "layer":
             given.append(task.number)
@@ -354,9 +354,9 @@ class _Run:
         else:
             self._go_on(task, outcome)
 
-    def _go_on(self, task: _Task, outcome: Stained | tasks.Begun | tasks.Unfit | None) -> None:
+    def _go_on(self, task: _Task, outcome: Stained | tasks.PreparedStack | tasks.WorkerProblem | None) -> None:
         image = task.image
-        if isinstance(outcome, tasks.Unfit):
+        if isinstance(outcome, tasks.WorkerProblem):
             raise SpotlightError(outcome.reason)
         if isinstance(outcome, Stained):
             if outcome.state == "failed":
@@ -365,8 +365,8 @@ class _Run:
                 self.results[image] = replace(outcome, part=self.listed[image], path=self.paths[image])
                 self._unlock(image)
             return
-        if isinstance(outcome, tasks.Begun):
-            self.begun[image] = outcome
+        if isinstance(outcome, tasks.PreparedStack):
+            self.prepared[image] = outcome
             self.left[image] = outcome.layers
             self.waiting.extendleft(_Task(image, "layer", number) for number in reversed(range(outcome.layers)))
             return

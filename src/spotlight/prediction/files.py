@@ -22,6 +22,7 @@ from spotlight.locks import Busy, working_on
 from spotlight.prediction.acceptance import tell_doubts
 from spotlight.prediction.former import is_former
 from spotlight.prediction.listing import read_part, reason_of
+from spotlight.prediction.records import doubts_of, key_of, made_from, made_from_others, read_record, record_of
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.stain import Model
 from spotlight.prediction.steps import Steps
@@ -31,7 +32,7 @@ from spotlight.tasks import StainTask
 from spotlight.version import __version__
 
 if TYPE_CHECKING:
-    from spotlight.prediction.tasks import Begun
+    from spotlight.prediction.tasks import PreparedStack
 
 log = logging.getLogger("spotlight")
 
@@ -231,8 +232,8 @@ class FileStain:
         See `stain_file`.
     states : list of State, optional
         Of the files from which the image is read, as they were found before; see `states_of_image`.
-    begun : Begun, optional
-        What another process has begun and found out.
+    prepared : PreparedStack, optional
+        What another process has found out and prepared.
 
     Raises
     ------
@@ -247,7 +248,7 @@ class FileStain:
         path: Path,
         options: StainOptions,
         states: list[State] | None = None,
-        begun: "Begun | None" = None,
+        prepared: "PreparedStack | None" = None,
     ) -> None:
         self.given = model
         self.part = part
@@ -255,12 +256,12 @@ class FileStain:
         self.options = options
         if part.fault:
             raise SpotlightError(part.fault)
-        if begun is None:
+        if prepared is None:
             self.states = states or states_of_image(part.path, part.scene)
-            self.key = _key(model, part, options)
-            self.mark = fingerprint(self.key, [state.stamp for state in self.states])
+            self.key = key_of(model, part, options)
+            self.fingerprint = fingerprint(self.key, [state.fingerprint for state in self.states])
         else:
-            self.inputs, self.key, self.mark = begun.inputs, begun.key, begun.mark
+            self.inputs, self.key, self.fingerprint = prepared.inputs, prepared.key, prepared.fingerprint
         self.folder = workspace_of(path)
 
     @cached_property
@@ -278,7 +279,7 @@ class FileStain:
         """
         if not self.path.exists() or overwrite:
             return False
-        found = _recorded(record_of(self.path))
+        found = read_record(self.path)
         remedy = "Choose another folder, or --overwrite."
         if found.get("key") == self.key:
             differing = changed(found.get("inputs", {}), self.states)
@@ -289,13 +290,14 @@ class FileStain:
             )
         if is_former(found, self.given, self.part, self.options, self.states):
             return True
-        if not found and self.folder.known("finishing") == {"mark": self.mark}:  # killed between stain and record
+        if not found and self.folder.known("finishing") == {"mark": self.fingerprint}:  # killed before the record
             return False
-        raise SpotlightError(f"{self.path}: is there already, from another model, input or options. {remedy}")
+        others = made_from_others(found, made_from(self.given, self.part, self.options))
+        raise SpotlightError(f"{self.path}: is there already, {others}. {remedy}")
 
     def take_up(self) -> None:
         """Go on from what was kept of this very stain; what was kept of another for the same place is removed."""
-        mark = {"mark": self.mark}
+        mark = {"mark": self.fingerprint}
         if self.folder.known("mark") != mark:
             self.folder.remove()
             self.folder.noted("mark", lambda: mark)
@@ -351,6 +353,7 @@ class FileStain:
         )
         described: dict[str, Any] = {
             "key": self.key,
+            "made_from": made_from(self.given, self.part, options),
             "input": str(self.part.path),
             "inputs": self.inputs,
             "model": self.model.name,
@@ -364,7 +367,7 @@ class FileStain:
         written = stain.save(self.folder.folder / path.name, options.kind)
         for suffix, stack in self.model.further(stain).items():
             stack.save(self.path_of(suffix))  # before the result, so that whoever finds that finds these
-        self.folder.noted("finishing", lambda: {"mark": self.mark})
+        self.folder.noted("finishing", lambda: {"mark": self.fingerprint})
         record_of(path).unlink(missing_ok=True)  # beside a new stain, an old record would be taken for its own
         with atomic_folder(path) if written.is_dir() else atomic_file(path) as temporary:
             written.replace(temporary)
@@ -375,28 +378,3 @@ class FileStain:
 def workspace_of(path: Path) -> InFolder:
     """Where what a stain is made of is kept until it is whole."""
     return InFolder(path.with_name(f".{path.name}.part"))
-
-
-def record_of(path: Path) -> Path:
-    """The file that says how a stain was made."""
-    return path.with_name(f"{path.name}.json")
-
-
-def doubts_of(path: Path) -> tuple[str, ...]:
-    """In which ways the input of a stain is unlike those that the model was trained on, as its record says."""
-    found = _recorded(record_of(path)).get("doubts")
-    return tuple(map(str, found)) if isinstance(found, list) else ()
-
-
-def _recorded(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _key(model: Model, part: Part, options: StainOptions) -> str:
-    """Fingerprint of all that a stain depends on, besides what the files of the input hold."""
-    which = (part.scene, part.time, part.channel, part.axes, part.voxel_size, part.modality)
-    return fingerprint(model.digest, part.path, which, options)

@@ -56,11 +56,11 @@ def is_former(
 def _digest(model: Model) -> str:
     """The fingerprint of a model as it was then: of the weights and of all that its description states."""
     described = model.description.model_dump(mode="json", exclude_unset=True)
-    seal = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for network in model.networks:
         for name, weight in sorted(network.state_dict().items()):
-            seal.update(name.encode())
-            seal.update(np.ascontiguousarray(weight.cpu().numpy()).tobytes())
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(weight.cpu().numpy()).tobytes())
     for separate in model.separate.values():
-        seal.update(_digest(separate).encode())
-    return seal.hexdigest()
+        digest.update(_digest(separate).encode())
+    return digest.hexdigest()

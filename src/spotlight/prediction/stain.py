@@ -21,7 +21,7 @@ from spotlight.images.selection import ALL
 from spotlight.images.slabs import Allocate
 from spotlight.model import ModelDescription
 from spotlight.networks import Conditioned, StainNetwork
-from spotlight.prediction.acceptance import accept, find_doubts, require_extent, tell_doubts, told
+from spotlight.prediction.acceptance import accept, find_doubts, modality_of_stack, require_extent, tell_doubts
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.steps import Steps
 from spotlight.prediction.workspace import InMemory, Workspace
@@ -138,7 +138,7 @@ class Model:
             return self
         if channel is not None and isinstance(image, Stack):
             image = image.timepoint(0 if "T" in image.axes else None).channel(channel)
-        return self.for_modality(told(image, modality))
+        return self.for_modality(modality_of_stack(image, modality))
 
     def predict(
         self,

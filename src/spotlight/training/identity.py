@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spotlight.errors import SpotlightError
 from spotlight.files import write_text
-from spotlight.fingerprint import State, changed, states_of
+from spotlight.fingerprint import State, changed, differences, states_of
 from spotlight.model import DESCRIPTION, WEIGHTS
 from spotlight.pairs.pair import Pair
 from spotlight.training.batches import Outputs
@@ -18,6 +18,8 @@ from spotlight.training.settings import Experiment
 RUN = "training"
 EXPERIMENT = "experiment.yaml"
 DATA = "data.json"
+MOST_NAMED = 5
+"""Settings that a message names."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def run_in(to: Path, experiment: Experiment, data: Data) -> Experiment | None:
     if experiment.training.micro_batches == "auto":
         begun_with = experiment.training.model_copy(update={"micro_batches": found.training.micro_batches})
         experiment = experiment.model_copy(update={"training": begun_with})
-    differs = [name for name in type(found).model_fields if getattr(found, name) != getattr(experiment, name)]
+    differs = differences(found.model_dump(mode="json"), experiment.model_dump(mode="json"))
     files = _changed_files(path, data)
     if files:
         more = f" and {len(files) - 1} more have" if len(files) > 1 else " has"
@@ -79,8 +81,10 @@ def run_in(to: Path, experiment: Experiment, data: Data) -> Experiment | None:
     elif path.read_text(encoding="utf-8").splitlines()[0] != f"# data: {data.digest}":
         differs.insert(0, "the data")
     if differs:
+        named = ", ".join(differs[:MOST_NAMED])
+        more = f" and {len(differs) - MOST_NAMED} more" if len(differs) > MOST_NAMED else ""
         raise SpotlightError(
-            f"{to}: holds a run that differs in {', '.join(differs)}. Write to another folder; or, to start over, use "
+            f"{to}: holds a run that differs in {named}{more}. Write to another folder; or, to start over, use "
             "overwrite or remove this one."
         )
     return found
