@@ -34,7 +34,6 @@ STILL = SheetSettings(
     shadows_per_mm2=(0, 0),
     flicker=(0, 0),
     haze=(0, 0),
-    contrast=(1, 1),
     photons=(1e4, 1e4),
     gain=(1, 1),
     read_noise=0,

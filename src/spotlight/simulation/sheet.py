@@ -22,13 +22,13 @@ SIGMA = 1 / np.sqrt(8 * np.log(2))
 class SheetSettings(Settings):
     """A light-sheet microscope and its camera; every range is drawn from once per field.
 
-    Voxels and resolutions are those that published light-sheet volumes of cleared brains state. Contrast, light and
-    shadows were chosen so that histograms, noise and spectra lie around those of public volumes
+    Voxels and resolutions are those that published light-sheet volumes of cleared brains state. Light and shadows
+    were chosen so that histograms, noise and spectra lie around those of public volumes
     (benchmarks/lightsheet_simulation.py).
     """
 
     voxel_um: tuple[float, float, float] = Field((5.0, 2.0, 2.0), description="Size of the voxels: z, y, x.")
-    lateral_fwhm_um: Range = Field((2.5, 4.5), description="Width of the detection blur in the plane.")
+    lateral_fwhm_um: Range = Field((2.5, 7), description="Width of the detection blur in the plane.")
     sheet_fwhm_um: Range = Field((6, 12), description="Thickness of the sheet at its waist.")
     rayleigh_um: Range = Field(
         (300, 2000), description="Distance from the waist at which the sheet is √2 times thicker."
@@ -42,10 +42,9 @@ class SheetSettings(Settings):
     flicker: Range = Field((0.005, 0.06), description="Relative spread of the light between planes.")
     haze: Range = Field((0.1, 0.4), description="Share of the light that is scattered on its way to the camera.")
     haze_um: Range = Field((15, 40), description="How far it is scattered, a standard deviation.")
-    contrast: Range = Field((1.0, 8.0), description="Brightness of a dyed voxel over that of mean tissue.")
-    photons: Range = Field((100, 1500), description="Photo-electrons per voxel of mean tissue.")
+    photons: Range = Field((200, 3000), description="Photo-electrons per voxel of mean tissue.")
     read_noise: float = Field(1.6, ge=0, description="Electrons, standard deviation.")
-    gain: Range = Field((1, 4), description="Camera counts per electron.")
+    gain: Range = Field((0.5, 2), description="Camera counts per electron.")
     offset: float = Field(100.0, ge=0, description="Camera counts without light.")
 
 
@@ -53,15 +52,14 @@ MICROSCOPES = {
     "cleared-2x": SheetSettings(),
     "cleared-12x": SheetSettings(
         voxel_um=(2.0, 1.0, 1.0),
-        lateral_fwhm_um=(1.0, 1.8),
+        lateral_fwhm_um=(1.0, 2.5),
         sheet_fwhm_um=(3.5, 6),
         rayleigh_um=(80, 400),
         shadow_um=(1, 8),
         flicker=(0.002, 0.02),
         haze=(0.05, 0.3),
         haze_um=(8, 20),
-        contrast=(1.5, 15.0),
-        photons=(20, 300),
+        photons=(60, 1000),
     ),
 }
 """Microscopes by name: an overview of a brain at low magnification, and a part of it at high magnification, with the
@@ -106,7 +104,7 @@ def image_of(tissue: Tissue, slices: int, settings: SheetSettings, rng: np.rando
     voxel = (settings.voxel_um[0] / slices, *settings.voxel_um[1:])
     shape = tissue.dye.shape
     z, y, x = (np.arange(n) * edge for n, edge in zip(shape, voxel, strict=True))
-    light = tissue.background + np.float32(drawn(settings.contrast, rng)) * tissue.dye
+    light = tissue.background + tissue.dye
     way = 1 if rng.uniform() < 0.5 else -1  # the sheet comes from either side
     sheet = np.exp(-x / drawn(settings.excitation_length_um, rng)).astype(np.float32) * _shadows(z, y, x, settings, rng)
     light *= sheet[:, :, ::way]

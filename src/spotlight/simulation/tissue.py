@@ -71,6 +71,13 @@ class TissueSettings(Settings):
     process_reach_um: Range = Field(
         (10, 18), description="Length of its processes; the mask holds those at least 0.8 voxels wide."
     )
+    vessel_contrast: Range = Field((2, 30), description="Brightness of vessels over that of mean tissue.")
+    spot_contrast: Range = Field((0.8, 8), description="The same of labelled cells.")
+    nucleus_contrast: Range = Field((2, 15), description="The same of nuclei.")
+    plaque_contrast: Range = Field((2, 15), description="The same of plaques.")
+    microglia_contrast: Range = Field((4, 40), description="The same of microglia.")
+    shading: Range = Field((0.1, 0.3), description="Relative spread of the autofluorescence over the field.")
+    shading_um: Range = Field((20, 80), description="Over which it changes, a standard deviation.")
     texture: Range = Field((0.04, 0.15), description="Relative spread of the autofluorescence, in grains of a few µm.")
     debris_per_mm3: Range = Field((100, 3000), description="Bright specks that belong to no structure.")
     clutter: Range = Field((0.02, 0.25), description="Brightness of another structure that is faintly visible.")
@@ -85,7 +92,7 @@ class Tissue:
     mask : (Z, Y, X) bool
         The structure.
     dye : (Z, Y, X) float32
-        Its dye; about 1 where it is bright, 0 outside the mask (plaques have a halo).
+        Its dye, in units of mean tissue; 0 outside the mask, but for halos of plaques and thin processes.
     background : (Z, Y, X) float32
         Autofluorescence, debris and another structure; 1 in mean tissue.
     """
@@ -115,8 +122,9 @@ def make_tissue(
         The source of all randomness.
     """
     mask, dye = _MAKERS[structure](shape, voxel_um, settings, rng)
-    fine, coarse = (grain(length, shape, voxel_um, rng) for length in (2.5, 25.0))
-    background = np.exp(drawn(settings.texture, rng) * fine + 0.12 * coarse)
+    dye = dye * np.float32(drawn(_contrasts(settings)[structure], rng))
+    fine, coarse = (grain(sigma, shape, voxel_um, rng) for sigma in (2.5, drawn(settings.shading_um, rng)))
+    background = np.exp(drawn(settings.texture, rng) * fine + drawn(settings.shading, rng) * coarse)
     if structure != "vessels":  # unstained vessels are dark
         vessels = _vessels(shape, voxel_um, settings, rng)[0]
         background *= 1 - np.float32(rng.uniform(0.1, 0.6)) * vessels
@@ -210,6 +218,16 @@ _MAKERS: dict[Structure, Callable[[Shape, Voxel, TissueSettings, np.random.Gener
     "plaques": _plaques,
     "microglia": _microglia,
 }
+
+
+def _contrasts(settings: TissueSettings) -> dict[Structure, tuple[float, float]]:
+    return {
+        "vessels": settings.vessel_contrast,
+        "spots": settings.spot_contrast,
+        "nuclei": settings.nucleus_contrast,
+        "plaques": settings.plaque_contrast,
+        "microglia": settings.microglia_contrast,
+    }
 
 
 def grain(sigma_um: float, shape: Shape, voxel: Voxel, rng: np.random.Generator) -> FloatArray:
