@@ -13,8 +13,6 @@ import argparse
 import time
 from pathlib import Path
 
-import numpy as np
-
 from spotlight.metrics import score_instances
 from spotlight.pairs import Pair
 from spotlight.segmentation import CellposeSettings, InstanceSettings, SegmentationSettings, clean_truth, segment
