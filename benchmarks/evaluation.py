@@ -71,7 +71,7 @@ def run(name: str, stacks: int, workers: int, full: bool, thresholds: int, profi
         if not profiled:
             profile.disable()
         evaluation, result = timed(
-            lambda: evaluate({"other-tool": folder / "stain"}, pairs, folder / "out", settings, workers=workers)
+            lambda: evaluate(pairs, {"other-tool": folder / "stain"}, folder / "out", settings, workers=workers)
         )
         page, _ = timed(lambda: write_report(folder / "out"))
     if profiled:

@@ -130,7 +130,7 @@ def run(method: str, seed: int, data: Path, to: Path, steps: int) -> pd.DataFram
             stain = model.predict(image, settings=settings, flatten=False)
             write_submission(stain, stem(image), folder / "stains", overwrite=True)
     fill_absent(folder / "stains", [stem(pair.input) for pair in pairs])
-    found = evaluate_light_my_cells({method: folder / "stains"}, manifest, folder / "scores", SCORED)
+    found = evaluate_light_my_cells(manifest, {method: folder / "stains"}, folder / "scores", SCORED)
     planes = found.planes.assign(seed=seed)
     extra = [foreground_scores(pair, folder / "stains") for pair in pairs]
     planes = planes.merge(pd.DataFrame(extra), on=["plane", "target"])
@@ -260,7 +260,7 @@ def main() -> None:
     print(text)
     first = arguments.to / "seed-0"
     folders = {m: first / m.replace(" ", "-").replace(":", "").replace("'", "") / "stains" for m in chosen}
-    page = evaluate_light_my_cells(folders, data / "partial" / "pairs.csv", first, SCORED)
+    page = evaluate_light_my_cells(data / "partial" / "pairs.csv", folders, first, SCORED)
     print(write_challenge_page(page))
     if set(PICTURED) <= set(folders):
         picture(folders, data / "partial" / "pairs.csv").save(arguments.to / "lightmycells.png")

@@ -231,7 +231,7 @@ def main() -> None:
         for name, method in comparison.methods.items():
             if method.flatten is not None:
                 models[name] = {seed: model.flattened(method.flatten) for seed, model in models[name].items()}
-        judged = evaluate(models, fields, other, evaluation, workers=arguments.workers, progress=_say)
+        judged = evaluate(fields, models, other, evaluation, workers=arguments.workers, progress=_say)
         known = {name: best for name, best in CLAIMS.items() if name in judged.scores}
         _conclude(judged, compare_methods(judged.scores, "fnet", known, list(comparison.others)), arguments.seeds)
 

@@ -176,7 +176,7 @@ def allen(data: Path, to: Path, steps: int) -> None:
         name: load_model(train(pairs, to / "models" / name, protocol(name), steps=steps))
         for name in ("fnet", "spotlight")
     }
-    evaluation = evaluate(models | {"fnet-flat": models["fnet"].flattened()}, pairs, to, settings)
+    evaluation = evaluate(pairs, models | {"fnet-flat": models["fnet"].flattened()}, to, settings)
     print(f"\nallen\n{score_text(evaluation.scores)}\n{write_report(to, 'Real data: allen')}")
 
 

@@ -74,7 +74,7 @@ def demo(
     settings = EvaluationSettings(segmentation=read_settings(path))
     loaded = {name: load_model(folder) for name, folder in models.items()}
     flat = {f"{name}-flat": model.flattened() for name, model in loaded.items()}
-    evaluation = evaluate(loaded | flat, manifest, to, settings, progress=progress)
+    evaluation = evaluate(manifest, loaded | flat, to, settings, progress=progress)
     remarks = (
         f"Simulated stem cells, seen in brightfield and in DNA fluorescence. Two models were trained on the same "
         f"{FIELDS['train']} fields with the same network, seed and {STEPS} steps: F-net (squared error on every voxel) "

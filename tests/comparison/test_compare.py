@@ -36,13 +36,13 @@ def stamps(folder: Path) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_only_what_is_new_is_judged(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
-    first = evaluate({"one": model_folder}, manifest, tmp_path, SETTINGS)
+    first = evaluate(manifest, {"one": model_folder}, tmp_path, SETTINGS)
     before = stamps(tmp_path)
-    again = evaluate({"one": model_folder}, manifest, tmp_path, SETTINGS)
+    again = evaluate(manifest, {"one": model_folder}, tmp_path, SETTINGS)
     pd.testing.assert_frame_equal(again.scores, first.scores)
     assert stamps(tmp_path) == before
     model = load_model(model_folder)
-    both = evaluate({"one": model_folder, "two": model}, manifest, tmp_path, SETTINGS)
+    both = evaluate(manifest, {"one": model_folder, "two": model}, tmp_path, SETTINGS)
     after = stamps(tmp_path)
     assert {name: after[name] for name in before} == before
     assert {name.split("/")[1] for name in set(after) - set(before)} == {"two", ".sets"}
@@ -51,31 +51,31 @@ def test_only_what_is_new_is_judged(manifest: Path, model_folder: Path, tmp_path
     pd.testing.assert_frame_equal(one, two)
     with_weights = next(model.networks[0].parameters())
     with_weights.data += 0.01
-    evaluate({"one": model_folder, "two": model}, manifest, tmp_path, SETTINGS)
+    evaluate(manifest, {"one": model_folder, "two": model}, tmp_path, SETTINGS)
     changed = {name for name, time in stamps(tmp_path).items() if after[name] != time}
     assert {name.split("/")[1] for name in changed} == {"two", ".sets"}
 
 
 @pytest.mark.slow
 def test_what_was_killed_half_way_goes_on(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
-    whole = evaluate({"one": model_folder}, manifest, tmp_path / "a", SETTINGS)
+    whole = evaluate(manifest, {"one": model_folder}, tmp_path / "a", SETTINGS)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     shutil.rmtree(tmp_path / "b" / "judged" / "one")
     (tmp_path / "b" / "scores.csv").unlink()
     pd.testing.assert_frame_equal(
-        evaluate({"one": model_folder}, manifest, tmp_path / "b", SETTINGS).scores, whole.scores
+        evaluate(manifest, {"one": model_folder}, tmp_path / "b", SETTINGS).scores, whole.scores
     )
     facts = next((tmp_path / "b" / "judged" / "one").rglob("facts.json"))
     facts.write_text("{")
     with pytest.raises(SpotlightError, match="is damaged"):
-        evaluate({"one": model_folder}, manifest, tmp_path / "b", SETTINGS)
+        evaluate(manifest, {"one": model_folder}, tmp_path / "b", SETTINGS)
 
 
 @pytest.mark.slow
 def test_processes_find_the_same(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
     pairs = [replace(pair, split="test") for pair in read_manifest(manifest)[:2]]
-    alone = evaluate({"one": model_folder}, pairs, tmp_path / "a", SETTINGS)
-    together = evaluate({"one": model_folder}, pairs, tmp_path / "b", SETTINGS, workers=2)
+    alone = evaluate(pairs, {"one": model_folder}, tmp_path / "a", SETTINGS)
+    together = evaluate(pairs, {"one": model_folder}, tmp_path / "b", SETTINGS, workers=2)
     pd.testing.assert_frame_equal(together.scores, alone.scores, rtol=1e-4)
 
 
@@ -85,19 +85,19 @@ def test_stains_of_another_tool(manifest: Path, model_folder: Path, tmp_path: Pa
     image, target = pair.read_both()
     target.save(tmp_path / "perfect" / f"{pair.name}.ome.zarr")
     methods = {"one": model_folder, "perfect": tmp_path / "perfect"}
-    rows = evaluate(methods, manifest, tmp_path / "out", SETTINGS).scores.set_index("method")
+    rows = evaluate(manifest, methods, tmp_path / "out", SETTINGS).scores.set_index("method")
     assert rows.loc["perfect", "psnr"] == np.inf
     assert rows.loc["perfect", "pearson_foreground"] == pytest.approx(1)
     assert rows.loc["perfect", "mean_ap"] == rows.loc["target", "mean_ap"]
     with pytest.raises(SpotlightError, match="data_range"):
-        evaluate({"perfect": tmp_path / "perfect"}, manifest, tmp_path / "alone", SETTINGS)
+        evaluate(manifest, {"perfect": tmp_path / "perfect"}, tmp_path / "alone", SETTINGS)
     stated = SETTINGS.model_copy(update={"data_range": (0, 1000)})
-    assert "psnr" in evaluate({"perfect": tmp_path / "perfect"}, manifest, tmp_path / "alone", stated).scores
+    assert "psnr" in evaluate(manifest, {"perfect": tmp_path / "perfect"}, tmp_path / "alone", stated).scores
     with pytest.raises(SpotlightError, match=f"missing 1 of 1: {pair.name}"):
-        evaluate({"none": tmp_path}, manifest, tmp_path / "out", SETTINGS)
+        evaluate(manifest, {"none": tmp_path}, tmp_path / "out", SETTINGS)
     image.crop((slice(0, 8), slice(None), slice(None))).save(tmp_path / "small" / f"{pair.name}.ome.tif")
     with pytest.raises(SpotlightError, match="must show the same field on the same grid"):
-        evaluate({"one": model_folder, "small": tmp_path / "small"}, manifest, tmp_path / "out", SETTINGS)
+        evaluate(manifest, {"one": model_folder, "small": tmp_path / "small"}, tmp_path / "out", SETTINGS)
 
 
 @pytest.mark.slow
@@ -108,7 +108,7 @@ def test_a_second_image_is_the_ceiling(manifest: Path, model_folder: Path, tmp_p
     again = replace(target, array=np.clip(target.data + noise, 0, None).astype(np.uint16))
     again.save(tmp_path / "again.ome.tif")
     twice = replace(pair, repeat=tmp_path / "again.ome.tif", target_channel=pair.target_channel)
-    rows = evaluate({"one": model_folder}, [twice], tmp_path / "out", SETTINGS).scores.set_index("method")
+    rows = evaluate([twice], {"one": model_folder}, tmp_path / "out", SETTINGS).scores.set_index("method")
     low, high = load_model(model_folder).description.target.intensity_range
     mask = read(tmp_path / "out" / "labels" / "foreground" / f"{pair.name}.ome.tif").data > 0
     expected = score_pixels(target.data, again.data, mask, high - low, target.voxel_size)
@@ -118,7 +118,7 @@ def test_a_second_image_is_the_ceiling(manifest: Path, model_folder: Path, tmp_p
 
 @pytest.mark.slow
 def test_the_sweep_is_what_a_flattened_stain_scores(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
-    result = evaluate({"one": model_folder}, manifest, tmp_path, SETTINGS)
+    result = evaluate(manifest, {"one": model_folder}, tmp_path, SETTINGS)
     (pair,) = (pair for pair in read_manifest(manifest) if pair.split == "test")
     assert result.sweep["position"].tolist() == [-0.25, 0.5, 1.25]
     row = result.sweep.iloc[1]
@@ -156,7 +156,7 @@ def test_the_sweep_takes_the_fit_of_all_stains(tmp_path: Path) -> None:
         file = tmp_path / "target" / f"{name}.ome.tif"
         pairs.append(Pair(name=name, input=file, target=file, split="test"))
     settings = EvaluationSettings(thresholds=3, resolution=False, data_range=(0, 1000))
-    result = evaluate({"other": tmp_path / "stain"}, pairs, tmp_path / "out", settings)
+    result = evaluate(pairs, {"other": tmp_path / "stain"}, tmp_path / "out", settings)
     fit = fit_micro_ms3im(images["target"], images["stain"])
     masks = [read(tmp_path / "out" / "labels" / "foreground" / f"{pair.name}.ome.tif").data > 0 for pair in pairs]
     modes = [(np.median(t[~m]), np.median(t[m])) for t, m in zip(images["target"], masks, strict=True)]
@@ -229,9 +229,9 @@ def test_comparisons_that_cannot_be_made(change: dict[str, object], message: str
 
 def test_a_method_needs_a_name_of_its_own(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SpotlightError, match="several methods would be written to a.seed-1"):
-        evaluate({"a": {0: model_folder, 1: model_folder}, "a.seed-1": model_folder}, manifest, tmp_path)
+        evaluate(manifest, {"a": {0: model_folder, 1: model_folder}, "a.seed-1": model_folder}, tmp_path)
     with pytest.raises(SpotlightError, match="nothing to evaluate"):
-        evaluate({}, manifest, tmp_path)
+        evaluate(manifest, {}, tmp_path)
 
 
 @pytest.mark.slow
@@ -244,14 +244,14 @@ def test_where_there_is_nothing_to_score(manifest: Path, tmp_path: Path) -> None
     none.save(tmp_path / "none.ome.tif")
     settings = SETTINGS.model_copy(update={"data_range": (0, 1000), "thresholds": 0})
     sources = {"even": tmp_path / "even", "seen": tmp_path / "seen"}
-    nothing = evaluate(sources, [replace(pair, labels=tmp_path / "none.ome.tif")], tmp_path / "a", settings)
+    nothing = evaluate([replace(pair, labels=tmp_path / "none.ome.tif")], sources, tmp_path / "a", settings)
     rows = nothing.scores.set_index("method")
     assert rows.loc["even", ["true_nuclei", "found_nuclei"]].tolist() == [0, 0]
     assert np.isnan(rows.loc["even", ["mean_ap", "panoptic_quality", "volume_error", "profile_error"]].tolist()).all()
     assert rows.loc["seen", "mean_ap"] == 0
     assert np.isnan(rows.loc["even", "pearson"])
     assert np.isfinite(rows.loc["even", "psnr"])
-    rows = evaluate(sources, [pair], tmp_path / "b", settings).scores.set_index("method")
+    rows = evaluate([pair], sources, tmp_path / "b", settings).scores.set_index("method")
     assert rows.loc["even", "mean_ap"] == 0
     assert np.isnan(rows.loc["even", "volume_error"])
     assert rows.loc["seen", "mean_ap"] == rows.loc["target", "mean_ap"]

@@ -202,7 +202,7 @@ def plane(data: np.ndarray[Any, Any], channel: str) -> Stack:
 
 
 def test_present_stains_alone_are_scored(study: Path) -> None:
-    result = evaluate_light_my_cells(study / "stains", study / "manifest.csv", study / "out")
+    result = evaluate_light_my_cells(study / "manifest.csv", study / "stains", study / "out")
     planes = result.planes
     expected = {(f"image_{field}", name) for field, names in FIELDS.items() for name in names}
     assert set(zip(planes["field"], planes["target"], strict=True)) == expected
@@ -221,7 +221,7 @@ def test_present_stains_alone_are_scored(study: Path) -> None:
     assert whole == ["mae", "e_dist", "c_dist"]
     assert table.loc[("Actin", "all"), ["ssim", "pcc"]].notna().all()
     settings = LightMyCellsSettings(every_score=True)
-    every = evaluate_light_my_cells(study / "stains", study / "manifest.csv", study / "out", settings)
+    every = evaluate_light_my_cells(study / "manifest.csv", study / "stains", study / "out", settings)
     assert every.planes[list(CHALLENGE_SCORES)].notna().all(axis=None)
     record = json.loads((study / "out" / "light-my-cells.json").read_text("utf-8"))
     assert record["table"][0]["mae"] == pytest.approx(every.table.iloc[0]["mae"])
@@ -233,7 +233,7 @@ def test_a_submission_scores_as_the_stains_it_is_made_of(study: Path) -> None:
     for file in (study / "stains").glob("*.tif"):
         write_submission(read(file), file.name.removesuffix("-stain.ome.tif"), study / "submission")
     folders = {"stains": study / "stains", "submission": study / "submission"}
-    planes = evaluate_light_my_cells(folders, study / "manifest.csv", study / "out").planes
+    planes = evaluate_light_my_cells(study / "manifest.csv", folders, study / "out").planes
     first, second = (planes[planes["method"] == name].drop(columns="method") for name in folders)
     pd.testing.assert_frame_equal(first.reset_index(drop=True), second.reset_index(drop=True))
 
@@ -241,11 +241,11 @@ def test_a_submission_scores_as_the_stains_it_is_made_of(study: Path) -> None:
 def test_bins_and_fields_of_rows_that_state_little(study: Path) -> None:
     pairs = read_manifest(study / "manifest.csv", every_target=True)
     plain = [replace(pair, focus_offset=None) for pair in pairs]
-    result = evaluate_light_my_cells(study / "stains", plain, study / "out", target="Nucleus")
+    result = evaluate_light_my_cells(plain, study / "stains", study / "out", target="Nucleus")
     assert set(result.table["focus_bin"]) == {"all", "unknown"}
     assert "no bins" in write_challenge_page(result).read_text("utf-8")
     halves = [replace(p, name=f"{p.name}{r}", region=r) for p in pairs[:1] for r in (":, :25", ":, 25:")]
-    planes = evaluate_light_my_cells(study / "stains", halves, study / "out").planes
+    planes = evaluate_light_my_cells(halves, study / "stains", study / "out").planes
     assert list(planes["field"]) == ["image_1", "image_1-2"]
     stain = read(study / "stains" / "image_1_PC_z0-stain.ome.tif", channel="Nucleus (virtual)").data[:, 25:]
     truth = read(study / "image_1_Nucleus.ome.tiff").data[:, 25:]
@@ -257,33 +257,33 @@ def test_stains_that_are_missing(study: Path) -> None:
     for file in stains.glob("*.tif"):
         stack = read(file)
         replace(stack, array=stack.data[:3], channels=stack.channels[:3]).save(file)
-    result = evaluate_light_my_cells(stains, study / "manifest.csv", study / "out")
+    result = evaluate_light_my_cells(study / "manifest.csv", stains, study / "out")
     assert result.missing == {"stains": ["Actin"]}
     assert "Actin" not in set(result.table["target"])
     assert "stains: Actin" in write_challenge_page(result).read_text("utf-8")
     (stains / "image_3_PC_z0-stain.ome.tif").unlink()
     with pytest.raises(SpotlightError, match="no stain of Nucleus for 1 rows that have that target: image_3_PC_z0"):
-        evaluate_light_my_cells(stains, study / "manifest.csv", study / "out")
+        evaluate_light_my_cells(study / "manifest.csv", stains, study / "out")
     (study / "empty").mkdir()
     with pytest.raises(SpotlightError, match=r"no stain of these pairs.*Nucleus/image_1_PC_z0.ome.tiff"):
-        evaluate_light_my_cells(study / "empty", study / "manifest.csv", study / "out")
+        evaluate_light_my_cells(study / "manifest.csv", study / "empty", study / "out")
     (study / "empty" / "model.yaml").touch()
     with pytest.raises(SpotlightError, match="not a folder of stains. Make them first: spotlight predict"):
-        evaluate_light_my_cells(study / "empty", study / "manifest.csv", study / "out")
+        evaluate_light_my_cells(study / "manifest.csv", study / "empty", study / "out")
 
 
 def test_what_cannot_be_scored_says_where(study: Path) -> None:
     with pytest.raises(SpotlightError, match="no pair has the split 'val'"):
         pairs = [replace(pair, split="train") for pair in read_manifest(study / "manifest.csv", every_target=True)]
-        evaluate_light_my_cells(study / "stains", pairs, study / "out", LightMyCellsSettings(split="val"))
+        evaluate_light_my_cells(pairs, study / "stains", study / "out", LightMyCellsSettings(split="val"))
     with pytest.raises(SpotlightError, match="do not say which organelle"):
-        evaluate_light_my_cells(study / "stains", [replace(pairs[0], split="", target_name="")], study / "out")
+        evaluate_light_my_cells([replace(pairs[0], split="", target_name="")], study / "stains", study / "out")
     plane(np.full((40, 50), 9), "Actin").save(study / "image_4_Actin.ome.tiff")
     with pytest.raises(SpotlightError, match=r"image_4_Actin.ome.tiff: the truth has one value"):
-        evaluate_light_my_cells(study / "stains", study / "manifest.csv", study / "out")
+        evaluate_light_my_cells(study / "manifest.csv", study / "stains", study / "out")
     plane(np.ones((40, 49)), "Actin").save(study / "image_4_Actin.ome.tiff")
     with pytest.raises(SpotlightError, match="must show the same field on the same grid"):
-        evaluate_light_my_cells(study / "stains", study / "manifest.csv", study / "out")
+        evaluate_light_my_cells(study / "manifest.csv", study / "stains", study / "out")
 
 
 def test_the_page_holds_everything_and_its_caveats(study: Path) -> None:
@@ -292,7 +292,7 @@ def test_the_page_holds_everything_and_its_caveats(study: Path) -> None:
     rows = pd.read_csv(study / "manifest.csv").assign(focus_offset=[0, 9] * 4)
     rows.to_csv(study / "manifest.csv", index=False)
     html = write_challenge_page(
-        evaluate_light_my_cells({"<b>": study / "stains"}, study / "manifest.csv", study / "out")
+        evaluate_light_my_cells(study / "manifest.csv", {"<b>": study / "stains"}, study / "out")
     ).read_text("utf-8")
     assert not re.search(r'(?:src|href)="(?!data:|#)[^"]|https?://|<b>', html)
     for text in ("square root of the number of pixels", "depends on the offset", "over fields", "6 of 12 comparisons"):

@@ -24,7 +24,7 @@ SETTINGS = EvaluationSettings(segmentation=SegmentationSettings(min_size=20, cle
 @pytest.fixture(scope="module")
 def evaluation(manifest: Path, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     folder = tmp_path_factory.mktemp("evaluation")
-    result = evaluate({"first": model_folder, "second": model_folder}, manifest, folder, SETTINGS)
+    result = evaluate(manifest, {"first": model_folder, "second": model_folder}, folder, SETTINGS)
     write_report(folder, "A <title>", ["A remark & more."])
     return result
 
@@ -68,7 +68,7 @@ def test_tables_on_disk_are_those_in_memory(evaluation: Evaluation) -> None:
 @pytest.mark.slow
 def test_without_labels_the_segmented_target_is_the_truth(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
     pair = replace(read_manifest(manifest)[-1], labels=None)
-    result = evaluate(model_folder, [pair], tmp_path, SETTINGS)
+    result = evaluate([pair], model_folder, tmp_path, SETTINGS)
     assert result.scores["method"].tolist() == [model_folder.name]
     page = write_report(tmp_path).read_text()
     assert "segmentation of the target" in page
@@ -94,7 +94,7 @@ def test_two_dimensional_stacks_are_evaluated_too(tmp_path: Path) -> None:
         SegmentationSettings(unit="px", min_size=50, max_size=5000, seed_distance_um=5, clahe_clip=0),
     ):
         settings = EvaluationSettings(segmentation=segmentation)
-        result = evaluate(folder, tmp_path / "d", tmp_path / "out", settings, **channels)
+        result = evaluate(tmp_path / "d", folder, tmp_path / "out", settings, **channels)
         assert result.scores["true_nuclei"].tolist() == [3]
         (entry,) = yaml.safe_load((tmp_path / "out" / "evaluation.yaml").read_text())["stacks"]
         said = any("no voxel size is stated" in doubt for doubt in entry["segmentation_doubts"])
@@ -110,7 +110,7 @@ def test_the_users_own_mask_says_where_the_foreground_is(manifest: Path, model_f
     mask[8:20, 10:40, 10:40] = 1
     Stack(mask, "ZYX", target.voxel_size).save(tmp_path / "mask.ome.tif")
     own = replace(pair, foreground=tmp_path / "mask.ome.tif")
-    result = evaluate(model_folder, [own], tmp_path / "out", SETTINGS)
+    result = evaluate([own], model_folder, tmp_path / "out", SETTINGS)
     stain = read(tmp_path / "out" / "stains" / model_folder.name / f"{pair.name}.ome.tif").data
     expected = np.corrcoef(stain[mask > 0], target.data[mask > 0])[0, 1]
     row = result.scores.set_index("method").loc[model_folder.name]
@@ -127,7 +127,7 @@ def test_stacks_of_the_training_are_said_to_be_seen(
     manifest: Path, model_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (pair, *_) = read_manifest(manifest)
-    evaluate({"one": model_folder}, [replace(pair, name="renamed", split="test")], tmp_path, SETTINGS)
+    evaluate([replace(pair, name="renamed", split="test")], {"one": model_folder}, tmp_path, SETTINGS)
     assert "renamed was used to train model one" in caplog.text
     assert "renamed" in write_report(tmp_path).read_text()
     assert yaml.safe_load((tmp_path / "evaluation.yaml").read_text())["stacks"][0]["seen_in_training"] == ["one"]
@@ -152,17 +152,35 @@ def test_models_may_not_be_named_like_something_else(
     manifest: Path, model_folder: Path, tmp_path: Path, name: str
 ) -> None:
     with pytest.raises(SpotlightError, match="cannot be named"):
-        evaluate({name: model_folder}, manifest, tmp_path)
+        evaluate(manifest, {name: model_folder}, tmp_path)
 
 
 def test_nothing_to_evaluate(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
     pairs = [pair for pair in read_manifest(manifest) if pair.split == "train"]
     with pytest.raises(SpotlightError, match="no pair has the split 'test'"):
-        evaluate(model_folder, pairs, tmp_path)
+        evaluate(pairs, model_folder, tmp_path)
     with pytest.raises(SpotlightError, match="cannot be named 'target'"):
-        evaluate({"target": model_folder}, manifest, tmp_path)
+        evaluate(manifest, {"target": model_folder}, tmp_path)
     with pytest.raises(SpotlightError, match=r"evaluation\.yaml"):
         write_report(tmp_path)
+
+
+def test_the_former_order_of_arguments_is_exchanged(model_folder: Path, tmp_path: Path) -> None:
+    """Told by what the arguments are; keywords have no order."""
+    (tmp_path / "stains").mkdir()
+    table, stains, to = tmp_path / "none.csv", tmp_path / "stains", tmp_path / "out"
+    for models, pairs in ((model_folder, table), ({"a": stains}, table), (stains, table), (stains, [])):
+        with (
+            pytest.warns(FutureWarning, match=r"evaluate\(pairs, models, to\).*version 0.3") as warned,
+            pytest.raises(SpotlightError, match=r"none.csv: no such file|no pair has the split"),
+        ):
+            evaluate(models, pairs, to)  # type: ignore[arg-type]
+        assert warned[0].filename == __file__
+    for pairs, models in ((table, model_folder), (table, {"a": stains}), ([], stains)):
+        with pytest.raises(SpotlightError, match=r"none.csv: no such file|no pair has the split"):
+            evaluate(pairs, models, to)  # type: ignore[arg-type]
+    with pytest.raises(SpotlightError, match=r"none.csv: no such file"):
+        evaluate(models=model_folder, pairs=table, to=to)
 
 
 @pytest.mark.slow
@@ -174,14 +192,14 @@ def test_arrays_are_judged_as_their_files_are(manifest: Path, model_folder: Path
     model = load_model(model_folder)
     free = model.description.input.model_copy(update={"channel": ""})
     model = Model(model.description.model_copy(update={"input": free}), model.networks, "tiny")
-    of_files = evaluate(model, [pair], tmp_path / "files", SETTINGS).scores
+    of_files = evaluate([pair], model, tmp_path / "files", SETTINGS).scores
     tuples = evaluate(
-        model, [(image.data, target.data)], tmp_path / "a", SETTINGS, voxel_size=image.voxel_size, workers=2
+        [(image.data, target.data)], model, tmp_path / "a", SETTINGS, voxel_size=image.voxel_size, workers=2
     ).scores
     pd.testing.assert_frame_equal(tuples.drop(columns="stack"), of_files.drop(columns="stack"))
     assert tuples["stack"].tolist() == ["pair-1"] * len(tuples)
     both = [Pair.of_arrays(name, image.data, target.data, **stated) for name in ("a", "b")]
-    labelled = evaluate(model, both, tmp_path / "b", SETTINGS, workers=2)
+    labelled = evaluate(both, model, tmp_path / "b", SETTINGS, workers=2)
     record = yaml.safe_load((tmp_path / "b" / "evaluation.yaml").read_text())["stacks"]
     assert [row["truth"] for row in record] == ["labels of the manifest"] * 2
     assert record[0]["input"] == str(both[0].input)

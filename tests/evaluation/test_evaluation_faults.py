@@ -46,7 +46,7 @@ def scored(folder: Path, target: NDArray, stain: NDArray, labels: NDArray | None
         Stack(array, "ZYX", (0.5, 0.5, 0.5), labels=kind == "labels").save(folder / kind / "a.ome.tif")
     files = {kind: folder / kind / "a.ome.tif" for kind in images if kind != "stain"}
     pair = Pair(name="a", input=files["target"], **files, split="test")
-    scores = evaluate({"tool": folder / "stain"}, [pair], folder / "out", SETTINGS).scores
+    scores = evaluate([pair], {"tool": folder / "stain"}, folder / "out", SETTINGS).scores
     return scores.set_index("method").loc["tool"]
 
 
@@ -137,7 +137,7 @@ def test_stains_missing_for_some_rows(tmp_path: Path) -> None:
         pairs.append(Pair(name=name, input=file, target=file, split="test"))
     Stack(image(nuclei(3)), "ZYX", (0.5, 0.5, 0.5)).save(tmp_path / "stain" / "b.ome.tif")
     with pytest.raises(SpotlightError, match="missing 2 of 3: a, c"):
-        evaluate({"tool": tmp_path / "stain"}, pairs, tmp_path / "out", SETTINGS)
+        evaluate(pairs, {"tool": tmp_path / "stain"}, tmp_path / "out", SETTINGS)
     assert not (tmp_path / "out").exists()
 
 
@@ -155,7 +155,7 @@ def test_foreground_that_is_nothing_or_all(value: int, tmp_path: Path) -> None:
         Stack(array, "ZYX", (0.5, 0.5, 0.5), labels=kind == "foreground").save(files[kind])
     pair = Pair("a", files["target"], files["target"], foreground=files["foreground"], split="test")
     settings = SETTINGS.model_copy(update={"thresholds": 3})
-    result = evaluate({"tool": tmp_path / "tool"}, [pair], tmp_path / "out", settings)
+    result = evaluate([pair], {"tool": tmp_path / "tool"}, tmp_path / "out", settings)
     row = result.scores.set_index("method").loc["tool"]
     assert result.sweep.empty
     for name in ("psnr", "pearson", "ssim"):

@@ -74,7 +74,7 @@ def judged(path: Path) -> Any:
 @pytest.mark.parametrize("name", STAINS)
 def test_the_stain_of_the_target_is_judged_in_its_own_range(name: str, fields: Path, tmp_path: Path) -> None:
     model = two_stains()
-    evaluation = evaluate(model, fields, tmp_path, QUICK, target=name)
+    evaluation = evaluate(fields, model, tmp_path, QUICK, target=name)
     assert list(evaluation.scores.query("method == 'several'")["stack"]) == [
         f"field_{f}_z{z}" for f in (0, 1) for z in (0, 1)
     ]
@@ -90,10 +90,10 @@ def test_a_target_that_no_stain_shows_is_an_error_that_names_the_channels(fields
     pairs = [replace(pair, target_name="Tubulin") for pair in read_pairs(fields, target="Actin")]
     for settings in (QUICK, QUICK.model_copy(update={"data_range": (0.0, 1.0)})):
         with pytest.raises(SpotlightError, match=r"no stain of the target 'Tubulin'.*Nucleus.*Actin.*--target"):
-            evaluate(two_stains(), pairs, tmp_path, settings)
+            evaluate(pairs, two_stains(), tmp_path, settings)
     # Where the manifest does not name its target, its channel does.
     unnamed = [replace(pair, target_name="") for pair in read_pairs(fields, target="Actin")]
-    evaluate(two_stains(), unnamed, tmp_path / "unnamed", QUICK)
+    evaluate(unnamed, two_stains(), tmp_path / "unnamed", QUICK)
     low, high = RANGES[1]
     assert judged(tmp_path / "unnamed")["data_range"] == high - low
 
@@ -110,8 +110,8 @@ def test_files_of_several_stains_are_judged_by_the_target_and_spreads_are_left_o
         stain.save(folder / f"{pair.name}.ome.tif")
     settings = QUICK.model_copy(update={"data_range": (50.0, 4000.0)})
     ours = QUICK.model_copy(update={"prediction": spread, "data_range": (50.0, 4000.0)})
-    of_files = evaluate(folder, pairs, tmp_path / "files", settings).scores
-    of_model = evaluate(model, pairs, tmp_path / "model", ours).scores
+    of_files = evaluate(pairs, folder, tmp_path / "files", settings).scores
+    of_model = evaluate(pairs, model, tmp_path / "model", ours).scores
     both = [scores[scores["method"] != "target"].drop(columns="method") for scores in (of_files, of_model)]
     pd.testing.assert_frame_equal(*(scores.reset_index(drop=True) for scores in both), rtol=1e-4)
 
@@ -119,7 +119,7 @@ def test_files_of_several_stains_are_judged_by_the_target_and_spreads_are_left_o
 def test_a_network_is_told_the_modality_of_the_manifest(fields: Path, tmp_path: Path) -> None:
     model = told_modality()
     pairs = read_pairs(fields, target="Nucleus")
-    evaluate(model, pairs, tmp_path, QUICK)
+    evaluate(pairs, model, tmp_path, QUICK)
 
     def stain(pair: Pair) -> NDArray[Any]:
         return read(tmp_path / "stains" / "several" / f"{pair.name}.ome.tif").data
@@ -129,10 +129,10 @@ def test_a_network_is_told_the_modality_of_the_manifest(fields: Path, tmp_path: 
         np.testing.assert_allclose(stain(pair), wanted.data, rtol=1e-4)
     before = stain(pairs[0])
     other = [replace(pair, modality="phase") for pair in pairs]
-    evaluate(model, other, tmp_path, QUICK)  # what was found before is not taken up
+    evaluate(other, model, tmp_path, QUICK)  # what was found before is not taken up
     assert np.abs(stain(pairs[0]) - before).max() > 10
     with pytest.raises(SpotlightError, match="its modality is needed"):
-        evaluate(model, [replace(pair, modality="") for pair in pairs], tmp_path / "untold", QUICK)
+        evaluate([replace(pair, modality="") for pair in pairs], model, tmp_path / "untold", QUICK)
 
 
 def test_the_fingerprint_has_modality_and_target_where_they_decide(fields: Path) -> None:
@@ -161,7 +161,7 @@ def test_folders_of_models_are_opened_and_what_they_have_learnt_from_is_known(fi
     for seed in (0, 1):
         save_model(tmp_path / "ensemble" / f"seed-{seed}", plain.description, plain.networks[0])
     both = {name: tmp_path / name for name in ("separate", "ensemble")}
-    evaluate(both, pairs, tmp_path / "out", QUICK)
+    evaluate(pairs, both, tmp_path / "out", QUICK)
     wanted = plain.predict(pairs[0].input, settings=FLOAT32).channel("Nucleus (virtual)").data
     for name in both:
         found = read(tmp_path / "out" / "stains" / name / f"{pairs[0].name}.ome.tif")
@@ -181,7 +181,7 @@ def test_networks_that_see_their_whole_tile_are_judged_in_tiles_as_they_stain(fi
     trained = model.description.model_copy(update={"training": {"patch": [32, 32]}})
     model = Model(trained, model.networks, "pix2pix")
     (pair, *_) = read_pairs(fields, target="Actin")
-    evaluate(model, [pair], tmp_path, QUICK)
+    evaluate([pair], model, tmp_path, QUICK)
     found = read(tmp_path / "stains" / "pix2pix" / f"{pair.name}.ome.tif").data
     wanted = model.predict(pair.input, settings=FLOAT32).channel("Actin (virtual)").data
     whole = model.predict(pair.input, settings=FLOAT32.model_copy(update={"tile": (64, 64)})).channel("Actin (virtual)")

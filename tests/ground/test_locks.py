@@ -153,8 +153,8 @@ def test_commands_that_write_folders_say_who_is_at_work(manifest: Path, model_fo
     to = tmp_path / "out"
     with holder(to, "working_in") as process:
         for call in (
-            lambda: evaluate(model_folder, manifest, to),
-            lambda: evaluate_light_my_cells({}, manifest, to),
+            lambda: evaluate(manifest, model_folder, to),
+            lambda: evaluate_light_my_cells(manifest, {}, to),
             lambda: compare(manifest, to),
             lambda: demo(to),
             lambda: simulate_pairs(to, {"train": 1}),

@@ -49,6 +49,6 @@ def score_light_my_cells(
     values = chosen.model_dump() | ({} if split is None else {"split": split})
     with Reporter() as report:
         result = evaluate_light_my_cells(
-            stains, pairs, to, LightMyCellsSettings.parse(values, "command line"), target=target, progress=report
+            pairs, stains, to, LightMyCellsSettings.parse(values, "command line"), target=target, progress=report
         )
     say("", *table_text(result).splitlines(), "", f"The page: {write_challenge_page(result)}")

@@ -320,8 +320,8 @@ def evaluate(
     values = chosen.model_dump() | ({} if split is None else {"split": split})
     with Reporter(resumable=True) as report:
         evaluation = run(
-            named,
             pairs,
+            named,
             to,
             EvaluationSettings.parse(values, "command line"),
             input_channel=input_channel,

@@ -176,8 +176,8 @@ def compare(
             loaded = {seed: m if isinstance(m, Model) else load_model(m) for seed, m in sources[name].items()}
             sources[name] = {seed: model.flattened(method.flatten) for seed, model in loaded.items()}
     evaluation = evaluate(
-        sources,
         pairs,
+        sources,
         to,
         comparison.evaluation,
         input_channel=comparison.input_channel,

@@ -16,7 +16,7 @@ from spotlight.errors import SpotlightError
 from spotlight.evaluation.further_metrics import find_metrics, sources
 from spotlight.evaluation.judge import StackScores
 from spotlight.evaluation.means import counted_means
-from spotlight.evaluation.methods import TARGET, Method, Source, find_methods
+from spotlight.evaluation.methods import TARGET, Method, Source, data_first, find_methods
 from spotlight.evaluation.sets import (
     Population,
     Ranges,
@@ -81,8 +81,8 @@ class Evaluation:
 
 @works_in("to")
 def evaluate(
-    models: Source | Mapping[str, Source | Mapping[int, Source]],
     pairs: Listed,
+    models: Source | Mapping[str, Source | Mapping[int, Source]],
     to: str | Path,
     settings: EvaluationSettings | None = None,
     *,
@@ -104,12 +104,12 @@ def evaluate(
 
     Parameters
     ----------
-    models : path, Model, or mapping
-        Model folders, or folders of stains that other tools have made, one image file named after every stack, in
-        the intensities of the targets. A name may have a mapping of seeds to such.
     pairs : path or sequence
         A manifest, a folder of stacks with both channels, or pairs: each a `Pair`, or a tuple of input and target
         (NumPy arrays, stacks or paths).
+    models : path, Model, or mapping
+        Model folders, or folders of stains that other tools have made, one image file named after every stack, in
+        the intensities of the targets. A name may have a mapping of seeds to such.
     to : path
         Folder for tables, stains and labels.
     settings : EvaluationSettings
@@ -135,7 +135,7 @@ def evaluate(
         If there is nothing to evaluate or a file does not fit.
     """
     settings = settings or EvaluationSettings()
-    to = Path(to)
+    pairs, models, to = *data_first(pairs, models, "evaluate"), Path(to)
     listed = read_pairs(pairs, input_channel, target_channel, target, axes=axes, voxel_size=voxel_size)
     chosen = [pair for pair in listed if pair.split in (settings.split, "")]
     if not chosen:

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from spotlight.csv_files import write_csv
 from spotlight.errors import SpotlightError
+from spotlight.evaluation.methods import data_first
 from spotlight.evaluation.stain_lookup import StainFile, find_stain_files
 from spotlight.files import require_path, write_text
 from spotlight.images import Stack, stem
@@ -87,8 +88,8 @@ class LightMyCells:
 
 @works_in("to")
 def evaluate_light_my_cells(
-    stains: str | Path | Mapping[str, str | Path],
     pairs: str | Path | Sequence[Pair],
+    stains: str | Path | Mapping[str, str | Path],
     to: str | Path,
     settings: LightMyCellsSettings | None = None,
     *,
@@ -102,12 +103,12 @@ def evaluate_light_my_cells(
 
     Parameters
     ----------
-    stains : path or mapping
-        A folder of stains, or several by the name of their method; see
-        `spotlight.evaluation.stain_lookup.find_stain_files`.
     pairs : path or sequence of Pair
         A manifest whose targets have names, or such pairs. Of planes that state how far from the best focus they are
         (``focus_offset``) there are scores by distance, up to 5; those beyond and those unknown are bins of their own.
+    stains : path or mapping
+        A folder of stains, or several by the name of their method; see
+        `spotlight.evaluation.stain_lookup.find_stain_files`.
     to : path
         Folder for the tables.
     settings : LightMyCellsSettings
@@ -123,7 +124,7 @@ def evaluate_light_my_cells(
         If there is nothing to score, a stain is missing or does not fit its target, or a target has no contrast.
     """
     settings = settings or LightMyCellsSettings()
-    to = Path(to)
+    pairs, stains, to = *data_first(pairs, stains, "evaluate_light_my_cells"), Path(to)
     chosen = _chosen(pairs, target, settings.split)
     folders = stains if isinstance(stains, Mapping) else {safe_name(Path(stains).resolve().name): stains}
     found = {name: find_stain_files(_folder(folder), chosen) for name, folder in folders.items()}

@@ -1,5 +1,6 @@
 """What is compared: models, and stains that other tools have made."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from spotlight.images.modality import MODALITIES
 from spotlight.model import DESCRIPTION, ModelDescription
 from spotlight.pairs.pair import Pair, require_match
 from spotlight.prediction import Model, PredictionSettings, load_model
+from spotlight.prediction.listing import TABLES
 from spotlight.prediction.stain import SPREAD, VIRTUAL
 from spotlight.quoting import safe_name
 from spotlight.tasks import TargetDescription
@@ -168,6 +170,28 @@ def find_methods(sources: Source | Mapping[str, Source | Mapping[int, Source]], 
     if twice:
         raise SpotlightError(f"several methods would be written to {', '.join(sorted(twice))}; rename one.")
     return methods
+
+
+def data_first(pairs: Any, models: Any, function: str) -> tuple[Any, Any]:
+    """Give pairs and models, which are exchanged with a warning if they have the order of version 0.1.
+
+    The order is told by what they are: a model or a mapping in the place of the pairs, or a list or a table in the
+    place of the models. Two folders of images are taken in today's order.
+    """
+    is_folder = isinstance(pairs, (str, Path)) and Path(pairs).is_dir()
+    swapped = isinstance(pairs, (Model, Mapping)) or (is_folder and _holds_models(Path(pairs)))
+    if isinstance(models, (str, Path)):
+        swapped |= Path(models).suffix.lower() in TABLES
+    else:
+        swapped |= isinstance(models, (list, tuple))
+    if not swapped:
+        return pairs, models
+    warnings.warn(
+        f"{function} takes the data first: {function}(pairs, models, to). The former order ends with version 0.3.",
+        FutureWarning,
+        stacklevel=4,
+    )
+    return models, pairs
 
 
 def _open(source: Source, stacks: list[str]) -> tuple[Model | None, dict[str, Path]]:
