@@ -14,9 +14,12 @@ from typer.testing import CliRunner
 from conftest import TINY, ellipsoid, real_data
 from spotlight.cli import app
 from spotlight.errors import SpotlightError
+from spotlight.evaluation import evaluate, score_masks
+from spotlight.export.onnx import Graph
 from spotlight.images import Stack, read
 from spotlight.images.slabs import in_memory
 from spotlight.losses import Batch, MaskLossSettings, build_loss, mask_loss
+from spotlight.metrics import betti_errors, cl_dice, component_f1, mask_dice, panoptic_dice
 from spotlight.model import read_description
 from spotlight.networks import FNet, UNetPlusPlus
 from spotlight.pairs import Pair, PreparationSettings, prepare_pairs, read_manifest, read_pairs
@@ -246,10 +249,24 @@ def test_labels_of_probabilities() -> None:
         find_labels(both, split=("nuclei",))
 
 
+def test_scores_follow_the_kind_of_structure() -> None:
+    truth, found = GLOBES[0] | GLOBES[1], GLOBES[0]
+    contiguous, isolated, both = (
+        score_masks(truth, found, kind, (2, 1, 1)) for kind in ("contiguous", "isolated", None)
+    )
+    assert contiguous["mask_dice"] == isolated["mask_dice"] == mask_dice(truth, found)
+    assert contiguous["cl_dice"] == cl_dice(truth, found, (2, 1, 1))
+    assert (contiguous["betti_0_error"], contiguous["betti_1_error"]) == betti_errors(truth, found)[:2]
+    assert isolated["panoptic_dice"] == panoptic_dice(truth, found) == pytest.approx(2 / 3)
+    assert isolated["component_f1"] == component_f1(truth, found)
+    assert np.isnan([contiguous["component_f1"], isolated["cl_dice"]]).all()
+    assert not np.isnan(list(both.values())).any()
+
+
 @pytest.mark.slow
 def test_a_model_from_training_to_files(tmp_path: Path) -> None:
     path = fields(tmp_path, 6)
-    values = protocol("spotlight", TASK.model_copy(update={"least_voxels": 20})).model_dump()
+    values = protocol("spotlight", SegmentTask(least_voxels=20, structures={"vessels": "contiguous"})).model_dump()
     values["network"] |= {"depth": 1, "mult_chan": 4}
     values["patches"] |= {"size": (8, 16, 16)}
     values["training"] |= {"steps": 60, "batch_size": 4, "learning_rate": 1e-2, "validate_every": 20, "device": "cpu"}
@@ -268,6 +285,22 @@ def test_a_model_from_training_to_files(tmp_path: Path) -> None:
     assert 0 <= result.data.min() < 0.2 < 0.8 < result.data.max() <= 1
     truth = np.stack([read(tmp_path / f"5-{name}.tif").data == 1 for name in result.channels])
     assert 2 * (truth & (result.data > 0.5)).sum() / (truth.sum() + (result.data > 0.5).sum()) > 0.8
+
+    done = CliRunner().invoke(app, ["evaluate", str(path), "--model", str(folder), "--to", str(tmp_path / "judged")])
+    assert done.exit_code == 0, done.output
+    assert "b0 error" in done.output
+    scores = pd.read_csv(tmp_path / "judged" / "mask_scores.csv").set_index("structure")
+    assert scores["stack"].tolist() == ["5-cells"] * 2
+    found, known = result.data[0] >= 0.5, read(tmp_path / "5-cells.tif").data
+    assert scores.loc["cells", "mask_dice"] == pytest.approx(mask_dice(known == 1, found & (known != 255)), rel=1e-5)
+    assert np.isnan(scores.loc["vessels", "component_f1"])
+    assert not np.isnan(scores.loc["cells", ["cl_dice", "component_f1"]]).any()  # of no stated kind: both
+    page = (tmp_path / "judged" / "masks.html").read_text(encoding="utf-8")
+    assert page.count('class="outline"') >= 2
+    with pytest.raises(SpotlightError, match="finds masks, which are compared by"):
+        evaluate(path, folder, tmp_path / "stains")
+    with pytest.raises(SpotlightError, match="learnt the task 'segment', whose results files cannot compute yet"):
+        Graph(model, normalise=False, flatten=True, intensities=False)
 
     command = ["predict", str(folder), str(test), "--to", str(tmp_path / "masks")]
     for said in ("", "was there already"):

@@ -29,6 +29,7 @@ from spotlight.cli.app import (
     size_of,
 )
 from spotlight.cli.challenge import score_light_my_cells
+from spotlight.cli.masks import finds_masks, score_masks
 from spotlight.errors import SpotlightError
 from spotlight.quoting import safe_name
 
@@ -316,6 +317,15 @@ def evaluate(
     from spotlight.report import write_report
     from spotlight.report.text import score_text
 
+    if finds_masks(named.values()):
+        not_taken = {
+            "--settings": settings,
+            "--input-channel": input_channel,
+            "--target-channel": target_channel,
+            "--workers": workers,
+        }
+        score_masks(named, pairs, to, split, target, axes, voxel_size, not_taken)
+        return
     chosen = EvaluationSettings.from_yaml(settings) if settings else EvaluationSettings()
     values = chosen.model_dump() | ({} if split is None else {"split": split})
     with Reporter(resumable=True) as report:

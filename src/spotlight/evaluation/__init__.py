@@ -2,6 +2,7 @@
 
 from spotlight.evaluation.evaluate import Evaluation, evaluate, summarise
 from spotlight.evaluation.light_my_cells import LightMyCells, LightMyCellsSettings, evaluate_light_my_cells
+from spotlight.evaluation.masks import MaskEvaluation, evaluate_masks, score_masks
 from spotlight.evaluation.settings import EvaluationSettings
 
 __all__ = [
@@ -9,7 +10,10 @@ __all__ = [
     "EvaluationSettings",
     "LightMyCells",
     "LightMyCellsSettings",
+    "MaskEvaluation",
     "evaluate",
     "evaluate_light_my_cells",
+    "evaluate_masks",
+    "score_masks",
     "summarise",
 ]

@@ -16,7 +16,7 @@ from spotlight.errors import SpotlightError
 from spotlight.evaluation.further_metrics import find_metrics, sources
 from spotlight.evaluation.judge import StackScores
 from spotlight.evaluation.means import counted_means
-from spotlight.evaluation.methods import TARGET, Method, Source, data_first, find_methods
+from spotlight.evaluation.methods import TARGET, Method, Source, data_first, find_methods, require_stains
 from spotlight.evaluation.sets import (
     Population,
     Ranges,
@@ -136,6 +136,7 @@ def evaluate(
     """
     settings = settings or EvaluationSettings()
     pairs, models, to = *data_first(pairs, models, "evaluate"), Path(to)
+    require_stains(models)
     listed = read_pairs(pairs, input_channel, target_channel, target, axes=axes, voxel_size=voxel_size)
     chosen = [pair for pair in listed if pair.split in (settings.split, "")]
     if not chosen:

@@ -12,7 +12,7 @@ from spotlight.fingerprint import fingerprint, state_of
 from spotlight.images import Stack, is_image, read_like, stem
 from spotlight.images.belonging import files_of
 from spotlight.images.modality import MODALITIES
-from spotlight.model import DESCRIPTION, ModelDescription
+from spotlight.model import DESCRIPTION, ModelDescription, read_description
 from spotlight.pairs.pair import Pair, require_match
 from spotlight.prediction import Model, PredictionSettings, load_model
 from spotlight.prediction.listing import TABLES
@@ -136,6 +136,25 @@ class Method:
         if not found:
             raise _no_stain(self.name, wanted, pair, [target.channel or "target" for target in known])
         return found
+
+
+def require_stains(sources: Source | Mapping[str, Source | Mapping[int, Source]]) -> None:
+    """Raise a `SpotlightError` if a source is a model of something else than intensities."""
+    given = list(sources.values()) if isinstance(sources, Mapping) else [sources]
+    each = [one for source in given for one in (source.values() if isinstance(source, Mapping) else [source])]
+    for source in each:
+        if isinstance(source, Model):
+            found = source.description
+        elif (Path(source) / DESCRIPTION).exists():
+            found = read_description(source)
+        else:
+            continue
+        if found.task.learns != "intensities":
+            raise SpotlightError(
+                f"model {source.name if isinstance(source, Model) else source} finds {found.task.learns}, which are "
+                "compared by spotlight.evaluation.evaluate_masks, or by the command evaluate if no model of stains is "
+                "given with it."
+            )
 
 
 def find_methods(sources: Source | Mapping[str, Source | Mapping[int, Source]], stacks: list[str]) -> list[Method]:

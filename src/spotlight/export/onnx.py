@@ -19,6 +19,7 @@ from spotlight.images.normalise import mean_and_std, normalise
 from spotlight.images.scaling import UINT16, scaling_in_words
 from spotlight.installation import missing_package
 from spotlight.prediction import Model
+from spotlight.tasks import StainTask
 from spotlight.version import __version__
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -93,6 +94,12 @@ class Graph(nn.Module):
     def __init__(self, model: Model, *, normalise: bool, flatten: bool, intensities: bool) -> None:
         super().__init__()
         self.model = model
+        task = model.description.task
+        if (intensities or flatten) and not isinstance(task, StainTask):
+            raise SpotlightError(
+                f"model {model.name} learnt the task {task.kind!r}, whose results files cannot compute yet. Write only "
+                "the network with --bare (bare=True)."
+            )
         if model.needs_modality:
             known = tuple(model.separate) or model.description.input.modalities
             raise SpotlightError(

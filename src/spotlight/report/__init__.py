@@ -7,16 +7,18 @@ from spotlight.deferred import deferred
 if TYPE_CHECKING:
     from spotlight.report.check_page import write_check_page
     from spotlight.report.figure import write_figures
+    from spotlight.report.mask_page import write_mask_page
     from spotlight.report.page import write_report
     from spotlight.report.training_page import write_training_page
 
-__all__ = ["write_check_page", "write_figures", "write_report", "write_training_page"]
+__all__ = ["write_check_page", "write_figures", "write_mask_page", "write_report", "write_training_page"]
 
 __getattr__ = deferred(
     __name__,
     {
         "write_check_page": "check_page",
         "write_figures": "figure",
+        "write_mask_page": "mask_page",
         "write_report": "page",
         "write_training_page": "training_page",
     },
