@@ -20,7 +20,7 @@ ROAD = [
         *("errors", "quoting", "version", "addresses", "files", "fingerprint", "locks", "installation"),
         *("plain_yaml", "csv_files", "settings", "stopping", "processes", "deferred", "given", "progress"),
     ],
-    ["registry"],
+    ["registry", "psf"],
     ["images", "networks", "losses", "tiles", "devices"],
     ["foreground"],
     ["simulation"],
@@ -39,7 +39,7 @@ ROAD = [
 ]
 STATION = {room: number for number, rooms in enumerate(ROAD) for room in rooms}
 GROUND = {"deferred", "errors", "given", "registry", "settings"}
-OUTSIDERS = {"networks": GROUND, "losses": GROUND, "tiles": set()}
+OUTSIDERS = {"networks": GROUND, "losses": GROUND | {"psf"}, "tiles": set()}
 """Rooms that know nothing of files, and what little of ours they may import."""
 NEVER = {"evaluation": {"training"}, "report": {"training", "comparison"}}
 """Rooms that must not import these, although they lie behind: each process of an evaluation would wait for them."""
@@ -91,6 +91,7 @@ def test_evaluating_does_not_import_lightning() -> None:
 
 LATE_CIRCLES = (
     {"networks.settings", "networks.fnet", "networks.unetpp", "networks.pix2pix"},
+    {"losses.blurred", "losses.sharp"},
     {"losses.settings", "losses.batch", "losses.masks", "losses.pixels", "losses.spotlight"},
     {"prediction.files", "prediction.former", "prediction.records", "prediction.tasks"},
 )

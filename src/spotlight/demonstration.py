@@ -29,7 +29,9 @@ def small(name: str, seed: int) -> Experiment:
     training = experiment.training.model_copy(
         update={"steps": STEPS, "batch_size": BATCH, "seed": seed, "validate_every": 50, "checkpoint_every": 50}
     )
-    return experiment.model_copy(update={"network": FNetSettings(depth=3, mult_chan=8), "training": training})
+    positive = isinstance(experiment.network, FNetSettings) and experiment.network.positive
+    network = FNetSettings(depth=3, mult_chan=8, positive=positive)
+    return experiment.model_copy(update={"network": network, "training": training})
 
 
 @works_in("to")

@@ -25,7 +25,10 @@ app = typer.Typer(
 )
 
 Pairs = Annotated[Path, typer.Argument(help="Manifest (CSV or Parquet), or a folder of two-channel stacks.")]
-PROTOCOLS = "spotlight or fnet, sized for a laptop; spotlight-2025, fnet-2018 or spotlight-plus, at the published size."
+PROTOCOLS = (
+    "spotlight, fnet or spotlight-sharp, sized for a laptop; spotlight-2025, fnet-2018 or spotlight-plus, at the "
+    "published size."
+)
 Protocol = Annotated[str, typer.Option(help=PROTOCOLS)]
 To = Annotated[Path, typer.Option("--to", "-o", help="Where to write.")]
 InputChannel = Annotated[str | None, typer.Option(help="For a folder: name or index of the transmitted-light channel.")]

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from spotlight.deferred import deferred
+from spotlight.losses.blurred import SharpLossSettings
 from spotlight.losses.settings import (
     LOSSES,
     AdversarialSettings,
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
     from spotlight.losses.instances import blob_dice_loss, cc_dice_loss
     from spotlight.losses.masks import mask_loss
     from spotlight.losses.pixels import LossTerms, l1_loss, mse_loss
+    from spotlight.losses.sharp import Blur, sharp_loss
     from spotlight.losses.spotlight import soft_threshold, spotlight_loss, tunable_sigmoid
 
 __all__ = [
     "LOSSES",
     "AdversarialSettings",
     "Batch",
+    "Blur",
     "FunctionLossSettings",
     "L1Settings",
     "Loss",
@@ -35,6 +38,7 @@ __all__ = [
     "LossTerms",
     "MaskLossSettings",
     "MseSettings",
+    "SharpLossSettings",
     "SpotlightLossSettings",
     "blob_dice_loss",
     "build_loss",
@@ -44,6 +48,7 @@ __all__ = [
     "l1_loss",
     "mask_loss",
     "mse_loss",
+    "sharp_loss",
     "soft_threshold",
     "spotlight_loss",
     "tunable_sigmoid",
@@ -53,6 +58,7 @@ __getattr__ = deferred(
     __name__,
     {
         "Batch": "batch",
+        "Blur": "sharp",
         "Loss": "batch",
         "LossTerms": "pixels",
         "blob_dice_loss": "instances",
@@ -63,6 +69,7 @@ __getattr__ = deferred(
         "l1_loss": "pixels",
         "mask_loss": "masks",
         "mse_loss": "pixels",
+        "sharp_loss": "sharp",
         "soft_threshold": "spotlight",
         "spotlight_loss": "spotlight",
         "tunable_sigmoid": "spotlight",

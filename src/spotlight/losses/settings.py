@@ -40,6 +40,19 @@ class LossSettings(Settings):
         """Return settings of the preparation that the loss depends on, such as ``{"cells": True}``."""
         return {}
 
+    def require_patch(self, patch: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]], divisor: int) -> None:
+        """Raise a `SpotlightError` if patches of this size do not do; all do by default.
+
+        Parameters
+        ----------
+        patch : tuple of int
+            Voxels per axis.
+        shapes : mapping
+            Shapes of the stacks on the network's grid by their names.
+        divisor : int
+            Every side of a patch is a multiple of it.
+        """
+
 
 LOSSES: Registry[LossSettings] = Registry("loss", "spotlight.losses", LossSettings, "kind", "spotlight")
 """All losses; Spotlight's where plain values do not say which."""

@@ -37,6 +37,8 @@ class FNet(StainNetwork):
     modalities, conditioning
         See `StainNetwork`. "dynamic" makes the first convolution a `DynamicConv`; "film" puts a `Film` before the last
         ReLU of every level of the encoder, in residual blocks on the branch of the convolutions.
+    positive : bool
+        Apply a softplus, log(1 + exp(x)), to the output.
     """
 
     def __init__(
@@ -49,11 +51,13 @@ class FNet(StainNetwork):
         init: Literal["fnet", "torch"] = "fnet",
         modalities: int = 0,
         conditioning: Conditioning = "none",
+        positive: bool = False,
     ) -> None:
         super().__init__(dims, mult_chan, stains, modalities, conditioning)
         widths = [mult_chan * 2**level for level in range(depth + 1)]
         inputs = [1, *widths[:-1]]
         self.depth = depth
+        self.positive = positive
         conv = double_conv if block == "plain" else ResidualConv
         film = modalities if conditioning == "film" else 0
         dynamic = [modalities if conditioning == "dynamic" else 0, *[0] * depth]
@@ -108,7 +112,8 @@ class FNet(StainNetwork):
         x = self.encoders[-1](x, modality)
         for up, decoder, skip in zip(reversed(self.ups), reversed(self.decoders), reversed(skips), strict=True):
             x = decoder(torch.cat((skip, up(x)), dim=1))
-        return self.head(x)  # type: ignore[no-any-return]
+        stain: Tensor = self.head(x)
+        return torch.nn.functional.softplus(stain) if self.positive else stain
 
 
 class ResidualConv(nn.Module):

@@ -97,12 +97,25 @@ class FNetSettings(NetworkSettings):
     init: Literal["fnet", "torch"] = Field(
         "fnet", description="Initial weights: N(0, 0.02) as published, or PyTorch's."
     )
+    positive: bool = Field(
+        False, description="A softplus behind the last layer, so that a stain is never below 0; for the loss 'sharp'."
+    )
 
     def build(self, dims: int, stains: int = 1, modalities: int = 0) -> "StainNetwork":
         """Build an F-net; see `NetworkSettings.build`."""
         from spotlight.networks.fnet import FNet
 
-        return FNet(dims, self.depth, self.mult_chan, stains, self.block, self.init, modalities, self.conditioning)
+        return FNet(
+            dims,
+            self.depth,
+            self.mult_chan,
+            stains,
+            self.block,
+            self.init,
+            modalities,
+            self.conditioning,
+            self.positive,
+        )
 
     def describe(self) -> str:
         """See `NetworkSettings.describe`."""
@@ -110,7 +123,7 @@ class FNetSettings(NetworkSettings):
         blocks = ", residual blocks" if self.block == "residual" else ""
         return (
             f"F-net of depth {self.depth} with {self.mult_chan} channels{blocks} (Ounkomol et al. 2018: 4, 32), begun "
-            f"from {start}"
+            f"from {start}{', with a softplus at the end' if self.positive else ''}"
         )
 
     @property

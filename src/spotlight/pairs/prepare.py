@@ -7,21 +7,24 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
+from scipy import ndimage
 
 from spotlight.foreground import Foreground, ForegroundSettings, find_foreground, nearest_component
 from spotlight.images import Stack
 from spotlight.images.median import median
 from spotlight.images.normalise import (
+    SAMPLED,
     Grid,
     grid_shape,
     mean_and_std,
     normalise,
     prepare_input,
+    sample_nonzero,
     zeros_are_padding,
 )
 from spotlight.images.resample import resample_slabs
 from spotlight.images.scaling import UINT16, Scaling, input_scale, require_uint16
-from spotlight.images.slabs import Allocate, in_memory, slabs, values_of
+from spotlight.images.slabs import Allocate, Array, in_memory, slabs, values_of
 from spotlight.pairs.pair import Pair
 from spotlight.settings import Settings
 
@@ -50,10 +53,11 @@ class PreparationSettings(Settings):
         "by the standard deviation (Ounkomol et al. 2018); 'median/iqr' uses median and interquartile range (Liu et "
         "al. 2025). 'uint16' maps 0 to 65535 onto -1 to 1, for input and target (Liu et al. 2024).",
     )
-    target_center: Literal["threshold", "mean"] = Field(
+    target_center: Literal["threshold", "mean", "offset"] = Field(
         "threshold",
         description="Value subtracted from a target before division by its standard deviation: its foreground "
-        "threshold (Spotlight) or its mean (F-net). The loss uses the same threshold.",
+        "threshold (Spotlight), its mean (F-net), or its offset, the intensity without dye (see `find_offset`). The "
+        "loss uses the same threshold.",
     )
     mask_median_px: int = Field(
         1,
@@ -165,7 +169,11 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
         center, std = UINT16
     else:
         mean, std = mean_and_std(values, zeros_are_padding(values), name=target.source)
-        center = foreground.threshold if settings.target_center == "threshold" else mean
+        center = {
+            "threshold": lambda: foreground.threshold,
+            "mean": lambda: mean,
+            "offset": lambda: find_offset(values),
+        }[settings.target_center]()
     shape = grid_shape(target, settings.grid)
     normalised = resample_slabs(values, shape, "target", lambda part: normalise(part, center, std), allocate)
     threshold = (foreground.threshold - center) / std
@@ -263,6 +271,23 @@ def with_input(
         modality=pair.modality,
         own_channel=own_channel,
     )
+
+
+def find_offset(target: Array) -> float:
+    """Estimate what a target shows where there is no dye: camera offset, and light of medium and optics.
+
+    It is the first percentile after a Gaussian of two voxels, which leaves a twentieth of the noise. Where all of a
+    stack is hazy, the least haze is counted as offset. Padding, exact zeros beside an image, does not count.
+    """
+    padded = zeros_are_padding(target)
+    lowest = []
+    for slab in slabs(target.shape, 9):
+        part = np.asarray(target[slab.outer]).astype(np.float32)
+        smooth = ndimage.gaussian_filter(part, 2.0)[slab.crop]
+        near = ndimage.binary_dilation(part == 0, iterations=8)[slab.crop] if padded else np.zeros(smooth.shape, bool)
+        lowest.append(smooth[~near][:: max(1, target.size // SAMPLED)])
+    found = np.concatenate(lowest)
+    return float(np.percentile(found if found.size else sample_nonzero(target), 1))
 
 
 def _prepared_input(

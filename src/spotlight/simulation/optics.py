@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import fft
 
+from spotlight.psf import PsfSettings, fluorescence_psf, intensity_psf
 from spotlight.settings import Settings
 
 FloatArray = NDArray[np.float32]
@@ -41,25 +42,13 @@ class BrightfieldSettings(Settings):
     offset: float = Field(100.0, ge=0, description="Camera counts without light.")
 
 
-class FluorescenceSettings(Settings):
-    """The fluorescence path: Hoechst on a spinning disk with a water-immersion objective.
+class FluorescenceSettings(PsfSettings):
+    """The fluorescence path: Hoechst on a spinning disk with a water-immersion objective, and its light and camera.
 
-    Wavelengths are those of the dye and its laser; the pinhole is that of a common disk (50 µm) at 100x. Effective
-    aperture, crosstalk and light were chosen so that the normalised histogram and the autocorrelations along Z and in
-    the plane agree with a real stack (docs/method.md). The effective aperture is below the nominal 1.2, because the
-    pupil is not completely filled and the objective has aberrations.
+    Effective aperture, crosstalk and light were chosen so that the normalised histogram and the autocorrelations along
+    Z and in the plane agree with a real stack (docs/method.md).
     """
 
-    excitation_um: float = Field(0.405, gt=0, description="Laser line.")
-    emission_um: float = Field(0.45, gt=0, description="Centre of the emission band.")
-    objective_na: float = Field(0.8, gt=0, description="Effective numerical aperture, below the nominal one.")
-    immersion_index: float = Field(1.333, gt=1, description="Refractive index of the immersion medium: water.")
-    sample_index: float = Field(1.36, gt=1, description="Mean refractive index of the cells.")
-    depth_um: float = Field(8.0, ge=0, description="Depth for which the index mismatch is computed.")
-    pinhole_um: float = Field(0.5, gt=0, description="Pinhole diameter in the sample plane: 50 µm at 100x.")
-    crosstalk: float = Field(
-        0.35, ge=0, le=1, description="Share of out-of-focus light that reaches the camera through other pinholes."
-    )
     photons: float = Field(15.0, gt=0, description="Photo-electrons per voxel in a mean nucleus.")
     background_photons: float = Field(3.0, ge=0, description="Photo-electrons per voxel from medium and optics.")
     read_noise: float = Field(1.6, ge=0, description="Electrons, standard deviation.")
@@ -202,55 +191,6 @@ def _disk(count: int, turn: float) -> NDArray[np.float64]:
     return np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=1)
 
 
-@lru_cache(maxsize=8)
-def fluorescence_psf(optics: FluorescenceSettings, voxel_um: float) -> FloatArray:
-    """Compute the point spread function of the spinning disk on cubic voxels, ZYX, of odd sizes, with the sum 1.
-
-    The focused part is excitation times emission blurred by the pinhole; the crosstalk part is emission alone, as in
-    a widefield microscope. Both come from one scalar pupil with the phase of the index mismatch at `depth_um`.
-    """
-    fine, half_z, half_xy = 5, round(7.0 / voxel_um), round(4.5 / voxel_um)
-    side = (2 * half_xy + 1) * fine
-    pixel = voxel_um / fine
-    z = np.arange(-2 * half_z - 1, 2 * half_z + 2) * voxel_um / 2
-    emission = _intensity_psf(optics, optics.emission_um, side, pixel, z)
-    excitation = _intensity_psf(optics, optics.excitation_um, side, pixel, z)
-    radius = fft.fftfreq(side, 1 / (side * pixel))
-    hole = (np.hypot(radius[:, None], radius[None, :]) <= optics.pinhole_um / 2).astype(np.float64)
-    blurred = fft.ifft2(fft.fft2(emission) * fft.fft2(hole / hole.sum())).real.clip(0)
-    focused = _bin(excitation * blurred, fine)
-    wide = _bin(emission, fine)
-    psf = (1 - optics.crosstalk) * focused / focused.sum() + optics.crosstalk * wide / wide.sum()
-    return np.asarray(psf, np.float32)
-
-
-def _intensity_psf(
-    optics: FluorescenceSettings | WidefieldSettings, wavelength: float, side: int, pixel: float, z: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Compute the widefield image of a point on a fine lateral grid at the defoci `z`; its centre has index 0."""
-    k = fft.fftfreq(side, pixel)
-    lateral2 = k[:, None] ** 2 + k[None, :] ** 2
-    pupil = lateral2 <= (optics.objective_na / wavelength) ** 2
-    kz_immersion = np.sqrt(np.maximum((optics.immersion_index / wavelength) ** 2 - lateral2, 0))
-    kz_sample = np.sqrt(np.maximum((optics.sample_index / wavelength) ** 2 - lateral2, 0))
-    mismatch = kz_sample - kz_immersion
-    # Piston and defocus only shift the image and are removed; the rest is the spherical aberration.
-    basis = np.stack([np.ones(int(pupil.sum())), kz_sample[pupil]], 1)
-    mismatch = np.where(pupil, mismatch, 0)
-    mismatch[pupil] -= basis @ np.linalg.lstsq(basis, mismatch[pupil], rcond=None)[0]
-    field = [fft.ifft2(pupil * np.exp(2j * np.pi * (kz_sample * height + mismatch * optics.depth_um))) for height in z]
-    return np.asarray(np.abs(np.stack(field)) ** 2)
-
-
-def _bin(fine_psf: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
-    """Sum the fine grid (half-voxel planes, `factor` pixels per voxel edge) into voxels."""
-    # Planes have half the voxel distance: a voxel is its centre plane plus half of the planes above and below.
-    planes = fine_psf[1:-1:2] + 0.5 * (fine_psf[0:-2:2] + fine_psf[2::2])
-    n = fine_psf.shape[1] // factor
-    shifted = np.roll(planes, (n * factor // 2, n * factor // 2), axis=(1, 2))  # the point moves to the centre pixel
-    return np.asarray(shifted.reshape(len(planes), n, factor, n, factor).sum((2, 4)))
-
-
 def fluorescence(dye: FloatArray, voxel_um: float, optics: FluorescenceSettings) -> FloatArray:
     """Return the expected photo-electrons of a dye volume, ZYX: the dye blurred by the PSF, plus background."""
     psf = fluorescence_psf(optics, voxel_um)
@@ -300,7 +240,7 @@ def _widefield_transfer(
 ) -> NDArray[np.complex64]:
     """Return the spectrum of the point spread function of every slice, each normalised to the sum 1."""
     defocus = np.asarray(height - (np.arange(slices) + 0.5) * step, np.float64)
-    psf = _intensity_psf(optics, emission_um, side, pixel, defocus)
+    psf = intensity_psf(optics, emission_um, side, pixel, defocus)
     psf /= psf.sum((1, 2), keepdims=True)
     return np.asarray(fft.rfft2(psf), np.complex64)
 

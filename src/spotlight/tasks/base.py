@@ -27,7 +27,7 @@ class TargetDescription(Settings):
     """
 
     channel: str = ""
-    center: Literal["threshold", "mean", "uint16"] | None = Field(
+    center: Literal["threshold", "mean", "offset", "uint16"] | None = Field(
         None, description="Value of the target that became 0; None if it is no intensity."
     )
     normalised_range: tuple[FiniteFloat, FiniteFloat]

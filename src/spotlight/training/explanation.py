@@ -135,7 +135,12 @@ def _preparation(experiment: Experiment) -> Iterator[str]:
         yield f"Input and target: I / 32767.5 - 1, so that 0 to 65535 becomes -1 to 1 ({PIX2PIX})."
     else:
         yield f"Input: normalised by {scaling_in_words(settings.scaling)} (scaling '{settings.scaling}')."
-        center, source = {"threshold": ("T", PAPER), "mean": ("mean", FNET)}[settings.target_center]
+        centers = {
+            "threshold": ("T", PAPER),
+            "mean": ("mean", FNET),
+            "offset": ("offset, the intensity without dye", "not in either paper"),
+        }
+        center, source = centers[settings.target_center]
         yield f"Target: (I - {center}) / standard deviation of the whole stack, native resolution ({source})."
     if settings.grid == "native":
         yield "No resampling: the stacks stay on their own grid."

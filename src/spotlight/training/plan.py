@@ -117,6 +117,7 @@ class RunPlan:
         dims = len(next(iter(shapes.values())))
         network = self.skeleton(dims)
         patch = patch_size(self.experiment.patches, shapes, network.divisor)
+        self.experiment.loss.require_patch(patch, shapes, network.divisor)
         if self.experiment.patches.augment and patch[-1] != patch[-2]:
             raise SpotlightError(f"patches.augment turns patches and needs them square in YX. Received: {patch}.")
         settings, processes = self.experiment.training, self.processes

@@ -1,0 +1,170 @@
+"""Is a stain sharper than the fluorescence that it learnt from? Losses with and without the physics of the blur.
+
+    python benchmarks/sharp.py --to DIR [--sparse] [--seeds 5] [--steps 300]
+
+- ``fnet``, ``fnet-flat``, ``spotlight``: the stain of blurred targets, as it is or with a flat background;
+- ``deconvolved-targets``: F-net, trained on targets that Richardson and Lucy's algorithm has deconvolved;
+- ``deconvolved-stain``: F-net's stain, deconvolved afterwards;
+- ``sharp``: the loss that blurs the stain; ``sharp-na-low`` and ``sharp-na-high``: the same with an aperture 20 % too
+  small and too large; ``sharp-foreground``: with a share of Spotlight's loss;
+- ``fluorescence``: the target itself.
+
+One segmentation, tuned on the fluorescence of the training fields, judges all. A killed run goes on.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from skimage.restoration import richardson_lucy
+
+from paper import DENSE, FIELDS, SPARSE, score_markdown, tuned
+from spotlight.demonstration import small
+from spotlight.evaluation import EvaluationSettings, evaluate
+from spotlight.evaluation.statistics import compare_methods
+from spotlight.files import write_text
+from spotlight.images import Stack
+from spotlight.losses import SharpLossSettings
+from spotlight.metrics.cards import Direction
+from spotlight.pairs import read_pairs
+from spotlight.pairs.prepare import find_offset
+from spotlight.prediction import load_model
+from spotlight.psf import PsfSettings, fluorescence_psf
+from spotlight.simulation import SimulationSettings, simulate_pairs
+from spotlight.training import Experiment, protocol, train
+
+ITERATIONS = 20
+MARGIN = 24
+"""Voxels by which a stack is extended before it is deconvolved: along Z with its offset, in the plane by reflection."""
+CLAIMS: dict[str, Direction] = {
+    "mean_ap": "high",
+    "volume_error": "zero",
+    "elongation_error": "zero",
+    "profile_error": "low",
+}
+
+
+def optics(simulation: SimulationSettings, factor: float = 1.0) -> PsfSettings:
+    """The point spread function of the simulated microscope, or one of a wrong aperture."""
+    known = PsfSettings(**{name: getattr(simulation.fluorescence, name) for name in PsfSettings.model_fields})
+    return known.model_copy(update={"objective_na": known.objective_na * factor})
+
+
+def deconvolve(stack: Stack, psf: np.ndarray[Any, Any]) -> Stack:
+    """Richardson and Lucy's algorithm on what is above the offset; the offset is added again."""
+    values = stack.data.astype(np.float32)
+    offset = find_offset(values)
+    above = np.pad(np.maximum(values - offset, 0), ((MARGIN, MARGIN), (0, 0), (0, 0)))
+    above = np.pad(above, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)), mode="reflect")
+    scale = float(above.max())
+    sharp = richardson_lucy(above / scale, psf, ITERATIONS, clip=False, filter_epsilon=1e-6) * scale
+    inside = (slice(MARGIN, -MARGIN),) * 3
+    return Stack((sharp[inside] + offset).astype(np.float32), stack.axes, stack.voxel_size, stack.channels)
+
+
+def deconvolved_targets(manifest: Path, to: Path, psf: np.ndarray[Any, Any]) -> Path:
+    """The same pairs for training, with deconvolved targets."""
+    rows = []
+    for pair in read_pairs(manifest):
+        if pair.split in ("train", "val"):
+            file = to / f"{pair.name}.ome.tif"
+            if not file.exists():
+                to.mkdir(parents=True, exist_ok=True)
+                deconvolve(pair.read_target(), psf).save(file)
+            rows.append(
+                {"input": pair.input.resolve(), "input_channel": pair.input_channel, "target": file.resolve()}
+                | {"split": pair.split}
+            )
+    pd.DataFrame(rows).to_csv(to / "pairs.csv", index=False)
+    return to / "pairs.csv"
+
+
+def deconvolved_stains(model: Path, manifest: Path, to: Path, psf: np.ndarray[Any, Any], split: str) -> Path:
+    """The stains of a model, deconvolved."""
+    if to.is_dir():
+        return to
+    making, network = to.with_name(f"{to.name}-unfinished"), load_model(model)
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True)
+    for pair in read_pairs(manifest):
+        if pair.split == split:
+            stain = network.predict(pair.input, channel=pair.input_channel, flatten=False)
+            deconvolve(stain, psf).save(making / f"{pair.name}.ome.tif")
+    making.rename(to)
+    return to
+
+
+def experiments(simulation: SimulationSettings, steps: int | None) -> dict[str, Experiment]:
+    """What is trained, but for deconvolved targets, which F-net learns."""
+    base = small("spotlight-sharp", 0)
+    training = base.training.model_copy(update={"batch_size": protocol("spotlight-sharp").training.batch_size})
+
+    def sharp(**changes: Any) -> Experiment:
+        loss = SharpLossSettings(**({"optics": optics(simulation)} | changes))
+        return base.model_copy(update={"loss": loss, "training": training})
+
+    made = {
+        "fnet": small("fnet", 0),
+        "spotlight": small("spotlight", 0),
+        "sharp": sharp(),
+        "sharp-foreground": sharp(foreground=0.3),
+        "sharp-na-low": sharp(optics=optics(simulation, 0.8)),
+        "sharp-na-high": sharp(optics=optics(simulation, 1.2)),
+    }
+    if steps is None:
+        return made
+    return {
+        name: one.model_copy(update={"training": one.training.model_copy(update={"steps": steps})})
+        for name, one in made.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--to", type=Path, required=True)
+    parser.add_argument("--sparse", action="store_true", help="few bright nuclei instead of a dense colony")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--only", nargs="+", help="names of methods that are trained, of those above")
+    parser.add_argument("--split", default="test", help="val while choosing settings, test to report")
+    parser.add_argument("--workers", type=int, default=1)
+    arguments = parser.parse_args()
+    simulation = SPARSE if arguments.sparse else DENSE
+    manifest = simulate_pairs(arguments.to / "data", FIELDS, simulation, seed=7, workers=arguments.workers)
+    settings = EvaluationSettings(split=arguments.split, segmentation=tuned(manifest, arguments.to, True))
+    psf = fluorescence_psf(optics(simulation), simulation.voxel_um)
+    wanted = experiments(simulation, arguments.steps)
+    wanted |= {"deconvolved-targets": wanted["fnet"]}
+    chosen = arguments.only or list(wanted)
+    sources: dict[str, dict[int, Any]] = {}
+    for seed in range(arguments.seeds):  # one seed of all, then the next: a table can be made of what is there
+        for name in chosen:
+            deconvolved = name == "deconvolved-targets"
+            pairs = deconvolved_targets(manifest, arguments.to / "deconvolved", psf) if deconvolved else manifest
+            folder = arguments.to / "models" / name / f"seed-{seed}"
+            print(f"{name}, seed {seed}", flush=True)
+            model = train(pairs, folder, wanted[name], seed=seed, cache=arguments.to / "cache")
+            sources.setdefault(name, {})[seed] = model
+            if name == "fnet":
+                stains = arguments.to / "deconvolved-stains" / f"{arguments.split}-seed-{seed}"
+                sources.setdefault("fnet-flat", {})[seed] = load_model(model).flattened()
+                sources.setdefault("deconvolved-stain", {})[seed] = deconvolved_stains(
+                    model, manifest, stains, psf, arguments.split
+                )
+    scores = evaluate(sources, manifest, arguments.to, settings, workers=arguments.workers).scores
+    text = f"{score_markdown(scores)}\n\nThese {arguments.seeds} trainings of each.\n"
+    for baseline in ("fnet-flat", "spotlight"):
+        others = [name for name in sources if name.startswith("sharp")]
+        if baseline in sources and others:
+            text += "\n" + "\n".join(
+                f"- {said}" for said in compare_methods(scores, baseline, CLAIMS, others)["verdict"]
+            )
+    write_text(arguments.to / "sharp.md", f"{text}\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
