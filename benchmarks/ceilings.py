@@ -46,7 +46,9 @@ def main() -> None:
         for kind in KINDS:
             for name, settings in SETTINGS.items():
                 labels = segment(stacks[kind], settings).data
-                sizes = [np.median(np.bincount(which.ravel())[1:]) for which in (labels, truth)]
+                sizes = [
+                    np.median(np.bincount(which.ravel())[1:]) if which.any() else np.nan for which in (labels, truth)
+                ]
                 score = score_instances(truth, labels).mean_average_precision
                 found.setdefault((kind, name), []).append((score, float(sizes[0] / sizes[1] - 1)))
     print(f"| mean AP, volume | {' | '.join(SETTINGS)} |\n{'|---' * (len(SETTINGS) + 1)}|")
