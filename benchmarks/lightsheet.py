@@ -103,10 +103,11 @@ def noise(response: Volume) -> float:
 
 
 STEPS = tuple(np.round(np.geomspace(1.5, 200, 21), 2))
+FACTORS = tuple(np.round(np.geomspace(0.25, 16, 25), 2))
 METHODS = (
     Method("Otsu", plain, threshold_otsu, (0,), (1,)),
-    Method("Otsu times a factor", plain, threshold_otsu, (0,), tuple(np.round(np.geomspace(0.25, 4, 17), 2))),
-    Method("top-hat, Otsu", top_hat, threshold_otsu, (8, 16, 32), tuple(np.round(np.geomspace(0.25, 4, 17), 2))),
+    Method("Otsu times a factor", plain, threshold_otsu, (0,), FACTORS),
+    Method("top-hat, Otsu", top_hat, threshold_otsu, (8, 16, 32), FACTORS),
     Method("difference of Gaussians", difference_of_gaussians, noise, (1.5, 3, 5, 8), STEPS),
 )
 SATO = Method("Sato, hysteresis", vesselness, noise, (2, 4, 6), STEPS, low=0.5)

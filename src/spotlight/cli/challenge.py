@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,18 +12,24 @@ from spotlight.errors import SpotlightError
 
 @app.command()
 def submit(
-    stains: Annotated[list[Path], typer.Argument(help="Stains of planes that `predict` made, or folders of them.")],
+    stains: Annotated[list[Path], typer.Argument(help="Stains or labels that `predict` made, or folders of them.")],
     to: To,
+    challenge: Annotated[
+        Literal["light-my-cells", "selma3d-2026"], typer.Option(help="Stains of planes, or labels of patches.")
+    ] = "light-my-cells",
     overwrite: Annotated[bool, typer.Option(help="Replace files that are there already.")] = False,
 ) -> None:
-    """Write stains as the Light My Cells challenge wants them: a folder per organelle, uint16 OME-TIFF."""
-    from spotlight.export import write_submission
+    """Write results as a challenge wants them: stains in a folder per organelle, or masks in a folder per patch."""
+    from spotlight.export import write_selma3d, write_submission
     from spotlight.images import read
     from spotlight.prediction import find_parts
     from spotlight.prediction.files import SUFFIX
 
     for part in find_parts(stains):
         stain = read(part.path, scene=part.scene, time=part.time)
+        if challenge == "selma3d-2026":
+            say(write_selma3d(stain, part.name.removesuffix("-labels"), to, overwrite=overwrite))
+            continue
         for path in write_submission(stain, part.name.removesuffix(SUFFIX), to, overwrite=overwrite):
             say(path)
 

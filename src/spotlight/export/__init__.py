@@ -3,6 +3,14 @@
 from spotlight.export.bioimage import Publication, export_bioimage
 from spotlight.export.card import model_card, write_card
 from spotlight.export.onnx import export_onnx
-from spotlight.export.submission import write_submission
+from spotlight.export.submission import write_selma3d, write_submission
 
-__all__ = ["Publication", "export_bioimage", "export_onnx", "model_card", "write_card", "write_submission"]
+__all__ = [
+    "Publication",
+    "export_bioimage",
+    "export_onnx",
+    "model_card",
+    "write_card",
+    "write_selma3d",
+    "write_submission",
+]

@@ -1,4 +1,4 @@
-"""The submission layout of the Light My Cells challenge: a folder per organelle, with one file per input plane."""
+"""The layouts of challenges: a folder per organelle of Light My Cells, and a folder per patch of SELMA3D."""
 
 import logging
 from dataclasses import replace
@@ -8,10 +8,14 @@ import numpy as np
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
+from spotlight.metrics.selma3d import selma3d_group
 from spotlight.pairs.importers import STAINS
 from spotlight.prediction.stain import SPREAD, VIRTUAL
 
 log = logging.getLogger("spotlight")
+
+SELMA3D_SLUG = "isolated-biological-structure"
+"""Of the output of every algorithm, whatever the structure."""
 
 
 def write_submission(stain: Stack, name: str, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
@@ -74,6 +78,50 @@ def write_submission(stain: Stack, name: str, folder: str | Path, *, overwrite: 
         source = f"{stain.source}, {path.parent.name}"
         replace(plane, channels=(path.parent.name,), colors=(), source=source).save(path, "uint16")
     return list(places.values())
+
+
+def write_selma3d(labels: Stack, name: str, folder: str | Path, *, overwrite: bool = False) -> Path:
+    """Write a mask as an algorithm of SELMA3D 2026 must.
+
+    The file is ``FOLDER/NAME/images/isolated-biological-structure/output.tif``, whatever the structure; ``FOLDER/NAME``
+    is what the challenge calls ``/output`` of one patch.
+
+    Parameters
+    ----------
+    labels : Stack
+        A mask or labels, axes ZYX, whole numbers: what is above 0 becomes 1. Type and grid of the file are uint8 and
+        that of the patch.
+    name : str
+        Of the patch, which begins with its structure, such as ``cell_nuclei_2301``.
+    folder : path
+        Where the folder of the patch is created.
+    overwrite : bool
+        Replace an existing file.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    SpotlightError
+        If the stack is none of labels, the name begins with no structure of the challenge, or the file already exists.
+    """
+    selma3d_group(name, "selma3d-2026")
+    if labels.axes != "ZYX" or labels.dtype.kind not in "ui":
+        raise SpotlightError(
+            f"{labels.source}: SELMA3D accepts a mask of one structure, axes ZYX, whole numbers. Received: "
+            f"{labels.axes} {labels.shape} {labels.dtype}. Submit the labels that `predict` writes with probabilities."
+        )
+    path = Path(folder) / name / "images" / SELMA3D_SLUG / "output.tif"
+    if path.exists() and not overwrite:
+        raise SpotlightError(f"{path}: already exists. Choose another folder, or overwrite (--overwrite).")
+    mask = (labels.data > 0).astype(np.uint8)
+    if not mask.any():
+        log.warning("%s: the mask is empty", labels.source)
+    replace(labels, array=mask, labels=False).save(path)
+    return path
 
 
 def _organelle(channel: str, source: str) -> str:
