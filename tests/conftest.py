@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import several_channels
 from small_evaluation import write_evaluation
 from spotlight.foreground import ForegroundSettings
 from spotlight.networks import FNetSettings
-from spotlight.pairs import PreparationSettings
+from spotlight.pairs import Pair, PreparationSettings
 from spotlight.report import write_report
 from spotlight.simulation import SimulationSettings, simulate_pairs
 from spotlight.simulation.optics import BrightfieldSettings
@@ -82,6 +83,18 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model_folder(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained model folder."""
     return train(manifest, tmp_path_factory.mktemp("models") / "tiny", TINY)
+
+
+@pytest.fixture(scope="session")
+def two_channels(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
+    """Fields with two input channels and the target in one file: three to train, one to validate."""
+    return several_channels.write_pairs(tmp_path_factory.mktemp("fields"))
+
+
+@pytest.fixture(scope="session")
+def two_channel_model(two_channels: list[Pair], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of two input channels."""
+    return train(two_channels, tmp_path_factory.mktemp("models") / "both", several_channels.EXPERIMENT)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The model folder: ``model.yaml``, which describes the network and its use, and ``weights.safetensors``."""
 
 import hashlib
+import inspect
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,21 +24,16 @@ from spotlight.settings import Settings
 from spotlight.tasks import StainTask, TargetDescription, TaskField
 from spotlight.version import __version__
 
-FORMAT = 1
+FORMAT = 2
+"""The newest format of model.yaml: with several input channels. All others are written as format 1."""
 DESCRIPTION = "model.yaml"
 WEIGHTS = "weights.safetensors"
 
 
-class InputDescription(Settings):
-    """The inputs that the network was trained on."""
+class ChannelDescription(Settings):
+    """One channel of the inputs that the network was trained on."""
 
     channel: str = Field("", description="Name of the channel in the training files; empty if they had none.")
-    axes: Literal["ZYX", "YX"]
-    grid: Grid = Field(description="Edge of the cubic voxels in µm that the network works on, or 'native'.")
-    voxel_size: tuple[tuple[float, float], ...] | None = Field(
-        None, description="Least and greatest voxel size of the training files per axis in µm; None if unknown."
-    )
-    voxel_size_tolerance: float = Field(0.1, description="Accepted relative deviation from that voxel size.")
     mean: tuple[float, float] | None = Field(
         None, description="Least and greatest mean of the training stacks, in their own units; None if unknown."
     )
@@ -51,9 +47,21 @@ class InputDescription(Settings):
     )
     skewness: tuple[float, float] | None = Field(None, description="Least and greatest skewness of the intensities.")
     saturated: float | None = Field(None, description="Greatest share of pixels at the same, brightest value.")
+
+
+class InputDescription(ChannelDescription):
+    """The inputs that the network was trained on, with their first channel."""
+
+    axes: Literal["ZYX", "YX"]
+    grid: Grid = Field(description="Edge of the cubic voxels in µm that the network works on, or 'native'.")
+    voxel_size: tuple[tuple[float, float], ...] | None = Field(
+        None, description="Least and greatest voxel size of the training files per axis in µm; None if unknown."
+    )
+    voxel_size_tolerance: float = Field(0.1, description="Accepted relative deviation from that voxel size.")
     normalisation: Scaling = Field(
         "mean/std",
-        description="Statistics of the whole stack at native resolution; 'uint16': 0 to 65535 becomes -1 to 1.",
+        description="Statistics of each channel of the whole stack at native resolution; 'uint16': 0 to 65535 becomes "
+        "-1 to 1.",
     )
     central_planes: PositiveInt | None = Field(
         None, description="Number of central planes used for the statistics; None: the whole stack."
@@ -64,13 +72,26 @@ class InputDescription(Settings):
     modalities: tuple[str, ...] = Field(
         (), description="Modalities of the training files, if they were needed; the network numbers them in this order."
     )
+    further_channels: tuple[ChannelDescription, ...] = Field(
+        (), description="For a network with several input channels: the channels after the first, in order."
+    )
+
+    @property
+    def channels(self) -> tuple[ChannelDescription, ...]:
+        """All channels of the input, in order."""
+        return (self, *self.further_channels)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all channels, in order."""
+        return tuple(one.channel for one in self.channels)
 
 
 class ModelDescription(Settings):
     """Everything in ``model.yaml``."""
 
     format: StrictInt = Field(
-        FORMAT, ge=1, description="Format of this file; a higher number means that older versions cannot read it."
+        1, ge=1, description="Format of this file; a higher number means that older versions cannot read it."
     )
     spotlight: str = __version__
     created: str = ""
@@ -102,7 +123,9 @@ class ModelDescription(Settings):
         return len(self.input.axes)
 
 
-def make_network(settings: NetworkSettings, dims: int, stains: int = 1, modalities: int = 0) -> StainNetwork:
+def make_network(
+    settings: NetworkSettings, dims: int, stains: int = 1, modalities: int = 0, in_channels: int = 1
+) -> StainNetwork:
     """Build a network from its settings; see `NetworkSettings.build` for the parameters.
 
     Raises
@@ -111,7 +134,14 @@ def make_network(settings: NetworkSettings, dims: int, stains: int = 1, modaliti
         If the settings do not fit the data.
     """
     try:
-        return settings.build(dims, stains, modalities)
+        if in_channels == 1:  # which networks of other packages were built for
+            return settings.build(dims, stains, modalities)
+        if "in_channels" not in inspect.signature(settings.build).parameters:
+            raise ValueError(
+                f"the network {settings.architecture} takes one input channel. Received: {in_channels}. Name one "
+                "channel, or choose a network whose settings build it for several, such as 'fnet'."
+            )
+        return settings.build(dims, stains, modalities, in_channels)
     except ValueError as error:
         raise SpotlightError(str(error)) from error
 
@@ -228,7 +258,8 @@ def read_model(folder: str | Path) -> tuple[ModelDescription, StainNetwork]:
     """
     description = read_description(folder)
     modalities = len(description.input.modalities) if description.network.conditioning != "none" else 0
-    network = make_network(description.network, description.dims, len(description.targets), modalities)
+    sizes = len(description.targets), modalities, len(description.input.channels)
+    network = make_network(description.network, description.dims, *sizes)
     load_model_weights(folder, description, network)
     return description, network.eval()
 

@@ -181,9 +181,9 @@ class Tiling:
         layer : int
             Number of the layer.
         function : callable
-            Maps a float32 tile to (K, *tile): K results of its shape.
+            Maps a float32 tile, with the array's channels if it has some, to (K, *tile): K results.
         array : array
-            The values; they are read region by region.
+            The values, which may have a leading axis of channels; they are read region by region.
         out : (K, *layer_shape) ndarray of float32
             Gets the result; earlier values are overwritten.
         progress : callable, optional
@@ -225,11 +225,13 @@ class Tiling:
         for start, t, n in zip(starts, self.tile, self.shape, strict=True):
             beyond = max(0, start + t - n)
             index.append(np.pad(np.arange(n), (0, beyond), mode="reflect")[start : start + t])
-        region = np.asarray(array[tuple(slice(int(i.min()), int(i.max()) + 1) for i in index)])
+        every = (slice(None),) * (array.ndim - len(self.shape))  # channels
+        region = np.asarray(array[(*every, *(slice(int(i.min()), int(i.max()) + 1) for i in index))])
         for axis, i in enumerate(index):
-            if len(i) != region.shape[axis] or self.shape[axis] < starts[axis] + self.tile[axis]:
-                region = region.take(i - i.min(), axis)
-        return np.ascontiguousarray(region, np.float32)
+            place = axis + len(every)
+            if len(i) != region.shape[place] or self.shape[axis] < starts[axis] + self.tile[axis]:
+                region = region.take(i - i.min(), place)
+        return np.require(region, np.float32, ["C", "W"])  # tensors are made of it, which must be writable
 
 
 class Blended:
@@ -308,7 +310,7 @@ def apply_tiled(
     function : callable
         Maps a float32 array of the tile's shape to another of the same shape, or to `results` of them.
     array : ndarray of float32
-        Of any size and number of dimensions.
+        Of any size and number of dimensions; one more than `tile` has if its first axis is one of channels.
     tile, overlap, multiple, fit
         See `Tiling.of`.
     results : int, optional
@@ -318,9 +320,9 @@ def apply_tiled(
     Returns
     -------
     ndarray of float32
-        Shape of `array`, or ``(results, *array.shape)``.
+        Shape of `array` without channels, or ``(results, ...)``.
     """
-    tiling = Tiling.of(array.shape, tile, overlap, multiple, fit=fit)
+    tiling = Tiling.of(array.shape[-len(tile) :], tile, overlap, multiple, fit=fit)
     layers = [np.empty((results or 1, *tiling.layer_shape), np.float32) for _ in range(tiling.layers)]
     every = function if results is not None else lambda values: function(values)[None]
     for number, layer in enumerate(layers):

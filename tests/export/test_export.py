@@ -20,7 +20,14 @@ from spotlight.cli import app
 from spotlight.export import Publication, export_bioimage, export_onnx, model_card
 from spotlight.export.onnx import Graph, check_file
 from spotlight.images import Stack
-from spotlight.model import InputDescription, ModelDescription, TargetDescription, read_description, save_model
+from spotlight.model import (
+    ChannelDescription,
+    InputDescription,
+    ModelDescription,
+    TargetDescription,
+    read_description,
+    save_model,
+)
 from spotlight.networks import FNet, FNetSettings, Pix2PixGenerator, Pix2PixSettings
 from spotlight.prediction import Model, PredictionSettings
 
@@ -31,22 +38,29 @@ FLOAT32 = PredictionSettings(precision="float32")
 JANE = Publication(authors=("Jane Doe",), licence="CC-BY-4.0", name="A test model")
 
 
-def untrained(dims: int, depth: int = 2, background: float | None = -0.5, **target: Any) -> Model:
+def untrained(
+    dims: int, depth: int = 2, background: float | None = -0.5, channels: tuple[str, ...] = ("Phase",), **target: Any
+) -> Model:
     """A model whose output depends on its input as a trained one's does, and is as large."""
     torch.manual_seed(dims)
-    network = FNet(dims, depth, 4, init="torch").eval()
+    network = FNet(dims, depth, 4, init="torch", in_channels=len(channels)).eval()
     for module in network.modules():
         if isinstance(module, (torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)):
             module.train()
     with torch.no_grad():
         for _ in range(30):
-            network(torch.randn(4, 1, *[16] * dims))
+            network(torch.randn(4, len(channels), *[16] * dims))
         network.eval()
         network.head.weight *= 3
     settings = {"normalised_range": (-1.0, 4.0), "intensity_range": (100.0, 900.0), "threshold": 0.0} | target
     description = ModelDescription(
         network=FNetSettings(depth=depth, mult_chan=4),
-        input=InputDescription(channel="Phase", axes="ZYX" if dims == 3 else "YX", grid="native"),
+        input=InputDescription(
+            channel=channels[0],
+            axes="ZYX" if dims == 3 else "YX",
+            grid="native",
+            further_channels=tuple(ChannelDescription(channel=name) for name in channels[1:]),
+        ),
         target=TargetDescription(channel="DNA", center="mean", background=background, **settings),
     )
     return Model(description, network, f"untrained-{dims}d")
@@ -85,6 +99,22 @@ def test_the_file_gives_the_stain_of_predict(dims: int, depth: int, tmp_path: Pa
         assert np.abs(found - wanted)[sure].max() < 1e-4 * 160  # 160 grey levels are a standard deviation of the target
         assert 0.02 < np.mean(found == found.min()) < 0.98
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_every_input_channel_is_normalised_by_itself(tmp_path: Path) -> None:
+    model = untrained(2, 1, channels=("Brightfield", "Phase"))
+    path = export_onnx(model, tmp_path / "model.onnx")
+    image = np.stack([picture((24, 60)), picture((24, 60), 900, seed=1)])
+    wanted = model.predict(image, settings=FLOAT32).data
+    assert np.abs(run(path, image[None])[0, 0] - wanted).max() < 1e-4 * 160
+    assert np.abs(run(path, image[None, ::-1].copy())[0, 0] - wanted).max() > 20
+    facts = metadata(path)
+    assert facts["input_channel"] == "Brightfield, Phase"
+    assert "a channel per name, in the order of input_channel" in facts["input"]
+    card = model_card(model.description, "model")
+    assert "DNA from Brightfield and Phase" in card
+    assert "| input channels, in order | Brightfield, Phase |" in card
+    assert "trained only on 'Brightfield' and 'Phase'" in card
 
 
 def test_every_image_of_a_batch_is_normalised_by_itself(written: tuple[Model, Path]) -> None:
@@ -386,7 +416,10 @@ def core_predict(spec: Any, package: Path, image: np.ndarray, blocks: dict[str, 
 
     described = spec.load_description(package)
     assert isinstance(described, spec.model.v0_5.ModelDescr), described.validation_summary
-    sample = create_sample_for_model(described, inputs={"transmitted_light": image[None, None]})
+    channels = described.inputs[0].axes[1].size
+    assert isinstance(channels, int)
+    whole = image[None] if channels > 1 else image[None, None]
+    sample = create_sample_for_model(described, inputs={"transmitted_light": whole})
     with create_prediction_pipeline(described) as pipeline:
         if blocks is None:
             result = pipeline.predict_sample_without_blocking(sample)
@@ -411,6 +444,16 @@ def test_the_model_zoos_library_gives_the_stain_of_predict(tmp_path: Path) -> No
     assert described.license == "CC-BY-4.0"
     assert [str(entry.doi or entry.url) for entry in described.cite][2:] == ["10.1234/abc", "https://example.org/doe"]
     assert list(tmp_path.iterdir()) == [package]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_model_zoos_library_takes_several_input_channels(tmp_path: Path) -> None:
+    spec = model_zoo()
+    model = untrained(2, 1, channels=("Brightfield", "Phase"))
+    package = export_bioimage(model, tmp_path / "model.zip", JANE)
+    image = np.stack([picture((32, 24), mean=1000), picture((32, 24), mean=9000, seed=1)])
+    wanted = model.predict(image, settings=FLOAT32).data
+    assert np.abs(core_predict(spec, package, image) - wanted).max() < 1e-4 * 160
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")

@@ -127,6 +127,7 @@ def test_the_next_tile_is_read_while_the_function_works() -> None:
     asked = threading.Condition()
 
     class Watched:
+        ndim = 1
         values = np.arange(40, dtype=np.float32)
 
         def __getitem__(self, index: tuple[slice, ...]) -> NDArray[np.float32]:

@@ -31,7 +31,10 @@ PROTOCOLS = (
 )
 Protocol = Annotated[str, typer.Option(help=PROTOCOLS)]
 To = Annotated[Path, typer.Option("--to", "-o", help="Where to write.")]
-InputChannel = Annotated[str | None, typer.Option(help="For a folder: name or index of the transmitted-light channel.")]
+InputChannel = Annotated[
+    list[str] | None,
+    typer.Option(help="For a folder: name or index of the transmitted-light channel. For several: once for each."),
+]
 TargetChannel = Annotated[str | None, typer.Option(help="For a folder: name or index of the fluorescence channel.")]
 Target = Annotated[str | None, typer.Option(help="For a manifest of several targets: which one.")]
 Channel = Annotated[

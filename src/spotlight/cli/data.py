@@ -95,7 +95,9 @@ def init(
     input_pattern: Annotated[str | None, typer.Option("--input", help="Inputs, e.g. 'bf/*.tif': * is shared.")] = None,
     target_pattern: Annotated[str | None, typer.Option("--target", help="Targets, e.g. 'dna/*.tif'.")] = None,
     labels_pattern: Annotated[str | None, typer.Option("--labels", help="Instance labels, likewise.")] = None,
-    input_channel: Annotated[str | None, typer.Option(help="For files with both: the transmitted light.")] = None,
+    input_channel: Annotated[
+        list[str] | None, typer.Option(help="For files with both: the transmitted light. Several: once for each.")
+    ] = None,
     target_channel: Annotated[str | None, typer.Option(help="For files with both: the fluorescence.")] = None,
     axes: Axes = None,
     voxel_size: VoxelSize = None,

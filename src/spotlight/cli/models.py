@@ -39,7 +39,13 @@ def predict(
     model: Annotated[Path, typer.Argument(help="Model folder, or a folder of models: an ensemble.")],
     images: Annotated[list[Path], typer.Argument(help="Stacks of transmitted light, plates, folders, manifests.")],
     to: To,
-    channel: Channel = None,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name or zero-based index of the channel to use; luminance: the mean of RGB; z=3: plane 3. For a "
+            "model of several channels: once for each, in its order."
+        ),
+    ] = None,
     scene: Scene = None,
     time: Time = None,
     axes: Axes = None,
@@ -90,6 +96,7 @@ def predict(
     on. Files that fail are listed at the end, with exit status 1, or 2 if it was the only one.
     """
     loading()
+    from spotlight.images.joining import parse_channels
     from spotlight.plain_yaml import load_yaml
     from spotlight.prediction import (
         PredictionSettings,
@@ -111,7 +118,7 @@ def predict(
     given = {"overlap": "exact" if exact else None, "augment": augment or None, "spread": spread or None}
     values |= {name: value for name, value in given.items() if value is not None}
     options = StainOptions(
-        channel,
+        parse_channels(channel),
         axes,
         size_of(voxel_size),
         normalised,
@@ -201,6 +208,7 @@ def segment(
     """
     from spotlight.csv_files import write_csv
     from spotlight.files import write_text
+    from spotlight.images.joining import take
     from spotlight.locks import working_on
     from spotlight.prediction import find_parts, read_part
     from spotlight.profiles import ProfileSettings, measure, write_table
@@ -240,7 +248,7 @@ def segment(
     for part in find_parts(images, scene, time, axes, strict=True):
         name = part.name
         with working_on(to / f"{name}-labels.{form}"):
-            stack = read_part(part, axes, size).channel(channel or part.channel)
+            stack = take(read_part(part, axes, size), channel or part.channel)
             found = find_instances(stack, chosen)
             for doubt in found.doubts:
                 say(f"warning: {name}: {doubt}", err=True)
@@ -264,6 +272,7 @@ def label(
     overwrite: Annotated[bool, typer.Option(help="Replace labels that are there already.")] = False,
 ) -> None:
     """Number the bodies of masks: each connected piece gets a number of its own. NAME-labels go to the folder --to."""
+    from spotlight.images.joining import take
     from spotlight.images.pieces import label_pieces
     from spotlight.prediction import find_parts, read_part
 
@@ -272,7 +281,7 @@ def label(
         path = to / f"{part.name}-labels.{form}"
         if path.exists() and not overwrite:
             raise SpotlightError(f"{path}: is there already. Choose another folder with --to, or say --overwrite.")
-        labels = label_pieces(read_part(part, axes, size).channel(channel or part.channel))
+        labels = label_pieces(take(read_part(part, axes, size), channel or part.channel))
         say(f"{labels.save(path)}: {labels.data.max(initial=0)} bodies")
 
 

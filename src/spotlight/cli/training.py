@@ -102,8 +102,16 @@ def train(
 
     size = size_of(voxel_size)
     if explain:
-        channels = {"input_channel": input_channel, "target_channel": target_channel}
-        text = explained(pairs, experiment, **channels, target=chosen, axes=axes, voxel_size=size, probe=probe)
+        text = explained(
+            pairs,
+            experiment,
+            input_channel=input_channel,
+            target_channel=target_channel,
+            target=chosen,
+            axes=axes,
+            voxel_size=size,
+            probe=probe,
+        )
         say(*text.splitlines())
         return
     for number in range(seeds or 1):

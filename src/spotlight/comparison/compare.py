@@ -55,7 +55,9 @@ class Comparison(Settings):
     """What is compared. Paths are relative to the file that this was read from."""
 
     pairs: str = Field(description="Manifest, or folder of stacks with both channels.")
-    input_channel: str | None = Field(None, description="For a folder: the transmitted light.")
+    input_channel: str | tuple[str, ...] | None = Field(
+        None, description="For a folder: the transmitted light, one channel or several."
+    )
     target_channel: str | None = Field(None, description="For a folder: the fluorescence.")
     target: str | None = Field(None, description="For a manifest of several targets: which one.")
     axes: str | None = Field(None, description="Axes of all files as stored, where they do not state them, or wrongly.")

@@ -29,6 +29,7 @@ from spotlight.evaluation.sets import (
 from spotlight.evaluation.settings import EvaluationSettings
 from spotlight.evaluation.stacks import Truth, Work, judge_all
 from spotlight.files import write_text
+from spotlight.images.joining import separate
 from spotlight.locks import works_in
 from spotlight.model import ModelDescription
 from spotlight.pairs.fields import fields_by_plane
@@ -86,7 +87,7 @@ def evaluate(
     to: str | Path,
     settings: EvaluationSettings | None = None,
     *,
-    input_channel: str | None = None,
+    input_channel: str | Sequence[str] | None = None,
     target_channel: str | None = None,
     target: str | None = None,
     axes: str | None = None,
@@ -114,8 +115,10 @@ def evaluate(
         Folder for tables, stains and labels.
     settings : EvaluationSettings
         What is measured, and how.
-    input_channel, target_channel : str, optional
-        Channel names or indices, for a folder.
+    input_channel : str or sequence of str, optional
+        Channel of the input, name or index, or several in order; for a folder.
+    target_channel : str, optional
+        Channel of the target, for a folder.
     target : str, optional
         Which target to compare with, for a manifest of several.
     axes, voxel_size : optional
@@ -154,7 +157,7 @@ def evaluate(
         tell_doubts(method.key, doubted)
     for pair in chosen[: settings.pictured]:
         for kind, stack in zip(("input", TARGET), pair.read_both(), strict=True):
-            stack.save(to / "images" / kind / f"{pair.name}.ome.tif")
+            separate(stack)[0].save(to / "images" / kind / f"{pair.name}.ome.tif")  # what the page shows
     populations = [Population(truth.nuclei, truth.target_nuclei) for truth, _ in judged.values()]
     ranges, ranges_of_target, ranged = find_ranges(listed, populations, settings, to)
     sets = score_sets(chosen, methods, settings, to)

@@ -138,7 +138,7 @@ def evaluate_light_my_cells(
             stain = file.read(pair, truth)
             rows.append(_row(method, pair, field, stain, truth, settings))
             if (pair.target_name, method) not in pictures:
-                images = {"input": pair.read_input(), "target": truth, "stain": stain}
+                images = {"input": pair.read_channels()[0], "target": truth, "stain": stain}
                 pictures[pair.target_name, method] = {name: _small(image) for name, image in images.items()}
         if progress is not None:
             progress("scoring", number, len(work), {})

@@ -17,6 +17,7 @@ from spotlight.evaluation.means import counted_means
 from spotlight.evaluation.methods import TILE_VOXELS, Source
 from spotlight.files import write_text
 from spotlight.images import Stack
+from spotlight.images.joining import all_channels, separate
 from spotlight.images.slabs import in_memory
 from spotlight.locks import works_in
 from spotlight.metrics import betti_errors, cl_dice, component_f1, mask_dice, panoptic_dice
@@ -121,7 +122,7 @@ def evaluate_masks(
             result.save(to / name / f"{field[0].name}{tasks[name].suffix}.ome.tif")
             for pair in field:
                 structure = pair.target_name or result.channels[0]
-                made = _score(pair, structure, image, result, tasks[name])
+                made = _score(pair, structure, separate(image)[0], result, tasks[name])
                 who = {"method": name, "structure": structure, "stack": field[0].name}
                 rows.append(who | made[0] | {"seen_in_training": _is_seen(pair, model)})
                 if done < pictured:
@@ -195,7 +196,7 @@ def _task_of(model: Model) -> SegmentTask:
 
 def _predicted(model: Model, image: Stack) -> tuple[Stack, Sequence[str]]:
     settings = PredictionSettings(precision="float32", voxels=TILE_VOXELS[len(image.spatial_axes)])
-    result, facts = model.stain(model.accept(image), settings)
+    result, facts = model.stain(model.accept(image, all_channels(image)), settings)
     return result, facts["doubts"]
 
 

@@ -11,9 +11,11 @@ from spotlight.files import require_path
 from spotlight.fingerprint import fingerprint, state_of
 from spotlight.images import Stack, is_image, read_like, stem
 from spotlight.images.belonging import files_of
+from spotlight.images.joining import all_channels
 from spotlight.images.modality import MODALITIES
+from spotlight.images.same_field import require_match
 from spotlight.model import DESCRIPTION, ModelDescription, read_description
-from spotlight.pairs.pair import Pair, require_match
+from spotlight.pairs.pair import Pair
 from spotlight.prediction import Model, PredictionSettings, load_model
 from spotlight.prediction.listing import TABLES
 from spotlight.prediction.stain import SPREAD, VIRTUAL
@@ -82,7 +84,7 @@ class Method:
                 model = model.suited(image, pair.modality or None)
             if settings.tile is None and settings.voxels is None:  # else they would follow the memory
                 settings = settings.model_copy(update={"voxels": TILE_VOXELS[len(target.spatial_axes)]})
-            accepted = model.accept(image)
+            accepted = model.accept(image, all_channels(image))  # the pair says which they are
             stain, facts = model.stain(accepted, settings)
             doubts = tuple(facts["doubts"])
         else:

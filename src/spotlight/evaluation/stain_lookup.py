@@ -6,8 +6,9 @@ from pathlib import Path
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack, images_in, is_image, parse_region, read_like, scenes, stem
+from spotlight.images.same_field import require_match
 from spotlight.model import DESCRIPTION
-from spotlight.pairs.pair import Pair, require_match
+from spotlight.pairs.pair import Pair
 from spotlight.prediction.files import SUFFIX
 from spotlight.prediction.stain import VIRTUAL
 

@@ -144,10 +144,12 @@ def _write_test_tensors(graph: Graph, folder: Path, halo: bool) -> float:
     wanted = zip(TEST_SIZES[-graph.network.dims :], _least(graph, halo), strict=True)
     shape = tuple(max(math.ceil(size / divisor) * divisor, least) for size, least in wanted)
     noise = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=shape), 1.5)
-    image = np.round(1000 + 100 * noise / noise.std()).astype(np.float32)[None, None]
-    np.save(folder / "input.npy", image)
+    channels = [np.round(1000 + 100 * noise / noise.std()).astype(np.float32)]
+    channels += [np.roll(channels[0], number, axis=-1) for number in range(1, graph.network.in_channels)]
+    np.save(folder / "input.npy", np.stack(channels)[None])
     target = graph.model.description.target
-    stain: NDArray[Any] = reference(graph, normalise(image, *mean_and_std(image)))
+    normalised = np.stack([normalise(channel, *mean_and_std(channel)) for channel in channels])
+    stain: NDArray[Any] = reference(graph, normalised[None])
     if graph.flatten:
         stain = target.flattened(stain)
     stain = np.asarray(target.to_intensity(stain), np.float32)
@@ -162,7 +164,7 @@ def _described(graph: Graph, publication: Publication, halo: bool, greatest: flo
 
     model = graph.model
     expected, target = model.description.input, model.description.target
-    stain, light = target.channel or "fluorescence", expected.channel or "transmitted light"
+    stain, light = target.channel or "fluorescence", " and ".join(filter(None, expected.names)) or "transmitted light"
     try:
         return v0_5.ModelDescr(
             name=publication.name or model.name,
@@ -216,7 +218,9 @@ def _space(graph: Graph) -> list[dict[str, Any]]:
 def _input(graph: Graph, halo: bool) -> "v0_5.InputTensorDescr":
     from bioimageio.spec.model import v0_5
 
-    channel = graph.model.description.input.channel
+    names = graph.model.description.input.names
+    light = " and ".join(filter(None, names)) or "Transmitted light"
+    called = [_identifier(name, f"{INPUT}_{number}" if len(names) > 1 else INPUT) for number, name in enumerate(names)]
     step = graph.network.divisor
     space = [
         v0_5.SpaceInputAxis(**axis, size=v0_5.ParameterizedSize(min=least, step=step))
@@ -227,8 +231,8 @@ def _input(graph: Graph, halo: bool) -> "v0_5.InputTensorDescr":
     )
     return v0_5.InputTensorDescr(
         id=v0_5.TensorId(INPUT),
-        description=f"{channel or 'Transmitted light'}, whole stack, on the voxels of its axes",
-        axes=[v0_5.BatchAxis(), v0_5.ChannelAxis(channel_names=[_identifier(channel, INPUT)]), *space],
+        description=f"{light}, whole stack, on the voxels of its axes",
+        axes=[v0_5.BatchAxis(), v0_5.ChannelAxis(channel_names=called), *space],
         data=v0_5.IntervalOrRatioDataDescr(type="float32"),
         test_tensor=v0_5.FileDescr(source=Path("input.npy")),
         preprocessing=[v0_5.ZeroMeanUnitVarianceDescr(kwargs=normalised)],
@@ -305,8 +309,9 @@ def _usage(graph: Graph, halo: bool) -> str:
         f"- Resample a stack to {grid} first, and resample the stain back; the package does not do this. Every size "
         f"must be a multiple of {graph.network.divisor}. Spotlight normalises before it resamples, so the stain equals "
         "Spotlight's only if the stack already has these voxels; otherwise it is similar.\n"
-        "- The input is normalised by its own mean and standard deviation, and the output is mapped to intensities. "
-        "Crop zeros that pad an image: Spotlight excludes them from the statistics, the package does not.\n"
+        f"- {'Each channel of the input' if expected.further_channels else 'The input'} is normalised by its own mean "
+        "and standard deviation, and the output is mapped to intensities. Crop zeros that pad an image: Spotlight "
+        "excludes them from the statistics, the package does not.\n"
         f"- {tiles}\n{flat}"
         "- The test tensors are random; they are not an example of a stain.\n"
         f"- Written by Spotlight {__version__}.\n"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from spotlight.files import write_text
+from spotlight.images.joining import is_plane
 from spotlight.images.scaling import scaling_in_words
 from spotlight.model import ModelDescription
 from spotlight.report.training_page import figure_titles, network_in_words
@@ -63,7 +64,11 @@ def model_card(description: ModelDescription, name: str) -> str:
         ),
         "Citation": "\n".join(f"- {text}. <{link}>" for text, link in CITATIONS),
     }
-    seen = description.input.channel or " or ".join(description.input.modalities) or "transmitted light"
+    seen = (
+        _joined([name for name in description.input.names if name])
+        or " or ".join(description.input.modalities)
+        or "transmitted light"
+    )
     title = f"# {name}: {_joined(_names(description))} from {seen}"
     return "\n\n".join([title, *(f"## {head}\n\n{text}" for head, text in sections.items())]) + "\n"
 
@@ -74,13 +79,16 @@ def _names(description: ModelDescription) -> list[str]:
 
 
 def _joined(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def _needed_from_user(description: ModelDescription) -> Iterator[str]:
     """What a user must state besides the image file."""
     if description.input.planes == "one":
         yield "\n\nFor a stack, state which plane to stain: `--plane 12` or `plane=12`, zero-based."
+    if any(map(is_plane, description.input.names)):
+        options = " ".join(f"--channel {name!r}" for name in description.input.names)
+        yield f"\n\nThe channels are planes of a stack. State which they are in yours, in order: `{options}`."
     if description.network.conditioning != "none":
         first = description.input.modalities[0]
         yield (
@@ -98,7 +106,10 @@ def _facts(description: ModelDescription) -> Iterator[tuple[str, str]]:
     expected, targets = description.input, description.targets
     ranges = ["{:g} to {:g}".format(*target.intensity_range) for target in targets]
     flat = [name for name, target in zip(_names(description), targets, strict=True) if target.flatten]
-    yield "input channel", expected.channel
+    if expected.further_channels:
+        yield "input channels, in order", ", ".join(name or "without a name" for name in expected.names)
+    else:
+        yield "input channel", expected.channel
     if expected.modalities:
         given = "; the network takes one of them as input" if description.network.conditioning != "none" else ""
         yield "modalities", f"{', '.join(expected.modalities)}{given}"
@@ -173,7 +184,7 @@ def _limits(description: ModelDescription) -> Iterator[str]:
         )
     if expected.normalisation == "uint16":
         yield "It accepts only 16-bit images. Brightness is not normalised, so it must be that of the training images."
-    known = f"{expected.channel!r}" if expected.channel else " and ".join(expected.modalities)
+    known = _joined([repr(name) for name in expected.names if name]) or " and ".join(expected.modalities)
     channel = known or "a channel whose name is not recorded"
     yield (
         f"It was trained only on {channel}. For another contrast, microscope or kind of cell it also gives a stain, "

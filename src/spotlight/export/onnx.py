@@ -35,12 +35,12 @@ SMALLEST = (16, 32, 48)
 def export_onnx(model: Model, path: str | Path, *, bare: bool = False) -> Path:
     """Write a model as an ONNX file with any batch size and any spatial sizes that are multiples of the divisor.
 
-    The file's input is ``image`` (batch, 1, [z,] y, x) float32 on the network's grid; its output is ``stain`` (batch,
-    stains, [z,] y, x). It does what `Model.predict` does on that grid: it normalises every image of the batch by its
-    own mean and standard deviation, or by the fixed scale of the model, applies the network in float32, flattens the
-    background of every stain if the model does, and maps each stain to the intensities of its own targets. A constant
-    image gives NaN, except on a fixed scale. The file does not resample to the grid, and does not exclude zeros that
-    pad an image from the statistics. The file's metadata state all this; see docs/export.md.
+    The file's input is ``image`` (batch, channels, [z,] y, x) float32 on the network's grid; its output is ``stain``
+    (batch, stains, [z,] y, x). It does what `Model.predict` does on that grid: it normalises every channel of every
+    image by its own mean and standard deviation, or by the fixed scale of the model, applies the network in float32,
+    flattens the background of every stain if the model does, and maps each stain to the intensities of its own targets.
+    A constant image gives NaN, except on a fixed scale. The file does not resample to the grid, and does not exclude
+    zeros that pad an image from the statistics. The file's metadata state all this; see docs/export.md.
 
     Before the file gets its name, ONNX Runtime stains images of two sizes other than the traced one. The results are
     compared with normalisation by NumPy and the network in torch.
@@ -134,7 +134,7 @@ class Graph(nn.Module):
         self.register_buffer("background", columns[:, 1])
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map (batch, 1, [z,] y, x) to (batch, stains, [z,] y, x)."""
+        """Map (batch, channels, [z,] y, x) to (batch, stains, [z,] y, x)."""
         if self.normalise and self.fixed_scale:
             image = (image - UINT16[0]) / UINT16[1]
         elif self.normalise:
@@ -190,6 +190,7 @@ class Graph(nn.Module):
             takes = "the raw image: the file normalises it by the mean and standard deviation of the whole image"
         else:
             takes = f"the image normalised by {self.scale_in_words}"
+        channels = "; a channel per name, in the order of input_channel" if len(expected.names) > 1 else ""
         background = "; plain background below the foreground threshold" if self.flatten else ""
         gives = "intensities of the training targets" if self.intensities else self.unit_name
         names = [target.channel for target in self.targets]
@@ -198,14 +199,15 @@ class Graph(nn.Module):
         return {
             "spotlight": __version__,
             "model": self.model.name,
-            "input_channel": expected.channel,
+            "input_channel": ", ".join(expected.names),
             "modality": ", ".join(expected.modalities),
             "planes": "any one plane of a stack, alone" if expected.planes == "one" else whole,
             "target_channel": ", ".join(name or "target" for name in names) if several else names[0],
             "axes": axes,
             "voxel_size_um": cubic,
             "divisor": str(self.network.divisor),
-            "input": f"{takes}. Resample to voxel_size_um before; every spatial size must be a multiple of divisor.",
+            "input": f"{takes}{channels}. Resample to voxel_size_um before; every spatial size must be a multiple of "
+            "divisor.",
             "output": f"{gives}{background}{several}",
             "tiles": self._tiles(),
         }
@@ -253,7 +255,7 @@ def write_graph(graph: Graph, path: Path) -> None:
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             graph,
-            (torch.zeros(2, 1, *traced),),
+            (torch.zeros(2, network.in_channels, *traced),),
             dynamo=True,
             dynamic_shapes=({0: torch.export.Dim("batch", min=1), **free},),
             input_names=["image"],
@@ -264,7 +266,7 @@ def write_graph(graph: Graph, path: Path) -> None:
     assert program is not None
     program.model.metadata_props.update(graph.metadata())
     program.save(str(path), external_data=False)
-    check_file(graph, path, [(1, 1, *smaller), (2, 1, *larger)])
+    check_file(graph, path, [(1, network.in_channels, *smaller), (2, network.in_channels, *larger)])
 
 
 def check_sizes(dims: int, divisor: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -314,7 +316,9 @@ def check_file(graph: Graph, path: Path, shapes: list[tuple[int, ...]]) -> float
 def reference(graph: Graph, image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Compute the network's output in normalised units, with the functions that `Model.predict` uses."""
     if graph.normalise:
-        image = np.stack([normalise(one, *(UINT16 if graph.fixed_scale else mean_and_std(one))) for one in image])
+        flat = image.reshape(-1, *image.shape[2:])
+        parts = [normalise(one, *(UINT16 if graph.fixed_scale else mean_and_std(one))) for one in flat]
+        image = np.stack(parts).reshape(image.shape)
     with torch.inference_mode():
         return graph.network(torch.from_numpy(image)).numpy()  # type: ignore[no-any-return]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from spotlight.addresses import located
 from spotlight.images.formats import stem
 from spotlight.images.reading import choose, in_order, scenes
-from spotlight.images.selection import ALL, Selection
+from spotlight.images.selection import ALL, FurtherInput, Selection
 from spotlight.quoting import safe_name
 
 log = logging.getLogger("spotlight")
@@ -31,6 +31,8 @@ class Part(Selection):
         None where there is just one.
     channels : tuple of str or None
         Names of the channels, empty if they have none; None if there is only one channel.
+    further : tuple of FurtherInput
+        Further channels of an input, one file each.
     fault : str
         Why the file could not be listed; the part then stands for the whole file. Empty if it could.
     hint : str
@@ -41,6 +43,7 @@ class Part(Selection):
     path: Path
     scene: str | None = None
     channels: tuple[str, ...] | None = None
+    further: tuple[FurtherInput, ...] = ()
     fault: str = ""
     hint: str = ""
 

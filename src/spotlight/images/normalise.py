@@ -1,10 +1,11 @@
 """Normalisation of images, (image - centre) / width, and the statistics that it needs."""
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from pydantic import Field
 
 from spotlight.errors import SpotlightError
@@ -131,10 +132,37 @@ def grid_shape(stack: Stack, grid: Grid) -> tuple[int, ...]:
         If the stack's voxel size is needed and unknown, or absurd; see `resampled_shape`.
     """
     stack.doubt_voxel_size()
+    shape = stack.shape[-len(stack.spatial_axes) :]
     if grid == "native":
-        return stack.shape
+        return shape
     size = stack.require_voxel_size()
-    return resampled_shape(stack.shape, size, (grid,) * len(stack.axes), stack.source)
+    return resampled_shape(shape, size, (grid,) * len(shape), stack.source)
+
+
+def prepare_channels(
+    stacks: Sequence[Stack],
+    grid: Grid,
+    scales: Sequence[tuple[float, float]],
+    shape: tuple[int, ...],
+    allocate: Allocate = in_memory,
+) -> NDArray[np.float32]:
+    """Prepare the channels of an input, each by its own scale, as `prepare_input` does.
+
+    Returns
+    -------
+    ([Z,] Y, X) or (C, [Z,] Y, X) ndarray of float32
+        Without the axis C if there is one channel.
+    """
+    if len(stacks) == 1:
+        return prepare_input(stacks[0], grid, scales[0], shape, allocate)
+    result: NDArray[np.float32] = allocate("input", (len(stacks), *shape), np.float32)
+    for stack, scale, channel in zip(stacks, scales, result, strict=True):
+
+        def place(name: str, shape: tuple[int, ...], dtype: DTypeLike, to: NDArray[Any] = channel) -> NDArray[Any]:
+            return to
+
+        prepare_input(stack, grid, scale, shape, place)
+    return result
 
 
 def prepare_input(

@@ -10,8 +10,9 @@ from spotlight.files import require_file, require_path
 from spotlight.images.arrays import ArrayAddress, as_stack
 from spotlight.images.colour import Joined, channel_names
 from spotlight.images.formats import AXES, STORED_AXES, Facts, Scene, format_of, is_zarr
+from spotlight.images.joining import take
 from spotlight.images.lazy import LazyArray, tell
-from spotlight.images.selection import Selection
+from spotlight.images.selection import Channels, Selection
 from spotlight.images.slabs import as_numbers
 from spotlight.images.stack import Stack
 
@@ -45,7 +46,7 @@ def scenes(path: str | Path) -> list[Scene]:
 def read(
     path: str | Path,
     *,
-    channel: str | int | None = None,
+    channel: Channels = None,
     scene: str | int | None = None,
     time: int | None = None,
     axes: str | None = None,
@@ -59,8 +60,9 @@ def read(
     path : str or Path
         A TIFF (OME, ImageJ, plain), OME-Zarr (an image, a plate, or an image inside of one), CZI, ND2 or NumPy file.
         OME-Zarr may also be at an address: ``https://``, ``http://`` or ``s3://`` with ``.zarr`` in the name.
-    channel : str or int, optional
-        Take only this channel, by name or zero-based index.
+    channel : str, int or tuple of these, optional
+        Take only this channel, by name or zero-based index; or several, in this order; or planes of channels, as
+        ``"Brightfield z=3"``.
     scene : str or int, optional
         Which image of the file; needed where there are several. A text is its name or, if none has it, its zero-based
         index; ``"#2"`` is the index 2 whatever the names are.
@@ -110,7 +112,7 @@ def read_selected(path: str | Path, chosen: Selection, axes_if_unstated: str | N
     if chosen.time is not None:
         stack = stack.timepoint(chosen.time)
     if chosen.channel is not None:
-        stack = stack.channel(chosen.channel)
+        stack = take(stack, chosen.channel)
     return stack if chosen.plane is None else stack.plane(chosen.plane)
 
 

@@ -53,6 +53,29 @@ def steps_of(stack: Stack, like: Stack) -> tuple[float, ...] | None:
     return steps if max(beyond) <= 1 else None
 
 
+def require_match(first: Stack, second: Stack, mask: bool = False) -> None:
+    """Raise a `SpotlightError` unless two stacks have the same axes, shape and, within 1 %, voxel size.
+
+    If the second stack is a mask or labels, the remedy names the option for them.
+    """
+    if first.axes != second.axes or first.shape != second.shape:
+        remedy = same_field_remedy(first, second, mask) or "Register and crop them to one grid."
+        raise SpotlightError(
+            f"{first.source} and {second.source} must show the same field on the same grid, but have axes "
+            f"{first.axes} {first.shape} and {second.axes} {second.shape}. {remedy}"
+            f"{second.hint or first.hint}"
+        )
+    if first.voxel_size and second.voxel_size:
+        if any(abs(a / b - 1) > 0.01 for a, b in zip(first.voxel_size, second.voxel_size, strict=True)):
+            raise SpotlightError(
+                f"{first.source} and {second.source} state different voxel sizes: {first.voxel_size} and "
+                f"{second.voxel_size} µm. Correct the files, or state the size in a voxel_size column."
+            )
+    elif first.voxel_size or second.voxel_size:
+        missing = second if first.voxel_size else first
+        missing.require_voxel_size()
+
+
 def same_field_remedy(first: Stack, second: Stack, mask: bool) -> str:
     """What to do about two images of one field with other voxels; empty if they do not seem to show one field.
 

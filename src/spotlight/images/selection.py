@@ -1,9 +1,13 @@
-"""`Selection`: which part of a file is meant, and what the user states of it."""
+"""`Selection`: which part of a file is meant, and what the user states of it; `FurtherInput`: a file beside it."""
 
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TypeVar
 
 Chosen = TypeVar("Chosen", bound="Selection")
+
+Channels = str | int | tuple[str | int, ...] | None
+"""Which channel is meant, or several in order; see `spotlight.images.joining.take`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,8 +16,8 @@ class Selection:
 
     Attributes
     ----------
-    channel : str or int, optional
-        Name or zero-based index of a channel; see `Stack.channel`.
+    channel : str, int or tuple of these, optional
+        Name or zero-based index of a channel, or several; see `spotlight.images.joining.take`.
     scene : str or int, optional
         Which image of the file. A text is its name or, if none has it, its zero-based index; ``"#2"`` is the index 2
         whatever the names are.
@@ -29,7 +33,7 @@ class Selection:
         The kind of transmitted light.
     """
 
-    channel: str | int | None = None
+    channel: Channels = None
     scene: str | int | None = None
     time: int | None = None
     axes: str | None = None
@@ -45,6 +49,25 @@ class Selection:
         """Return `other` with what is stated here in place of what it states."""
         stated = {field.name: getattr(self, field.name) for field in fields(Selection)}
         return replace(other, **{name: value for name, value in stated.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class FurtherInput:
+    """A file that holds a further channel of an input, which has those of its first file.
+
+    Attributes
+    ----------
+    name : str
+        What the channel is called, whatever its name in the file.
+    path : Path
+        The file.
+    channel : str or None
+        Name or index of the channel in the file; see `spotlight.images.joining.take`.
+    """
+
+    name: str
+    path: Path
+    channel: str | None = None
 
 
 ALL = Selection()

@@ -1,4 +1,4 @@
-"""What every network here is: `StainNetwork`, which turns a stack of transmitted light into one channel per stain."""
+"""What every network here is: `StainNetwork`, which turns stacks of transmitted light into one channel per stain."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2
 
 
 class StainNetwork(nn.Module, ABC):
-    """A network with one channel of input and a channel of output per stain.
+    """A network with one or several channels of input and a channel of output per stain.
 
     Parameters
     ----------
@@ -43,10 +43,12 @@ class StainNetwork(nn.Module, ABC):
         Number of modalities that the network takes as a second input; 0 if it takes none.
     conditioning : "none", "dynamic" or "film"
         How it uses the modality; see `spotlight.networks.conditioning`.
+    in_channels : int
+        Channels of the input.
 
     Attributes
     ----------
-    dims, width, stains, modalities, conditioning
+    dims, width, stains, modalities, conditioning, in_channels
         As given.
 
     Raises
@@ -55,11 +57,14 @@ class StainNetwork(nn.Module, ABC):
         If a number is out of range, or `conditioning` and `modalities` contradict each other.
     """
 
-    def __init__(self, dims: int, width: int, stains: int, modalities: int, conditioning: str) -> None:
+    def __init__(
+        self, dims: int, width: int, stains: int, modalities: int, conditioning: str, in_channels: int = 1
+    ) -> None:
         super().__init__()
-        if dims not in (2, 3) or stains < 1:
+        if dims not in (2, 3) or stains < 1 or in_channels < 1:
             raise ValueError(
-                f"a network needs 2 or 3 spatial dimensions and at least one stain. Received: {dims} and {stains}."
+                "a network needs 2 or 3 spatial dimensions, at least one stain and at least one input channel. "
+                f"Received: {dims}, {stains} and {in_channels}."
             )
         if modalities < 0 or (modalities > 0) != (conditioning != "none"):
             raise ValueError(
@@ -72,6 +77,7 @@ class StainNetwork(nn.Module, ABC):
         self.stains = stains
         self.modalities = modalities
         self.conditioning = conditioning
+        self.in_channels = in_channels
 
     @property
     def memory_width(self) -> int:
@@ -134,11 +140,11 @@ class StainNetwork(nn.Module, ABC):
         """Compute `forward`; the modality has been checked."""
 
     def forward(self, x: Tensor, modality: Tensor | None = None) -> Tensor:
-        """Map (B, 1, [Z,] Y, X) to (B, stains, [Z,] Y, X).
+        """Map (B, in_channels, [Z,] Y, X) to (B, stains, [Z,] Y, X).
 
         Parameters
         ----------
-        x : (B, 1, [Z,] Y, X) tensor
+        x : (B, in_channels, [Z,] Y, X) tensor
             Normalised transmitted light; every spatial axis a multiple of `divisor`.
         modality : (B, modalities) tensor, optional
             Which modality each sample is, 1 there and 0 elsewhere; given exactly if `modalities` is not 0.

@@ -179,7 +179,7 @@ class Conditioned(StainNetwork):
     """
 
     def __init__(self, network: StainNetwork, modality: Tensor) -> None:
-        super().__init__(network.dims, network.width, network.stains, 0, "none")
+        super().__init__(network.dims, network.width, network.stains, 0, "none", network.in_channels)
         if not network.modalities or modality.shape != (network.modalities,):
             raise ValueError(
                 f"the code that fixes the modality must have shape ({network.modalities},) for this network, and a "

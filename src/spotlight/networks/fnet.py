@@ -39,6 +39,8 @@ class FNet(StainNetwork):
         ReLU of every level of the encoder, in residual blocks on the branch of the convolutions.
     positive : bool
         Apply a softplus, log(1 + exp(x)), to the output.
+    in_channels : int
+        Channels of the input.
     """
 
     def __init__(
@@ -52,10 +54,11 @@ class FNet(StainNetwork):
         modalities: int = 0,
         conditioning: Conditioning = "none",
         positive: bool = False,
+        in_channels: int = 1,
     ) -> None:
-        super().__init__(dims, mult_chan, stains, modalities, conditioning)
+        super().__init__(dims, mult_chan, stains, modalities, conditioning, in_channels)
         widths = [mult_chan * 2**level for level in range(depth + 1)]
-        inputs = [1, *widths[:-1]]
+        inputs = [in_channels, *widths[:-1]]
         self.depth = depth
         self.positive = positive
         conv = double_conv if block == "plain" else ResidualConv

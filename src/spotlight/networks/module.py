@@ -13,7 +13,7 @@ DIVISORS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class ModuleNetwork(StainNetwork):
-    """A module that maps (B, 1, [Z,] Y, X) to (B, stains, [Z,] Y, X).
+    """A module that maps (B, in_channels, [Z,] Y, X) to (B, stains, [Z,] Y, X).
 
     Parameters
     ----------
@@ -23,6 +23,8 @@ class ModuleNetwork(StainNetwork):
         See `StainNetwork`.
     name : str
         What to call it in an error.
+    in_channels : int
+        See `StainNetwork`.
 
     Raises
     ------
@@ -30,10 +32,10 @@ class ModuleNetwork(StainNetwork):
         If it does not map images of these dimensions so.
     """
 
-    def __init__(self, module: nn.Module, dims: int, stains: int, name: str) -> None:
-        super().__init__(dims, int(getattr(module, "memory_width", 32)), stains, 0, "none")
+    def __init__(self, module: nn.Module, dims: int, stains: int, name: str, in_channels: int = 1) -> None:
+        super().__init__(dims, int(getattr(module, "memory_width", 32)), stains, 0, "none", in_channels)
         self.module = module
-        self._divisor = int(getattr(module, "divisor", 0)) or _measure_divisor(module, dims, stains, name)
+        self._divisor = int(getattr(module, "divisor", 0)) or _measure_divisor(self, name)
 
     @property
     def divisor(self) -> int:
@@ -74,18 +76,20 @@ def copy_of(module: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def _measure_divisor(module: nn.Module, dims: int, stains: int, name: str) -> int:
-    empty = copy.deepcopy(module).to("meta").eval()
+def _measure_divisor(network: ModuleNetwork, name: str) -> int:
+    empty = copy.deepcopy(network.module).to("meta").eval()
+    dims, channels, stains = network.dims, network.in_channels, network.stains
     found: Any = None
     for divisor in DIVISORS:
         size = (3 * divisor,) * dims
         try:
-            found = tuple(empty(torch.empty(1, 1, *size, device="meta")).shape)
+            found = tuple(empty(torch.empty(1, channels, *size, device="meta")).shape)
         except Exception as error:  # whatever a stranger's module does with a size that it does not take
             found = error
         if found == (1, stains, *size):
             return divisor
+    axes = ", ".join("ZYX"[-dims:])
     raise ValueError(
-        f"the network {name} must map (1, 1, {', '.join('ZYX'[-dims:])}) to (1, {stains}, {', '.join('ZYX'[-dims:])}). "
-        f"Received for an image of {size}: {found}."
+        f"the network {name} must map (1, {channels}, {axes}) to (1, {stains}, {axes}). Received for an image of "
+        f"{size}: {found}."
     )

@@ -24,12 +24,15 @@ class PatchGAN(nn.Module):
         Spatial dimensions.
     width : int
         Channels after the first convolution; twice, four and eight times as many after the next.
+    in_channels : int
+        Channels of the images that it sees beside the stain.
     """
 
-    def __init__(self, dims: int = 2, width: int = 64) -> None:
+    def __init__(self, dims: int = 2, width: int = 64, in_channels: int = 1) -> None:
         super().__init__()
         conv, norm = CONV[dims], INSTANCE_NORM[dims]
-        layers: list[nn.Module] = [conv(2, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
+        first = conv(1 + in_channels, width, 4, stride=2, padding=1)
+        layers: list[nn.Module] = [first, nn.LeakyReLU(0.2, inplace=True)]
         for inputs, stride in ((width, 2), (2 * width, 2), (4 * width, 1)):
             layers.append(conv(inputs, 2 * inputs, 4, stride=stride, padding=1))
             layers += [norm(2 * inputs), nn.LeakyReLU(0.2, inplace=True)]
@@ -40,7 +43,7 @@ class PatchGAN(nn.Module):
 
         Parameters
         ----------
-        x : (B, 1, [Z,] Y, X) tensor
+        x : (B, in_channels, [Z,] Y, X) tensor
             What the generator sees; at least 24 pixels along every axis.
         stain : (B, 1, [Z,] Y, X) tensor
             The true stain or the generator's.

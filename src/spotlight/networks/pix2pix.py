@@ -30,8 +30,10 @@ class Pix2PixGenerator(StainNetwork):
         End in a hyperbolic tangent, as published, or in the last convolution.
     modalities, conditioning
         See `StainNetwork`. "film" puts a `Film` behind the normalisations of the first three convolutions, as in the
-        published code. "dynamic" makes the first a `DynamicConv`, of which the normalisation leaves little: it works
-        on each filter of the one input channel, whose scale a normalisation takes out.
+        published code. "dynamic" makes the first a `DynamicConv`, of which the normalisation leaves little where there
+        is one input channel: it works on each filter of that channel, whose scale a normalisation takes out.
+    in_channels : int
+        Channels of the input.
     """
 
     def __init__(
@@ -43,9 +45,10 @@ class Pix2PixGenerator(StainNetwork):
         tanh: bool = True,
         modalities: int = 0,
         conditioning: Conditioning = "none",
+        in_channels: int = 1,
     ) -> None:
-        super().__init__(2, width, stains, modalities, conditioning)
-        first = nn.Conv2d(1, width, 7)
+        super().__init__(2, width, stains, modalities, conditioning, in_channels)
+        first = nn.Conv2d(in_channels, width, 7)
         film = modalities if conditioning == "film" else 0
         self.stem = Block(
             nn.ReflectionPad2d(3),

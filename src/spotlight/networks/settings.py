@@ -40,7 +40,7 @@ class NetworkSettings(Settings):
     conditioning: ConditioningField = "none"
 
     @abstractmethod
-    def build(self, dims: int, stains: int = 1, modalities: int = 0) -> "StainNetwork":
+    def build(self, dims: int, stains: int = 1, modalities: int = 0, in_channels: int = 1) -> "StainNetwork":
         """Build the network.
 
         Parameters
@@ -51,6 +51,8 @@ class NetworkSettings(Settings):
             Channels of the output.
         modalities : int
             Length of the modality's code, for settings whose `conditioning` is not "none", and 0 for others.
+        in_channels : int
+            Channels of the input.
 
         Raises
         ------
@@ -101,7 +103,7 @@ class FNetSettings(NetworkSettings):
         False, description="A softplus behind the last layer, so that a stain is never below 0; for the loss 'sharp'."
     )
 
-    def build(self, dims: int, stains: int = 1, modalities: int = 0) -> "StainNetwork":
+    def build(self, dims: int, stains: int = 1, modalities: int = 0, in_channels: int = 1) -> "StainNetwork":
         """Build an F-net; see `NetworkSettings.build`."""
         from spotlight.networks.fnet import FNet
 
@@ -115,6 +117,7 @@ class FNetSettings(NetworkSettings):
             modalities,
             self.conditioning,
             self.positive,
+            in_channels,
         )
 
     def describe(self) -> str:
@@ -151,7 +154,7 @@ class Pix2PixSettings(NetworkSettings):
         "bounds, and need it off.",
     )
 
-    def build(self, dims: int, stains: int = 1, modalities: int = 0) -> "StainNetwork":
+    def build(self, dims: int, stains: int = 1, modalities: int = 0, in_channels: int = 1) -> "StainNetwork":
         """Build the generator; see `NetworkSettings.build`."""
         from spotlight.networks.pix2pix import Pix2PixGenerator
 
@@ -160,7 +163,9 @@ class Pix2PixSettings(NetworkSettings):
                 f"the network pix2pix is for two-dimensional images. Received: {dims} dimensions. Set "
                 "network.architecture to 'fnet' or 'unetpp', or give single planes."
             )
-        return Pix2PixGenerator(self.width, self.blocks, stains, self.dropout, self.tanh, modalities, self.conditioning)
+        return Pix2PixGenerator(
+            self.width, self.blocks, stains, self.dropout, self.tanh, modalities, self.conditioning, in_channels
+        )
 
     def describe(self) -> str:
         """See `NetworkSettings.describe`."""
@@ -188,11 +193,11 @@ class UNetPlusPlusSettings(NetworkSettings):
     depth: int = Field(4, ge=1, le=6, description="How often the image is halved.")
     width: int = Field(32, ge=1, le=1024, description="Channels at full resolution, doubled at each further level.")
 
-    def build(self, dims: int, stains: int = 1, modalities: int = 0) -> "StainNetwork":
+    def build(self, dims: int, stains: int = 1, modalities: int = 0, in_channels: int = 1) -> "StainNetwork":
         """Build a UNet++; see `NetworkSettings.build`."""
         from spotlight.networks.unetpp import UNetPlusPlus
 
-        return UNetPlusPlus(dims, self.depth, self.width, stains, modalities, self.conditioning)
+        return UNetPlusPlus(dims, self.depth, self.width, stains, modalities, self.conditioning, in_channels)
 
     def describe(self) -> str:
         """See `NetworkSettings.describe`."""
@@ -211,9 +216,9 @@ class UNetPlusPlusSettings(NetworkSettings):
 class ModuleSettings(NetworkSettings):
     """A PyTorch module that a caller gave in Python, as ``network=MyNetwork``; made by `ModuleSettings.of`.
 
-    It maps (B, 1, [Z,] Y, X) to (B, stains, [Z,] Y, X). Attributes that it may have, as `StainNetwork` has them:
-    ``divisor``, without which it is measured; ``reach``, without which every value is taken to depend on all of its
-    tile; ``memory_width``, without which it is 32.
+    It maps (B, in_channels, [Z,] Y, X) to (B, stains, [Z,] Y, X). Attributes that it may have, as `StainNetwork` has
+    them: ``divisor``, without which it is measured; ``reach``, without which every value is taken to depend on all of
+    its tile; ``memory_width``, without which it is 32.
     """
 
     architecture: Literal["module"] = "module"
@@ -265,7 +270,7 @@ class ModuleSettings(NetworkSettings):
             )
         return cls(**remember(made, kind), arguments=arguments)
 
-    def build(self, dims: int, stains: int = 1, modalities: int = 0) -> "StainNetwork":
+    def build(self, dims: int, stains: int = 1, modalities: int = 0, in_channels: int = 1) -> "StainNetwork":
         """Build it; see `NetworkSettings.build`."""
         from torch import nn
 
@@ -275,7 +280,7 @@ class ModuleSettings(NetworkSettings):
             raise ValueError(f"the network {self.source} takes no modality. Set modalities to 'unified' or 'separate'.")
         found = recall_class(self.source, self.sha256, nn.Module)
         module = copy_of(found) if isinstance(found, nn.Module) else found(**self.arguments)
-        return ModuleNetwork(module, dims, stains, self.source)
+        return ModuleNetwork(module, dims, stains, self.source, in_channels)
 
     def describe(self) -> str:
         """See `NetworkSettings.describe`."""

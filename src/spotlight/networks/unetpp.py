@@ -37,6 +37,8 @@ class UNetPlusPlus(StainNetwork):
     modalities, conditioning
         See `StainNetwork`. "dynamic" makes the first convolution a `DynamicConv`; "film" puts a `Film` before the last
         ReLU of every node of column 0.
+    in_channels : int
+        Channels of the input.
     """
 
     def __init__(
@@ -47,15 +49,17 @@ class UNetPlusPlus(StainNetwork):
         stains: int = 1,
         modalities: int = 0,
         conditioning: Conditioning = "none",
+        in_channels: int = 1,
     ) -> None:
-        super().__init__(dims, width, stains, modalities, conditioning)
+        super().__init__(dims, width, stains, modalities, conditioning, in_channels)
         self.depth = depth
         widths = [width * 2**level for level in range(depth + 1)]
         film = modalities if conditioning == "film" else 0
         dynamic = [modalities if conditioning == "dynamic" else 0, *[0] * depth]
         self.pool = POOL[dims](2)
+        inputs = [in_channels, *widths[:-1]]
         self.encoders = nn.ModuleList(
-            double_conv(dims, a, b, first, film) for a, b, first in zip([1, *widths[:-1]], widths, dynamic, strict=True)
+            double_conv(dims, a, b, first, film) for a, b, first in zip(inputs, widths, dynamic, strict=True)
         )
         self.ups = nn.ModuleDict(
             {f"{i}_{j}": UPCONV[dims](2 * widths[i], widths[i], 2, stride=2) for i, j in self._beyond_column_0()}

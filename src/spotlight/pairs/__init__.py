@@ -1,5 +1,6 @@
 """Pairs of input and target: finding them, checking them, preparing them for training, and cutting patches."""
 
+from spotlight.images.selection import FurtherInput
 from spotlight.pairs.cache import clear_cache, prepare_pairs
 from spotlight.pairs.checking import Check, CheckSettings, check
 from spotlight.pairs.manifest import pairs_from_folder, read_manifest, read_pairs
@@ -10,6 +11,7 @@ from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_p
 __all__ = [
     "Check",
     "CheckSettings",
+    "FurtherInput",
     "Pair",
     "PatchSampler",
     "PreparationSettings",

@@ -103,6 +103,7 @@ def prepare_cached(
         limits=None if facts["limits"] is None else tuple(facts["limits"]),
         modality=pair.modality,
         own_channel=facts["channels"][1],
+        further_inputs=tuple(map(tuple, facts.get("further_inputs", []))),
     )
 
 
@@ -136,6 +137,7 @@ def _make(pair: Pair, settings: PreparationSettings, entry: Path, prepare: Prepa
                 "channels": (prepared.channels[0], prepared.own_channel),
                 "statistics": prepared.statistics,
                 "limits": prepared.limits,
+                "further_inputs": prepared.further_inputs,
             }
             for array in (prepared.input, prepared.target, prepared.mask, prepared.cells):
                 if isinstance(array, np.memmap):

@@ -17,6 +17,7 @@ from spotlight.csv_files import write_csv
 from spotlight.errors import SpotlightError
 from spotlight.foreground import ForegroundSettings, find_foreground
 from spotlight.images import Stack
+from spotlight.images.joining import separate
 from spotlight.images.normalise import mean_and_std
 from spotlight.images.pieces import doubt_pieces
 from spotlight.images.units import impossible_size, unusual_size
@@ -134,7 +135,7 @@ def check(
     to: str | Path | None = None,
     settings: CheckSettings | None = None,
     *,
-    input_channel: str | None = None,
+    input_channel: str | Sequence[str] | None = None,
     target_channel: str | None = None,
     target: str | None = None,
     axes: str | None = None,
@@ -153,8 +154,10 @@ def check(
         Folder for ``check-pairs.csv`` and ``check-findings.csv``.
     settings : CheckSettings
         Limits.
-    input_channel, target_channel : str, optional
-        Channel names or indices, for a folder.
+    input_channel : str or sequence of str, optional
+        Channel of the input, name or index, or several in order; for a folder.
+    target_channel : str, optional
+        Channel of the target, for a folder.
     target : str, optional
         Which target to check, for a manifest of several; left out: all of them.
     axes, voxel_size : optional
@@ -207,11 +210,16 @@ def check_pair(pair: Pair, settings: CheckSettings) -> PairReport:
         in_pieces = "" if labels is None else doubt_pieces(labels)
         mask = None if own is None else own.data > 0
         foreground = find_foreground(target.data, settings.foreground, mask, name=target.source)
-        mean_and_std(image.data, name=image.source)
+        lights = separate(image)
+        for light in lights:
+            mean_and_std(light.data, name=light.source)
         digest = pair.digest()
     except SpotlightError as error:
         finding = Finding(pair.name, "error", "unusable", visible(str(error)), "Correct it, or leave the pair out.")
         return PairReport(figures, [finding], "", None, {})
+    image, *further = lights
+    titles = {"input": image}
+    titles |= {f"input:{(*one.channels, number)[0]}": one for number, one in enumerate(further, start=1)}
     shift = find_shift(image.data, target.data)
     inside = target.data >= foreground.threshold if mask is None else mask
     figures |= {
@@ -224,7 +232,7 @@ def check_pair(pair: Pair, settings: CheckSettings) -> PairReport:
         "shift_x_px": shift.x,
         "shift_uncertainty_px": shift.uncertainty,
     }
-    for name, stack in (("input", image), ("target", target)):
+    for name, stack in (*titles.items(), ("target", target)):
         figures |= {
             f"{name}_min": float(stack.data.min()),
             f"{name}_mean": float(stack.data.mean(dtype=np.float64)),
@@ -232,7 +240,12 @@ def check_pair(pair: Pair, settings: CheckSettings) -> PairReport:
             f"{name}_saturated": _saturated(stack.data),
             f"{name}_dead_planes": _dead_planes(stack),
         }
-    figures["input_illumination"] = _illumination(image)
+    for name, light in titles.items():
+        figures[f"{name}_illumination"] = _illumination(light)
+    for name, light in list(titles.items())[1:]:
+        found = find_shift(light.data, target.data)
+        figures |= {f"{name}_shift_y_px": found.y, f"{name}_shift_x_px": found.x}
+        figures[f"{name}_shift_uncertainty_px"] = found.uncertainty
     if target.axes == "ZYX" and target.voxel_size is not None:
         figures["focus_offset_um"] = _focus_offset(image, inside, target.voxel_size[0])
     findings = [*_of_foreground(pair, foreground.fraction, foreground.warnings), *_of_figures(pair, figures, settings)]
@@ -259,15 +272,21 @@ def _of_figures(pair: Pair, figures: dict[str, Any], settings: CheckSettings) ->
     def say(severity: Severity, subject: str, text: str, remedy: str) -> None:
         found.append(Finding(pair.name, severity, subject, text, remedy))
 
-    y, x = figures["shift_y_px"], figures["shift_x_px"]
-    shift = Shift(y, x, figures["shift_uncertainty_px"])
-    if is_shifted(shift, settings):
-        say(
-            "error" if shift.length > settings.large_shift_px else "warning",
-            "registration",
-            f"the target lies {y:+.1f} pixels in Y and {x:+.1f} in X from the input.",
-            "Register the channels (chromatic shift, a stage that moved), or check that the files belong together.",
-        )
+    inputs = {  # how they begin in the columns, and what to call them
+        key.removesuffix("_illumination"): key.removesuffix("_illumination").replace("input:", "input channel ")
+        for key in figures
+        if key.endswith("_illumination")
+    }
+    for name, called in inputs.items():
+        lead = "" if name == "input" else f"{name}_"
+        shift = Shift(*(figures[f"{lead}shift_{what}_px"] for what in ("y", "x", "uncertainty")))
+        if is_shifted(shift, settings):
+            say(
+                "error" if shift.length > settings.large_shift_px else "warning",
+                "registration",
+                f"the target lies {shift.y:+.1f} pixels in Y and {shift.x:+.1f} in X from the {called}.",
+                "Register the channels (chromatic shift, a stage that moved), or check that the files belong together.",
+            )
     if not figures["voxel_size"]:
         say("note", "voxel size", "is not stated.", "Give a voxel_size column, or train on the grid 'native'.")
     size = tuple(map(float, figures["voxel_size"].split(" x "))) if figures["voxel_size"] else ()
@@ -275,16 +294,18 @@ def _of_figures(pair: Pair, figures: dict[str, Any], settings: CheckSettings) ->
     if doubt := size and (wrong or unusual_size(size)):
         remedy = "If it is wrong, state the right one in a voxel_size column."
         say("error" if wrong else "warning", "voxel size", f"{doubt}.", remedy)
-    for name in ("input", "target"):
+    for name, called in {**inputs, "target": "target"}.items():
         if figures[f"{name}_saturated"] > settings.saturated:
             share = 100 * figures[f"{name}_saturated"]
-            say("warning", "saturation", f"{share:.2g} % of the {name}'s voxels are at the top.", "Expose shorter.")
+            say("warning", "saturation", f"{share:.2g} % of the {called}'s voxels are at the top.", "Expose shorter.")
         if figures[f"{name}_dead_planes"]:
-            text = f"{figures[f'{name}_dead_planes']} planes of the {name} hold no structure."
+            text = f"{figures[f'{name}_dead_planes']} planes of the {called} hold no structure."
             say("warning", "dead planes", text, "Crop them with a region, or acquire the stack again.")
-    if figures["input_illumination"] < settings.illumination:
-        text = f"the input's darkest region has {100 * figures['input_illumination']:.0f} % of its brightest's light."
-        say("warning", "illumination", text, "Correct the flat field, or align the condenser.")
+    for name, called in inputs.items():
+        share = figures[f"{name}_illumination"]
+        if share < settings.illumination:
+            text = f"the {called}'s darkest region has {100 * share:.0f} % of its brightest's light."
+            say("warning", "illumination", text, "Correct the flat field, or align the condenser.")
     return found
 
 

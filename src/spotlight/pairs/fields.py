@@ -9,7 +9,17 @@ from spotlight.images import stem
 from spotlight.pairs.manifest import name_apart
 from spotlight.pairs.pair import Pair
 
-AGREE = ("split", "group", "modality", "input_channel", "region", "axes", "mask_axes", "voxel_size")
+AGREE = (
+    "split",
+    "group",
+    "modality",
+    "input_channel",
+    "region",
+    "axes",
+    "mask_axes",
+    "voxel_size",
+    "further_inputs",
+)
 """Columns that must be equal for all planes of one field."""
 
 
@@ -60,7 +70,7 @@ def fields_by_plane(pairs: Sequence[Pair]) -> dict[str, Pair]:
 
 def field_of(pair: Pair) -> str:
     """What two pairs share if, and only if, they show one field: the input and what of it is taken."""
-    facts = (pair.input, pair.planes, pair.scene, pair.time, pair.region, pair.input_channel)
+    facts = (pair.input, pair.planes, pair.scene, pair.time, pair.region, pair.input_channel, pair.further_inputs)
     return repr(facts)
 
 

@@ -15,14 +15,16 @@ from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.images import Selection, count_images, images_in, is_image, stem, suffixes, warn_of_planes
 from spotlight.images.arrays import ArrayAddress
+from spotlight.images.joining import SEPARATOR, parse_channels
 from spotlight.images.modality import parse_modality
 from spotlight.images.units import read_number
+from spotlight.pairs.cells import channels_in, further_in, parse_offset, parse_time
 from spotlight.pairs.pair import FILES, SPLITS, Image, Listed, Pair, pair_of
 from spotlight.pairs.table import read_table, write_table
 from spotlight.quoting import safe_name
 
 COLUMNS = {
-    "input": "file of the transmitted-light stack (required)",
+    "input": "file of the transmitted-light stack (required); for further channels in other files, input:NAME",
     "target": "file of the fluorescence stack (required); for several targets, one column target:NAME each",
     "labels": "file of instance labels",
     "foreground": "file of a foreground mask that replaces the mask of the threshold",
@@ -31,7 +33,8 @@ COLUMNS = {
     "group": "name of a group that must stay in one split, such as a plate or a day",
     "scene": "name or zero-based index of the image, for files that hold several; for a plate, well and field: B/03/0",
     "time": "zero-based timepoint, for files that hold several",
-    "input_channel": "name or zero-based index of the input's channel; luminance: the mean of red, green and blue",
+    "input_channel": "name or zero-based index of the input's channel, or several separated by semicolons; luminance: "
+    "the mean of red, green and blue; z=3: plane 3 of the only channel",
     "target_channel": "name or zero-based index of the target's channel",
     "region": "start:stop per spatial axis in voxels, for example ':, :, 0:80'",
     "axes": "axes as stored, for files that do not state them or state them wrongly, for example ZYX",
@@ -44,6 +47,8 @@ ABSENT = "absent"
 """Content of a cell whose target does not exist."""
 OF_TARGET = ("target", "target_channel", "foreground", "repeat")
 """Columns that every target has separately, as column:NAME, if there are several targets."""
+OF_INPUT = ("input", "input_channel")
+"""Columns that every further input has separately, as column:NAME."""
 
 
 def require_distinct(pairs: Sequence[Pair]) -> None:
@@ -67,6 +72,9 @@ def read_manifest(
 
     Tasks other than staining have another `column`, such as ``mask`` or ``mask:NAME``, in which an empty cell is
     absent, too.
+
+    Further channels of the input that are in files of their own have columns ``input:NAME`` and, optionally,
+    ``input_channel:NAME``.
 
     Parameters
     ----------
@@ -140,13 +148,20 @@ def write_manifest(pairs: Sequence[Pair], path: str | Path) -> Path:
     rows: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
     for number, pair in enumerate(pairs):
         row = {name: _cell(getattr(pair, name), path.parent) for name in COLUMNS}
+        row["input_channel"] = (
+            SEPARATOR.join(pair.input_channel) if isinstance(pair.input_channel, tuple) else row["input_channel"]
+        )
+        for one in pair.further_inputs or ():
+            row |= {f"input:{one.name}": _cell(one.path, path.parent), f"input_channel:{one.name}": one.channel or ""}
         if pair.target_name:
             own = {f"{name}:{pair.target_name}": row.pop(name) for name in OF_TARGET}
             key = tuple(row.items())
             rows.setdefault(key, row | {f"target:{name}": ABSENT for name in targets}).update(own)
         else:
             rows[("row", str(number)),] = row
-    names = [*COLUMNS, *(f"{column}:{name}" for name in targets for column in OF_TARGET)]
+    inputs = dict.fromkeys(one.name for pair in pairs for one in pair.further_inputs or ())
+    names = [*COLUMNS, *(f"{column}:{name}" for name in inputs for column in OF_INPUT)]
+    names += [f"{column}:{name}" for name in targets for column in OF_TARGET]
     used = [name for name in names if any(row.get(name) for row in rows.values())]
     return write_table(used, list(rows.values()), path)
 
@@ -189,14 +204,14 @@ def _check_header(path: Path, header: list[str], column: str) -> list[str]:
         if header.count(name) > 1:
             raise SpotlightError(f"{path}: has the column {name!r} twice. Remove one.")
         kind, colon, own = name.partition(":")
+        what = f"a channel, for example {kind}:phase" if kind in OF_INPUT else f"a target, for example {kind}:DNA"
         if (
             colon
-            and kind in (*OF_TARGET, column)
+            and kind in (*OF_TARGET, *OF_INPUT, column)
             and (not own or set(own) & set('/\\:*?"<>|') or safe_name(own) != own)
         ):
             raise SpotlightError(
-                f"{path}: the column {name!r} needs the name of a target, for example {kind}:DNA, without characters "
-                "that file names cannot have."
+                f"{path}: the column {name!r} needs the name of {what}, without characters that file names cannot have."
             )
         near = difflib.get_close_matches(kind, (*COLUMNS, column), n=1, cutoff=0.75)
         if kind not in (*COLUMNS, column) and near:
@@ -206,6 +221,9 @@ def _check_header(path: Path, header: list[str], column: str) -> list[str]:
     for kind, own in named.items():
         if own not in targets:
             raise SpotlightError(f"{path}: has {kind}:{own} but no target:{own}. Add that column.")
+    for name in header:
+        if name.startswith("input_channel:") and name.replace("_channel", "") not in header:
+            raise SpotlightError(f"{path}: has {name} but no {name.replace('_channel', '')}. Add that column.")
     both = set(OF_TARGET) & set(header)
     if targets and both:
         raise SpotlightError(
@@ -256,33 +274,20 @@ def _pair(
         foreground=files["foreground"],
         repeat=files["repeat"],
         split=split,
-        input_channel=cells["input_channel"],
+        input_channel=channels_in(row, where),
         target_channel=cells["target_channel"],
         region=cells["region"],
         group=cells["group"] or "",
         scene=cells["scene"],
-        time=_parse_time(cells["time"], where) if cells["time"] else None,
+        time=parse_time(cells["time"], where) if cells["time"] else None,
         axes=cells["axes"],
         mask_axes=cells["mask_axes"],
         voxel_size=parse_voxel_size(cells["voxel_size"], where) if cells["voxel_size"] else None,
         target_name=target_name,
         modality=parse_modality(cells["modality"] or "", where),
-        focus_offset=_parse_offset(cells["focus_offset"], where) if cells["focus_offset"] else None,
+        focus_offset=parse_offset(cells["focus_offset"], where) if cells["focus_offset"] else None,
+        further_inputs=further_in(row, manifest.parent, where),
     )
-
-
-def _parse_time(text: str, where: str) -> int:
-    if not (text.isascii() and text.isdecimal()):
-        raise SpotlightError(f"{where}: time must be a zero-based index of a timepoint. Received: {text!r}.")
-    return int(text)
-
-
-def _parse_offset(text: str, where: str) -> int:
-    if not re.fullmatch(r"[+-]?[0-9]+", text):
-        raise SpotlightError(
-            f"{where}: focus_offset must be a whole number of planes from the best focus, or empty. Received: {text!r}."
-        )
-    return int(text)
 
 
 def parse_voxel_size(text: str, where: str) -> tuple[float, ...]:
@@ -307,9 +312,12 @@ def parse_voxel_size(text: str, where: str) -> tuple[float, ...]:
 
 
 def pairs_from_folder(
-    folder: str | Path, input_channel: str | None, target_channel: str | None, axes: str | None = None
+    folder: str | Path,
+    input_channel: str | Sequence[str] | None,
+    target_channel: str | None,
+    axes: str | None = None,
 ) -> list[Pair]:
-    """Make a pair of two channels from every scene and timepoint of every image file in a folder.
+    """Make a pair of input and target channels from every scene and timepoint of every image file in a folder.
 
     `axes` are the axes as stored, for files that do not state them or state them wrongly.
 
@@ -332,6 +340,7 @@ def pairs_from_folder(
             f"{folder}: for a folder of stacks, state which channel is the input and which is the target "
             "(--input-channel and --target-channel, names or zero-based indices)."
         )
+    channels = parse_channels(input_channel)
     listed = {file: images_in(file, Selection(axes=axes)) for file in files}
     warn_of_planes([part for found in listed.values() for part in found])
     pairs = [
@@ -339,7 +348,7 @@ def pairs_from_folder(
             part.name,
             file,
             file,
-            input_channel=input_channel,
+            input_channel=channels,  # type: ignore[arg-type]
             target_channel=target_channel,
             scene=part.scene,
             time=part.time,
@@ -352,7 +361,7 @@ def pairs_from_folder(
 
 def read_pairs(
     source: Listed,
-    input_channel: str | None = None,
+    input_channel: str | Sequence[str] | None = None,
     target_channel: str | None = None,
     target: str | None = None,
     every_target: bool = False,
@@ -367,8 +376,10 @@ def read_pairs(
     source : path or sequence
         CSV or Parquet manifest, folder, or pairs: each a `Pair`, or a tuple of input and target (paths, stacks or
         NumPy arrays), which is named ``pair-1``, ``pair-2``, ... in their order.
-    input_channel, target_channel : str, optional
-        Channels, for a folder.
+    input_channel : str or sequence of str, optional
+        Channel of the input, or several in order, for a folder.
+    target_channel : str, optional
+        Channel of the target, for a folder.
     target, every_target
         The target to use, for a manifest of several targets; see `read_manifest`.
     axes : str, optional
@@ -400,7 +411,7 @@ def read_pairs(
 
 def _read_source(
     source: str | Path,
-    input_channel: str | None,
+    input_channel: str | Sequence[str] | None,
     target_channel: str | None,
     target: str | None,
     every_target: bool,

@@ -17,7 +17,9 @@ from spotlight.fingerprint import state_of
 from spotlight.images import Selection, Stack, parse_region, read_like, read_selected, scenes
 from spotlight.images.arrays import ArrayAddress, as_stack
 from spotlight.images.belonging import files_of
-from spotlight.images.same_field import same_field_remedy
+from spotlight.images.joining import join, take
+from spotlight.images.same_field import require_match
+from spotlight.images.selection import FurtherInput
 
 SHOWN = ("input", "target", "foreground")
 FILES = (*SHOWN, "labels", "repeat")
@@ -42,8 +44,10 @@ class Pair:
         The files.
     split : str
         "train", "val" or "test"; empty if not stated.
-    input_channel, target_channel : str or None
-        Channel names or indices.
+    input_channel : str, tuple of str, or None
+        Name or index of a channel, or of several in order; see `spotlight.images.joining.take`.
+    target_channel : str or None
+        Name or index of a channel.
     group : str
         Rows that belong together, such as those of a plate; empty if not stated.
     region, axes, mask_axes, voxel_size, scene, time
@@ -56,6 +60,8 @@ class Pair:
         Planes between the input and the best focus; the sign says on which side.
     planes : tuple of Path or None
         More planes of the input, one file each; see `spotlight.pairs.fields.join_planes`.
+    further_inputs : tuple of FurtherInput or None
+        Further channels of the input, one file each, after those of `input`.
     """
 
     name: str
@@ -64,7 +70,7 @@ class Pair:
     labels: Path | None = None
     foreground: Path | None = None
     split: str = ""
-    input_channel: str | None = None
+    input_channel: str | tuple[str, ...] | None = None
     target_channel: str | None = None
     region: str | None = None
     axes: str | None = None
@@ -78,6 +84,13 @@ class Pair:
     focus_offset: int | None = None
     planes: tuple[Path, ...] | None = None
     mask_axes: str | None = None
+    further_inputs: tuple[FurtherInput, ...] | None = None
+
+    @property
+    def in_channels(self) -> int:
+        """Number of channels of the input."""
+        own = len(self.input_channel) if isinstance(self.input_channel, tuple) else 1
+        return own + len(self.further_inputs or ())
 
     @classmethod
     def of_arrays(
@@ -152,8 +165,19 @@ class Pair:
         )
 
     def read_input(self) -> Stack:
-        """Read the input's channel and region; finite or an error."""
-        return self._read("input")
+        """Read the input's channel and region; finite or an error. Of several channels, C is the first axis."""
+        channels = self.read_channels()
+        return join(channels) if len(channels) > 1 else channels[0]
+
+    def read_channels(self) -> list[Stack]:
+        """Read the input's channels one by one, in order, and make sure that they match."""
+        return self._read_channels(self._open(self.input, "input"))
+
+    def _read_channels(self, opened: Stack) -> list[Stack]:
+        first, *others = (self._part(channel) for channel in self._open_channels(opened))
+        for other in others:
+            require_match(first, other)
+        return [first, *others]
 
     def read_target(self) -> Stack:
         """Read the target's channel and region; finite or an error."""
@@ -161,17 +185,28 @@ class Pair:
 
     def read_both(self) -> tuple[Stack, Stack]:
         """Read input and target and make sure that they match in axes, shape and voxel size."""
-        if self.input == self.target:
-            both = self._open(self.input, "input")
-            image, target = (self._part(both.channel(self.selection(name).channel)) for name in ("input", "target"))
-        else:
-            image, target = self.read_input(), self.read_target()
-        require_match(image, target)
-        return image, target
+        channels, target = self._read_both()
+        return join(channels) if len(channels) > 1 else channels[0], target
+
+    def _read_both(self) -> tuple[list[Stack], Stack]:
+        opened = self._open(self.input, "input")
+        channels = self._read_channels(opened)
+        target = opened if self.input == self.target else self._open(self.target, "target")
+        target = self._part(take(target, self.target_channel))
+        require_match(channels[0], target)
+        return channels, target
 
     def read_names(self) -> Stack:
-        """Open the input's channel without reading pixel values, to get its name."""
-        return self._open(self.input, "input").channel(self.input_channel)
+        """Open the input's channels without reading pixel values, to get their names."""
+        channels = self._open_channels(self._open(self.input, "input"))
+        return join(channels) if len(channels) > 1 else channels[0]
+
+    def _open_channels(self, opened: Stack) -> list[Stack]:
+        """The channels of the input, of which the first file has been opened."""
+        which = self.input_channel if isinstance(self.input_channel, tuple) else (self.input_channel,)
+        found = [take(opened, one) for one in which]
+        opened_too = [(one, self._open(one.path, "input")) for one in self.further_inputs or ()]
+        return found + [replace(take(stack, one.channel), channels=(one.name,)) for one, stack in opened_too]
 
     def read_planes(self) -> tuple[list[Stack], Stack]:
         """Read the planes of the input one by one, and the single plane of the target that all of them match.
@@ -183,14 +218,19 @@ class Pair:
         SpotlightError
             If the target has several planes, or a plane does not match it.
         """
-        whole = self._open(self.target, "target").channel(self.target_channel)
+        if self.in_channels > 1:
+            raise SpotlightError(
+                f"{self.input}: preparation.planes is 'one', for inputs of one channel, but {self.in_channels} are "
+                "named. Set it to 'together', and name a plane of each channel, as in 'Brightfield z=3;Phase z=3'."
+            )
+        whole = take(self._open(self.target, "target"), self.target_channel)
         if whole.axes == "ZYX" and whole.shape[0] > 1:
             raise SpotlightError(
                 f"{whole.source}: has {whole.shape[0]} planes, but preparation.planes is 'one', for targets of a "
                 "single plane. Set it to 'together', or give targets in focus or projected."
             )
         target = self._part(whole.plane(0))
-        stacks = [self._open(file, "input").channel(self.input_channel) for file in (self.input, *(self.planes or ()))]
+        stacks = [take(self._open(file, "input"), self.input_channel) for file in (self.input, *(self.planes or ()))]
         found = [
             self._part(stack.plane(z)) for stack in stacks for z in range(stack.shape[0] if stack.axes == "ZYX" else 1)
         ]
@@ -199,7 +239,7 @@ class Pair:
         return found, target
 
     def read_pair(self, planes: Literal["together", "one"]) -> tuple[list[Stack], Stack]:
-        """Read the input, as one stack or as its planes, and the target that goes with it.
+        """Read the input, as its channels or as its planes, and the target that goes with it.
 
         Raises
         ------
@@ -213,8 +253,7 @@ class Pair:
                 f"{self.target}: is the target of {len(self.planes) + 1} inputs, one plane each, but "
                 "preparation.planes is 'together'. Set it to 'one', or give the planes as one stack."
             )
-        image, target = self.read_both()
-        return [image], target
+        return self._read_both()
 
     def read_labels(self, like: Stack) -> Stack | None:
         """Read the instance labels on the grid of `like`, or None if the row has none."""
@@ -251,12 +290,15 @@ class Pair:
                 facts[name] = _named(file)
         if self.planes:
             facts["planes"] = " ".join(map(_named, self.planes))
+        if self.further_inputs:
+            facts["further_inputs"] = str([(one.name, _named(one.path), one.channel) for one in self.further_inputs])
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def files(self, names: Sequence[str] = SHOWN) -> list[list[Path]]:
-        """Of each of the named images that the row has, and of its planes, all files from which it is read."""
+        """Of each of the named images that the row has, its planes and channels, all files from which it is read."""
         images = [file for name in names if (file := getattr(self, name)) is not None]
-        return [files_of(file, self.scene) for file in (*images, *(self.planes or ()))]
+        further = [one.path for one in self.further_inputs or ()]
+        return [files_of(file, self.scene) for file in (*images, *(self.planes or ()), *further)]
 
     def fingerprints(self, names: Sequence[str] = SHOWN) -> list[str]:
         """What changes with the files of the named images; see `spotlight.fingerprint`."""
@@ -279,10 +321,14 @@ class Pair:
     def _open(self, path: Path, name: str) -> Stack:
         """Open a file with all its channels, at the timepoint that is selected of the named image."""
         chosen = self.selection(name)
-        return read_selected(path, chosen.only("scene", "axes", "voxel_size")).timepoint(chosen.time)
+        stack = read_selected(path, chosen.only("scene", "axes")).timepoint(chosen.time)
+        if chosen.voxel_size is None:
+            return stack
+        size = chosen.voxel_size[-len(stack.spatial_axes) :]  # of a single plane, such as a flat target, without Z
+        return replace(stack, voxel_size=size, unit="", unread="")
 
     def _read(self, name: str) -> Stack:
-        return self._part(self._open(getattr(self, name), name).channel(self.selection(name).channel))
+        return self._part(take(self._open(getattr(self, name), name), self.selection(name).channel))
 
     def _part(self, stack: Stack) -> Stack:
         """Cut out the region; finite or an error."""
@@ -319,26 +365,3 @@ def _named(file: Path) -> str:
     if isinstance(file, ArrayAddress):
         return str(file)
     return f"{file.resolve()} {require_path(file, 'Correct the path.').stat().st_size}"
-
-
-def require_match(first: Stack, second: Stack, mask: bool = False) -> None:
-    """Raise a `SpotlightError` unless two stacks have the same axes, shape and, within 1 %, voxel size.
-
-    If the second stack is a mask or labels, the remedy names the option for them.
-    """
-    if first.axes != second.axes or first.shape != second.shape:
-        remedy = same_field_remedy(first, second, mask) or "Register and crop them to one grid."
-        raise SpotlightError(
-            f"{first.source} and {second.source} must show the same field on the same grid, but have axes "
-            f"{first.axes} {first.shape} and {second.axes} {second.shape}. {remedy}"
-            f"{second.hint or first.hint}"
-        )
-    if first.voxel_size and second.voxel_size:
-        if any(abs(a / b - 1) > 0.01 for a, b in zip(first.voxel_size, second.voxel_size, strict=True)):
-            raise SpotlightError(
-                f"{first.source} and {second.source} state different voxel sizes: {first.voxel_size} and "
-                f"{second.voxel_size} µm. Correct the files, or state the size in a voxel_size column."
-            )
-    elif first.voxel_size or second.voxel_size:
-        missing = second if first.voxel_size else first
-        missing.require_voxel_size()

@@ -239,8 +239,9 @@ class PatchSampler:
         return drawn
 
     def cut(self, array: NDArray[np.generic], start: tuple[int, ...], orientation: int) -> NDArray[np.generic]:
-        """Cut a patch out of a stack and orient it."""
-        patch = array[tuple(slice(s, s + p) for s, p in zip(start, self.patch, strict=True))]
+        """Cut a patch out of a stack, of all its channels if it has some, and orient it."""
+        every = (slice(None),) * (array.ndim - len(self.patch))
+        patch = array[every + tuple(slice(s, s + p) for s, p in zip(start, self.patch, strict=True))]
         return orient(patch, orientation)
 
 

@@ -18,6 +18,7 @@ from spotlight.images.normalise import (
     grid_shape,
     mean_and_std,
     normalise,
+    prepare_channels,
     prepare_input,
     sample_nonzero,
     zeros_are_padding,
@@ -84,7 +85,8 @@ class PreparedPair:
     name : str
         The pair's name.
     input : (Z, Y, X) or (Y, X) float32
-        Normalised. If the network sees one plane at a time, (P, Y, X): P planes that can be the input.
+        Normalised. If the network sees one plane at a time, (P, Y, X): P planes that can be the input. If there are
+        several input channels, (C, [Z,] Y, X).
     target : (Z, Y, X) or (Y, X) float32
         What the network learns; of a stain, normalised.
     mask : bool
@@ -98,9 +100,9 @@ class PreparedPair:
     voxel_size : tuple of float or None
         Voxel size of the original stack, in µm.
     channels : (str, str)
-        Names of input and target channel; empty if the files have none.
+        Names of the first input channel and of the target's; empty if the files have none.
     statistics : (float, float)
-        Mean and standard deviation of the input before normalisation.
+        Mean and standard deviation of the first input channel before normalisation.
     cells : int32 or None
         Number of the nearest component of the mask, same shape, 0 if the mask is empty; None if not requested.
     own_channel : str
@@ -109,6 +111,8 @@ class PreparedPair:
         Percentiles of the whole target in normalised units; None if not requested.
     modality : str
         "brightfield", "phase" or "dic"; empty if not stated.
+    further_inputs : tuple of (str, float, float)
+        Name, mean and standard deviation of every further input channel.
     """
 
     name: str
@@ -125,16 +129,27 @@ class PreparedPair:
     limits: tuple[float, float] | None = None
     modality: str = ""
     own_channel: str = ""
+    further_inputs: tuple[tuple[str, float, float], ...] = ()
 
     @property
     def planes(self) -> int:
         """Number of planes that can be the input; 0 if the network sees them together."""
-        return self.input.shape[0] if self.input.ndim > self.target.ndim else 0
+        return self.input.shape[0] if self.input.ndim > self.target.ndim and not self.further_inputs else 0
+
+    @property
+    def inputs(self) -> list[NDArray[np.float32]]:
+        """The input's channels."""
+        return list(self.input) if self.further_inputs else [self.input]
+
+    @property
+    def judged_input(self) -> NDArray[np.float32]:
+        """The input to evaluate: the whole stack, or the middle plane if planes are seen one at a time."""
+        return np.asarray(self.input[self.planes // 2] if self.planes else self.input)
 
     @property
     def shown_input(self) -> NDArray[np.float32]:
-        """The input to show or evaluate: the whole stack, or the middle plane if planes are seen one at a time."""
-        return np.asarray(self.input[self.planes // 2] if self.planes else self.input)
+        """The input to show: the first channel of `judged_input`."""
+        return np.asarray(self.input[0]) if self.further_inputs else self.judged_input
 
 
 def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate = in_memory) -> PreparedPair:
@@ -157,14 +172,14 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
     SpotlightError
         If the files do not match, or a stack is constant or holds NaN.
     """
-    planes, target = pair.read_pair(settings.planes)
+    inputs, target = pair.read_pair(settings.planes)
     own = pair.read_foreground(target)
     values = target.values
     foreground = find_foreground(
         values, settings.foreground, None if own is None else own.values, name=target.source, allocate=allocate
     )
     if settings.scaling == "uint16":
-        for stack in (*planes, target):
+        for stack in (*inputs, target):
             require_uint16(stack)
         center, std = UINT16
     else:
@@ -193,7 +208,7 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
     extent = [(part.min(), part.max()) for part in values_of(values)]
     return with_input(
         pair,
-        planes,
+        inputs,
         settings,
         allocate,
         target=normalised,
@@ -221,7 +236,7 @@ def on_grid(
 
 def with_input(
     pair: Pair,
-    planes: list[Stack],
+    inputs: list[Stack],
     settings: PreparationSettings,
     allocate: Allocate,
     *,
@@ -242,8 +257,8 @@ def with_input(
     ----------
     pair : Pair
         Where all is from.
-    planes : list of Stack
-        The input, as one stack or as its planes.
+    inputs : list of Stack
+        The input, as its channels or as its planes.
     settings : PreparationSettings
         How it is prepared.
     allocate : callable
@@ -254,22 +269,25 @@ def with_input(
         mask[:] = True
     if foreground is None:
         foreground = Foreground(threshold, float(np.mean(mask)), ())
-    statistics = [input_scale(plane, "mean/std") for plane in planes]
+    statistics = [input_scale(one, "mean/std") for one in inputs]
+    alike = statistics if settings.planes == "one" else statistics[:1]
+    further = [] if settings.planes == "one" else list(zip(inputs, statistics, strict=True))[1:]
     return PreparedPair(
         name=pair.name,
-        input=_prepared_input(planes, settings, target.shape, allocate, statistics),
+        input=_prepared_input(inputs, settings, target.shape, allocate, statistics),
         target=target,
         mask=mask,
         threshold=threshold,
         foreground=foreground,
         intensity_range=intensity_range,
-        voxel_size=planes[0].voxel_size,
-        channels=((*planes[0].channels, "")[0], pair.target_name or own_channel),
-        statistics=(float(np.mean([m for m, _ in statistics])), float(np.mean([s for _, s in statistics]))),
+        voxel_size=inputs[0].voxel_size,
+        channels=((*inputs[0].channels, "")[0], pair.target_name or own_channel),
+        statistics=(float(np.mean([m for m, _ in alike])), float(np.mean([s for _, s in alike]))),
         cells=cells,
         limits=limits,
         modality=pair.modality,
         own_channel=own_channel,
+        further_inputs=tuple(((*one.channels, "")[0], mean, std) for one, (mean, std) in further),
     )
 
 
@@ -291,18 +309,18 @@ def find_offset(target: Array) -> float:
 
 
 def _prepared_input(
-    planes: list[Stack],
+    inputs: list[Stack],
     settings: PreparationSettings,
     shape: tuple[int, ...],
     allocate: Allocate,
     statistics: list[tuple[float, float]],
 ) -> NDArray[np.float32]:
     known = settings.scaling == "mean/std"
-    scales = statistics if known else [input_scale(plane, settings.scaling) for plane in planes]
+    scales = statistics if known else [input_scale(one, settings.scaling) for one in inputs]
     if settings.planes == "together":
-        return prepare_input(planes[0], settings.grid, scales[0], shape, allocate)
-    result = allocate("input", (len(planes), *shape), np.float32)
-    for number, (plane, found) in enumerate(zip(planes, scales, strict=True)):
+        return prepare_channels(inputs, settings.grid, scales, shape, allocate)
+    result = allocate("input", (len(inputs), *shape), np.float32)
+    for number, (plane, found) in enumerate(zip(inputs, scales, strict=True)):
         result[number] = prepare_input(plane, settings.grid, found, shape)
     return result
 

@@ -11,7 +11,9 @@ from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.images import Part, Selection, images_in, is_image, stem
 from spotlight.images.colour import LUMINANCE, sample_names
+from spotlight.images.joining import SEPARATOR, parse_channels
 from spotlight.images.modality import LIGHT_WORDS
+from spotlight.images.selection import Channels
 from spotlight.pairs.manifest import name_apart
 from spotlight.pairs.pair import Pair
 
@@ -47,7 +49,7 @@ def propose_pairs(
     input_pattern: str | None = None,
     target_pattern: str | None = None,
     labels_pattern: str | None = None,
-    input_channel: str | None = None,
+    input_channel: str | Sequence[str] | None = None,
     target_channel: str | None = None,
     axes: str | None = None,
     voxel_size: tuple[float, ...] | None = None,
@@ -63,8 +65,10 @@ def propose_pairs(
         Searched with its subfolders.
     input_pattern, target_pattern, labels_pattern : str, optional
         For separate files: paths from the folder with one ``*`` each, for example ``"bf/*.tif"`` and ``"dna/*.tif"``.
-    input_channel, target_channel : str, optional
-        Names or zero-based indices, for files with several channels.
+    input_channel : str or sequence of str, optional
+        Name or zero-based index, or several in order, for files with several channels.
+    target_channel : str, optional
+        Name or zero-based index, for files with several channels.
     axes, voxel_size : optional
         For files that do not state them; they become columns of the manifest.
 
@@ -74,6 +78,7 @@ def propose_pairs(
         If no pairs can be found without guessing. The error states what was found and how to name the pairs.
     """
     folder = require_path(folder, "Give a folder with images.")
+    light = parse_channels(input_channel)
     found = _images(folder)
     if not found:
         raise SpotlightError(f"{folder}: holds no image files. Give the folder with your stacks.")
@@ -83,16 +88,18 @@ def propose_pairs(
     if any(patterns.values()):
         pairs = _by_pattern(folder, opened, patterns)
     elif sum(_has_both(listed[0], target_channel) for listed in opened.values()) >= len(opened) / 2:
-        pairs, reason = _by_channel(opened, input_channel, target_channel)
+        pairs, reason = _by_channel(opened, light, target_channel)
         reasons.append(reason)
     else:
         pairs, reason = _by_word(folder, opened)
         reasons.append(reason)
     if not pairs[0].input_channel:
-        colour = {file for file, listed in opened.items() if input_channel is None and _is_colour(listed[0])}
+        colour = {file for file, listed in opened.items() if light is None and _is_colour(listed[0])}
         pairs = [
             replace(
-                pair, input_channel=LUMINANCE if pair.input in colour else input_channel, target_channel=target_channel
+                pair,
+                input_channel=LUMINANCE if pair.input in colour else light,  # type: ignore[arg-type]
+                target_channel=target_channel,
             )
             for pair in pairs
         ]
@@ -156,28 +163,28 @@ def _opened(files: Sequence[Path], axes: str | None) -> tuple[dict[Path, list[Pa
 
 
 def _by_channel(
-    opened: dict[Path, list[Part]], input_channel: str | None, target_channel: str | None
+    opened: dict[Path, list[Part]], input_channel: Channels, target_channel: str | None
 ) -> tuple[list[Pair], str]:
     """Pairs of two channels of one file."""
     pairs = []
-    chosen: set[tuple[str, str]] = set()
+    chosen: set[tuple[Channels, str]] = set()
     for file, listed in opened.items():
         for part in listed:
             if part.channels is not None:
                 channels = _channels(file, part.channels, input_channel, target_channel)
                 chosen.add(channels)
                 pairs.append(_pair(part, file, channels))
-    listed_channels = " or ".join(f"{a!r} and {b!r}" for a, b in sorted(chosen))
+    listed_channels = " or ".join(f"{a!r} and {b!r}" for a, b in sorted(chosen, key=repr))
     return pairs, f"Both channels are in one file: input and target are {listed_channels}."
 
 
 def _channels(
-    file: Path, names: tuple[str, ...], input_channel: str | None, target_channel: str | None
-) -> tuple[str, str]:
+    file: Path, names: tuple[str, ...], input_channel: Channels, target_channel: str | None
+) -> tuple[Channels, str]:
     light = [name for name in names if "input" in _roles(name)]
     fluorescent = [name for name in names if "input" not in _roles(name)]
     if input_channel is None and len(light) == 1:
-        input_channel = light[0]
+        input_channel = light[0] if SEPARATOR not in light[0] else f"#{names.index(light[0])}"
     if target_channel is None and len(fluorescent) == 1 and light:
         target_channel = fluorescent[0]
     if input_channel is None or target_channel is None:
@@ -263,12 +270,12 @@ def _pairs_of_row(row: dict[str, Path], opened: dict[Path, list[Part]]) -> list[
     ]
 
 
-def _pair(part: Part, target: Path, channels: tuple[str | None, str | None]) -> Pair:
+def _pair(part: Part, target: Path, channels: tuple[Channels, str | None]) -> Pair:
     return Pair(
         part.name,
         part.path,
         target,
-        input_channel=channels[0],
+        input_channel=channels[0],  # type: ignore[arg-type]
         target_channel=channels[1],
         scene=part.scene,
         time=part.time,

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Selection, Stack, as_stack
+from spotlight.images.joining import is_plane, parse_channels, take
 from spotlight.images.modality import MODALITIES, modality_of, parse_modality
 from spotlight.images.scaling import UINT16
+from spotlight.images.selection import Channels
 from spotlight.images.texture import texture
 from spotlight.images.units import format_size
-from spotlight.model import InputDescription
+from spotlight.model import ChannelDescription, InputDescription
 
 log = logging.getLogger("spotlight")
 
@@ -37,7 +39,7 @@ def accept(
     chosen: Selection,
     any_voxel_size: bool,
 ) -> Stack:
-    """Turn an input into one channel with a model's axes and a voxel size that fits, or say why not.
+    """Turn an input into a model's channels, with its axes and a voxel size that fits, or say why not.
 
     Parameters
     ----------
@@ -57,10 +59,11 @@ def accept(
     SpotlightError
         If the input is not what the model was trained for.
     """
-    channel, plane = chosen.channel, chosen.plane
+    plane, voxel_size = chosen.plane, chosen.voxel_size
+    several, in_order = len(expected.channels) > 1, isinstance(image, np.ndarray)
+    wanted = f"C{expected.axes}" if several else expected.axes
     if plane is not None and expected.planes != "one":
         raise SpotlightError(f"model {name} sees all planes of a stack together. Leave plane={plane} out.")
-    voxel_size = chosen.voxel_size
     if isinstance(image, np.ndarray) and voxel_size is None and expected.voxel_size is not None:
         voxel_size = tuple(sum(bounds) / 2 for bounds in expected.voxel_size)
         warnings.warn(
@@ -69,20 +72,15 @@ def accept(
             FutureWarning,
             stacklevel=4,
         )
-    stack = as_stack(image, chosen.axes, voxel_size, sized=expected.voxel_size is not None).timepoint(chosen.time)
-    if channel is None and expected.channel and stack.has_channel(expected.channel):
-        channel = expected.channel
-    elif channel is None and expected.channel and len(stack.channels) == 1:
-        raise SpotlightError(
-            f"{stack.source}: its channel is named {stack.channels[0]!r}, but model {name} was trained on "
-            f"{expected.channel!r}. If it is the same, say so with channel={stack.channels[0]!r} (--channel)."
-        )
-    stack = stack.channel(channel)
+    axes = chosen.axes or (wanted if several and in_order else None)
+    stack = as_stack(image, axes, voxel_size, sized=expected.voxel_size is not None).timepoint(chosen.time)
+    stated = parse_channels(chosen.channel)
+    stack = _channels(expected, name, stack, stated, in_order) if several else _channel(expected, name, stack, stated)
     if expected.planes == "one":
         stack = _plane(name, stack, plane)
-    if stack.axes != expected.axes:
+    if stack.axes != wanted:
         raise SpotlightError(
-            f"{stack.source}: has axes {stack.axes} {stack.shape}, but model {name} stains {expected.axes} "
+            f"{stack.source}: has axes {stack.axes} {stack.shape}, but model {name} stains {wanted} "
             f"stacks. Give such a stack, or use a model trained on stacks like this one.{stack.hint}"
         )
     stack.load_if_small()
@@ -90,6 +88,45 @@ def accept(
     if not any_voxel_size:
         _require_voxel_size(expected, name, stack)
     return stack
+
+
+def _channel(expected: InputDescription, name: str, stack: Stack, stated: Channels) -> Stack:
+    """Take the channel that is stated, is named as in training, or is the only one."""
+    if isinstance(stated, tuple):
+        raise SpotlightError(f"model {name} takes one channel. Received: {', '.join(map(repr, stated))}.")
+    if stated is None and expected.channel and stack.has_channel(expected.channel):
+        stated = expected.channel
+    elif stated is None and expected.channel and len(stack.channels) == 1:
+        raise SpotlightError(
+            f"{stack.source}: its channel is named {stack.channels[0]!r}, but model {name} was trained on "
+            f"{expected.channel!r}. If it is the same, say so with channel={stack.channels[0]!r} (--channel)."
+        )
+    return take(stack, stated)
+
+
+def _channels(expected: InputDescription, name: str, stack: Stack, stated: Channels, in_order: bool) -> Stack:
+    """Take the channels that are stated, or are named as in training; an array has them in the model's order.
+
+    Channels with the model's names are put in its order; others stay in the order in which they are stated.
+    """
+    names = expected.names
+    if stated is None and "C" in stack.axes and (stack.channels == names or in_order):
+        if len(names) == stack.shape[0]:
+            return stack
+    elif stated is None and all(one and stack.has_channel(one) for one in names):
+        return take(stack, names)
+    given = stated if isinstance(stated, tuple) else () if stated is None else (stated,)
+    if len(given) != len(names):
+        known = ", ".join(repr(one) if one else "one without a name" for one in names)
+        planes = ", planes of the files that it was trained on" if any(map(is_plane, names)) else ""
+        here = ", ".join(map(repr, stack.channels)) or f"{stack.axes} {stack.shape} without names of channels"
+        received = f"Received: {', '.join(map(repr, given))}" if given else f"Found: {here}"
+        raise SpotlightError(
+            f"{stack.source}: model {name} takes {len(names)} channels: {known}{planes}. {received}. State which "
+            "channels of this file they are, in that order: channel=(..., ...) (Python), or --channel once for each."
+        )
+    found = take(stack, stated)
+    return take(found, names) if sorted(found.channels) == sorted(set(names)) else found
 
 
 def _plane(name: str, stack: Stack, plane: int | None) -> Stack:
@@ -112,7 +149,7 @@ def find_doubts(expected: InputDescription, prepared: NDArray[np.float32]) -> li
     expected : InputDescription
         What the network was trained on.
     prepared : (Z, Y, X) or (Y, X) ndarray
-        The normalised input on the network's grid.
+        The normalised input on the network's grid; of several channels, (C, ...).
 
     Returns
     -------
@@ -120,9 +157,20 @@ def find_doubts(expected: InputDescription, prepared: NDArray[np.float32]) -> li
         Parts of a sentence after "it has"; empty if nothing is in doubt. Where the input is normalised by its own
         values, neither its brightness nor its contrast matters, and none is doubted.
     """
+    fixed = expected.normalisation == "uint16"
+    if not expected.further_channels:
+        return _doubts_of(expected, prepared, fixed)
+    return [
+        f"in the channel {channel.channel or number} {doubt}"
+        for number, (channel, values) in enumerate(zip(expected.channels, prepared, strict=True))
+        for doubt in _doubts_of(channel, values, fixed)
+    ]
+
+
+def _doubts_of(expected: ChannelDescription, prepared: NDArray[np.float32], fixed: bool) -> list[str]:
     found = texture(prepared)
     doubts = []
-    if expected.normalisation == "uint16":
+    if fixed:
         center, scale = UINT16
         mean, spread = found.mean * scale + center, found.spread * scale
         if expected.mean is not None and _is_far(mean, expected.mean):
@@ -198,7 +246,7 @@ def _require_voxel_size(expected: InputDescription, name: str, stack: Stack) -> 
 def require_extent(least: int, expected: InputDescription, name: str, stack: Stack, shape: tuple[int, ...]) -> None:
     """Raise a `SpotlightError` if a stack has fewer voxels than `least` along an axis of the network's grid."""
     grid = "" if expected.grid == "native" else f" on the network's grid ({expected.grid:g} µm)"
-    for axis, size in zip(stack.axes, shape, strict=True):
+    for axis, size in zip(stack.spatial_axes, shape, strict=True):
         if size < least:
             raise SpotlightError(
                 f"{stack.source}: is too thin: {size} voxels along {axis}{grid}, but model {name} needs at least "

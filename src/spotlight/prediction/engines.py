@@ -85,10 +85,11 @@ class Engine:
 
     @torch.inference_mode()
     def __call__(self, tile: FloatArray) -> FloatArray:
-        """Map a normalised ([Z,] Y, X) tile to (results, [Z,] Y, X)."""
+        """Map a normalised ([Z,] Y, X) or (C, [Z,] Y, X) tile to (results, [Z,] Y, X)."""
         kind = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        image = torch.from_numpy(tile)[None, None].to(self.device, kind)
-        layout = channels_last(tile.ndim)
+        dims = self.networks[0].dims
+        image = torch.from_numpy(tile).reshape(1, -1, *tile.shape[-dims:]).to(self.device, kind)
+        layout = channels_last(dims)
         # Means and squares of what was found so far (Welford 1962), so that only these are in memory.
         mean = squares = torch.zeros((), device=self.device)
         count = 0
@@ -124,7 +125,7 @@ def make_engine(
     ----------
     networks : sequence of StainNetwork
         The members of an ensemble, or one.
-    array : ([Z,] Y, X) array of float32
+    array : ([Z,] Y, X) or (C, [Z,] Y, X) array of float32
         Normalised input, on a piece of which "auto" tries both arithmetics.
     precision, device, augment, spread
         See `spotlight.prediction.PredictionSettings`.
@@ -165,14 +166,15 @@ def make_engine(
 
 
 def middle(array: FloatArray, size: tuple[int, ...], multiple: int) -> FloatArray:
-    """The middle piece of an array, of at most a size, and a multiple of a number along every axis."""
+    """The middle piece of an array, of at most a size, and a multiple of a number along every axis but channels."""
     index = []
-    for n, s in zip(array.shape, size, strict=True):
+    for n, s in zip(array.shape[-len(size) :], size, strict=True):
         length = max(multiple, min(s, n) // multiple * multiple)
         start = max(0, (n - length) // 2)
         index.append(slice(start, start + length))
-    piece = np.asarray(array[tuple(index)], np.float32)
-    short = [(0, -n % multiple) for n in piece.shape]
+    every = (slice(None),) * (array.ndim - len(size))
+    piece = np.asarray(array[every + tuple(index)], np.float32)
+    short = [(0, 0)] * len(every) + [(0, -n % multiple) for n in piece.shape[len(every) :]]
     return np.ascontiguousarray(np.pad(piece, short, mode="symmetric"))
 
 

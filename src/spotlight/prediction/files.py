@@ -17,6 +17,7 @@ from spotlight.fingerprint import State, changed, fingerprint, recorded, states_
 from spotlight.images import Part, Selection, Stack
 from spotlight.images.belonging import files_of
 from spotlight.images.formats import Kind
+from spotlight.images.selection import Channels, FurtherInput
 from spotlight.images.slabs import SLAB_VOXELS
 from spotlight.locks import Busy, working_on
 from spotlight.prediction.acceptance import tell_doubts
@@ -46,8 +47,9 @@ class StainOptions:
 
     Attributes
     ----------
-    channel : str or int, optional
-        Which channel to stain. Left out: the only one, or the one named as in training.
+    channel : str, int or tuple of these, optional
+        Which channel to stain, or which channels, for a model of several. Left out: the only one, or those named as in
+        training.
     axes : str, optional
         Axes as stored, for example ``"ZYX"``, instead of what the files state.
     voxel_size : tuple of float, optional
@@ -71,7 +73,7 @@ class StainOptions:
         Tiles, arithmetic and device.
     """
 
-    channel: str | int | None = None
+    channel: Channels = None
     axes: str | None = None
     voxel_size: tuple[float, ...] | None = None
     normalised: bool = False
@@ -83,8 +85,11 @@ class StainOptions:
     kind: Kind = "float32"
     settings: PredictionSettings = PredictionSettings()  # noqa: RUF009 - frozen
 
-    def channel_of(self, part: Part) -> str | int | None:
-        """The channel of an image that is meant: the one given here, or else what its manifest states."""
+    def channel_of(self, part: Part) -> Channels:
+        """The channels of an image that are meant: those given here, or else what its manifest states."""
+        if self.channel is None and part.further:  # `read_part` has put them in order
+            own = len(part.channel) if isinstance(part.channel, tuple) else 1
+            return tuple(range(own + len(part.further)))
         return part.channel if self.channel is None else self.channel
 
 
@@ -153,7 +158,7 @@ def stain_files(
     def stain(part: Part, wait: bool) -> None:
         path = Path(to) / f"{part.name}{model.description.task.suffix}.{options.form}"
         try:
-            states = None if part.fault else look(part.path, part.scene)
+            states = None if part.fault else look(part.path, part.scene, part.further)
             state = stain_file(model, part, path, options, overwrite, progress, states)
             results[part.name] = Stained(part, path, state, doubts=doubts_of(path))
         except Exception as error:  # even a fault of a reader or of the machine is no reason to leave the others undone
@@ -215,12 +220,13 @@ def stain_file(
     return "made"
 
 
-def states_of_image(path: Path, scene: str | None) -> list[State]:
-    """States of all files from which an image is read."""
-    path = located(path)
-    if not isinstance(path, Address):
-        require_path(path, "Check the path and its permissions.")
-    return states_of([files_of(path, scene)])
+def states_of_image(path: Path, scene: str | None, further: tuple[FurtherInput, ...] = ()) -> list[State]:
+    """States of all files from which an image, and its further channels, are read."""
+    paths = [located(one) for one in (path, *(one.path for one in further))]
+    for one in paths:
+        if not isinstance(one, Address):
+            require_path(one, "Check the path and its permissions.")
+    return states_of([files_of(one, scene) for one in paths])
 
 
 class FileStain:
@@ -257,7 +263,7 @@ class FileStain:
         if part.fault:
             raise SpotlightError(part.fault)
         if prepared is None:
-            self.states = states or states_of_image(part.path, part.scene)
+            self.states = states or states_of_image(part.path, part.scene, part.further)
             self.key = key_of(model, part, options)
             self.fingerprint = fingerprint(self.key, [state.fingerprint for state in self.states])
         else:

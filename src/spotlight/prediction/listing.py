@@ -9,7 +9,9 @@ from spotlight.addresses import located
 from spotlight.devices import is_out_of_memory
 from spotlight.errors import SpotlightError
 from spotlight.images import Part, Selection, Stack, images_in, is_image, read_selected, stem, warn_of_planes
+from spotlight.images.joining import join, separate, take
 from spotlight.images.modality import parse_modality
+from spotlight.pairs.cells import channels_in, further_in, parse_time
 from spotlight.pairs.manifest import parse_voxel_size
 from spotlight.pairs.table import PARQUET, read_table
 
@@ -86,7 +88,7 @@ def _images(want: Part, axes: str | None, strict: bool) -> list[Part]:
         return [replace(want, name=stem(want.path), fault=reason_of(error))]
     if not found:
         log.info("%s: belongs to a set of files, and no image of it starts here.", want.path)
-    return [replace(part, axes=want.axes) for part in found]
+    return [replace(part, axes=want.axes, further=want.further) for part in found]
 
 
 def _rows(manifest: Path, split: str | None) -> Iterator[Part]:
@@ -100,19 +102,17 @@ def _rows(manifest: Path, split: str | None) -> Iterator[Part]:
         cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
         if split and cells["split"].lower() != split:
             continue
-        stated = [cells.get(name) or None for name in ("scene", "time", "input_channel", "axes")]
-        scene, time, channel, axes = stated
-        if time is not None and not time.isdecimal():
-            raise SpotlightError(f"{where}: time must be a zero-based index of a timepoint. Received: {time!r}.")
+        scene, time, axes = (cells.get(name) or None for name in ("scene", "time", "axes"))
         size = cells.get("voxel_size")
         part = Part(
             path=located(cells["input"], manifest.parent),
             scene=scene,
-            time=None if time is None else int(time),
-            channel=channel,
+            time=parse_time(time, where) if time else None,
+            channel=channels_in(cells, where),
             axes=axes,
             voxel_size=parse_voxel_size(size, where) if size else None,
             modality=parse_modality(cells.get("modality", ""), where) or None,
+            further=further_in(cells, manifest.parent, where) or (),
         )
         if part not in seen:
             seen.add(part)
@@ -123,9 +123,19 @@ def _rows(manifest: Path, split: str | None) -> Iterator[Part]:
 
 
 def read_part(part: Part, axes: str | None = None, voxel_size: tuple[float, ...] | None = None) -> Stack:
-    """Read an image with the axes and voxel size that its manifest states, or with those given here."""
-    chosen = Selection(axes=axes, voxel_size=voxel_size).over(part)
-    return read_selected(part.path, chosen.only("scene", "time", "axes", "voxel_size"))
+    """Read an image with the axes and voxel size that its manifest states, or with those given here.
+
+    If it has further channels in other files, they are joined to those that its manifest names.
+    """
+    chosen = Selection(axes=axes, voxel_size=voxel_size).over(part).only("scene", "time", "axes", "voxel_size")
+    image = read_selected(part.path, chosen)
+    if not part.further:
+        return image
+    first = separate(take(image, part.channel))
+    further = [
+        replace(take(read_selected(one.path, chosen), one.channel), channels=(one.name,)) for one in part.further
+    ]
+    return join([*first, *further])
 
 
 def reason_of(error: Exception) -> str:

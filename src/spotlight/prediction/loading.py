@@ -54,10 +54,12 @@ def _ensemble(members: list[Path], name: str) -> Model:
     return Model(first, [network for _, network in loaded], name)
 
 
-OF_THE_DATA = {"voxel_size", "mean", "contrast", "normalised_range", "intensity_range", "threshold", "background"}
+OF_A_CHANNEL = {"mean", "contrast", "octaves", "skewness", "saturated"}
+OF_THE_DATA = {*OF_A_CHANNEL, "voxel_size", "normalised_range", "intensity_range", "threshold", "background"}
 """What follows from the training stacks, of which members with seeds of their own hold out different ones."""
 
 
 def _kind(description: ModelDescription, what: str) -> list[dict[str, Any]]:
     found = (description.input,) if what == "input" else description.targets
-    return [part.model_dump(exclude=OF_THE_DATA) for part in found]
+    excluded: dict[str, Any] = {**dict.fromkeys(OF_THE_DATA, True), "further_channels": {"__all__": OF_A_CHANNEL}}
+    return [part.model_dump(exclude=excluded) for part in found]

@@ -40,12 +40,14 @@ def doubts_of(path: Path) -> tuple[str, ...]:
 def key_of(model: Model, part: Part, options: "StainOptions") -> str:
     """Fingerprint of all that a stain depends on, besides what the files of the input hold."""
     which = tuple(getattr(part, name) for name in OF_PART)
-    return fingerprint(model.digest, part.path, which, options)
+    return fingerprint(model.digest, part.path, (*which, *part.further), options)
 
 
 def made_from(model: Model, part: Part, options: "StainOptions") -> dict[str, dict[str, Any]]:
     """What `key_of` is the fingerprint of, by the names under which messages say in what two stains differ."""
     stated = {name: plain(getattr(part, name)) for name in OF_PART}
+    if part.further:
+        stated["further channels"] = plain(part.further)
     return {"model": {"digest": model.digest}, "input": {"path": plain(part.path)} | stated, "options": plain(options)}
 
 

@@ -72,11 +72,11 @@ def measure_seams(model: Model, part: Part, options: StainOptions, progress: Pro
     difference = np.abs(blended - expected) / expected.std()
     shape = grid_shape(stack, model.description.input.grid)
     tiling = plan_tiles(shape, model.networks[0], chosen)
-    near = np.zeros(stack.shape, bool)
+    near = np.zeros(expected.shape, bool)
     for axis, places in enumerate(tiling.axes):
         edges = {edge for start, _ in places for edge in (start, start + tiling.tile[axis])}
         inner = [edge for edge in edges if 0 < edge < places[-1][0] + tiling.tile[axis]]
-        at = (np.arange(stack.shape[axis]) + 0.5) * shape[axis] / stack.shape[axis]
+        at = (np.arange(near.shape[axis]) + 0.5) * shape[axis] / near.shape[axis]
         close = np.any([abs(at - edge) <= NEAR for edge in inner], axis=0) if inner else np.zeros(len(at), bool)
         near |= close.reshape([-1 if a == axis else 1 for a in range(near.ndim)])
 

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from spotlight.errors import SpotlightError
 from spotlight.fingerprint import fingerprint
 from spotlight.images import Selection, Stack, read
+from spotlight.images.joining import parse_channels, separate, take
 from spotlight.images.lazy import Source
-from spotlight.images.normalise import grid_shape, prepare_input
+from spotlight.images.normalise import grid_shape, prepare_channels
 from spotlight.images.scaling import input_scale
-from spotlight.images.selection import ALL
+from spotlight.images.selection import ALL, Channels
 from spotlight.images.slabs import Allocate
 from spotlight.model import ModelDescription
 from spotlight.networks import Conditioned, StainNetwork
@@ -126,7 +127,7 @@ class Model:
         description = self.description.model_copy(update={"input": expected})
         return Model(description, [Conditioned(network, code) for network in self.networks], self.name)
 
-    def suited(self, image: Stack | NDArray[Any], modality: str | None, channel: str | int | None = None) -> "Model":
+    def suited(self, image: Stack | NDArray[Any], modality: str | None, channel: Channels = None) -> "Model":
         """Give the model for the modality of a stack, which is stated or told by the name of the channel.
 
         Raises
@@ -137,14 +138,14 @@ class Model:
         if modality is None and not self.needs_modality:
             return self
         if channel is not None and isinstance(image, Stack):
-            image = image.timepoint(0 if "T" in image.axes else None).channel(channel)
+            image = take(image.timepoint(0 if "T" in image.axes else None), parse_channels(channel))
         return self.for_modality(modality_of_stack(image, modality))
 
     def predict(
         self,
         image: str | Path | Stack | NDArray[Any],
         *,
-        channel: str | int | None = None,
+        channel: Channels = None,
         scene: str | int | None = None,
         time: int | None = None,
         axes: str | None = None,
@@ -162,9 +163,11 @@ class Model:
         Parameters
         ----------
         image : path, Stack or ndarray
-            A file, a stack, or an array of the axes ZYX or YX.
-        channel : str or int, optional
-            Which channel to stain. Left out: the only one, or the one named as in training.
+            A file, a stack, or an array of the axes ZYX or YX; for a model of several channels, of the axes CZYX or CYX
+            with its channels in their order.
+        channel : str, int or tuple of these, optional
+            Which channel to stain, or which channels, for a model of several. Left out: the only one, or those named as
+            in training.
         scene, time : optional
             Which image and timepoint of a file that holds several; see `spotlight.read`.
         axes, voxel_size : optional
@@ -253,10 +256,10 @@ class Model:
             settings = settings.model_copy(update={"tile": tuple(patch)})
 
         def prepare(allocate: Allocate) -> NDArray[np.float32]:
-            stack = load()
+            channels = separate(load())
             expected = self.description.input
-            scale = input_scale(stack, expected.normalisation, expected.central_planes)
-            return prepare_input(stack, expected.grid, scale, shape, allocate)
+            scales = [input_scale(one, expected.normalisation, expected.central_planes) for one in channels]
+            return prepare_channels(channels, expected.grid, scales, shape, allocate)
 
         return Steps(self.networks, shape, prepare, settings, workspace, partial(find_doubts, self.description.input))
 
@@ -271,7 +274,7 @@ class Model:
     ) -> tuple[Stack, dict[str, Any]]:
         """Do what is left of the steps for a stack, and give its stain; see `stain`."""
         # Flattened after resampling, since a spline would ring at the step that flattening makes.
-        results = steps.results(stack.shape, progress)
+        results = steps.results(stack.shape[-len(stack.spatial_axes) :], progress)
         settled = steps.settled
         device = settled.device.split(":")[0]
         facts: dict[str, Any] = {"precision": settled.precision, "device": device, "tile": list(steps.tiling.tile)}
@@ -310,7 +313,7 @@ class Model:
         array = workspace.deliver(_Finished(results, finish))
         return Stack(
             array if several else array[0],
-            f"C{stack.axes}" if several else stack.axes,
+            f"C{stack.spatial_axes}" if several else stack.spatial_axes,
             stack.voxel_size,
             (*names, *(f"{name}{SPREAD}" for name in names))[: len(results)],
             stack.source,
@@ -335,7 +338,7 @@ class Model:
         chosen: Selection = ALL,
         any_voxel_size: bool = False,
     ) -> Stack:
-        """Turn the input into one channel with the model's axes and a voxel size that fits, or say why not."""
+        """Turn the input into the model's channels, with its axes and a voxel size that fits, or say why not."""
         return accept(self.description.input, self.name, image, chosen, any_voxel_size)
 
 

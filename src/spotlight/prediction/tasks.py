@@ -13,6 +13,7 @@ from spotlight.devices import find_device
 from spotlight.errors import SpotlightError
 from spotlight.fingerprint import State
 from spotlight.images import Part
+from spotlight.images.selection import FurtherInput
 from spotlight.prediction.files import FileStain, Stained, StainOptions, states_of_image
 from spotlight.prediction.loading import load_model
 from spotlight.prediction.records import doubts_of
@@ -93,7 +94,7 @@ def begin(run: RunSpec, part: Part, path: Path) -> Stained | PreparedStack | Wor
     """Stain an image; a large one is only prepared, and its tiles and arithmetic are chosen."""
 
     def do(model: Model) -> Stained | PreparedStack:
-        states = None if part.fault else _states(run.marker, part.path, part.scene)
+        states = None if part.fault else _states(run.marker, part.path, part.scene, part.further)
         work = FileStain(model, part, path, run.options, states)
         if work.is_made(run.overwrite):
             return Stained(part, path, "kept", doubts=doubts_of(path))
@@ -180,6 +181,6 @@ def _load(folder: Path, digest: str) -> Model:
 
 
 @lru_cache(maxsize=1)
-def _states(marker: Path, path: Path, scene: str | None) -> list[State]:
+def _states(marker: Path, path: Path, scene: str | None, further: tuple[FurtherInput, ...]) -> list[State]:
     """States of the files of an image, once for all its timepoints in one run."""
-    return states_of_image(path, scene)
+    return states_of_image(path, scene, further)

@@ -76,7 +76,8 @@ def _facts(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     targets = [target["channel"] or "?" for target in (description["target"], *description.get("further_targets", ()))]
     modalities = expected.get("modalities", ())
     yield "protocol", settings["protocol"]
-    seen = expected["channel"] or " or ".join(modalities) or "?"
+    names = [expected["channel"], *(one["channel"] for one in expected.get("further_channels", ()))]
+    seen = " and ".join(filter(None, names)) or " or ".join(modalities) or "?"
     yield f"input and target{'s' if len(targets) > 1 else ''}", f"{seen} → {', '.join(targets)}"
     if modalities:
         told = settings.get("modalities", "unified")

@@ -73,7 +73,7 @@ def tune(
     complete: bool = True,
     most_stacks: int = 8,
     finer: bool = False,
-    input_channel: str | None = None,
+    input_channel: str | Sequence[str] | None = None,
     target_channel: str | None = None,
     axes: str | None = None,
     voxel_size: tuple[float, ...] | None = None,
@@ -103,8 +103,10 @@ def tune(
     finer : bool
         Also try a working grid twice as fine, where the stacks are as fine. It keeps narrow gaps between nuclei, and
         takes eight times as long, also when it is used afterwards.
-    input_channel, target_channel : str, optional
-        Channel names or indices, for a folder.
+    input_channel : str or sequence of str, optional
+        Channel of the input, name or index, or several in order; for a folder.
+    target_channel : str, optional
+        Channel of the target, for a folder.
     axes, voxel_size : optional
         Of arrays, and of files that do not state them or state them wrongly; see `spotlight.pairs.read_pairs`.
     progress : callable, optional

@@ -98,7 +98,7 @@ class Task(Settings):
         return {}
 
     def read(self, pair: Pair, settings: PreparationSettings) -> tuple[list[Stack], Stack]:
-        """Read the input, as one stack or as its planes, and the truth on its grid.
+        """Read the input, as its channels or as its planes, and the truth on its grid.
 
         Raises
         ------

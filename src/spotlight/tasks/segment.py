@@ -82,8 +82,8 @@ class SegmentTask(Task):
         """Read the input and the mask, which need not state its voxel size."""
         if settings.planes != "together":
             raise SpotlightError("masks are learnt from all planes together. Set preparation.planes to 'together'.")
-        image = pair.read_input()
-        return [image], pair.read_mask(image)
+        inputs = pair.read_channels()
+        return inputs, pair.read_mask(inputs[0])
 
     def prepare(self, pair: Pair, settings: PreparationSettings, allocate: Allocate) -> PreparedPair:
         """Tell structure, background and what is not annotated apart; `mask` is what is annotated."""

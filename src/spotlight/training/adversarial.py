@@ -32,7 +32,8 @@ class AdversarialModule(StainModule):
         self.terms += tuple(adversarial.terms)
         self.over_stains = over_stains
         self.resumed: list[dict[str, Any]] = []
-        made = [PatchGAN(network.dims, adversarial.width) for _ in range(network.stains)]
+        width = adversarial.width
+        made = [PatchGAN(network.dims, width, network.in_channels) for _ in range(network.stains)]
         self.discriminators = torch.nn.ModuleList(made)
         rate, betas = adversarial.learning_rate, training.betas
         self.opponents = [torch.optim.Adam(one.parameters(), rate, betas) for one in made]

@@ -153,7 +153,7 @@ class PatchBatches(IterableDataset[Batch]):
         percentiles = [found for _, n, _ in targets if (found := pairs[n].limits) is not None]
         modalities = [self.outputs.one_hot(pairs[d.stack].modality) for d in drawn]
         return Batch(
-            torch.from_numpy(np.stack(inputs)[:, None]),
+            torch.from_numpy(np.stack(inputs).reshape(len(inputs), -1, *self.sampler.patch)),
             stacked("target"),
             stacked("mask"),
             torch.tensor([pairs[n].threshold for _, n, _ in targets]),
@@ -218,11 +218,11 @@ class Gather:
 
 
 def vary(image: Tensor, settings: PatchSettings, seeds: Sequence[tuple[int, ...]]) -> Tensor:
-    """Vary focus, contrast, brightness and noise of normalised inputs, each sample by its own draw.
+    """Vary focus, contrast, brightness and noise of normalised inputs, each channel of a sample by its own draw.
 
     Parameters
     ----------
-    image : (B, 1, [Z,] Y, X) Tensor
+    image : (B, C, [Z,] Y, X) Tensor
     settings : PatchSettings
         How much at most; where all are 0 the image itself is returned.
     seeds : sequence of B tuples of int
@@ -233,8 +233,8 @@ def vary(image: Tensor, settings: PatchSettings, seeds: Sequence[tuple[int, ...]
     sources = [np.random.default_rng([*seed, 1]) for seed in seeds]
 
     def draws(low: float, high: float) -> Tensor:
-        values = torch.tensor([source.uniform(low, high) for source in sources], dtype=image.dtype)
-        return values.to(image.device).view(-1, *[1] * (image.ndim - 1))
+        drawn = np.stack([source.uniform(low, high, image.shape[1]) for source in sources])
+        return torch.tensor(drawn, dtype=image.dtype, device=image.device).view(*drawn.shape, *[1] * (image.ndim - 2))
 
     if settings.focus > 0:
         pool = torch.nn.functional.avg_pool3d if image.ndim == 5 else torch.nn.functional.avg_pool2d

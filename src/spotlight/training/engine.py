@@ -147,7 +147,7 @@ class StainModule(lightning.LightningModule):
             overlap = tuple(t // 4 for t in tile)
             found = apply_tiled(
                 lambda part, modality=modality: self._predict_tile(part, modality),  # type: ignore[misc]
-                pair.shown_input,
+                pair.judged_input,
                 tile,
                 overlap,
                 self.network.divisor,
@@ -186,7 +186,8 @@ class StainModule(lightning.LightningModule):
         return {"loss": float(terms.total), **scores, **parts, **others}
 
     def _predict_tile(self, tile: FloatArray, modality: Tensor | None) -> FloatArray:
-        image = torch.tensor(tile)[None, None].to(self.device, memory_format=self.layout)
+        spatial = tile.shape[-self.network.dims :]
+        image = torch.tensor(tile).reshape(1, -1, *spatial).to(self.device, memory_format=self.layout)
         with self.trainer.precision_plugin.forward_context():
             stain = self.result(image, None if modality is None else modality.to(self.device))
         return stain[0].float().cpu().numpy()  # type: ignore[no-any-return]

@@ -30,7 +30,7 @@ def explain(
     pairs: Listed,
     experiment: Experiment,
     *,
-    input_channel: str | None = None,
+    input_channel: str | Sequence[str] | None = None,
     target_channel: str | None = None,
     target: str | Sequence[str] | None = None,
     axes: str | None = None,
@@ -65,8 +65,8 @@ def explain(
 
 def _explain(plan: RunPlan, probe: bool) -> str:
     step = plan.step(plan.read_sizes())
-    outputs = len(plan.outputs.names), len(plan.outputs.modalities)
-    cost = network_cost(plan.experiment.network, step.patch, *outputs)
+    sizes = len(plan.outputs.names), len(plan.outputs.modalities), plan.in_channels
+    cost = network_cost(plan.experiment.network, step.patch, *sizes)
     sections = {
         "Data": [*_data(plan, step), *_stains(plan)],
         "Preparation, once per stack": _preparation(plan.experiment),
@@ -103,6 +103,8 @@ OVER = {"mean": "their mean", "sum": "the sum over stains of their means"}
 def _stains(plan: RunPlan) -> Iterator[str]:
     """Describe runs with several targets, planes or modalities per field."""
     outputs, experiment = plan.outputs, plan.experiment
+    if plan.in_channels > 1:
+        yield f"The network takes {plan.in_channels} input channels, each scaled by itself."
     if outputs.partial:
         counts = Counter(pair.target_name for pair in plan.training)
         found = ", ".join(f"{name} {counts[name]}" for name in outputs.names)
@@ -175,12 +177,12 @@ def _step(experiment: Experiment, patch: tuple[int, ...], cost: tuple[int, int])
 
 
 def network_cost(
-    settings: NetworkSettings, patch: tuple[int, ...], stains: int = 1, modalities: int = 0
+    settings: NetworkSettings, patch: tuple[int, ...], stains: int = 1, modalities: int = 0, in_channels: int = 1
 ) -> tuple[int, int]:
     """Count the weights, and the floating-point operations of a forward pass over one patch."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        network = make_network(settings, len(patch), stains, modalities)
-        network(torch.empty(1, 1, *patch), torch.empty(1, modalities) if modalities else None)
+        network = make_network(settings, len(patch), stains, modalities, in_channels)
+        network(torch.empty(1, in_channels, *patch), torch.empty(1, modalities) if modalities else None)
     return sum(weight.numel() for weight in network.parameters()), int(counter.get_total_flops())
 
 

@@ -20,7 +20,7 @@ log = logging.getLogger("spotlight")
 def read_targets(
     pairs: Listed,
     experiment: Experiment,
-    input_channel: str | None,
+    input_channel: str | Sequence[str] | None,
     target_channel: str | None,
     target: str | Sequence[str] | None,
     axes: str | None = None,

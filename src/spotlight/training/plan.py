@@ -73,10 +73,15 @@ class RunPlan:
         """Those of training, then those of validation."""
         return [*self.training, *self.validation]
 
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input."""
+        return self.training[0].in_channels
+
     def build_network(self, dims: int, pairs: Sequence[PreparedPair] = ()) -> StainNetwork:
         """Build the network with the weights from which the run starts; some tasks choose its head by the pairs."""
         torch.manual_seed(self.experiment.training.seed)
-        network = make_network(self.experiment.network, dims, len(self.outputs.names), len(self.outputs.modalities))
+        network = self._make_network(dims)
         start = self.experiment.training.finetune
         if start is not None:
             load_model_weights(start, read_description(start), network)
@@ -93,15 +98,19 @@ class RunPlan:
     def skeleton(self, dims: int) -> StainNetwork:
         """Build the network without values."""
         with torch.device("meta"):
-            return make_network(self.experiment.network, dims, len(self.outputs.names), len(self.outputs.modalities))
+            return self._make_network(dims)
+
+    def _make_network(self, dims: int) -> StainNetwork:
+        outputs = len(self.outputs.names), len(self.outputs.modalities)
+        return make_network(self.experiment.network, dims, *outputs, self.in_channels)
 
     def read_sizes(self) -> Sizes:
         """Read the sizes of all stacks from the headers of their files."""
         settings = self.experiment.preparation
         found = {}
         for pair in self.pairs:
-            planes, target = self.experiment.task.read(pair, settings)
-            found[pair.name] = grid_shape(target, settings.grid), planes[0].voxel_size
+            inputs, target = self.experiment.task.read(pair, settings)
+            found[pair.name] = grid_shape(target, settings.grid), inputs[0].voxel_size
         return found
 
     def step(self, sizes: Sizes) -> "StepPlan":
@@ -227,14 +236,23 @@ def plan_run(pairs: Sequence[Pair], experiment: Experiment, processes: Processes
     Raises
     ------
     SpotlightError
-        If there is nothing to learn from, or the model from which the run starts has other outputs.
+        If there is nothing to learn from, pairs have other input channels than the first, or the model from which the
+        run starts has other inputs or outputs.
     """
     training, validation = split_pairs(list(pairs), experiment)
     validation = with_what_is_learnt(validation, training, experiment)
+    _require_same_channels([*training, *validation])
     outputs = find_outputs(training, experiment)
     start = experiment.training.finetune
     if start is not None:
-        require_same_outputs(read_description(start), outputs, str(start))
+        description = read_description(start)
+        require_same_outputs(description, outputs, str(start))
+        had = len(description.input.channels)
+        if had != training[0].in_channels:
+            raise SpotlightError(
+                f"{start}: has {had} input channels, but this run {training[0].in_channels}. Fine-tuning needs the "
+                "same in the same order; say so in the column input_channel or with --input-channel."
+            )
     device = find_device(experiment.training.device)
     return RunPlan(
         experiment,
@@ -251,7 +269,7 @@ def plan_run(pairs: Sequence[Pair], experiment: Experiment, processes: Processes
 def plan_runs(
     pairs: Listed,
     experiment: Experiment,
-    input_channel: str | None = None,
+    input_channel: str | Sequence[str] | None = None,
     target_channel: str | None = None,
     target: str | Sequence[str] | None = None,
     axes: str | None = None,
@@ -282,6 +300,22 @@ def plan_runs(
 def sizes_of(prepared: Sequence[PreparedPair]) -> Sizes:
     """Return the sizes of prepared stacks, as `RunPlan.read_sizes` reads them from files."""
     return {pair.name: (pair.target.shape, pair.voxel_size) for pair in prepared}
+
+
+def _require_same_channels(pairs: Sequence[Pair]) -> None:
+    """Raise a `SpotlightError` unless all pairs have one number of input channels, and name the same in one order."""
+    first, *others = pairs
+    for pair in others:
+        named = [
+            (*(one if isinstance(one, tuple) else (one,)), *(f.name for f in further or ()))
+            for one, further in ((p.input_channel, p.further_inputs) for p in (first, pair))
+        ]
+        swapped = named[0] != named[1] and set(named[0]) == set(named[1])
+        if pair.in_channels != first.in_channels or swapped:
+            raise SpotlightError(
+                f"{first.name} and {pair.name} have the input channels {named[0]} and {named[1]}, but a network takes "
+                "the same channels in the same order from every pair. Correct input_channel in the manifest."
+            )
 
 
 def _require_alike(sizes: Sizes, experiment: Experiment) -> None:

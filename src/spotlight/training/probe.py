@@ -62,7 +62,7 @@ class _RandomBatches(IterableDataset[Batch]):
 
     def __init__(self, plan: RunPlan, step: StepPlan) -> None:
         count, outputs = step.share // step.micro_batches, plan.outputs
-        image, target = torch.randn(2, count, 1, *step.patch)
+        image, target = (torch.randn(count, channels, *step.patch) for channels in (plan.in_channels, 1))
         mask = target > 1
         needs = plan.experiment.loss.needs()
         self.batch = Batch(

@@ -41,7 +41,7 @@ def train(
     metrics: Sequence[Callable[..., float]] | None = None,
     steps: int | None = None,
     seed: int | None = None,
-    input_channel: str | None = None,
+    input_channel: str | Sequence[str] | None = None,
     target_channel: str | None = None,
     target: str | Sequence[str] | None = None,
     axes: str | None = None,
@@ -77,8 +77,10 @@ def train(
         Scores of validation stacks, for the log; see `MetricFunction`.
     steps, seed : int, optional
         Instead of the experiment's.
-    input_channel, target_channel : str, optional
-        Channel names or indices, for a folder.
+    input_channel : str or sequence of str, optional
+        Channel of the input, name or index, or several in order; for a folder.
+    target_channel : str, optional
+        Channel of the target, for a folder.
     target : str or sequence of str, optional
         Which target to learn, for a manifest of several; several of them, or "all", for one network that learns them
         together. Fields need not have all of them.
