@@ -7,7 +7,7 @@
 - ``deconvolved-stain``: F-net's stain, deconvolved afterwards;
 - ``sharp``: the loss that blurs the stain; ``sharp-na-low`` and ``sharp-na-high``: the same with an aperture 20 % too
   small and too large; ``sharp-foreground``: with a share of Spotlight's loss;
-- ``fluorescence``: the target itself.
+- ``target``: the fluorescence itself; ``repeat``: a second image of it.
 
 One segmentation, tuned on the fluorescence of the training fields, judges all. A killed run goes on.
 """
@@ -154,7 +154,7 @@ def main() -> None:
                 sources.setdefault("deconvolved-stain", {})[seed] = deconvolved_stains(
                     model, manifest, stains, psf, arguments.split
                 )
-    scores = evaluate(sources, manifest, arguments.to, settings, workers=arguments.workers).scores
+    scores = evaluate(manifest, sources, arguments.to, settings, workers=arguments.workers).scores
     text = f"{score_markdown(scores)}\n\nThese {arguments.seeds} trainings of each.\n"
     for baseline in ("fnet-flat", "spotlight"):
         others = [name for name in sources if name.startswith("sharp")]

@@ -16,6 +16,7 @@ from spotlight.images import Selection, Stack, stem
 from spotlight.pairs import Pair, PreparationSettings, prepare_pair, read_manifest, read_pairs
 from spotlight.pairs.fields import group_fields, join_planes
 from spotlight.pairs.manifest import name_apart, require_distinct, write_manifest
+from spotlight.pairs.prepare import find_offset
 
 PLAIN = ForegroundSettings(median_px=1, gaussian_px=0)
 
@@ -366,3 +367,13 @@ def test_what_is_stated_goes_before_what_was_stated() -> None:
     one, other = Selection(time=0, axes="ZYX"), Selection(time=3, channel="BF")
     assert one.over(other) == Selection(time=0, axes="ZYX", channel="BF")
     assert one.over(other).only("channel", "plane") == Selection(channel="BF")
+
+
+def test_the_offset_is_what_a_target_shows_without_dye() -> None:
+    rng = np.random.default_rng(4)
+    image = rng.normal(136, 28, (30, 60, 70))
+    image[8:20, 10:40, 20:60] += 400
+    assert find_offset(image.astype(np.float32)) == pytest.approx(136, abs=6)
+    padded = np.pad(np.rint(image).astype(np.uint16), ((0, 0), (0, 0), (0, 30)))
+    assert find_offset(padded) == pytest.approx(136, abs=6)
+    assert find_offset(np.full((4, 5, 6), 7, np.float32)) == pytest.approx(7)
