@@ -70,6 +70,7 @@ def test_a_station_imports_only_what_lies_behind_it(room: str, file: Path) -> No
     assert not needed & NEVER.get(room, set())
 
 
+@pytest.mark.slow
 def test_no_module_hides_a_public_name() -> None:
     """Importing a module puts it under its own name into its package: `spotlight.demo` would be no function then."""
     code = """
@@ -84,6 +85,7 @@ for path in ["spotlight", *(m.name for m in pkgutil.walk_packages(spotlight.__pa
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_evaluating_does_not_import_lightning() -> None:
     code = "import sys, spotlight.evaluation, spotlight.report; sys.exit('lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -267,6 +267,7 @@ def metadata(path: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flatten", [False, True])
 def test_several_stains_are_channels_each_with_its_own_threshold_and_range(flatten: bool, tmp_path: Path) -> None:
     torch.manual_seed(4)
@@ -291,6 +292,7 @@ def test_several_stains_are_channels_each_with_its_own_threshold_and_range(flatt
     assert "a channel per stain" in said["output"]
 
 
+@pytest.mark.slow
 def test_only_the_stains_that_the_model_flattens_are_flattened(tmp_path: Path) -> None:
     torch.manual_seed(4)
     model = of_several_stains(warmed(FNet(2, 2, 4, 2, init="torch")), FNetSettings(depth=2, mult_chan=4))
@@ -303,6 +305,7 @@ def test_only_the_stains_that_the_model_flattens_are_flattened(tmp_path: Path) -
     )
 
 
+@pytest.mark.slow
 def test_a_fixed_scale_is_in_the_file_instead_of_statistics(tmp_path: Path) -> None:
     torch.manual_seed(6)
     network = Pix2PixGenerator(4, 1, 2)
@@ -327,6 +330,7 @@ def test_a_fixed_scale_is_in_the_file_instead_of_statistics(tmp_path: Path) -> N
     assert "halves of the 16-bit range" in metadata(bare)["output"]
 
 
+@pytest.mark.slow
 def test_a_file_is_for_one_modality(tmp_path: Path) -> None:
     told = told_modality()
     with pytest.raises(SpotlightError, match=r"needs the modality \(brightfield, phase\).*--modality"):

@@ -317,6 +317,7 @@ def test_bounding_bodies_of_known_points() -> None:
     assert radius == pytest.approx(2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_bounding_bodies_are_about_the_smallest(seed: int) -> None:
     vertices = find_surface(bumpy(seed), PAPER, 0.6).vertices

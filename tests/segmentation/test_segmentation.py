@@ -213,6 +213,7 @@ def test_noise_without_a_voxel_size_has_no_scale() -> None:
             assert found.doubts
 
 
+@pytest.mark.slow
 def test_real_nuclei_without_a_voxel_size() -> None:
     """As many as a plain threshold and watershed in pixels: 155 that touch no border."""
     stack = read(real_data("phase_nuclei_2d/s10.ome.tif")).channel("Nuclei")
