@@ -30,7 +30,7 @@ ROAD = [
     ["training", "import_fnet", "prediction"],  # staining must not wait for Lightning's import
     ["metrics"],
     ["segmentation", "profiles"],
-    ["evaluation"],
+    ["evaluation", "nuclei"],
     ["comparison"],
     ["report"],
     ["demonstration", "plan", "export"],

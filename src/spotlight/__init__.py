@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spotlight.demonstration import demo
     from spotlight.evaluation import evaluate
     from spotlight.images import Stack, read
+    from spotlight.nuclei import segment_files
     from spotlight.pairs import check
     from spotlight.plan import init
     from spotlight.prediction import Model, load_model
@@ -39,6 +40,7 @@ _HOMES = {
     "measure": "profiles",
     "read": "images",
     "segment": "segmentation",
+    "segment_files": "nuclei",
     "simulate_field": "simulation",
     "simulate_pairs": "simulation",
     "train": "training",
@@ -59,6 +61,7 @@ __all__ = [
     "measure",
     "read",
     "segment",
+    "segment_files",
     "simulate_field",
     "simulate_pairs",
     "train",

@@ -3,13 +3,17 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+import typer.main
+from typer.testing import CliRunner
 
 from command_line import run_command, run_process
 from conftest import TINY
 from spotlight import read
+from spotlight.cli import app
 from spotlight.version import __version__
 
 
@@ -23,6 +27,22 @@ def test_help_answers_without_loading_anything_heavy() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines() in (["[]", "[]"], ["[]", "['pydantic']"])
+
+
+def test_help_has_groups_and_cuts_nothing_at_80_columns() -> None:
+    waiting: list[tuple[Any, tuple[str, ...]]] = [(typer.main.get_command(app), ())]
+    helps = {}
+    while waiting:
+        command, path = waiting.pop()
+        waiting += [(part, (*path, name)) for name, part in getattr(command, "commands", {}).items()]
+        shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"}).output
+        helps[" ".join(path)] = shown
+        assert not [line for line in shown.splitlines() if "…" in line or len(line) > 80], path
+    groups = {"train": {"Method"}, "predict": {"Cluster"}, "segment": {"Tuning"}, "evaluate": {"Method"}}
+    for name, more in groups.items():
+        found = {line.split()[1] for line in helps[name].splitlines() if line.startswith("╭")}
+        assert {"Input", "Output", "Computing"} | more <= found
+        assert "--device" in helps[name]
 
 
 def test_version() -> None:
@@ -75,6 +95,9 @@ def test_from_files_to_a_page(manifest: Path, tmp_path: Path) -> None:
         (["predict", "{model}", "{labels}", "--to", "o", "--voxel-size", "1"], "two or three lengths"),
         (["segment", "{field}", "--to", "o"], "has 2 channels (0: Brightfield, 1: DNA)"),
         (["segment", "{field}", "--channel", "1", "--to", "o", "--settings", "{manifest}"], "pairs.csv"),
+        (["segment", "{field}", "--to", "o", "--device", "cpu"], "--device does not apply to watershed"),
+        (["predict", "{model}", "{field}", "--to", "o", "--seams", "--device", "tpu"], "device 'tpu' cannot be used"),
+        (["train", "{manifest}", "--to", "m", "--device", "tpu"], "training.device"),
         (["evaluate", "{manifest}", "--model", "{model}", "--split", "x", "--to", "o"], "setting 'split'"),
         (["import-fnet", "{manifest}", "--to", "o"], "cannot be loaded as a checkpoint"),
         (["simulate", "--to", "o", "--settings", "absent.yaml"], "absent.yaml: no such file"),

@@ -283,3 +283,24 @@ def test_arrays_train_as_their_files_do(manifest: Path, tmp_path: Path) -> None:
     assert (folder / "model.yaml").stat().st_mtime_ns == before
     with pytest.raises(SpotlightError, match="a run that differs in the data"):
         train([(image, target + 1) for image, target in arrays], folder, quick, voxel_size=size)
+
+
+def test_one_seed_or_several() -> None:
+    for given in ({"seeds": 0}, {"seeds": 2, "seed": 1}):
+        with pytest.raises(SpotlightError, match=rf"Give one of them. Received: seeds={given['seeds']}"):
+            train("nowhere.csv", "nowhere", TINY, **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_an_ensemble_is_its_members(manifest: Path, tmp_path: Path) -> None:
+    quick, works = change(TINY, steps=2, validate_every=2), set()
+    folder = train(
+        manifest, tmp_path / "both", quick, seeds=2, progress=lambda work, *_: works.add(work.partition(":")[0])
+    )
+    assert sorted(path.name for path in folder.iterdir()) == ["seed-0", "seed-1"]
+    assert works == {"seed 0", "seed 1"}
+    assert len(load_model(folder).networks) == 2
+    alone = weights(train(manifest, tmp_path / "one", quick, seed=1))
+    assert all(torch.equal(weights(folder / "seed-1")[name], weight) for name, weight in alone.items())
+    with pytest.raises(SpotlightError, match="holds a single model. Write the ensemble to another folder"):
+        train(manifest, tmp_path / "one", quick, seeds=2)

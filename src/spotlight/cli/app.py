@@ -24,37 +24,59 @@ app = typer.Typer(
     "find and measure their nuclei, and judge the result.",
 )
 
+INPUT, OUTPUT, METHOD, COMPUTING = "Input", "Output", "Method", "Computing"
+CLUSTER, TUNING = "Cluster", "Tuning"
+"""Groups of options in the help."""
+
+
+def option(group: str, *names: str, **more: Any) -> Any:
+    """Declare an option of a group of the help; see `typer.Option`."""
+    return typer.Option(*names, rich_help_panel=group, **more)
+
+
 Pairs = Annotated[Path, typer.Argument(help="Manifest (CSV or Parquet), or a folder of two-channel stacks.")]
 PROTOCOLS = (
     "spotlight, fnet or spotlight-sharp, sized for a laptop; spotlight-2025, fnet-2018 or spotlight-plus, at the "
     "published size."
 )
-Protocol = Annotated[str, typer.Option(help=PROTOCOLS)]
-To = Annotated[Path, typer.Option("--to", "-o", help="Where to write.")]
+Protocol = Annotated[str, option(METHOD, help=PROTOCOLS)]
+To = Annotated[Path, option(OUTPUT, "--to", "-o", help="Where to write.")]
 InputChannel = Annotated[
     list[str] | None,
-    typer.Option(help="For a folder: name or index of the transmitted-light channel. For several: once for each."),
+    option(INPUT, help="For a folder: name or index of the transmitted-light channel. For several: once for each."),
 ]
-TargetChannel = Annotated[str | None, typer.Option(help="For a folder: name or index of the fluorescence channel.")]
-Target = Annotated[str | None, typer.Option(help="For a manifest of several targets: which one.")]
+TargetChannel = Annotated[str | None, option(INPUT, help="For a folder: name or index of the fluorescence channel.")]
+Target = Annotated[str | None, option(INPUT, help="For a manifest of several targets: which one.")]
 Channel = Annotated[
-    str | None, typer.Option(help="Name or zero-based index of the channel to use; luminance: the mean of RGB.")
+    str | None,
+    option(INPUT, help="Name or zero-based index of the channel to use; luminance: the mean of RGB."),
 ]
 Scene = Annotated[
-    str | None, typer.Option(help="Name or index of the image, for files that hold several, e.g. B/03/0; else all.")
+    str | None,
+    option(INPUT, help="Name or index of the image, for files that hold several, e.g. B/03/0; else all."),
 ]
-Time = Annotated[int | None, typer.Option(min=0, help="Zero-based timepoint, for files that hold several; else all.")]
-Form = Annotated[Literal["ome.tif", "ome.zarr"], typer.Option("--format", help="File format of the results.")]
+Time = Annotated[
+    int | None,
+    option(INPUT, min=0, help="Zero-based timepoint, for files that hold several; else all."),
+]
+Form = Annotated[Literal["ome.tif", "ome.zarr"], option(OUTPUT, "--format", help="File format of the results.")]
 Kind = Literal["float32", "uint16", "uint8"]
-Axes = Annotated[str | None, typer.Option(help="Axes as stored, for files that do not state them, e.g. ZYX.")]
+Axes = Annotated[str | None, option(INPUT, help="Axes as stored, for files that do not state them, e.g. ZYX.")]
 PairAxes = Annotated[
-    str | None, typer.Option("--axes", help="Axes of all files as stored, where they do not state them, or wrongly.")
+    str | None,
+    option(INPUT, "--axes", help="Axes of all files as stored, where they do not state them, or wrongly."),
 ]
 VoxelSize = Annotated[
-    str | None, typer.Option(help="Voxel edges in µm for files that do not state them, e.g. '0.29 0.108 0.108'.")
+    str | None,
+    option(INPUT, help="Voxel edges in µm for files that do not state them, e.g. '0.29 0.108 0.108'."),
+]
+Device = Annotated[
+    str | None,
+    option(COMPUTING, help="What computes, instead of the settings' device: auto (a GPU if any), gpu or cpu."),
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Processes; else one per core. Each needs memory for a stack.")
+    int | None,
+    option(COMPUTING, min=1, help="Processes; else one per core. Each needs memory for a stack."),
 ]
 
 

@@ -8,8 +8,15 @@ from typing import Annotated, Literal
 import typer
 
 from spotlight.cli.app import (
+    CLUSTER,
+    COMPUTING,
+    INPUT,
+    METHOD,
+    OUTPUT,
+    TUNING,
     Axes,
     Channel,
+    Device,
     Form,
     InputChannel,
     Kind,
@@ -25,6 +32,7 @@ from spotlight.cli.app import (
     Workers,
     app,
     loading,
+    option,
     say,
     size_of,
 )
@@ -41,53 +49,83 @@ def predict(
     to: To,
     channel: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            INPUT,
             help="Name or zero-based index of the channel to use; luminance: the mean of RGB; z=3: plane 3. For a "
-            "model of several channels: once for each, in its order."
+            "model of several channels: once for each, in its order.",
         ),
     ] = None,
     scene: Scene = None,
     time: Time = None,
     axes: Axes = None,
     voxel_size: VoxelSize = None,
-    normalised: Annotated[bool, typer.Option(help="Write the network's own units instead of intensities.")] = False,
+    normalised: Annotated[bool, option(OUTPUT, help="Write the network's own units instead of intensities.")] = False,
     flatten: Annotated[
-        bool | None, typer.Option(help="Make everything below the foreground threshold plain background.")
+        bool | None,
+        option(OUTPUT, help="Make everything below the foreground threshold plain background."),
     ] = None,
-    any_voxel_size: Annotated[bool, typer.Option(help="Accept voxels unlike those of the training stacks.")] = False,
-    plane: Annotated[int | None, typer.Option(min=0, help="Which plane to stain, for models of single planes.")] = None,
-    split: Annotated[str | None, typer.Option(help="Of manifests, stain only the rows of this split.")] = None,
+    any_voxel_size: Annotated[
+        bool, option(COMPUTING, help="Accept voxels unlike those of the training stacks.")
+    ] = False,
+    plane: Annotated[
+        int | None,
+        option(INPUT, min=0, help="Which plane to stain, for models of single planes."),
+    ] = None,
+    split: Annotated[str | None, option(INPUT, help="Of manifests, stain only the rows of this split.")] = None,
     modality: Annotated[
-        str | None, typer.Option(help="How all of them were seen, if a model has to know: brightfield, phase or dic.")
+        str | None,
+        option(INPUT, help="How all of them were seen, if a model has to know: brightfield, phase or dic."),
     ] = None,
     form: Form = "ome.tif",
     dtype: Annotated[
-        Kind, typer.Option(help="Type of the stain's values; whole numbers are rounded and clipped.")
+        Kind,
+        option(OUTPUT, help="Type of the stain's values; whole numbers are rounded and clipped."),
     ] = "float32",
-    settings: Annotated[Path | None, typer.Option(help="YAML file of prediction settings: tiles, overlap...")] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Tiles that overlap by all that the network sees.")] = False,
+    settings: Annotated[
+        Path | None, option(COMPUTING, help="YAML file of prediction settings: tiles, overlap...")
+    ] = None,
+    device: Device = None,
+    exact: Annotated[
+        bool,
+        option(COMPUTING, "--exact", help="Tiles that overlap by all that the network sees."),
+    ] = False,
     augment: Annotated[
-        bool, typer.Option("--augment", help="Mean over flips and turns, eight times the work.")
+        bool,
+        option(COMPUTING, "--augment", help="Mean over flips and turns, eight times the work."),
     ] = False,
     spread: Annotated[
-        bool, typer.Option("--spread", help="A second channel: the spread over flips, turns and ensemble members.")
+        bool,
+        option(
+            OUTPUT,
+            "--spread",
+            help="A second channel: the spread over flips, turns and ensemble members.",
+        ),
     ] = False,
     seams: Annotated[
-        bool, typer.Option("--seams", help="Compare with exact tiles, print the difference, and write nothing.")
+        bool,
+        option(
+            COMPUTING,
+            "--seams",
+            help="Compare with exact tiles, print the difference, and write nothing.",
+        ),
     ] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace stains that are there already.")] = False,
+    overwrite: Annotated[bool, option(OUTPUT, help="Replace stains that are there already.")] = False,
     scheduler: Annotated[
-        str | None, typer.Option(help="Spread over the workers of this Dask scheduler, e.g. tls://host:8786.")
+        str | None,
+        option(CLUSTER, help="Spread over the workers of this Dask scheduler, e.g. tls://host:8786."),
     ] = None,
     certificates: Annotated[
-        Path | None, typer.Option(help="Folder with ca.pem, cert.pem and key.pem for that scheduler.")
+        Path | None,
+        option(CLUSTER, help="Folder with ca.pem, cert.pem and key.pem for that scheduler."),
     ] = None,
     cluster: Annotated[
-        Literal["slurm"] | None, typer.Option(help="Spread over workers that are started as jobs of SLURM.")
+        Literal["slurm"] | None,
+        option(CLUSTER, help="Spread over workers that are started as jobs of SLURM."),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Number of these workers.")] = None,
+    workers: Annotated[int | None, option(CLUSTER, min=1, help="Number of these workers.")] = None,
     cluster_options: Annotated[
-        Path | None, typer.Option(help="YAML file for dask_jobqueue.SLURMCluster: queue, cores, memory, walltime...")
+        Path | None,
+        option(CLUSTER, help="YAML file for dask_jobqueue.SLURMCluster: queue, cores, memory, walltime..."),
     ] = None,
 ) -> None:
     """Stain stacks. Each stain is named after its input, in the folder given by --to.
@@ -115,7 +153,8 @@ def predict(
     if seams and (cluster or scheduler):
         raise SpotlightError("--seams is measured on this machine; leave out --scheduler and --cluster.")
     values = (PredictionSettings.from_yaml(settings) if settings else PredictionSettings()).model_dump()
-    given = {"overlap": "exact" if exact else None, "augment": augment or None, "spread": spread or None}
+    given: dict[str, object] = {"device": device, "overlap": "exact" if exact else None}
+    given |= {"augment": augment or None, "spread": spread or None}
     values |= {name: value for name, value in given.items() if value is not None}
     options = StainOptions(
         parse_channels(channel),
@@ -176,25 +215,33 @@ def segment(
     axes: Axes = None,
     voxel_size: VoxelSize = None,
     method: Annotated[
-        str | None, typer.Option(help="watershed (default), cellpose, or one of an installed package.")
+        str | None,
+        option(METHOD, help="watershed (default), cellpose, or one of an installed package."),
     ] = None,
-    settings: Annotated[Path | None, typer.Option(help="YAML file of segmentation settings.")] = None,
+    settings: Annotated[Path | None, option(METHOD, help="YAML file of segmentation settings.")] = None,
     features: Annotated[
-        Literal["quick", "full"], typer.Option(help="What is measured: size and shape, or all of docs/profiles.md.")
+        Literal["quick", "full"],
+        option(METHOD, help="What is measured: size and shape, or all of docs/profiles.md."),
     ] = "quick",
+    device: Device = None,
     form: Form = "ome.tif",
     tune: Annotated[
         bool,
-        typer.Option("--tune", help="Find the settings that suit a manifest's curated labels, and write them."),
+        option(
+            TUNING,
+            "--tune",
+            help="Find the settings that suit a manifest's curated labels, and write them.",
+        ),
     ] = False,
-    split: Annotated[str, typer.Option(help="Rows of the manifest to tune on.")] = "train",
+    split: Annotated[str, option(TUNING, help="Rows of the manifest to tune on.")] = "train",
     incomplete: Annotated[
-        bool, typer.Option("--incomplete", help="To tune where some nuclei have no curated label.")
+        bool,
+        option(TUNING, "--incomplete", help="To tune where some nuclei have no curated label."),
     ] = False,
-    stacks: Annotated[int, typer.Option(min=1, help="Most stacks to tune on.")] = 8,
+    stacks: Annotated[int, option(TUNING, min=1, help="Most stacks to tune on.")] = 8,
     finer: Annotated[
         bool,
-        typer.Option("--finer", help="To tune: also try a grid twice as fine, which takes 8 times as long."),
+        option(TUNING, "--finer", help="To tune: also try a grid twice as fine, which takes 8 times as long."),
     ] = False,
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
@@ -208,16 +255,18 @@ def segment(
     """
     from spotlight.csv_files import write_csv
     from spotlight.files import write_text
-    from spotlight.images.joining import take
     from spotlight.locks import working_on
-    from spotlight.prediction import find_parts, read_part
-    from spotlight.profiles import ProfileSettings, measure, write_table
-    from spotlight.segmentation import SEGMENTERS, find_instances, read_settings
+    from spotlight.nuclei import segment_files
+    from spotlight.segmentation import SEGMENTERS, read_settings
 
     if settings is not None and method is not None:
         raise SpotlightError("--settings names its method itself; leave out --method.")
     named = SEGMENTERS.find(method or SEGMENTERS.default)
     chosen = read_settings(settings) if settings else named.parse({}, "--method")
+    if device is not None:
+        if "device" not in type(chosen).model_fields:
+            raise SpotlightError(f"--device does not apply to {chosen.method}, which has no such setting. Remove it.")
+        chosen = chosen.parse(chosen.model_dump() | {"device": device}, "--device")
     size = size_of(voxel_size)
     if tune:
         from spotlight.segmentation.tuning import tune as find
@@ -244,19 +293,22 @@ def segment(
         say(f"mean AP {tuning.first_score:.3f} -> {tuning.score:.3f} on {len(tuning.stacks)} stacks")
         say(to / "segmentation.yaml")
         return
-    measured = ProfileSettings(features=features)
-    for part in find_parts(images, scene, time, axes, strict=True):
-        name = part.name
-        with working_on(to / f"{name}-labels.{form}"):
-            stack = take(read_part(part, axes, size), channel or part.channel)
-            found = find_instances(stack, chosen)
-            for doubt in found.doubts:
-                say(f"warning: {name}: {doubt}", err=True)
-            say(found.labels.save(to / f"{name}-labels.{form}"))
-            nuclei = measure(found.labels, stack, measured).assign(contrast=found.contrast)
-            for table in write_table(nuclei, to / f"{name}-nuclei"):
-                say(table)
-            write_text(to / f"{name}-segmentation.yaml", found.to_yaml())
+    with Reporter() as report:
+        found = segment_files(
+            images,
+            to,
+            chosen,
+            channel=channel,
+            scene=scene,
+            time=time,
+            axes=axes,
+            voxel_size=size,
+            features=features,
+            form=form,
+            progress=report,
+        )
+    for one in found:
+        say(one.labels, *one.tables)
 
 
 @app.command()
@@ -269,7 +321,7 @@ def label(
     axes: Axes = None,
     voxel_size: VoxelSize = None,
     form: Form = "ome.tif",
-    overwrite: Annotated[bool, typer.Option(help="Replace labels that are there already.")] = False,
+    overwrite: Annotated[bool, option(OUTPUT, help="Replace labels that are there already.")] = False,
 ) -> None:
     """Number the bodies of masks: each connected piece gets a number of its own. NAME-labels go to the folder --to."""
     from spotlight.images.joining import take
@@ -290,20 +342,27 @@ def evaluate(
     pairs: Pairs,
     model: Annotated[
         list[Path],
-        typer.Option("--model", "--predictions", "-m", help="Model folder, or folder of stains; repeat for several."),
+        option(
+            INPUT,
+            "--model",
+            "--predictions",
+            "-m",
+            help="Model folder, or folder of stains; repeat for several.",
+        ),
     ],
     to: To,
     preset: Annotated[
         Literal["light-my-cells"] | None,
-        typer.Option(help="Scores and table of this challenge, for folders of stains of planes."),
+        option(METHOD, help="Scores and table of this challenge, for folders of stains of planes."),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Rows of the manifest to evaluate: test unless said.")] = None,
-    settings: Annotated[Path | None, typer.Option(help="YAML file of evaluation settings.")] = None,
+    split: Annotated[str | None, option(INPUT, help="Rows of the manifest to evaluate: test unless said.")] = None,
+    settings: Annotated[Path | None, option(METHOD, help="YAML file of evaluation settings.")] = None,
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
     target: Target = None,
     axes: PairAxes = None,
     voxel_size: VoxelSize = None,
+    device: Device = None,
     workers: Workers = None,
 ) -> None:
     """Judge models on pairs they have not seen: tables, stains, labels and a page with pictures."""
@@ -316,6 +375,7 @@ def evaluate(
             "--target-channel": target_channel,
             "--axes": axes,
             "--voxel-size": voxel_size,
+            "--device": device,
             "--workers": workers,
         }
         score_light_my_cells(named, pairs, to, settings, split, target, unfit)
@@ -337,6 +397,7 @@ def evaluate(
         return
     chosen = EvaluationSettings.from_yaml(settings) if settings else EvaluationSettings()
     values = chosen.model_dump() | ({} if split is None else {"split": split})
+    values["prediction"] |= {} if device is None else {"device": device}
     with Reporter(resumable=True) as report:
         evaluation = run(
             pairs,

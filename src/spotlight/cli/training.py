@@ -7,7 +7,12 @@ from typing import Annotated, Literal
 import typer
 
 from spotlight.cli.app import (
+    COMPUTING,
+    INPUT,
+    METHOD,
+    OUTPUT,
     PROTOCOLS,
+    Device,
     InputChannel,
     PairAxes,
     Pairs,
@@ -18,6 +23,7 @@ from spotlight.cli.app import (
     VoxelSize,
     app,
     loading,
+    option,
     say,
     size_of,
 )
@@ -30,48 +36,68 @@ def train(
     to: To,
     protocol: Protocol = "spotlight",
     settings: Annotated[
-        Path | None, typer.Option(help="YAML file of experiment settings, instead of a protocol.")
+        Path | None,
+        option(METHOD, help="YAML file of experiment settings, instead of a protocol."),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="What is learnt: stain (default), segment, or one of an installed package.")
+        str | None,
+        option(METHOD, help="What is learnt: stain (default), segment, or one of an installed package."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps, instead of the protocol's.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Patches per step, instead of the protocol's.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of initial weights and patches.")] = None,
+    steps: Annotated[int | None, option(METHOD, help="Training steps, instead of the protocol's.")] = None,
+    batch_size: Annotated[int | None, option(METHOD, help="Patches per step, instead of the protocol's.")] = None,
+    seed: Annotated[int | None, option(METHOD, help="Of initial weights and patches.")] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Train an ensemble: so many models, seeds 0, 1, ..., in folders seed-N.")
+        int | None,
+        option(METHOD, min=1, help="Train an ensemble: so many models, seeds 0, 1, ..., in folders seed-N."),
     ] = None,
-    finetune: Annotated[Path | None, typer.Option(help="Go on from the weights of this model.")] = None,
+    finetune: Annotated[Path | None, option(METHOD, help="Go on from the weights of this model.")] = None,
     frozen: Annotated[
-        Literal["none", "encoder", "all but head"] | None, typer.Option(help="What of them stays as it is.")
+        Literal["none", "encoder", "all but head"] | None,
+        option(METHOD, help="What of them stays as it is."),
     ] = None,
     axes: PairAxes = None,
     voxel_size: VoxelSize = None,
-    grid: Annotated[str | None, typer.Option(help="Voxel edge in µm to resample to, or 'native'.")] = None,
+    grid: Annotated[str | None, option(INPUT, help="Voxel edge in µm to resample to, or 'native'.")] = None,
     input_channel: InputChannel = None,
     target_channel: TargetChannel = None,
     target: Annotated[
         list[str] | None,
-        typer.Option(help="For a manifest of several targets: which one. Given several times, or 'all': one network."),
+        option(
+            INPUT,
+            help="For a manifest of several targets: which one. Given several times, or 'all': one network.",
+        ),
     ] = None,
     planes: Annotated[
         Literal["together", "one"] | None,
-        typer.Option(help="See a stack whole, or one plane at a time, another at each draw, for flat targets."),
+        option(
+            INPUT,
+            help="See a stack whole, or one plane at a time, another at each draw, for flat targets.",
+        ),
     ] = None,
     modalities: Annotated[
         Literal["unified", "separate", "dynamic", "film"] | None,
-        typer.Option(
+        option(
+            INPUT,
             help="For brightfield, phase, DIC. unified: one network; separate: a model each; dynamic, film: one that "
-            "takes the modality as an input."
+            "takes the modality as an input.",
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Start over, whatever the folder holds.")] = False,
+    overwrite: Annotated[bool, option(OUTPUT, help="Start over, whatever the folder holds.")] = False,
+    device: Device = None,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder for prepared pairs, for data larger than memory and for several runs.")
+        Path | None,
+        option(
+            COMPUTING,
+            help="Folder for prepared pairs, for data larger than memory and for several runs.",
+        ),
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Say all that the run would do, and do nothing.")] = False,
+    explain: Annotated[
+        bool,
+        option(COMPUTING, "--explain", help="Say all that the run would do, and do nothing."),
+    ] = False,
     probe: Annotated[
-        bool, typer.Option(help="With --explain: take a few steps to say how many minutes it takes.")
+        bool,
+        option(COMPUTING, help="With --explain: take a few steps to say how many minutes it takes."),
     ] = True,
 ) -> None:
     """Train a model on pairs of stacks. Interrupted, the same command goes on where it was.
@@ -82,7 +108,8 @@ def train(
     from spotlight.training.settings import for_task
 
     values = for_task(Experiment.from_yaml(settings) if settings else protocol, task).model_dump()
-    given = {"batch_size": batch_size, "steps": steps, "seed": seed, "finetune": finetune, "frozen": frozen}
+    given: dict[str, object] = {"batch_size": batch_size, "device": device}
+    given |= {"steps": steps, "seed": seed, "finetune": finetune, "frozen": frozen}
     values["training"] |= {name: value for name, value in given.items() if value is not None}
     if grid is not None:
         values["preparation"]["grid"] = grid
@@ -114,31 +141,24 @@ def train(
         )
         say(*text.splitlines())
         return
-    for number in range(seeds or 1):
-        folder = to if seeds is None else to / f"seed-{number}"
-        with Reporter(resumable=True) as report:
-            run(
-                pairs,
-                folder,
-                experiment,
-                seed=None if seeds is None else number,
-                input_channel=input_channel,
-                target_channel=target_channel,
-                target=chosen,
-                axes=axes,
-                voxel_size=size,
-                overwrite=overwrite,
-                cache=cache,
-                progress=report,
-            )
-        if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0:
-            trained = (
-                [folder]
-                if (folder / DESCRIPTION).exists()
-                else sorted(p.parent for p in folder.glob(f"*/{DESCRIPTION}"))
-            )
-            for made in trained:
-                say(f"model: {made}", f"its training: {write_training_page(made)}")
+    with Reporter(resumable=True) as report:
+        run(
+            pairs,
+            to,
+            experiment,
+            seeds=seeds,
+            input_channel=input_channel,
+            target_channel=target_channel,
+            target=chosen,
+            axes=axes,
+            voxel_size=size,
+            overwrite=overwrite,
+            cache=cache,
+            progress=report,
+        )
+    if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0:
+        for made in sorted(path.parent for path in to.rglob(DESCRIPTION)):
+            say(f"model: {made}", f"its training: {write_training_page(made)}")
 
 
 @app.command("settings")

@@ -14,7 +14,7 @@ from spotlight.losses import LossSettings
 from spotlight.model import DESCRIPTION, load_weights, save_model
 from spotlight.networks import NetworkSettings
 from spotlight.pairs.pair import Listed
-from spotlight.progress import Progress
+from spotlight.progress import Progress, named
 from spotlight.tasks import Task
 from spotlight.training.callbacks import BEST, RunCallback
 from spotlight.training.data import complete, make_batches, make_sampler, prepare, with_foreground
@@ -41,6 +41,7 @@ def train(
     metrics: Sequence[Callable[..., float]] | None = None,
     steps: int | None = None,
     seed: int | None = None,
+    seeds: int | None = None,
     input_channel: str | Sequence[str] | None = None,
     target_channel: str | None = None,
     target: str | Sequence[str] | None = None,
@@ -77,6 +78,8 @@ def train(
         Scores of validation stacks, for the log; see `MetricFunction`.
     steps, seed : int, optional
         Instead of the experiment's.
+    seeds : int, optional
+        Train an ensemble: so many models with the seeds 0, 1, ..., in the folders ``seed-0``, ``seed-1``, ... of `to`.
     input_channel : str or sequence of str, optional
         Channel of the input, name or index, or several in order; for a folder.
     target_channel : str, optional
@@ -106,11 +109,36 @@ def train(
         is at work there.
     """
     to = Path(to)
-    experiment = complete(
-        experiment, {"steps": steps, "seed": seed}, {"loss": loss, "network": network, "metrics": metrics}, task
-    )
+    parts = {"loss": loss, "network": network, "metrics": metrics}
+    experiment = complete(experiment, {"steps": steps, "seed": seed}, parts, task)
+    which = input_channel, target_channel, target, axes, voxel_size
+    if seeds is None:
+        return _train(pairs, experiment, which, to, overwrite, cache, progress)
+    if seed is not None or seeds < 1:
+        raise SpotlightError(
+            "seeds is the number of models of an ensemble, 1 or more, and seed is that of one model. Give one of them. "
+            f"Received: seeds={seeds}, seed={seed}."
+        )
+    if (to / DESCRIPTION).exists():
+        raise SpotlightError(f"{to}: holds a single model. Write the ensemble to another folder.")
+    for number in range(seeds):
+        single = complete(experiment, {"seed": number})
+        _train(pairs, single, which, to / f"seed-{number}", overwrite, cache, named(progress, f"seed {number}"))
+    return to
+
+
+def _train(
+    pairs: Listed,
+    experiment: Experiment,
+    which: tuple[Any, ...],
+    to: Path,
+    overwrite: bool,
+    cache: str | Path | None,
+    progress: Progress | None,
+) -> Path:
+    """Train one model, or one for each modality; `which` are the further arguments of `plan_runs`."""
     with _alone_in(to):
-        plans = plan_runs(pairs, experiment, input_channel, target_channel, target, axes, voxel_size)
+        plans = plan_runs(pairs, experiment, *which)
         if "" in plans:
             _execute(plans[""], to, overwrite, cache, progress)
             return to

@@ -1,0 +1,61 @@
+"""Nuclei of files: what the functions find in stacks, written for each image."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from skimage import draw
+
+from spotlight import SpotlightError, Stack, measure, read, segment, segment_files
+from spotlight.plain_yaml import load_yaml
+from spotlight.segmentation import SegmentationSettings
+
+SIZE = (0.7, 0.7)
+
+
+def field(seed: int, *centers: tuple[int, int]) -> Stack:
+    """Two channels: nothing, and disks in noise."""
+    image = np.full((2, 64, 80), 10.0, np.float32)
+    for center in centers:
+        image[1][draw.disk(center, 10)] = 200
+    image += np.random.default_rng(seed).normal(0, 2, image.shape).astype(np.float32)
+    return Stack(image, "CYX", SIZE, ("BF", "DNA"))
+
+
+def test_each_image_gets_labels_tables_and_settings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fields = {"a": field(0, (20, 20), (40, 55)), "b": field(1)}
+    for name, stack in fields.items():
+        stack.save(tmp_path / "images" / f"{name}.ome.tif")
+    settings, calls = SegmentationSettings(min_size=50), []
+    found = segment_files(
+        tmp_path / "images", tmp_path / "out", settings, channel="DNA", progress=lambda *call: calls.append(call)
+    )
+    assert [(one.part.name, one.labels.name) for one in found] == [("a", "a-labels.ome.tif"), ("b", "b-labels.ome.tif")]
+    assert calls == [("segmenting", 1, 2, {}), ("segmenting", 2, 2, {})]
+    for one in found:
+        stack = read(one.part.path, channel="DNA")
+        labels = segment(stack, settings)
+        np.testing.assert_array_equal(read(one.labels), labels)
+        nuclei = pd.read_parquet(one.tables[1])
+        wanted = measure(labels, stack)
+        pd.testing.assert_frame_equal(nuclei.drop(columns="contrast"), wanted)
+        assert len(pd.read_csv(one.tables[0])) == len(wanted)
+        assert load_yaml(one.record)["settings"]["min_size"] == 50
+        assert load_yaml(one.record)["doubts"] == list(one.doubts)
+    assert len(pd.read_parquet(found[0].tables[1])) == 2
+    assert "nothing stands out" in found[1].doubts[0]
+    assert f"b: {found[1].doubts[0]}" in caplog.messages
+
+
+def test_what_is_stated_of_files_is_used(tmp_path: Path) -> None:
+    image = field(0, (20, 20)).data[1]
+    np.save(tmp_path / "a.npy", image.T)
+    stated = {"axes": "XY", "voxel_size": SIZE}
+    (one,) = segment_files(tmp_path / "a.npy", tmp_path / "out", **stated, form="ome.zarr", features="full")  # type: ignore[arg-type]
+    assert one.labels.name == "a-labels.ome.zarr"
+    np.testing.assert_array_equal(read(one.labels), segment(image, voxel_size=SIZE))
+    assert "touches_border" in pd.read_csv(one.tables[0])
+    with pytest.raises(SpotlightError, match="does not state its axes"):
+        segment_files(tmp_path / "a.npy", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
