@@ -134,6 +134,7 @@ def test_channels_are_varied_apart_and_one_as_before() -> None:
     assert first != second
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_was(two_channels: list[Pair], two_channel_model: Path, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
 
@@ -150,6 +151,7 @@ def test_a_run_goes_on_where_it_was(two_channels: list[Pair], two_channel_model:
         train(only(two_channels, "Phase"), begun, EXPERIMENT)
 
 
+@pytest.mark.slow
 def test_the_check_looks_at_every_channel(two_channels: list[Pair], tmp_path: Path) -> None:
     images = field(0)
     images["Brightfield"] = np.roll(images["Phase"], 9, axis=1)
@@ -228,6 +230,7 @@ def test_fine_tuning_needs_the_same_channels(two_channels: list[Pair], two_chann
         train(only(two_channels, "Phase"), tmp_path / "tuned", change(EXPERIMENT, finetune=two_channel_model))
 
 
+@pytest.mark.slow
 def test_the_plan_says_how_many_channels(two_channels: list[Pair]) -> None:
     said = explain(two_channels, EXPERIMENT)
     assert "takes 2 input channels, each scaled by itself" in said
@@ -242,6 +245,7 @@ def test_planes_of_a_real_stack_are_channels_of_a_flat_target() -> None:
     np.testing.assert_array_equal(image.data, read(stack).data[1:4])
 
 
+@pytest.mark.slow
 def test_channels_of_a_real_file_are_found_and_scaled(tmp_path: Path) -> None:
     file = real_data("multichannel_nd2/example-multichannel.ome.tif")
     pair = Pair("cells", file, file, input_channel=("brightfield", "FITC"), target_channel="DAPI")
