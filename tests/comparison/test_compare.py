@@ -200,7 +200,7 @@ def test_comparing_methods_and_seeds(comparison: Path, tmp_path: Path) -> None:
     assert set(compared.table["method"]) == {"spotlight", "fnet-flat"}
     assert pd.read_csv(tmp_path / "out" / "comparison.csv")["verdict"].tolist() == compared.table["verdict"].tolist()
     spotlight = load_model(tmp_path / "out" / "models" / "spotlight" / "seed-1").description.training
-    assert spotlight["settings"]["loss"] == protocol("spotlight").loss.model_dump() | {"background": 0}
+    assert spotlight["settings"]["loss"] == protocol("spotlight").loss.model_dump(mode="json") | {"background": 0}
     values = yaml.safe_load(comparison.read_text())
     values["methods"]["fnet-too"] = {"model": str(tmp_path / "out" / "models" / "fnet" / "seed-0")}
     comparison.write_text(yaml.safe_dump(values))
