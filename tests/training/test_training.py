@@ -20,7 +20,7 @@ from conftest import TINY, change
 from spotlight import SpotlightError, load_model
 from spotlight.foreground import ForegroundSettings
 from spotlight.images import Stack
-from spotlight.losses import MseSettings, SpotlightLossSettings
+from spotlight.losses import MseSettings, SharpLossSettings, SpotlightLossSettings
 from spotlight.model import read_description
 from spotlight.networks import FNetSettings
 from spotlight.pairs import read_manifest
@@ -52,6 +52,30 @@ def test_the_loss_falls(manifest: Path, tmp_path: Path, loss: MseSettings | Spot
     train(manifest, tmp_path / "model", experiment)
     log = pd.read_csv(tmp_path / "model" / "training" / "log.csv")
     assert log["loss"].min() < 0.9 * log["loss"].iloc[0]  # a batch differs from the next
+
+
+@pytest.mark.slow
+def test_a_stain_of_dye_is_learnt_through_the_blur_and_never_below_the_offset(manifest: Path, tmp_path: Path) -> None:
+    sharp = protocol("spotlight-sharp")
+    experiment = change(sharp, steps=16, validate_every=16).model_copy(
+        update={
+            "network": FNetSettings(depth=2, mult_chan=4, positive=True),
+            "patches": PatchSettings(size=(32, 64, 64)),
+            "loss": SharpLossSettings(sigma_um=(0.6, 0.2, 0.2), foreground=0.2, variation=0.01),
+        }
+    )
+    folder = train(manifest, tmp_path / "model", experiment)
+    log = pd.read_csv(folder / "training" / "log.csv")
+    assert log["blurred_mse"].iloc[-1] < 0.95 * log["blurred_mse"].iloc[0]
+    description = read_description(folder)
+    assert description.target.center == "offset"
+    assert description.training["settings"]["loss"]["sigma_um"] == [0.6, 0.2, 0.2]
+    pair = read_manifest(manifest)[-1]
+    stain = load_model(folder).predict(pair.input, channel="Brightfield")
+    offset = description.target.to_intensity(0.0)
+    assert stain.data.min() >= offset - 1e-3
+    # Camera offset and background light of the simulation: 100 + 12 * 3.
+    assert offset == pytest.approx(136, abs=25)
 
 
 def test_the_same_settings_give_the_same_weights_and_another_seed_others(
@@ -301,7 +325,7 @@ def test_published_protocols() -> None:
 
 
 def test_an_experiment_survives_yaml(tmp_path: Path) -> None:
-    for name in ("spotlight", "fnet", "spotlight-2025", "fnet-2018"):
+    for name in ("spotlight", "fnet", "spotlight-sharp", "spotlight-2025", "fnet-2018"):
         path = tmp_path / f"{name}.yaml"
         path.write_text(protocol(name).to_yaml())
         assert Experiment.from_yaml(path) == protocol(name)
