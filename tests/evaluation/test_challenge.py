@@ -350,4 +350,4 @@ def test_from_stains_to_the_table_on_the_command_line(study: Path) -> None:
     assert re.search(r"^A +submission +– +0\.\d{4} +0\.\d{4} +– +– +1 +2$", judged.output, re.M)
     assert (study / "out" / "light-my-cells.html").exists()
     refused = run(app, [*preset, "-m", str(study / "submission"), "--workers", "2"])
-    assert "--workers means nothing for --preset light-my-cells" in str(refused.exception)
+    assert "--workers does not apply to --preset light-my-cells" in str(refused.exception)

@@ -255,8 +255,8 @@ def test_the_command_line_and_the_documents_example(
     )
 
     for arguments, message in (
-        (("--author", "Jane Doe"), "--author means nothing for --format onnx"),
-        (("--format", "card", "--bare"), "--bare means nothing for --format card"),
+        (("--author", "Jane Doe"), "--author does not apply to --format onnx"),
+        (("--format", "card", "--bare"), "--bare does not apply to --format card"),
         (("--bare", "--no-flatten"), "mean nothing for a bare network"),
         (("--format", "bioimage", "--author", "Jane Doe"), "Give --author and --licence"),
     ):
@@ -359,7 +359,7 @@ def test_the_command_line_chooses_the_modality(tmp_path: Path, monkeypatch: pyte
     assert command("model", "--modality", "PC").stdout.strip() == "exported/model-phase.onnx"
     assert "needs the modality" in str(command("model").exception)
     assert "was trained on brightfield, phase" in str(command("model", "--modality", "dic").exception)
-    assert "means nothing for a card" in str(command("model", "--modality", "PC", "--format", "card").exception)
+    assert "does not apply to a card" in str(command("model", "--modality", "PC", "--format", "card").exception)
     alone = untrained(2).description.model_copy(update={"input": told.description.input})
     for modality in ("brightfield", "phase"):
         save_model(f"models/{modality}", alone, untrained(2).networks[0])

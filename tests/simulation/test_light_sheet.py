@@ -186,7 +186,7 @@ def test_the_command_takes_a_microscope_by_its_name(tmp_path: Path) -> None:
     assert read(tmp_path / "d" / "field-00.ome.tif").voxel_size == MICROSCOPES["cleared-12x"].voxel_um
     refused = run_command("simulate", "--layout", "light-sheet", "--complete", "test", "--to", tmp_path / "e")
     assert refused.returncode == 2
-    assert "--complete means nothing for light-sheet" in refused.stderr
+    assert "--complete does not apply to light-sheet" in refused.stderr
 
 
 def test_bad_settings_are_refused() -> None:

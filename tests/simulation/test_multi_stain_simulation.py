@@ -410,4 +410,4 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     assert {file.name.split("_")[2].split(".")[0] for file in (tmp_path / "set").rglob("*.tiff")} >= set(STAINS)
     refused = CliRunner().invoke(app, ["simulate", "--complete", "test", "--to", str(tmp_path / "stacks")])
     assert isinstance(refused.exception, SpotlightError)
-    assert "--complete means nothing for stacks" in str(refused.exception)
+    assert "--complete does not apply to stacks" in str(refused.exception)

@@ -160,7 +160,7 @@ def test_limits_are_percentiles_of_the_whole_target_and_inclusive(collection: Pa
     settings = PreparationSettings(grid="native", planes="one", scaling="uint16", percentiles=(2, 99.8))
     prepared = prepare_pair(pair, settings)
     raw = read(pair.target).data
-    assert prepared.limits == pytest.approx(np.percentile(raw, (2, 99.8)) / 32767.5 - 1, abs=1e-6)
+    assert prepared.percentiles == pytest.approx(np.percentile(raw, (2, 99.8)) / 32767.5 - 1, abs=1e-6)
     np.testing.assert_allclose(prepared.target, raw / 32767.5 - 1, atol=1e-6)
     assert prepared.input.shape == (PLANES, 64, 64)
 

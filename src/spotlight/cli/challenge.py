@@ -50,7 +50,7 @@ def score_light_my_cells(
 
     given = [name for name, value in unfit.items() if value is not None]
     if given:
-        raise SpotlightError(f"{', '.join(given)} means nothing for --preset light-my-cells. Leave it out.")
+        raise SpotlightError(f"{', '.join(given)} does not apply to --preset light-my-cells. Remove it.")
     chosen = LightMyCellsSettings.from_yaml(settings) if settings else LightMyCellsSettings()
     values = chosen.model_dump() | ({} if split is None else {"split": split})
     with Reporter() as report:

@@ -71,7 +71,7 @@ def simulate(
     )
 
     if complete and layout != "light-my-cells":
-        raise SpotlightError(f"--complete means nothing for {layout}, whose fields lack no stain. Leave it out.")
+        raise SpotlightError(f"--complete does not apply to {layout}, whose fields lack no stain. Remove it.")
     counts = {"train": train, "val": val, "test": test}
     workers = os.cpu_count() or 1
     with Reporter(resumable=True) as report:
@@ -149,7 +149,7 @@ def import_pairs(
     fitting = {"label-free": {"root", "first_train"}, "integrated-cell": {"root"}, "light-my-cells": {"target"}}
     if not set(facts) <= fitting[layout]:
         unfit = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(set(facts) - fitting[layout]))
-        raise SpotlightError(f"{unfit} means nothing for {layout}. Leave it out.")
+        raise SpotlightError(f"{unfit} does not apply to {layout}. Remove it.")
     pairs = LAYOUTS[layout](source, **facts)
     absent = sorted({str(f) for pair in pairs for f in (pair.input, pair.target) if not f.exists()})
     say(f"{write_manifest(pairs, to)}: {len(pairs)} pairs")

@@ -46,7 +46,7 @@ def export(
     )
     if modality is not None and form == "card":
         raise SpotlightError(
-            "--modality means nothing for a card, which tells of all that a model was trained on. Leave it out; of a "
+            "--modality does not apply to a card, which tells of all that a model was trained on. Remove it; of a "
             "folder with a model for each, name the one: MODEL/phase."
         )
     if flatten is not None and (bare or form == "card"):
@@ -85,4 +85,4 @@ def _require_fitting(form: str, **options: dict[str, Any]) -> None:
     """Refuse options that are given and belong to another format."""
     unfit = [f"--{key}" for other in options if other != form for key, value in options[other].items() if value]
     if unfit:
-        raise SpotlightError(f"{', '.join(unfit)} means nothing for --format {form}. Leave it out.")
+        raise SpotlightError(f"{', '.join(unfit)} does not apply to --format {form}. Remove it.")

@@ -100,7 +100,7 @@ def prepare_cached(
         voxel_size=None if size is None else tuple(size),
         channels=(facts["channels"][0], pair.target_name or facts["channels"][1]),
         statistics=tuple(facts["statistics"]),
-        limits=None if facts["limits"] is None else tuple(facts["limits"]),
+        percentiles=None if facts["limits"] is None else tuple(facts["limits"]),
         modality=pair.modality,
         own_channel=facts["channels"][1],
         further_inputs=tuple(map(tuple, facts.get("further_inputs", []))),
@@ -136,7 +136,7 @@ def _make(pair: Pair, settings: PreparationSettings, entry: Path, prepare: Prepa
                 "voxel_size": prepared.voxel_size,
                 "channels": (prepared.channels[0], prepared.own_channel),
                 "statistics": prepared.statistics,
-                "limits": prepared.limits,
+                "limits": prepared.percentiles,
                 "further_inputs": prepared.further_inputs,
             }
             for array in (prepared.input, prepared.target, prepared.mask, prepared.cells):

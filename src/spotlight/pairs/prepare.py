@@ -107,7 +107,7 @@ class PreparedPair:
         Number of the nearest component of the mask, same shape, 0 if the mask is empty; None if not requested.
     own_channel : str
         Name of the channel in the target's file, which may differ from the name in the manifest.
-    limits : (float, float) or None
+    percentiles : (float, float) or None
         Percentiles of the whole target in normalised units; None if not requested.
     modality : str
         "brightfield", "phase" or "dic"; empty if not stated.
@@ -126,7 +126,7 @@ class PreparedPair:
     channels: tuple[str, str]
     statistics: tuple[float, float]
     cells: NDArray[np.int32] | None = None
-    limits: tuple[float, float] | None = None
+    percentiles: tuple[float, float] | None = None
     modality: str = ""
     own_channel: str = ""
     further_inputs: tuple[tuple[str, float, float], ...] = ()
@@ -218,7 +218,7 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
         intensity_range=(float(min(low for low, _ in extent)), float(max(high for _, high in extent))),
         own_channel=(*target.channels, "")[0],
         cells=cells,
-        limits=_limits(normalised, settings.percentiles),
+        percentiles=_percentiles(normalised, settings.percentiles),
     )
 
 
@@ -247,7 +247,7 @@ def with_input(
     intensity_range: tuple[float, float] = (0.0, 1.0),
     own_channel: str = "",
     cells: NDArray[np.int32] | None = None,
-    limits: tuple[float, float] | None = None,
+    percentiles: tuple[float, float] | None = None,
 ) -> PreparedPair:
     """Prepare the input of a pair whose truth is prepared; see `PreparedPair` for the parameters.
 
@@ -284,7 +284,7 @@ def with_input(
         channels=((*inputs[0].channels, "")[0], pair.target_name or own_channel),
         statistics=(float(np.mean([m for m, _ in alike])), float(np.mean([s for _, s in alike]))),
         cells=cells,
-        limits=limits,
+        percentiles=percentiles,
         modality=pair.modality,
         own_channel=own_channel,
         further_inputs=tuple(((*one.channels, "")[0], mean, std) for one, (mean, std) in further),
@@ -325,7 +325,7 @@ def _prepared_input(
     return result
 
 
-def _limits(target: NDArray[np.float32], percentiles: tuple[float, float] | None) -> tuple[float, float] | None:
+def _percentiles(target: NDArray[np.float32], percentiles: tuple[float, float] | None) -> tuple[float, float] | None:
     if percentiles is None:
         return None
     low, high = np.percentile(target, percentiles)

@@ -150,7 +150,7 @@ class PatchBatches(IterableDataset[Batch]):
             cut = [self.sampler.cut(getattr(pairs[n], name), d.start, d.turn) for _, n, d in targets]
             return torch.from_numpy(np.stack(cut)[:, None])
 
-        percentiles = [found for _, n, _ in targets if (found := pairs[n].limits) is not None]
+        percentiles = [found for _, n, _ in targets if (found := pairs[n].percentiles) is not None]
         modalities = [self.outputs.one_hot(pairs[d.stack].modality) for d in drawn]
         return Batch(
             torch.from_numpy(np.stack(inputs).reshape(len(inputs), -1, *self.sampler.patch)),

@@ -207,7 +207,7 @@ def make_batches(
     kept = [array for pair in pairs for array in (pair.input, pair.target, pair.mask, pair.cells) if array is not None]
     size = sum(array.nbytes for array in kept)
     # What a batch of several stains, planes, channels or modalities holds is put together on the processor.
-    plain = all(pair.limits is None and not pair.planes and not pair.further_inputs for pair in pairs)
+    plain = all(pair.percentiles is None and not pair.planes and not pair.further_inputs for pair in pairs)
     plain = plain and (outputs is None or not (outputs.partial or outputs.modalities))
     fits = device.type == "cuda" and plain and size < torch.cuda.mem_get_info(device)[0] / 2
     if device.type == "cuda":

@@ -168,8 +168,8 @@ class StainModule(lightning.LightningModule):
         if pair.cells is not None:
             cells = torch.tensor(np.asarray(pair.cells))[None, None].long()
             batch = batch._replace(cells=cells, components=int(cells.max()))
-        if pair.limits is not None:
-            batch = batch._replace(percentiles=torch.tensor([pair.limits]))
+        if pair.percentiles is not None:
+            batch = batch._replace(percentiles=torch.tensor([pair.percentiles]))
         terms = self.loss(torch.from_numpy(stains)[None], batch, 1.0)
         parts = {name: float(value) for name, value in terms.parts.items()}
         others = {
