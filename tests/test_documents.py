@@ -23,6 +23,7 @@ from spotlight.images import Stack
 from spotlight.plain_yaml import parse_yaml
 from spotlight.segmentation import SegmentationSettings
 from spotlight.simulation import LightSheetSettings
+from spotlight.training import Experiment
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -34,6 +35,7 @@ SETTINGS: dict[str, list[Any]] = {
     "docs/evaluation.md": [EvaluationSettings, Comparison],
     "docs/instances.md": [SegmentationSettings],
     "docs/light-sheet.md": [LightSheetSettings],
+    "docs/segmentation-models.md": [Experiment],
 }
 """What the YAML blocks of a page are."""
 RESULTS = {"README.md": ["stain.ome.tif", "evaluation/report.html"]}

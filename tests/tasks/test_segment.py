@@ -308,6 +308,8 @@ def test_a_model_from_training_to_files(tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
         assert said in done.output
     np.testing.assert_array_equal(read(tmp_path / "masks" / "5-probability.ome.tif").data, result.data)
+    rounded = CliRunner().invoke(app, ["predict", str(folder), str(test), "--to", str(tmp_path), "--dtype", "uint8"])
+    assert "a probability as uint8 would be 0 or 1" in rounded.output
     labels = read(tmp_path / "masks" / "5-labels.ome.tif")
     np.testing.assert_array_equal(labels.data, model.further(result)["-labels"].data)
     assert labels.data.max() >= 1

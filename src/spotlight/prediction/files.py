@@ -262,6 +262,10 @@ class FileStain:
         self.options = options
         if part.fault:
             raise SpotlightError(part.fault)
+        if options.kind != "float32" and model.description.task.learns == "masks":
+            raise SpotlightError(
+                f"a probability as {options.kind} would be 0 or 1. Leave --dtype out; NAME-labels has whole numbers."
+            )
         if prepared is None:
             self.states = states or states_of_image(part.path, part.scene, part.further)
             self.key = key_of(model, part, options)

@@ -213,7 +213,8 @@ class Experiment(Settings):
         if self.loss.compares not in ("any", task.learns):
             raise ValueError(
                 f"the task {task.kind} learns {task.learns}, but the loss {self.loss.kind} compares "
-                f"{self.loss.compares}; leave loss out, or choose another"
+                f"{self.loss.compares}; choose another loss. `spotlight settings --task {task.kind}` prints settings "
+                "that fit"
             )
         if self.training.choose_by not in ("loss", *task.scores):
             raise ValueError(
