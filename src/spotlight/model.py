@@ -264,6 +264,23 @@ def read_model(folder: str | Path) -> tuple[ModelDescription, StainNetwork]:
     return description, network.eval()
 
 
+def load_trunk(folder: str | Path, description: ModelDescription, network: StainNetwork) -> None:
+    """Load the weights of a model folder into a network with other outputs: all but those of its last layers.
+
+    Raises
+    ------
+    SpotlightError
+        As `load_weights`.
+    """
+    other = make_network(
+        description.network, network.dims, len(description.targets), network.modalities, network.in_channels
+    )
+    load_model_weights(folder, description, other)
+    head = {id(weight) for layer in other.last_layers() for weight in layer.parameters()}
+    kept = {name: weight for name, weight in other.state_dict(keep_vars=True).items() if id(weight) not in head}
+    network.load_state_dict(kept, strict=False)
+
+
 def load_model_weights(folder: str | Path, description: ModelDescription, network: torch.nn.Module) -> None:
     """Load the weights of a model folder into a network of its architecture; see `load_weights` for the errors."""
     path = require_file(Path(folder) / WEIGHTS, "Copy the whole model folder again.")

@@ -20,14 +20,16 @@ from spotlight.images import Stack, read
 from spotlight.images.slabs import in_memory
 from spotlight.losses import Batch, MaskLossSettings, build_loss, mask_loss
 from spotlight.metrics import betti_errors, cl_dice, component_f1, mask_dice, panoptic_dice
-from spotlight.model import read_description
-from spotlight.networks import FNet, UNetPlusPlus
+from spotlight.model import InputDescription, ModelDescription, read_description, save_model
+from spotlight.networks import FNet, FNetSettings, UNetPlusPlus
 from spotlight.pairs import Pair, PreparationSettings, prepare_pairs, read_manifest, read_pairs
 from spotlight.pairs.patches import Mixed, centred_starts, patch_starts
 from spotlight.prediction import load_model
-from spotlight.tasks import TASKS, SegmentTask, StainTask, find_labels, label_components
+from spotlight.tasks import TASKS, SegmentTask, StainTask, TargetDescription, find_labels, label_components
 from spotlight.training import Experiment, explain, protocol, train
+from spotlight.training.data import complete
 from spotlight.training.engine import StainModule
+from spotlight.training.plan import plan_runs
 
 TASK = SegmentTask()
 NATIVE = PreparationSettings(grid="native")
@@ -219,6 +221,27 @@ def test_a_network_begins_at_what_it_is_given_and_its_head_learns_faster() -> No
     assert len(plain.configure_optimizers()["optimizer"].param_groups) == 1
     with pytest.raises(ValueError, match="no convolution with a bias"):
         network.begin_at([0.0])
+
+
+def test_a_run_goes_on_from_a_model_of_another_task(tmp_path: Path) -> None:
+    network = FNet(3, 1, 4)
+    of_stain = TargetDescription(center="mean", normalised_range=(0, 1), intensity_range=(0, 1))
+    settings = FNetSettings(depth=1, mult_chan=4)
+    expected = InputDescription(axes="ZYX", grid="native")
+    save_model(tmp_path / "stain", ModelDescription(network=settings, input=expected, target=of_stain), network)
+    values = protocol("spotlight", "segment").model_dump()
+    values["training"] |= {"finetune": tmp_path / "stain", "device": "cpu"}
+    (plan,) = plan_runs(fields(tmp_path, 3), complete(Experiment.parse(values, "test"), {})).values()
+    assert plan.new_head
+    prepared = [TASK.prepare(pair, NATIVE, in_memory) for pair in plan.training]
+    made = plan.build_network(3, prepared)
+    assert plan.outputs.names == ("cells",)  # no training stack has vessels
+    for name, weight in network.state_dict().items():
+        same = torch.equal(weight, made.state_dict()[name])
+        assert same == (not name.startswith("head.")), name
+    assert made.head.bias.item() == pytest.approx(TASK.prior(prepared))
+    assert not made.head.weight.any()
+    assert "last layers are drawn anew" in explain(tmp_path / "masks.csv", plan.experiment)
 
 
 def test_labels_of_probabilities() -> None:

@@ -50,7 +50,15 @@ def train(
         int | None,
         option(METHOD, min=1, help="Train an ensemble: so many models, seeds 0, 1, ..., in folders seed-N."),
     ] = None,
-    finetune: Annotated[Path | None, option(METHOD, help="Go on from the weights of this model.")] = None,
+    finetune: Annotated[
+        Path | None,
+        option(
+            METHOD,
+            "--finetune",
+            "--from",
+            help="Go on from the weights of this model; of another task, without its head.",
+        ),
+    ] = None,
     frozen: Annotated[
         Literal["none", "encoder", "all but head"] | None,
         option(METHOD, help="What of them stays as it is."),

@@ -203,7 +203,8 @@ def _run(plan: RunPlan, cost: tuple[int, int]) -> Iterator[str]:
         f"({PAPER}: 50,000 steps of 24)."
     )
     if settings.finetune:
-        yield f"Begun from the weights of {settings.finetune}; frozen: {settings.frozen}."
+        head = "; its last layers are drawn anew, since it learnt another task" if plan.new_head else ""
+        yield f"Begun from the weights of {settings.finetune}{head}; frozen: {settings.frozen}."
     if plan.validation:
         patience = f", ending after {settings.patience} without a better one" if settings.patience else ""
         yield (

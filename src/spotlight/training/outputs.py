@@ -91,11 +91,14 @@ def by_modality(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
     return {name: group for name, group in found.items() if name in learnt}
 
 
-def require_same_outputs(description: ModelDescription, outputs: Outputs, name: str) -> None:
-    """Raise a `SpotlightError` unless a model that a run goes on from has its stains and modalities, in its order."""
+def require_same_outputs(description: ModelDescription, outputs: Outputs, name: str, task: str = "stain") -> None:
+    """Raise a `SpotlightError` unless a model that a run goes on from has its stains and modalities, in its order.
+
+    Of a model of another task, only the modalities matter: its last layers are not taken.
+    """
     had = tuple(target.channel for target in description.targets)
     renamed = len(had) == len(outputs.names) == 1  # one stain may have another name in other data
-    if had != outputs.names and not renamed:
+    if description.task.kind == task and had != outputs.names and not renamed:
         raise SpotlightError(
             f"{name}: has the stains {', '.join(had)}, but this run {', '.join(outputs.names)}. Fine-tuning needs the "
             "same in the same order; say so with target= (Python) or --target."

@@ -9,7 +9,7 @@ import torch
 from spotlight.devices import find_device, memory_to_use
 from spotlight.errors import SpotlightError
 from spotlight.images.normalise import grid_shape
-from spotlight.model import load_model_weights, make_network, read_description
+from spotlight.model import load_model_weights, load_trunk, make_network, read_description
 from spotlight.networks import StainNetwork
 from spotlight.pairs.pair import Listed, Pair
 from spotlight.pairs.prepare import PreparedPair
@@ -69,6 +69,12 @@ class RunPlan:
     processes: Processes
 
     @property
+    def new_head(self) -> bool:
+        """Whether the run goes on from a model of another task, whose last layers are of no use to it."""
+        start = self.experiment.training.finetune
+        return start is not None and read_description(start).task.kind != self.experiment.task.kind
+
+    @property
     def pairs(self) -> list[Pair]:
         """Those of training, then those of validation."""
         return [*self.training, *self.validation]
@@ -84,8 +90,8 @@ class RunPlan:
         network = self._make_network(dims)
         start = self.experiment.training.finetune
         if start is not None:
-            load_model_weights(start, read_description(start), network)
-        elif pairs:
+            (load_trunk if self.new_head else load_model_weights)(start, read_description(start), network)
+        if pairs and (start is None or self.new_head):
             of_output = (
                 [p for p, s in zip(pairs, self.outputs.numbers, strict=True) if s == n]
                 for n in range(len(self.outputs.names))
@@ -246,7 +252,7 @@ def plan_run(pairs: Sequence[Pair], experiment: Experiment, processes: Processes
     start = experiment.training.finetune
     if start is not None:
         description = read_description(start)
-        require_same_outputs(description, outputs, str(start))
+        require_same_outputs(description, outputs, str(start), experiment.task.kind)
         had = len(description.input.channels)
         if had != training[0].in_channels:
             raise SpotlightError(
