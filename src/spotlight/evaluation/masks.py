@@ -216,7 +216,8 @@ def _score(
     found = (find_labels(probability, task.threshold, task.least_voxels, split).data > 0) & known
     truth = (made.target > 0) & known
     kind = task.structures.get(structure)
-    flat = tuple(array.max(axis=0) if array.ndim == 3 else array for array in (image.data, truth, found))
+    shown = image.data[0] if "C" in image.axes else image.data  # of several channels, the first
+    flat = tuple(array.max(axis=0) if array.ndim == 3 else array for array in (shown, truth, found))
     return score_masks(truth, found, kind, image.voxel_size), (flat[0].astype(np.float32), flat[1], flat[2])
 
 
