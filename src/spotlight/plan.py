@@ -17,7 +17,8 @@ from spotlight.pairs.manifest import write_manifest
 from spotlight.pairs.proposal import propose_pairs
 from spotlight.progress import Progress
 from spotlight.settings import commented_yaml
-from spotlight.training.settings import Experiment, protocol
+from spotlight.training.protocols import protocol
+from spotlight.training.settings import Experiment
 
 MANIFEST = "manifest.csv"
 EXPERIMENT = "experiment.yaml"

@@ -11,13 +11,13 @@ import typer
 from typer.models import CommandInfo
 
 from spotlight import stopping
-from spotlight.cli import challenge, data, export, models, public, training
+from spotlight.cli import challenge, data, export, models, public, segmentation, training
 from spotlight.cli.app import Reporter, app
 from spotlight.errors import SpotlightError
 from spotlight.quoting import visible
 from spotlight.version import __version__
 
-__all__ = ["app", "challenge", "data", "export", "main", "models", "public", "training"]
+__all__ = ["app", "challenge", "data", "export", "main", "models", "public", "segmentation", "training"]
 
 
 def _name(command: CommandInfo) -> str:

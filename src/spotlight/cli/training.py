@@ -113,7 +113,7 @@ def train(
     Started by torchrun or srun, all processes train one model together.
     """
     from spotlight.training import Experiment
-    from spotlight.training.settings import for_task
+    from spotlight.training.protocols import for_task
 
     values = for_task(Experiment.from_yaml(settings) if settings else protocol, task).model_dump()
     given: dict[str, object] = {"batch_size": batch_size, "device": device}

@@ -33,7 +33,7 @@ from spotlight.images.joining import separate
 from spotlight.locks import works_in
 from spotlight.model import ModelDescription
 from spotlight.pairs.fields import fields_by_plane
-from spotlight.pairs.manifest import read_pairs
+from spotlight.pairs.listing import read_pairs
 from spotlight.pairs.pair import Listed, Pair
 from spotlight.prediction.acceptance import tell_doubts
 from spotlight.progress import Progress

@@ -20,7 +20,7 @@ from spotlight.files import require_path, write_text
 from spotlight.images import Stack, stem
 from spotlight.locks import works_in
 from spotlight.metrics.challenge import CHALLENGE_SCORES, challenge_scores, has_contrast
-from spotlight.pairs.manifest import read_pairs
+from spotlight.pairs.listing import read_pairs
 from spotlight.pairs.pair import Pair
 from spotlight.progress import Progress
 from spotlight.quoting import safe_name

@@ -22,7 +22,7 @@ from spotlight.images.slabs import in_memory
 from spotlight.locks import works_in
 from spotlight.metrics import betti_errors, cl_dice, component_f1, mask_dice, panoptic_dice
 from spotlight.pairs.fields import group_fields
-from spotlight.pairs.manifest import read_pairs
+from spotlight.pairs.listing import read_pairs
 from spotlight.pairs.pair import Listed, Pair
 from spotlight.pairs.prepare import PreparationSettings
 from spotlight.prediction import Model, PredictionSettings, load_model

@@ -2,8 +2,10 @@
 
 from spotlight.images.selection import FurtherInput
 from spotlight.pairs.cache import clear_cache, prepare_pairs
-from spotlight.pairs.checking import Check, CheckSettings, check
-from spotlight.pairs.manifest import pairs_from_folder, read_manifest, read_pairs
+from spotlight.pairs.checking import Check, check
+from spotlight.pairs.findings import CheckSettings
+from spotlight.pairs.listing import pairs_from_folder, read_pairs
+from spotlight.pairs.manifest import read_manifest
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import PatchSampler, patch_starts, window_sums
 from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_pair

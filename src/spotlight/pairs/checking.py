@@ -1,109 +1,35 @@
 """`check`: what would spoil training or evaluation, found before a minute is wasted."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy import ndimage
 
 from spotlight.csv_files import write_csv
 from spotlight.errors import SpotlightError
-from spotlight.foreground import ForegroundSettings, find_foreground
+from spotlight.foreground import find_foreground
 from spotlight.images import Stack
 from spotlight.images.joining import separate
 from spotlight.images.normalise import mean_and_std
 from spotlight.images.pieces import doubt_pieces
 from spotlight.images.units import impossible_size, unusual_size
-from spotlight.pairs.manifest import read_pairs
+from spotlight.pairs.check_sets import find_duplicates, find_leaks, find_strangers
+from spotlight.pairs.findings import CheckSettings, Finding, PairReport, Severity
+from spotlight.pairs.listing import read_pairs
 from spotlight.pairs.pair import Listed, Pair
 from spotlight.pairs.registration import Shift, find_shift
 from spotlight.processes import BrokenProcessPool, processes
 from spotlight.progress import Progress
 from spotlight.quoting import visible
-from spotlight.settings import Settings
-
-Severity = Literal["error", "warning", "note"]
-
-
-class CheckSettings(Settings):
-    """From when on a finding is reported."""
-
-    foreground: ForegroundSettings = Field(ForegroundSettings(median_px=3, gaussian_px=0), description="Its threshold.")
-    shift_px: float = Field(
-        3.0, gt=0, description="Lateral shift between input and target, beyond 1.25 times its uncertainty; warning."
-    )
-    large_shift_px: float = Field(20.0, gt=0, description="The same; error.")
-    shift_uncertainty_px: float = Field(
-        6.0,
-        gt=0,
-        description="Uncertainty, by the agreement of parts of the field, up to which a shift is believed; of "
-        "far ones a fifth of their length.",
-    )
-    focus_um: float = Field(1.5, gt=0, description="Deviation of the focus in Z from that of the other pairs.")
-    saturated: float = Field(0.005, gt=0, description="Share of voxels at the greatest value that the type can hold.")
-    illumination: float = Field(0.5, gt=0, description="Darkest over brightest region of the blurred input.")
-    similarity: float = Field(
-        0.95, gt=0, lt=1, description="Correlation of two pairs, in input and target, that are one field."
-    )
-
 
 MOST_PICTURED = 100
 """Pairs with pictures; beyond them only those with findings of their own have some, so that the page can be opened."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something to be said about a pair, or about several.
-
-    Attributes
-    ----------
-    pair : str
-        Its name.
-    severity : str
-        "error" spoils training or evaluation, "warning" may, "note" is good to know.
-    subject : str
-        What it is about, in a word.
-    found, remedy : str
-        Sentences.
-    """
-
-    pair: str
-    severity: Severity
-    subject: str
-    found: str
-    remedy: str
-
-
-@dataclass(frozen=True)
-class PairReport:
-    """What one pair is like.
-
-    Attributes
-    ----------
-    figures : dict
-        One row of the table.
-    findings : list of Finding
-        What is to be said about this pair alone.
-    digest : str
-        What identifies the data.
-    likeness : ndarray or None
-        Small pictures of input and target by which near-duplicates are known.
-    pictures : dict of str to uint8 ndarray
-        Input, target and mask in one plane; empty if the pair could not be read.
-    """
-
-    figures: dict[str, Any]
-    findings: list[Finding]
-    digest: str
-    likeness: NDArray[np.float32] | None
-    pictures: dict[str, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -183,7 +109,7 @@ def check(
             "main part. Use fewer workers (--workers 1)."
         ) from error
     findings = [finding for report in reports for finding in report.findings]
-    findings += [*_leaks(listed), *_duplicates(listed, reports, settings), *_strangers(reports, settings)]
+    findings += [*find_leaks(listed), *find_duplicates(listed, reports, settings), *find_strangers(reports, settings)]
     order = {"error": 0, "warning": 1, "note": 2}
     table = pd.DataFrame(
         [vars(finding) for finding in sorted(findings, key=lambda f: order[f.severity])],
@@ -375,75 +301,3 @@ def _pictures(image: Stack, target: Stack, inside: NDArray[np.bool_]) -> dict[st
         # Noise would cover the picture with outlines of single pixels.
         "mask": ndimage.median_filter(inside[plane], 5)[::step, ::step].astype(np.uint8),
     }
-
-
-def _leaks(pairs: Sequence[Pair]) -> list[Finding]:
-    """Groups on both sides of a split."""
-    found = []
-    splits_of: dict[str, set[str]] = {}
-    for pair in pairs:
-        splits_of.setdefault(pair.group, set()).add(pair.split)
-    for group, splits in sorted(splits_of.items()):
-        if group and "test" in splits and len(splits) > 1:
-            text = (
-                f"the group {group!r} is in {' and '.join(sorted(splits))}: test scores are not those of a new group."
-            )
-            found.append(Finding(group, "error", "leak", text, "Put every group into one split."))
-    return found
-
-
-def _duplicates(pairs: Sequence[Pair], reports: Sequence[PairReport], settings: CheckSettings) -> list[Finding]:
-    """Pairs that show the same as an earlier one: the same files, its target in another split, or both images alike."""
-    usable = [(pair, report) for pair, report in zip(pairs, reports, strict=True) if report.likeness is not None]
-    if not usable:
-        return []
-    inputs, targets = (np.stack([r.likeness[n] for _, r in usable if r.likeness is not None]) for n in range(2))
-    by_digest: dict[str, int] = {}
-    by_target: dict[tuple[Any, ...], dict[str, int]] = {}
-    found = []
-    for number, (pair, report) in enumerate(usable):
-        splits = by_target.setdefault(_shown(pair), {})
-        elsewhere = [other for split, other in splits.items() if split != pair.split]
-        alike = np.minimum(inputs[:number] @ inputs[number], targets[:number] @ targets[number]) >= settings.similarity
-        twins = {
-            "is": [by_digest[report.digest]] if report.digest in by_digest else [],
-            "has the target of": elsewhere,
-            "looks like": np.flatnonzero(alike).tolist(),
-        }
-        text = next((text for text, others in twins.items() if others), None)
-        if text is not None:
-            second = usable[twins[text][0]][0]
-            apart = pair.split != second.split
-            text = f"{text} {second.name} (splits {pair.split!r} and {second.split!r})."
-            remedy = "Put both into one split." if apart else "Keep one of them."
-            found.append(Finding(pair.name, "error" if apart else "warning", "duplicate", text, remedy))
-        by_digest.setdefault(report.digest, number)
-        splits.setdefault(pair.split, number)
-    return found
-
-
-def _shown(pair: Pair) -> tuple[Any, ...]:
-    return (pair.target.absolute(), pair.target_channel, pair.scene, pair.time, pair.region)
-
-
-def _strangers(reports: Sequence[PairReport], settings: CheckSettings) -> list[Finding]:
-    """Pairs unlike the others in voxel size or focus."""
-    usable = [report for report in reports if "shape" in report.figures]
-    found = []
-    sizes = [report.figures["voxel_size"] for report in usable]
-    common = Counter(sizes).most_common(1)[0][0] if sizes else ""
-    for report in usable:
-        name, size = report.figures["pair"], report.figures["voxel_size"]
-        if size != common:
-            own, usual = (f"voxels of {v} µm" if v else "no stated voxel size" for v in (size, common))
-            text = f"has {own}, most others {usual}."
-            found.append(
-                Finding(name, "warning", "voxel size", text, "Check that it is right; train on one magnification.")
-            )
-    offsets = {r.figures["pair"]: r.figures["focus_offset_um"] for r in usable if "focus_offset_um" in r.figures}
-    middle = float(np.median(list(offsets.values()))) if len(offsets) >= 3 else None
-    for name, offset in offsets.items():
-        if middle is not None and abs(offset - middle) > settings.focus_um:
-            text = f"input and target are {offset - middle:+.1f} µm further apart in focus than in the other pairs."
-            found.append(Finding(name, "warning", "focus", text, "Check the Z offset between the channels."))
-    return found

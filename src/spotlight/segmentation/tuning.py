@@ -13,7 +13,7 @@ from spotlight.errors import SpotlightError
 from spotlight.images import Stack
 from spotlight.images.pieces import doubt_pieces
 from spotlight.metrics.instances import score_instances
-from spotlight.pairs.manifest import read_pairs
+from spotlight.pairs.listing import read_pairs
 from spotlight.pairs.pair import Listed, Pair
 from spotlight.progress import Progress
 from spotlight.segmentation.cleaning import clean_truth

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 from spotlight.deferred import deferred
-from spotlight.training.settings import PROTOCOLS, Experiment, PatchSettings, TrainingSettings, protocol
+from spotlight.training.protocols import PROTOCOLS, protocol
+from spotlight.training.settings import Experiment, PatchSettings, TrainingSettings
 
 if TYPE_CHECKING:
     from spotlight.training.explanation import explain

@@ -23,7 +23,8 @@ from spotlight.progress import Progress
 from spotlight.tasks import StainTask, Task
 from spotlight.training.batches import Gather, Outputs, PatchBatches
 from spotlight.training.hardware import Processes
-from spotlight.training.settings import Experiment, PatchSettings, for_task
+from spotlight.training.protocols import for_task
+from spotlight.training.settings import Experiment, PatchSettings
 
 log = logging.getLogger("spotlight")
 

@@ -9,7 +9,7 @@ from spotlight.errors import SpotlightError
 from spotlight.images.modality import MODALITIES, modality_of
 from spotlight.model import ModelDescription
 from spotlight.pairs.fields import group_fields, join_planes, stains_of
-from spotlight.pairs.manifest import read_pairs
+from spotlight.pairs.listing import read_pairs
 from spotlight.pairs.pair import Listed, Pair
 from spotlight.training.batches import Outputs
 from spotlight.training.settings import Experiment

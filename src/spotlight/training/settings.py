@@ -1,26 +1,21 @@
-"""Settings of an experiment, and the named protocols."""
+"""Settings of an experiment."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from spotlight.errors import SpotlightError
-from spotlight.foreground import ForegroundSettings
 from spotlight.given import remember
 from spotlight.losses.blurred import SharpLossSettings
 from spotlight.losses.settings import (
     AdversarialSettings,
-    L1Settings,
     LossField,
-    MseSettings,
     SpotlightLossSettings,
 )
-from spotlight.networks.settings import FNetSettings, NetworkField, Pix2PixSettings
+from spotlight.networks.settings import FNetSettings, NetworkField
 from spotlight.pairs.prepare import PreparationSettings
 from spotlight.settings import Settings
-from spotlight.tasks import TASKS, StainTask, Task, TaskField
+from spotlight.tasks import StainTask, TaskField
 
 
 class PatchSettings(Settings):
@@ -249,156 +244,3 @@ class Experiment(Settings):
                 "network.tanh to false, or preparation.scaling to uint16"
             )
         return self
-
-
-def fnet_2018() -> Experiment:
-    """F-net as published: squared error on z-scored targets, any patch (Ounkomol et al., Nature Methods 15, 917)."""
-    return Experiment(
-        protocol="fnet-2018",
-        preparation=PreparationSettings(target_center="mean"),
-        patches=PatchSettings(least_foreground=0.0),
-        loss=MseSettings(),
-    )
-
-
-def spotlight_2025() -> Experiment:
-    """Spotlight as published: centred on Otsu's threshold, masked error and Dice (Kalinin et al., arXiv:2507.05383)."""
-    return Experiment(protocol="spotlight-2025")
-
-
-def spotlight_plus() -> Experiment:
-    """What we recommend at the published size: the default's preparation and loss, the published network and run."""
-    default = spotlight_small()
-    schedule = TrainingSettings(schedule="cosine")
-    return default.model_copy(update={"protocol": "spotlight-plus", "network": FNetSettings(), "training": schedule})
-
-
-# Sized for a laptop: an hour or two on two cores. A narrower and shallower network learns as much in that time.
-_LAPTOP_NETWORK = FNetSettings(depth=3, mult_chan=16)
-_LAPTOP_TRAINING = TrainingSettings(
-    steps=2000, batch_size=8, schedule="cosine", validate_every=100, checkpoint_every=100
-)
-
-
-def spotlight_small() -> Experiment:
-    """The default: Spotlight in a short run that a laptop can do, with what makes short runs dependable.
-
-    Against the paper: a smaller network; a mask from the median-filtered target, since a ragged mask biases the masked
-    error upwards; squared errors averaged over all voxels, so that a voxel of a rare nucleus does not weigh many times
-    one of the background; a background term with a margin, without which a short run can stay where everything is
-    foreground; and plain squared error in the last part of the run, which learns the brightness that was left free
-    until then. docs/method.md tells what each does.
-    """
-    return Experiment(
-        protocol="spotlight",
-        preparation=PreparationSettings(mask_median_px=3, foreground=ForegroundSettings(median_px=3, gaussian_px=0)),
-        patches=PatchSettings(augment=True),
-        network=_LAPTOP_NETWORK,
-        loss=SpotlightLossSettings(weight=0.5, background=0.5, margin=0.5, average="voxels", settle=(0.4, 0.7)),
-        training=_LAPTOP_TRAINING,
-    )
-
-
-def spotlight_sharp() -> Experiment:
-    """The dye instead of the fluorescence: squared error after the microscope's blur, in a run that a laptop can do.
-
-    Patches span 48 planes, since dye beyond a patch would be seen in it. docs/method.md tells how it works.
-    """
-    return Experiment(
-        protocol="spotlight-sharp",
-        preparation=PreparationSettings(
-            target_center="offset", mask_median_px=3, foreground=ForegroundSettings(median_px=3, gaussian_px=0)
-        ),
-        patches=PatchSettings(size=(48, 96, 96), augment=True),
-        network=_LAPTOP_NETWORK.model_copy(update={"positive": True}),
-        loss=SharpLossSettings(),
-        training=_LAPTOP_TRAINING.model_copy(update={"batch_size": 2}),
-    )
-
-
-def fnet_small() -> Experiment:
-    """F-net's loss at the scale of the default, for comparison."""
-    return Experiment(
-        protocol="fnet",
-        preparation=PreparationSettings(
-            target_center="mean", foreground=ForegroundSettings(median_px=3, gaussian_px=0)
-        ),
-        patches=PatchSettings(least_foreground=0.0, augment=True),
-        network=_LAPTOP_NETWORK,
-        loss=MseSettings(),
-        training=_LAPTOP_TRAINING,
-    )
-
-
-def light_my_cells_2024() -> Experiment:
-    """Light My Cells as Liu et al. (arXiv:2406.15716) describe it: pix2pix on many stains, partly labelled.
-
-    Any plane of 16-bit images on a fixed scale; stains drawn equally often; 512 x 512 patches in flips and turns. The
-    run is 300 epochs of the challenge's 2,574 fields in batches of 4; half of them at the full learning rate.
-    """
-    return Experiment(
-        protocol="lightmycells-2024",
-        preparation=PreparationSettings(grid="native", planes="one", scaling="uint16"),
-        patches=PatchSettings(size=(512, 512), least_foreground=0.0, augment=True),
-        network=Pix2PixSettings(),
-        loss=L1Settings(),
-        adversarial=AdversarialSettings(),
-        over_stains="sum",
-        balance="stains",
-        modalities="separate",
-        training=TrainingSettings(
-            steps=193_050, batch_size=4, learning_rate=2e-4, schedule="linear", validate_every=2000, micro_batches=1
-        ),
-    )
-
-
-PROTOCOLS: dict[str, Callable[[], Experiment]] = {
-    "spotlight": spotlight_small,
-    "fnet": fnet_small,
-    "spotlight-sharp": spotlight_sharp,
-    "spotlight-plus": spotlight_plus,
-    "spotlight-2025": spotlight_2025,
-    "fnet-2018": fnet_2018,
-    "lightmycells-2024": light_my_cells_2024,
-}
-
-
-def for_task(experiment: Experiment | str, task: Task | str | None) -> Experiment:
-    """Return settings, given or of a named protocol, for a task; None leaves their own.
-
-    Raises
-    ------
-    SpotlightError
-        If settings are given that are for another task.
-    """
-    if isinstance(experiment, str):
-        return protocol(experiment, task)
-    if task is not None and (task if isinstance(task, str) else task.kind) != experiment.task.kind:
-        raise SpotlightError(
-            f"the settings are for the task {experiment.task.kind!r}, but {task!r} was asked for. Leave one of them "
-            "out. `spotlight settings --task NAME` prints the settings of a task."
-        )
-    return experiment
-
-
-def protocol(name: str, task: Task | str | None = None) -> Experiment:
-    """Return the settings of a named protocol, with those of a task in place of those for stains.
-
-    Raises
-    ------
-    SpotlightError
-        If there is no such protocol or task.
-    """
-    if name not in PROTOCOLS:
-        raise SpotlightError(f"unknown protocol {name!r}. Known: {', '.join(PROTOCOLS)}.")
-    found = PROTOCOLS[name]()
-    if task is None:
-        return found
-    chosen = TASKS.find(task).parse({}, task) if isinstance(task, str) else task
-    if chosen == found.task:
-        return found
-    values = found.model_dump() | {"protocol": chosen.kind, "task": chosen}
-    for part, changes in chosen.defaults().items():
-        kept = values[part] if isinstance(changes, dict) and not {"kind", "architecture"} & changes.keys() else None
-        values[part] = changes if kept is None else kept | changes
-    return Experiment.parse(values, f"task {chosen.kind}")

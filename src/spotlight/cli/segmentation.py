@@ -1,0 +1,162 @@
+"""Commands that find and number nuclei."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from spotlight.cli.app import (
+    METHOD,
+    OUTPUT,
+    TUNING,
+    Axes,
+    Channel,
+    Device,
+    Form,
+    InputChannel,
+    Reporter,
+    Scene,
+    TargetChannel,
+    Time,
+    To,
+    VoxelSize,
+    app,
+    option,
+    say,
+    size_of,
+)
+from spotlight.errors import SpotlightError
+
+
+@app.command()
+def segment(
+    images: Annotated[
+        list[Path], typer.Argument(help="Fluorescence stacks or stains; with --tune a CSV manifest or a folder.")
+    ],
+    to: To,
+    channel: Channel = None,
+    scene: Scene = None,
+    time: Time = None,
+    axes: Axes = None,
+    voxel_size: VoxelSize = None,
+    method: Annotated[
+        str | None,
+        option(METHOD, help="watershed (default), cellpose, or one of an installed package."),
+    ] = None,
+    settings: Annotated[Path | None, option(METHOD, help="YAML file of segmentation settings.")] = None,
+    features: Annotated[
+        Literal["quick", "full"],
+        option(METHOD, help="What is measured: size and shape, or all of docs/profiles.md."),
+    ] = "quick",
+    device: Device = None,
+    form: Form = "ome.tif",
+    tune: Annotated[
+        bool,
+        option(
+            TUNING,
+            "--tune",
+            help="Find the settings that suit a manifest's curated labels, and write them.",
+        ),
+    ] = False,
+    split: Annotated[str, option(TUNING, help="Rows of the manifest to tune on.")] = "train",
+    incomplete: Annotated[
+        bool,
+        option(TUNING, "--incomplete", help="To tune where some nuclei have no curated label."),
+    ] = False,
+    stacks: Annotated[int, option(TUNING, min=1, help="Most stacks to tune on.")] = 8,
+    finer: Annotated[
+        bool,
+        option(TUNING, "--finer", help="To tune: also try a grid twice as fine, which takes 8 times as long."),
+    ] = False,
+    input_channel: InputChannel = None,
+    target_channel: TargetChannel = None,
+) -> None:
+    """Find nuclei. Labels and measurements (CSV and Parquet, one row a nucleus) go to the folder given by --to.
+
+    NAME-segmentation.yaml says with which settings they were found, and what speaks against them.
+
+    With --tune, the folder gets segmentation.yaml, to be given by --settings here and by evaluation settings, and
+    tuning.csv with all that was tried.
+    """
+    from spotlight.csv_files import write_csv
+    from spotlight.files import write_text
+    from spotlight.locks import working_on
+    from spotlight.nuclei import segment_files
+    from spotlight.segmentation import SEGMENTERS, read_settings
+
+    if settings is not None and method is not None:
+        raise SpotlightError("--settings names its method itself; leave out --method.")
+    named = SEGMENTERS.find(method or SEGMENTERS.default)
+    chosen = read_settings(settings) if settings else named.parse({}, "--method")
+    if device is not None:
+        if "device" not in type(chosen).model_fields:
+            raise SpotlightError(f"--device does not apply to {chosen.method}, which has no such setting. Remove it.")
+        chosen = chosen.parse(chosen.model_dump() | {"device": device}, "--device")
+    size = size_of(voxel_size)
+    if tune:
+        from spotlight.segmentation.tuning import tune as find
+
+        if len(images) > 1:
+            raise SpotlightError("--tune takes one manifest or folder of stacks.")
+        with Reporter() as report:
+            tuning = find(
+                images[0],
+                chosen,
+                split=split,
+                complete=not incomplete,
+                most_stacks=stacks,
+                finer=finer,
+                input_channel=input_channel,
+                target_channel=target_channel,
+                axes=axes,
+                voxel_size=size,
+                progress=report,
+            )
+        with working_on(to / "segmentation.yaml"):
+            write_csv(tuning.tried, to / "tuning.csv", "%.4g")
+            write_text(to / "segmentation.yaml", tuning.to_yaml())
+        say(f"mean AP {tuning.first_score:.3f} -> {tuning.score:.3f} on {len(tuning.stacks)} stacks")
+        say(to / "segmentation.yaml")
+        return
+    with Reporter() as report:
+        found = segment_files(
+            images,
+            to,
+            chosen,
+            channel=channel,
+            scene=scene,
+            time=time,
+            axes=axes,
+            voxel_size=size,
+            features=features,
+            form=form,
+            progress=report,
+        )
+    for one in found:
+        say(one.labels, *one.tables)
+
+
+@app.command()
+def label(
+    masks: Annotated[list[Path], typer.Argument(help="Masks: 0 for background, anything else for bodies.")],
+    to: To,
+    channel: Channel = None,
+    scene: Scene = None,
+    time: Time = None,
+    axes: Axes = None,
+    voxel_size: VoxelSize = None,
+    form: Form = "ome.tif",
+    overwrite: Annotated[bool, option(OUTPUT, help="Replace labels that are there already.")] = False,
+) -> None:
+    """Number the bodies of masks: each connected piece gets a number of its own. NAME-labels go to the folder --to."""
+    from spotlight.images.joining import take
+    from spotlight.images.pieces import label_pieces
+    from spotlight.prediction import find_parts, read_part
+
+    size = size_of(voxel_size)
+    for part in find_parts(masks, scene, time, axes, strict=True):
+        path = to / f"{part.name}-labels.{form}"
+        if path.exists() and not overwrite:
+            raise SpotlightError(f"{path}: is there already. Choose another folder with --to, or say --overwrite.")
+        labels = label_pieces(take(read_part(part, axes, size), channel or part.channel))
+        say(f"{labels.save(path)}: {labels.data.max(initial=0)} bodies")
