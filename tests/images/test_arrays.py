@@ -31,7 +31,9 @@ def test_axes_are_stated_or_plain_and_end_in_order() -> None:
     assert np.shares_memory(np.asarray(stack), FIELD)
     whole = Stack(FIELD, "ZYX", SIZE, source="a.tif")
     assert as_stack(whole) is whole
-    assert as_stack(whole, voxel_size=(1.0, 1.0, 1.0)) == replace(whole, voxel_size=(1.0, 1.0, 1.0))
+    stated = as_stack(whole, voxel_size=(1.0, 1.0, 1.0))
+    assert (stated.voxel_size, stated.axes, stated.source) == ((1.0, 1.0, 1.0), "ZYX", "a.tif")
+    assert stated.data is whole.data
     assert as_stack(whole, "TYX").voxel_size is None
 
 
