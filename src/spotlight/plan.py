@@ -77,7 +77,7 @@ def init(
     Raises
     ------
     SpotlightError
-        If no pairs can be told without guessing, or the files are there already.
+        If no pairs can be proposed without guessing, or the files are there already.
     """
     to = Path(folder if to is None else to)
     for name in (MANIFEST, EXPERIMENT):

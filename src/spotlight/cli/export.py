@@ -22,7 +22,7 @@ def export(
     ] = False,
     modality: Annotated[
         str | None,
-        typer.Option(help="onnx, bioimage: brightfield, phase or dic, for a model that has to be told."),
+        typer.Option(help="onnx, bioimage: brightfield, phase or dic, for a model that needs the modality."),
     ] = None,
     flatten: Annotated[
         bool | None, typer.Option(help="onnx, bioimage: plain background below the threshold; else as the model does.")

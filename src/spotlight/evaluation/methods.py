@@ -196,8 +196,8 @@ def find_methods(sources: Source | Mapping[str, Source | Mapping[int, Source]], 
 def data_first(pairs: Any, models: Any, function: str) -> tuple[Any, Any]:
     """Give pairs and models, which are exchanged with a warning if they have the order of version 0.1.
 
-    The order is told by what they are: a model or a mapping in the place of the pairs, or a list or a table in the
-    place of the models. Two folders of images are taken in today's order.
+    The order is recognised by what the arguments are: a model or a mapping in the place of the pairs, or a list or a
+    table in the place of the models. Two folders of images are taken in today's order.
     """
     is_folder = isinstance(pairs, (str, Path)) and Path(pairs).is_dir()
     swapped = isinstance(pairs, (Model, Mapping)) or (is_folder and _holds_models(Path(pairs)))

@@ -22,7 +22,7 @@ Conditioning = Literal["none", "dynamic", "film"]
 ConditioningField = Annotated[
     Conditioning,
     Field(
-        description="How the network is told the modality of its input: not at all; by a first convolution whose "
+        description="How the network takes the modality of its input: not at all; by a first convolution whose "
         "kernels depend on it ('dynamic', Liu et al. 2024); or by scales and shifts of the channels of every level of "
         "the encoder ('film', Perez et al. 2018)."
     ),

@@ -187,7 +187,7 @@ def _connected(
 
 @contextmanager
 def _quiet_dask() -> Iterator[None]:
-    """Without what Dask's scheduler tells of each connection; what matters of it is said in our words."""
+    """Silence the connection messages of Dask; we report the ones that matter."""
     dask = logging.getLogger("distributed")
     level = dask.level
     dask.setLevel(logging.ERROR)

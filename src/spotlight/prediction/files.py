@@ -64,7 +64,7 @@ class StainOptions:
     plane : int, optional
         Which plane of a stack to stain, for a model that sees one plane at a time.
     modality : "brightfield", "phase" or "dic", optional
-        How all of them were seen, for a model that has to be told. Left out: what their channels' names say.
+        Modality of all of them, for a model that needs it. Left out: what their channels' names say.
     form : "ome.tif" or "ome.zarr"
         File format of the stains.
     kind : "float32", "uint16" or "uint8"

@@ -1,4 +1,4 @@
-"""Workers as jobs of SLURM: what becomes of the jobs is said, and those that ended without a word are asked for again.
+"""Workers as SLURM jobs: reports the state of the jobs, and submits those again that ended unexpectedly.
 
 Imports dask-jobqueue, so it is imported only where it is needed.
 """

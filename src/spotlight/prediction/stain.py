@@ -100,7 +100,7 @@ class Model:
 
     @property
     def needs_modality(self) -> bool:
-        """Whether it must be known in which modality a stack was seen: the network is told, or each has its own."""
+        """Whether the modality of a stack must be known: as an input of the network, or to choose a model by."""
         return bool(self.separate) or self.networks[0].modalities > 0
 
     def for_modality(self, modality: str) -> "Model":
@@ -177,7 +177,7 @@ class Model:
         plane : int, optional
             Which plane of a stack to stain, zero-based, for a model that sees one plane at a time.
         modality : "brightfield", "phase" or "dic", optional
-            How the stack was seen, for a model that has to be told. Left out: what the channel's name says.
+            Modality of the stack, for a model that needs it. Left out: what the channel's name says.
         normalised : bool
             Return the network's own units (standard deviations of the target) instead of intensities.
         flatten : bool, optional

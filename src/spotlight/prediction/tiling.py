@@ -53,7 +53,7 @@ def _require_numbers(network: StainNetwork, settings: PredictionSettings) -> Non
 
 
 def usual_overlap(tile: tuple[int, ...]) -> tuple[int, ...]:
-    """How far tiles overlap unless it is said."""
+    """The default overlap of tiles."""
     return tuple(min(OVERLAP, edge // share) for edge, share in zip(tile, SHARE[len(tile)], strict=True))
 
 

@@ -27,7 +27,7 @@ STATE_IT = (
     "State the size with --voxel-size, voxel_size= or a voxel_size column, or give settings in pixels (unit: px)."
 )
 NO_SCALE = (
-    "no voxel size is stated, and nothing in the image stands out from which it could be told how large nuclei are: "
+    "no voxel size is stated, and nothing in the image stands out that would show how large nuclei are: "
     f"none was looked for. {STATE_IT}"
 )
 FEW_FAINT = 0.1

@@ -1,4 +1,4 @@
-"""What every task here is: `Task`, which says what a network learns, and what becomes of its outputs."""
+"""What every task here is: `Task`, which says what a network learns, and how its outputs become results."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
