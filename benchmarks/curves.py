@@ -58,7 +58,8 @@ def markdown(table: pd.DataFrame, target: pd.Series) -> str:
     for (method, steps), row in table.iterrows():
         cells = []
         for name, form in SHOWN.items():
-            text, spread = form.format(row[name, "mean"]), row[name, "std"]
+            mean, spread = row[name, "mean"], row[name, "std"]
+            text = "" if pd.isna(mean) else form.format(mean)
             cells.append(text + (f" ± {form.replace('+', '').format(spread)}" if spread > 0 else ""))
         lines.append(f"| {method} | {int(steps):,} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -67,13 +68,21 @@ def markdown(table: pd.DataFrame, target: pd.Series) -> str:
 def draw(table: pd.DataFrame, target: pd.Series, to: Path) -> None:
     """One panel per score, one line per method; the fluorescence itself is dashed."""
     figure, axes = plt.subplots(1, len(SHOWN), figsize=(4 * len(SHOWN), 3.2), layout="constrained")
+    steps = table.index.get_level_values("steps")
+    limits = 0.8 * steps.min(), 1.25 * steps.max()
     for panel, name in zip(axes, SHOWN, strict=True):
         for method, rows in table.groupby(level=0, sort=False):
-            panel.errorbar(
-                rows.index.get_level_values("steps"), rows[name, "mean"], rows[name, "std"], label=method, capsize=3
-            )
+            found = rows[rows[name, "mean"].notna()]  # without nuclei there are no errors of nuclei
+            if len(found):
+                panel.errorbar(
+                    found.index.get_level_values("steps"),
+                    found[name, "mean"],
+                    found[name, "std"],
+                    label=method,
+                    capsize=3,
+                )
         panel.axhline(target[name], color="grey", linestyle="--", label="fluorescence")
-        panel.set(xscale="log", xlabel="steps", title=name)
+        panel.set(xlim=limits, xscale="log", xlabel="steps", title=name)
     axes[0].legend(fontsize=8)
     with atomic_file(to) as path:
         figure.savefig(path, format="png", dpi=110)
