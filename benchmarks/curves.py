@@ -71,9 +71,9 @@ def draw(table: pd.DataFrame, target: pd.Series, to: Path) -> None:
     steps = table.index.get_level_values("steps")
     limits = 0.8 * steps.min(), 1.25 * steps.max()
     for panel, name in zip(axes, SHOWN, strict=True):
-        for method, rows in table.groupby(level=0, sort=False):
+        for number, (method, rows) in enumerate(table.groupby(level=0, sort=False)):
             found = rows[rows[name, "mean"].notna()]  # without nuclei there are no errors of nuclei
-            if len(found):
+            if len(found):  # a method keeps its colour where another has nothing to show
                 panel.errorbar(
                     found.index.get_level_values("steps"),
                     found[name, "mean"],
