@@ -79,6 +79,7 @@ def draw(table: pd.DataFrame, target: pd.Series, to: Path) -> None:
                     found[name, "mean"],
                     found[name, "std"],
                     label=method,
+                    color=f"C{number}",
                     capsize=3,
                 )
         panel.axhline(target[name], color="grey", linestyle="--", label="fluorescence")
