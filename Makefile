@@ -6,7 +6,7 @@ PIP_OPTIONS := --disable-pip-version-check --quiet $(if $(TORCH_INDEX),--extra-i
 PIP := $(BIN)/python -m pip install $(PIP_OPTIONS) --constraint constraints.txt
 # Dependency groups need pip 25.1.
 NEW_PIP := --disable-pip-version-check --quiet --upgrade 'pip>=25.1'
-TESTED := '.[cluster,czi,data,export,remote,tensorboard]' --group dev
+TESTED := '.[cluster,czi,data,export,nd2,remote,tensorboard]' --group dev
 # JOBS=2 runs the tests in two processes. A file stays in one of them, so that what its tests share is made once.
 PYTEST := $(if $(JOBS),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile)
 
@@ -25,7 +25,9 @@ fast: .venv/installed-dev
 coverage: .venv/installed-dev
 	$(PYTEST) --cov --cov-report=term:skip-covered
 
-# The fast tests with the least versions that pyproject.toml allows, whose own deprecations do not matter.
+# The fast tests with the least versions that pyproject.toml allows, whose own deprecations do not matter. The wheels
+# of these versions are for Python 3.11.
+LEAST_PYTHON ?= python3.11
 least: .venv-least/installed
 	PYTHONWARNINGS=ignore $(subst $(BIN),.venv-least/bin,$(PYTEST)) -m "not slow" -W ignore --override-ini addopts=--strict-markers -q
 
@@ -59,11 +61,10 @@ lint: .venv/installed-dev
 	$(PIP) --editable $(TESTED)
 	@touch .venv/installed $@
 
-# Least versions exist as wheels for Python 3.11.
 .venv-least/installed: pyproject.toml constraints.txt tools/least_versions.py
 	@echo "Installing the least versions that are allowed into .venv-least (a few minutes the first time)"
-	python3.11 -m venv .venv-least
-	python3.11 tools/least_versions.py > .venv-least/constraints.txt
+	$(LEAST_PYTHON) -m venv .venv-least
+	$(LEAST_PYTHON) tools/least_versions.py > .venv-least/constraints.txt
 	.venv-least/bin/python -m pip install $(NEW_PIP)
 	.venv-least/bin/python -m pip install $(PIP_OPTIONS) --constraint .venv-least/constraints.txt --editable $(TESTED)
 	@touch $@

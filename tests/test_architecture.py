@@ -163,6 +163,21 @@ def test_nothing_but_the_command_line_prints() -> None:
         assert room == "cli" or "print" not in names, file
 
 
+def test_what_holds_arrays_is_never_compared_by_its_values() -> None:
+    """NumPy and pandas compare value by value, so that == of what dataclasses write would raise."""
+    found = []
+    for _, file in modules():
+        for node in ast.walk(parsed(file)):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            made = [one for one in node.decorator_list if ast.unparse(one).startswith("dataclass")]
+            fields = [ast.unparse(one.annotation) for one in node.body if isinstance(one, ast.AnnAssign)]
+            arrays = any(name in field for field in fields for name in ("NDArray", "DataFrame", "Tensor"))
+            if made and arrays and "eq=False" not in ast.unparse(made[0]):
+                found.append(f"{file.relative_to(SOURCE)}: {node.name}")
+    assert not found
+
+
 def test_every_public_name_has_a_home() -> None:
     for name in spotlight.__all__:
         assert getattr(spotlight, name) is not None

@@ -32,7 +32,7 @@ def main() -> None:
             print(line)
 
 
-EXTRAS = ("cluster", "czi", "data", "export", "remote", "tensorboard")
+EXTRAS = ("cluster", "czi", "data", "export", "nd2", "remote", "tensorboard")
 """Extras that the tests use; the Makefile installs the same."""
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def _sharing(length: int, starts: list[int], weights: list[NDArray[np.float64]])
     return [(s, (w / total[s : s + tile]).astype(np.float32)) for s, w in zip(starts, weights, strict=True)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tiling:
     """How an array is cut into overlapping tiles, in layers that can be computed one by one and blended later.
 

@@ -332,6 +332,37 @@ def test_scenes_of_a_czi(tmp_path: Path) -> None:
         read(tmp_path / "b.czi", scene=0).data  # noqa: B018
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_colours_of_a_czi(tmp_path: Path, kind: type) -> None:
+    """Zeiss stores blue first, which the bytes of the uncompressed file show."""
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    data = np.random.default_rng(0).integers(0, 250, (2, 12, 16, 3)).astype(kind)  # blue, green, red
+    with czi.create_czi(str(tmp_path / "a.czi")) as writer:
+        for z in range(2):
+            writer.write(data[z], plane={"C": 0, "Z": z, "T": 0})
+        writer.write_metadata("a", channel_names={0: "BF"}, scale_x=1e-7, scale_y=1e-7, scale_z=3e-7)
+    assert data[1].tobytes() in (tmp_path / "a.czi").read_bytes()
+    stack = read(tmp_path / "a.czi")
+    assert (stack.axes, stack.channels, stack.dtype) == ("CZYX", ("blue", "green", "red"), kind)
+    np.testing.assert_array_equal(stack.channel("red").data, data[..., 2])
+    np.testing.assert_array_equal(stack.channel("blue")[1].data, data[1, ..., 0])
+    np.testing.assert_array_equal(
+        read(tmp_path / "a.czi", channel="luminance").crop((slice(0, 1), slice(3, 9), slice(2, 5))).data,
+        data[:1, 3:9, 2:5].mean(-1, dtype=np.float64).astype(np.float32),
+    )
+
+
+def test_frames_that_an_nd2_lacks_are_no_zeros(tmp_path: Path) -> None:
+    pytest.importorskip("nd2")
+    content = real_data("multichannel_nd2/example-multichannel.nd2").read_bytes()
+    (tmp_path / "a.nd2").write_bytes(content)
+    assert read(tmp_path / "a.nd2").data.any()
+    where = content.rindex(b"ImageDataSeq|0!")  # in the table of places at the end
+    (tmp_path / "a.nd2").write_bytes(content[:where] + b"ImageDataSeq|7!" + content[where + 15 :])
+    with pytest.raises(SpotlightError, match=r"a\.nd2: is damaged or incomplete: frame 0 is stated, but not in"):
+        read(tmp_path / "a.nd2").data  # noqa: B018
+
+
 def test_a_real_nd2() -> None:
     """nd2reader 3.3.1, which shares no code with nd2, gives the same values for the file."""
     pytest.importorskip("nd2")

@@ -35,6 +35,15 @@ def test_numpy_takes_the_values() -> None:
         iter(stack)
 
 
+def test_a_stack_equals_itself_alone() -> None:
+    """Whether two hold the same values is asked of NumPy; == raises nothing and reads no file."""
+    stack = whole()
+    assert stack == stack
+    assert stack != whole()
+    assert stack in [whole(), stack]
+    assert len({stack, stack, whole()}) == 2
+
+
 @pytest.mark.parametrize(
     ("key", "axes", "size", "channels"),
     [

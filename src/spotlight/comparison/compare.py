@@ -102,7 +102,7 @@ class Comparison(Settings):
         return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Compared:
     """What a comparison found.
 

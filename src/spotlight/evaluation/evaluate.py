@@ -45,7 +45,7 @@ TABLES = ("scores", "average_precision", "nuclei", "features", "histograms", "re
 """What an evaluation writes as CSV."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """What an evaluation found, and where it wrote it.
 

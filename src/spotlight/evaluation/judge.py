@@ -27,7 +27,7 @@ from spotlight.segmentation import find_instances
 HISTOGRAM_SAMPLES = 20_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StackScores:
     """Scores of one method on one stack.
 

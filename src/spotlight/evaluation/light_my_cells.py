@@ -55,7 +55,7 @@ class LightMyCellsSettings(Settings):
     clip: bool = Field(False, description="Clip the normalised images to 0 to 1 before they are compared.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LightMyCells:
     """What the preset found, and where it wrote it.
 

@@ -41,7 +41,7 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 Masks = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MaskEvaluation:
     """What an evaluation of masks found.
 

@@ -15,7 +15,7 @@ from spotlight.profiles import measure
 from spotlight.segmentation import InstanceSettings, clean_truth, find_instances
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reference:
     """What the stains of a stack are compared with.
 

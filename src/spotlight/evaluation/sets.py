@@ -36,7 +36,7 @@ FOREGROUND = "foreground"
 """Folder of the masks among the labels."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Population:
     """Measurements of the true nuclei of stacks, and of those segmented from their targets."""
 
@@ -44,7 +44,7 @@ class Population:
     target_nuclei: pd.DataFrame
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SetScores:
     """What the fit to all stains of a method gives.
 

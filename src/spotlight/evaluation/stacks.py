@@ -21,7 +21,7 @@ from spotlight.pairs.pair import Pair
 from spotlight.processes import BrokenProcessPool, processes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Truth:
     """What is needed of a stack's reference once its stains are judged; see `Reference`."""
 

@@ -11,22 +11,25 @@ import numpy as np
 from pylibCZIrw.czi import CziReader
 
 from spotlight.errors import SpotlightError
+from spotlight.images.colour import RGB
 from spotlight.images.formats import Facts, Scene
 from spotlight.images.units import read_lengths
 
 KINDS = {"Gray8": np.uint8, "Gray16": np.uint16, "Gray32Float": np.float32}
+COLOURS = {"Bgr24": np.uint8, "Bgr48": np.uint16, "Bgr96Float": np.float32}
+"""Of colour cameras; each pixel has blue first."""
 MAX_DIMENSIONS = 40
 """Of a piece of a plane; libCZI has room for so many."""
 
 
 class CziScene:
-    """The pixel values of one scene, axes TCZYX; tiles of a mosaic are put together."""
+    """The pixel values of one scene, axes TCZYX, with S of a colour camera; tiles of a mosaic are put together."""
 
     def __init__(self, path: Path, reader: CziReader, scene: int | None, box: Any, sizes: dict[str, tuple[int, int]]):
         self.path, self.reader, self.scene, self.box = path, reader, scene, box
         self.first = {axis: sizes.get(axis, (0, 1))[0] for axis in "TCZ"}
         counts = [sizes[axis][1] - sizes[axis][0] if axis in sizes else 1 for axis in "TCZ"]
-        self.shape = (*counts, box.h, box.w)
+        self.shape: tuple[int, ...] = (*counts, box.h, box.w)
         there: set[tuple[int, ...]] = set()
 
         def note(number: int, piece: Any) -> bool:
@@ -42,11 +45,16 @@ class CziScene:
                 f"only {len(there)} are there. Copy it again from its source, or leave it out."
             )
         kinds = set(reader.pixel_types.values())
-        if len(kinds) != 1 or not kinds <= set(KINDS):
+        known = KINDS | COLOURS
+        if len(kinds) != 1 or not kinds <= set(known):
             raise SpotlightError(
-                f"{path}: has channels of types {sorted(kinds)}; one of {sorted(KINDS)} for all channels can be read."
+                f"{path}: has channels of types {sorted(kinds)}; one of {sorted(known)} for all channels can be read. "
+                "Export it as OME-TIFF, or its channels one by one."
             )
-        self.dtype = np.dtype(KINDS[kinds.pop()])
+        kind = kinds.pop()
+        self.dtype = np.dtype(known[kind])
+        self.axes = "TCZYXS" if kind in COLOURS else "TCZYX"
+        self.shape = (*self.shape, 3) if kind in COLOURS else self.shape
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> Any:
         ranges = [range(n)[i] if isinstance(i, slice) else [i] for i, n in zip(index, self.shape, strict=True)]
@@ -56,7 +64,8 @@ class CziScene:
         for place in itertools.product(*(enumerate(r) for r in ranges[:3])):
             plane = {axis: self.first[axis] + n for axis, (_, n) in zip("TCZ", place, strict=True)}
             at = tuple(i for i, _ in place)
-            values[at] = self.reader.read(roi=roi, plane=plane, scene=self.scene)[..., 0]
+            pixels = self.reader.read(roi=roi, plane=plane, scene=self.scene)
+            values[at] = pixels[..., ranges[5]] if len(ranges) > 5 else pixels[..., 0]
         return values[tuple(0 if isinstance(i, int) else slice(None) for i in index)]
 
 
@@ -135,7 +144,8 @@ def _facts(path: Path, reader: CziReader, number: int | None, box: Any) -> Facts
     names = [str(channel.get("@Name") or "") for channel in listed]
     scaling = _as_list(((document.get("Scaling") or {}).get("Items") or {}).get("Distance"))
     lengths = {item["@Id"]: (item["Value"], "m") for item in scaling if item["@Id"] in "ZYX" and item.get("Value")}
-    return Facts(array, "TCZYX", tuple(names) if all(names) else (), *read_lengths(lengths))
+    named, samples = tuple(names) if all(names) else (), RGB[::-1] if "S" in array.axes else ()
+    return Facts(array, array.axes, named, *read_lengths(lengths), samples=samples)
 
 
 def _as_list(item: Any) -> list[dict[str, Any]]:

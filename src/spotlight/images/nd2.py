@@ -8,7 +8,9 @@ from typing import Any
 
 import nd2
 import numpy as np
+from numpy.typing import NDArray
 
+from spotlight.errors import SpotlightError
 from spotlight.images.colour import RGB
 from spotlight.images.formats import Facts, Scene
 from spotlight.images.units import read_lengths
@@ -37,11 +39,27 @@ class Position:
             steps.append(range(self.file.sizes[axis])[part] if isinstance(part, slice) else [part])
         counts = [self.file.sizes[axis] for axis in self.loops]
         planes = [
-            self.file.read_frame(int(np.ravel_multi_index(place, counts)) if counts else 0)[within]
+            self._frame(int(np.ravel_multi_index(place, counts)) if counts else 0)[within]
             for place in itertools.product(*steps)
         ]
         kept = [len(s) for axis, s in zip(self.loops, steps, strict=True) if isinstance(index.get(axis, 0), slice)]
         return np.stack(planes).reshape(*kept, *planes[0].shape)
+
+    def _frame(self, number: int) -> NDArray[Any]:
+        """Read one frame; nd2 gives zeros for those that the file does not hold."""
+        frame: NDArray[Any] = self.file.read_frame(number)
+        # nd2 says where frames lie by no public name; its reader of the oldest files has none, and fails by itself.
+        places: dict[int, int] | None = getattr(getattr(self.file, "_rdr", None), "_frame_offsets", None)
+        if places is None or frame.any():
+            return frame
+        place = places.get(number)
+        if place is None or place + frame.nbytes > self.path.stat().st_size:
+            raise SpotlightError(
+                f"{self.path}: is damaged or incomplete: frame {number} is stated, but not in the file. Copy it again "
+                "from its source; if the acquisition was stopped, take the timepoints and positions before (time=, "
+                "--time; scene=, --scene)."
+            )
+        return frame
 
 
 class OpenFile:

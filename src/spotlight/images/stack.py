@@ -24,7 +24,7 @@ log = logging.getLogger("spotlight")
 STATE_IT = "State it in µm with voxel_size= (Python), --voxel-size (command line) or a voxel_size column (manifest)."
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Stack:
     """An image with its axes, voxel size and channel names.
 

@@ -18,6 +18,7 @@ from spotlight.images.colour import sample_names
 from spotlight.images.formats import Facts, Scene, explained_reading, is_companion, is_image
 from spotlight.images.imagej import calibrated
 from spotlight.images.lazy import WORKERS, Source, no_problems, tell
+from spotlight.images.micromanager import doubt_count, files_of_positions, positions, require_index, stated
 from spotlight.images.ome_planes import (
     REMEDY,
     doubt_of_image,
@@ -91,7 +92,8 @@ class Series:
             page = pages[number]
             if page is None:
                 lost = ", ".join(map(repr, self.missing[:5]))
-                remedy = f"It is in {lost}: copy that beside this file." if lost else "Copy the file again."
+                again = "Copy the file again, or leave the plane out if it was never taken."
+                remedy = f"It is in {lost}: copy that beside this file." if lost else again
                 raise SpotlightError(f"{self.file.path}: plane {number} of {len(pages)} is missing. {remedy}")
             _require_stated(self.file.path, page, number)
             ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
@@ -159,10 +161,12 @@ def scenes(path: Path) -> list[Scene]:
             return _undescribed_scenes(file, str(error))
 
 
-def _plain_scenes(file: OpenFile, pages: int) -> list[Scene]:
-    """List the images of a file without OME-XML."""
-    tif = file.tif
-    kind = "tifffile" if tif.is_shaped else "ImageJ" if tif.is_imagej else ""
+def _plain_scenes(file: OpenFile, offsets: frozenset[int]) -> list[Scene]:
+    """List the images of a file whose planes are not found by OME-XML; its pages begin at these offsets."""
+    tif, pages = file.tif, len(offsets)
+    if tif.is_mmstack:
+        require_index(file.path, tif, offsets)
+    kind = "Micro-Manager" if tif.is_mmstack else "tifffile" if tif.is_shaped else "ImageJ" if tif.is_imagej else ""
     try:
         with explained_reading(file.path, "TIFF"), no_problems(file.path):
             series = tif.series
@@ -173,11 +177,27 @@ def _plain_scenes(file: OpenFile, pages: int) -> list[Scene]:
             f"{file.path}: its {kind} metadata do not fit the {pages} pages that are there, or the file is damaged or "
             f"truncated. {REMEDY}"
         ) from error
+    if series[0].kind == "mmstack":
+        return _micromanager_scenes(file, series[0])
     if kind == "tifffile":
         require_shape(file.path, tif, pages)
     elif kind == "ImageJ":
         require_planes(file.path, tif, pages)
     return [Scene(image.name or str(n), partial(_facts, file, image)) for n, image in enumerate(series)]
+
+
+def _micromanager_scenes(file: OpenFile, image: tifffile.TiffPageSeries) -> list[Scene]:
+    """List the stage positions of a stack of Micro-Manager."""
+    summary = (file.tif.micromanager_metadata or {})["Summary"]
+    doubt_count(file.path, summary, image)
+    channels, lengths = stated(summary)
+    found = positions(Series(file, image), image.axes)
+    here = [first is file.tif for first in files_of_positions(image)]
+    samples = _samples(image)
+    return [
+        Scene(str(number), partial(Facts, values, axes, channels, *lengths, samples=samples), here[number])
+        for number, (values, axes) in enumerate(found)
+    ]
 
 
 def _undescribed_scenes(file: OpenFile, doubt: str) -> list[Scene]:
@@ -246,8 +266,8 @@ def _require_stated(path: Path, page: Any, number: int) -> None:
         )
 
 
-def _require_chain(file: OpenFile) -> int:
-    """Follow the pages once and count them: in a damaged file they may run in a circle, and tifffile with them."""
+def _require_chain(file: OpenFile) -> frozenset[int]:
+    """Follow the pages once, and say where they begin: in a damaged file they may run in a circle, and tifffile too."""
     handle, form = file.tif.filehandle, file.tif.tiff
     order = "little" if file.tif.byteorder == "<" else "big"
 
@@ -266,7 +286,7 @@ def _require_chain(file: OpenFile) -> int:
         seen.add(place)
         tags = number(place, form.tagnosize)
         place = number(place + form.tagnosize + tags * form.tagsize, form.offsetsize)
-    return len(seen)
+    return frozenset(seen)
 
 
 def _facts(file: OpenFile, image: tifffile.TiffPageSeries, plain: OpenFile | None = None, doubt: str = "") -> Facts:

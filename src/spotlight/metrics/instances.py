@@ -54,7 +54,7 @@ CARDS = {
 """Columns of `InstanceScores.row`, and ``faint_bodies`` of the segmentation."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class InstanceScores:
     """How well predicted instances agree with true ones.
 
@@ -116,7 +116,7 @@ class InstanceScores:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Overlaps:
     """Which instances of two label images share voxels.
 

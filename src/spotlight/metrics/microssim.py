@@ -137,7 +137,7 @@ def fit_micro_ms3im(
     return MicroMS3IM(target_offset, stain_offset, peak, factor)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Sample:
     """What is kept of the stacks seen so far.
 

@@ -138,7 +138,7 @@ def _decibels(peak: float, error: float) -> float:
     return 10 * math.log10(peak / error) if error > 0 else math.inf
 
 
-@dataclass
+@dataclass(eq=False)
 class _Moments:
     """Sums over voxels in double precision, of which all scores of intensity follow.
 

@@ -94,7 +94,7 @@ TWO_IMAGES = ResolutionSettings(sectors="cone", exclude_deg=0, zero_padding=Fals
 """For target and stain: no padding and cones, as cubic, a window that leaves no borders, and the sharp reading."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ResolutionCurve:
     """A correlation over frequencies, and the resolution that is read from it.
 

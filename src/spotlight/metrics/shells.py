@@ -18,7 +18,7 @@ BLOCK = 2**20
 """Frequencies that are held at a time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sector:
     """A part of frequency space, and the shells that it is cut into.
 
@@ -40,7 +40,7 @@ class Sector:
     axis: int = -1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sums:
     """What the shells of a sector hold.
 

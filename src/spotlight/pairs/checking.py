@@ -32,7 +32,7 @@ MOST_PICTURED = 100
 """Pairs with pictures; beyond them only those with findings of their own have some, so that the page can be opened."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Check:
     """What was found in all pairs.
 

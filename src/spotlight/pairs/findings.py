@@ -58,7 +58,7 @@ class Finding:
     remedy: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PairReport:
     """What one pair is like.
 

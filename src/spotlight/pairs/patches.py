@@ -45,7 +45,7 @@ class Places(Protocol):
         """Return the position of this number."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Starts:
     """Allowed start positions of a patch in one stack, as runs of adjacent positions in C order.
 

@@ -76,7 +76,7 @@ class PreparationSettings(Settings):
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PreparedPair:
     """A pair on the network's grid.
 

@@ -28,7 +28,7 @@ FEWEST = 8
 VOLUME_TOLERANCE = 0.005
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Surface:
     """A closed triangle mesh with outward normals, and its curvature.
 

@@ -25,7 +25,7 @@ NAMES = {"stack", "method", "baseline", "metric", "pipeline", "verdict", "kind",
 OPTIONAL = ("average_precision", "nuclei", "features", "histograms", "resolution", "sweep", "comparison")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Contents:
     """An evaluation as it was written.
 

@@ -30,7 +30,7 @@ BLOCK = 8
 """Pixels of a JPEG's block: planes in one picture are padded to whole blocks, so that none leaks into the next."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Grid:
     """Voxels of a stack that the page shows.
 

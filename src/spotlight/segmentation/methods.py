@@ -53,7 +53,7 @@ def read_settings(path: str | Path) -> InstanceSettings:
     return segmenter.parse(values, str(path))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segmentation:
     """What was found in a stack, and what speaks against it.
 

@@ -30,7 +30,7 @@ ROUNDS = 3
 """Passes over the settings, unless one changes nothing."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tuning:
     """What tuning found.
 

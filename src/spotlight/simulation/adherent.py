@@ -55,7 +55,7 @@ class AdherentCellSettings(Settings):
     droplet_index: float = Field(0.05, ge=0, description="Refractive index of droplets minus that of the cytoplasm.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bodies:
     """The cells as maps over the plane, (Y, X), and one table with a row per cell.
 

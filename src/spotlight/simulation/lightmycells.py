@@ -75,7 +75,7 @@ class LightMyCellsSettings(Settings):
         return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MultiStainField:
     """The microscope's images of a field of adherent cells, and the truth.
 

@@ -16,7 +16,7 @@ STAINS = ("Nucleus", "Mitochondria", "Tubulin", "Actin")
 """The stained structures, in the order and with the names of Light My Cells."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OrganellePhantom:
     """One simulated field of adherent cells: the truth.
 

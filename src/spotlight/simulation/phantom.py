@@ -59,7 +59,7 @@ class CellSettings(Settings):
     granules_per_cell: float = Field(150.0, ge=0, description="Granules per cell.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Phantom:
     """One simulated field: the truth.
 

@@ -83,7 +83,7 @@ class TissueSettings(Settings):
     clutter: Range = Field((0.02, 0.25), description="Brightness of another structure that is faintly visible.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tissue:
     """One volume: what is to be found, and what shines.
 

@@ -19,7 +19,7 @@ CHUNK = 2_000
 """Points that are drawn at once."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curves:
     """Points of many tubes.
 
