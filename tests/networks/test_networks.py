@@ -354,7 +354,7 @@ def test_codes_that_are_missing_or_do_not_fit() -> None:
     told, plain = small("fnet", 2, "film"), small("fnet", 2)
     x = image(2)
     for network, code, message in (
-        (told, None, "conditioned on 3 modalities and needs their code"),
+        (told, None, "conditioned on 3 modalities and needs them"),
         (plain, CODES, "not conditioned on the modality"),
         (told, CODES[:2], r"3 numbers for each of 3 samples. Received: shape \(2, 3\)"),
         (told, CODES[:, :2], r"Received: shape \(3, 2\)"),
@@ -363,7 +363,7 @@ def test_codes_that_are_missing_or_do_not_fit() -> None:
         with pytest.raises(ValueError, match=message):
             network(x, code)
     for network, code in ((plain, CODES[0]), (told, CODES), (told, CODES[0, :2])):
-        with pytest.raises(ValueError, match="code that fixes the modality"):
+        with pytest.raises(ValueError, match="`modality` must have shape"):
             Conditioned(network, code)
     assert torch.equal(told(x, CODES.long()), told(x, CODES))  # as torch.nn.functional.one_hot gives them
 

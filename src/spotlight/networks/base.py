@@ -156,14 +156,14 @@ class StainNetwork(nn.Module, ABC):
         """
         if modality is None and self.modalities:
             raise ValueError(
-                f"this network is conditioned on {self.modalities} modalities and needs their code: give a (batch, "
+                f"this network is conditioned on {self.modalities} modalities and needs them: give a (batch, "
                 f"{self.modalities}) tensor, or fix the modality by Conditioned(network, modality)."
             )
         if modality is not None and not self.modalities:
-            raise ValueError("this network is not conditioned on the modality. Leave the code out.")
+            raise ValueError("this network is not conditioned on the modality. Leave `modality` out.")
         if modality is not None and modality.shape != (x.shape[0], self.modalities):
             raise ValueError(
-                f"the code of the modality must be {self.modalities} numbers for each of {x.shape[0]} samples. "
+                f"`modality` must have {self.modalities} numbers for each of {x.shape[0]} samples. "
                 f"Received: shape {tuple(modality.shape)}."
             )
         return self.compute(x, modality)

@@ -1,8 +1,8 @@
-"""Conditioning on the modality: layers that depend on a one-hot code, and networks for which it is fixed.
+"""Conditioning on the modality: layers that depend on a one-hot vector, and networks for which it is fixed.
 
-A code says which kind of transmitted light a sample is (brightfield, phase contrast, DIC). Two layers can use it: the
-dynamic convolution (Liu et al. 2022, arXiv:2203.04959; first layer only, as in arXiv:2406.15716) and FiLM (Perez et al.
-2018, arXiv:1709.07871). Both start as if there was no code.
+`modality` says which kind of transmitted light a sample is (brightfield, phase contrast, DIC): 1 there, 0 elsewhere.
+Two layers can use it: the dynamic convolution (Liu et al. 2022, arXiv:2203.04959; first layer only, as in
+arXiv:2406.15716) and FiLM (Perez et al. 2018, arXiv:1709.07871). Both start as if they did not depend on it.
 """
 
 import copy
@@ -17,33 +17,33 @@ from spotlight.networks.base import CONV, NORM, StainNetwork
 GROUPED = {2: functional.conv2d, 3: functional.conv3d}
 
 
-class CodedLayer(nn.Module, ABC):
-    """A layer that depends on the code of the modality."""
+class ModalityLayer(nn.Module, ABC):
+    """A layer that depends on the modality."""
 
     @abstractmethod
     def forward(self, x: Tensor, modality: Tensor) -> Tensor:
-        """Map (B, C, [Z,] Y, X), with a code of (B, modalities)."""
+        """Map (B, C, [Z,] Y, X), with `modality` (B, modalities)."""
 
     @abstractmethod
     def fixed(self, modality: Tensor) -> nn.Module:
-        """Give the layer of `x` alone that this one is for a code of (modalities,)."""
+        """Give the layer of `x` alone that this one is for a `modality` of shape (modalities,)."""
 
 
-class DynamicConv(CodedLayer):
-    """A convolution whose kernels are scaled by a linear function of the code.
+class DynamicConv(ModalityLayer):
+    """A convolution whose kernels are scaled by a linear function of the modality.
 
-    W'[o, i] = s[o, i] W[o, i] over all of the kernel's window, and b'[o] = t[o] b[o], where (s, t) = A code + a. At the
-    start A is 0 and a is 1, so that it is the plain convolution.
+    W'[o, i] = s[o, i] W[o, i] over all of the kernel's window, and b'[o] = t[o] b[o], where (s, t) = A m + a for
+    the modality m. At the start A is 0 and a is 1, so that it is the plain convolution.
 
     Where a layer has one input channel and an instance normalisation behind it, the normalisation takes the scale out
-    again, but for its sign: such a network learns next to nothing from the code, and FiLM is what it needs.
+    again, but for its sign: such a network learns next to nothing from the modality, and FiLM is what it needs.
 
     Parameters
     ----------
     plain : Conv2d or Conv3d
         The convolution, with a bias, zero padding and one group.
     modalities : int
-        Length of the code.
+        Number of modalities.
     """
 
     def __init__(self, plain: nn.Conv2d | nn.Conv3d, modalities: int) -> None:
@@ -54,7 +54,7 @@ class DynamicConv(CodedLayer):
         nn.init.ones_(self.scale.bias)
 
     def scaled(self, modality: Tensor) -> tuple[Tensor, Tensor]:
-        """Kernels (B, out, in, ...) and biases (B, out) for codes of (B, modalities)."""
+        """Kernels (B, out, in, ...) and biases (B, out) for `modality` (B, modalities)."""
         weight, bias = self.plain.weight, self.plain.bias
         assert bias is not None
         outputs, inputs = weight.shape[:2]
@@ -85,8 +85,8 @@ class DynamicConv(CodedLayer):
         return conv
 
 
-class Film(CodedLayer):
-    """Feature-wise linear modulation: x'[c] = (1 + g[c]) x[c] + h[c], where (g, h) = A code; A is 0 at the start."""
+class Film(ModalityLayer):
+    """Feature-wise linear modulation: x'[c] = (1 + g[c]) x[c] + h[c], where (g, h) = A m; A is 0 at the start."""
 
     def __init__(self, channels: int, modalities: int) -> None:
         super().__init__()
@@ -125,12 +125,12 @@ class ChannelAffine(nn.Module):
 
 
 class Block(nn.Sequential):
-    """Layers one after another, of which `CodedLayer`s get the modality."""
+    """Layers one after another, of which `ModalityLayer`s get the modality."""
 
     def forward(self, x: Tensor, modality: Tensor | None = None) -> Tensor:
-        """Apply the layers; `modality` may be left out if none is a `CodedLayer`."""
+        """Apply the layers; `modality` may be left out if none is a `ModalityLayer`."""
         for layer in self:
-            x = layer(x, modality) if isinstance(layer, CodedLayer) else layer(x)
+            x = layer(x, modality) if isinstance(layer, ModalityLayer) else layer(x)
         return x
 
 
@@ -144,7 +144,7 @@ def double_conv(dims: int, inputs: int, outputs: int, dynamic: int = 0, film: in
     inputs, outputs : int
         Channels.
     dynamic, film : int
-        Number of modalities on whose code the first convolution, or the channels before the last ReLU, depend; 0 for
+        Number of modalities on which the first convolution, or the channels before the last ReLU, depend; 0 for
         none.
     """
     first = CONV[dims](inputs, outputs, 3, padding=1)
@@ -170,26 +170,26 @@ class Conditioned(StainNetwork):
     network : StainNetwork
         One with `modalities` > 0; it is copied and stays as it is.
     modality : (modalities,) tensor
-        One-hot code of the modality.
+        1 at the fixed modality, 0 elsewhere.
 
     Raises
     ------
     ValueError
-        If the network is not conditioned, or the code of another length.
+        If the network is not conditioned, or `modality` has another length.
     """
 
     def __init__(self, network: StainNetwork, modality: Tensor) -> None:
         super().__init__(network.dims, network.width, network.stains, 0, "none", network.in_channels)
         if not network.modalities or modality.shape != (network.modalities,):
             raise ValueError(
-                f"the code that fixes the modality must have shape ({network.modalities},) for this network, and a "
+                f"`modality` must have shape ({network.modalities},) for this network, and a "
                 f"network without modalities takes none. Received: shape {tuple(modality.shape)}."
             )
         self.network = copy.deepcopy(network)
         self.network.modalities, self.network.conditioning = 0, "none"
         for parent in list(self.network.modules()):
             for name, layer in list(parent.named_children()):
-                if isinstance(layer, CodedLayer):
+                if isinstance(layer, ModalityLayer):
                     setattr(parent, name, layer.fixed(modality))
         self.train(network.training)
 

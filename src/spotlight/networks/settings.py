@@ -50,7 +50,7 @@ class NetworkSettings(Settings):
         stains : int
             Channels of the output.
         modalities : int
-            Length of the modality's code, for settings whose `conditioning` is not "none", and 0 for others.
+            Number of modalities, for settings whose `conditioning` is not "none", and 0 for others.
         in_channels : int
             Channels of the input.
 

@@ -121,14 +121,14 @@ class Model:
             return self.separate[modality]
         if not self.needs_modality:
             return self
-        code = torch.tensor([float(name == modality) for name in known])
+        one_hot = torch.tensor([float(name == modality) for name in known])
         # Such a network is for this modality alone, and must not be taken for one of another.
         expected = self.description.input.model_copy(update={"modalities": (modality,)})
         description = self.description.model_copy(update={"input": expected})
-        return Model(description, [Conditioned(network, code) for network in self.networks], self.name)
+        return Model(description, [Conditioned(network, one_hot) for network in self.networks], self.name)
 
     def suited(self, image: Stack | NDArray[Any], modality: str | None, channel: Channels = None) -> "Model":
-        """Give the model for the modality of a stack, which is stated or told by the name of the channel.
+        """Give the model for the modality of a stack, which is stated or follows from the name of the channel.
 
         Raises
         ------

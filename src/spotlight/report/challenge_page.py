@@ -4,7 +4,6 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 
@@ -19,7 +18,6 @@ from spotlight.evaluation.light_my_cells import (
     LightMyCells,
     Picture,
 )
-from spotlight.files import write_text
 from spotlight.images.pictures import data_uri, gray_slice
 from spotlight.metrics.cards import Card
 from spotlight.metrics.challenge import CHALLENGE, PERCENTILES
@@ -27,7 +25,7 @@ from spotlight.report.curves import LINES, literal, one_legend, panels
 from spotlight.report.figure import rendered
 from spotlight.report.pictures import COLORS
 from spotlight.report.tables import NOTHING
-from spotlight.version import __version__
+from spotlight.report.writing import aligned, write_page
 
 CHALLENGE_PAGE = "light-my-cells.html"
 
@@ -44,14 +42,13 @@ def write_challenge_page(result: LightMyCells, title: str = "Light My Cells") ->
     title : str
         Heading of the page.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("spotlight", "report"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     table, planes = result.table, result.planes
     targets = list(dict.fromkeys(table["target"]))
     methods = list(dict.fromkeys(table["method"]))
     flat = planes[planes["flat"]]
-    page = environment.get_template("challenge.html.j2").render(
+    return write_page(
+        result.folder / CHALLENGE_PAGE,
+        "challenge.html.j2",
         title=title,
         methods=methods,
         heads=[(card.title, _meaning(card)) for card in CHALLENGE.values()],
@@ -67,11 +64,7 @@ def write_challenge_page(result: LightMyCells, title: str = "Light My Cells") ->
         percentiles=PERCENTILES,
         pictures=_pictures(result.pictures, targets, methods),
         files=(PLANES, TABLE, RECORD),
-        version=__version__,
     )
-    path = result.folder / CHALLENGE_PAGE
-    write_text(path, page)
-    return path
 
 
 def table_text(result: LightMyCells) -> str:
@@ -81,9 +74,7 @@ def table_text(result: LightMyCells) -> str:
     for row in rows:
         texts = [f"{mean} ± {spread}" if spread else mean for mean, spread in row["cells"]]
         lines.append([row["letter"] or row["target"], row["method"], *texts, str(row["fields"]), str(row["planes"])])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([*text, "mean ± standard deviation over fields, whose planes are averaged first"])
+    return "\n".join([*aligned(lines), "mean ± standard deviation over fields, whose planes are averaged first"])
 
 
 def _meaning(card: Card) -> str:

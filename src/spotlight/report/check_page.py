@@ -3,15 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 
-from spotlight.files import write_text
 from spotlight.images.pictures import gray_slice
 from spotlight.pairs.checking import Check
 from spotlight.report.pictures import TRUTH_COLOR, outline_slice
-from spotlight.version import __version__
+from spotlight.report.writing import write_page
 
 CHECK_PAGE = "check.html"
 
@@ -44,9 +42,6 @@ def write_check_page(result: Check, folder: str | Path, title: str = "Check of p
     title : str
         Heading of the page.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("spotlight", "report"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     table = result.pairs
     columns = {name: head for name, head in COLUMNS.items() if name in table and _says_something(table[name])}
     worst: dict[str, str] = {}
@@ -62,18 +57,16 @@ def write_check_page(result: Check, folder: str | Path, title: str = "Check of p
         for row in table.to_dict("records")
     ]
     counts = result.findings["severity"].value_counts()
-    page = environment.get_template("check.html.j2").render(
+    return write_page(
+        Path(folder) / CHECK_PAGE,
+        "check.html.j2",
         title=title,
         findings=result.findings.to_dict("records"),
         counts={kind: int(counts.get(kind, 0)) for kind in ("error", "warning", "note")},
         heads=list(columns.values()),
         rows=rows,
         pictured=sum(bool(row["pictures"]) for row in rows),
-        version=__version__,
     )
-    path = Path(folder) / CHECK_PAGE
-    write_text(path, page)
-    return path
 
 
 def _says_something(column: "pd.Series[Any]") -> bool:

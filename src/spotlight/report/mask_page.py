@@ -3,17 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from spotlight.evaluation.masks import MEANS, RECORD, SCORES, MaskEvaluation
-from spotlight.files import write_text
 from spotlight.images.pictures import gray_slice
 from spotlight.metrics import describe
 from spotlight.report.pictures import display_range, outline_slice
-from spotlight.version import __version__
+from spotlight.report.writing import aligned, write_page
 
 MASK_PAGE = "masks.html"
 
@@ -34,11 +32,10 @@ def write_mask_page(result: MaskEvaluation, title: str = "Evaluation of masks") 
     title : str
         Heading of the page.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("spotlight", "report"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     names = [name for name in SHOWN if result.scores[name].notna().any()]
-    page = environment.get_template("masks.html.j2").render(
+    return write_page(
+        result.folder / MASK_PAGE,
+        "masks.html.j2",
         title=title,
         heads=[(describe(name).title, describe(name).help) for name in names],
         means=[_row(row, names, ("method", "structure"), row["rows"]) for row in result.means.to_dict("records")],
@@ -47,11 +44,7 @@ def write_mask_page(result: MaskEvaluation, title: str = "Evaluation of masks") 
         pictures=[_picture(key, *arrays) for key, arrays in result.pictures.items()],
         colors=COLORS,
         files=(SCORES, MEANS, RECORD),
-        version=__version__,
     )
-    path = result.folder / MASK_PAGE
-    write_text(path, page)
-    return path
 
 
 def mask_text(result: MaskEvaluation) -> str:
@@ -61,10 +54,7 @@ def mask_text(result: MaskEvaluation) -> str:
     for row in result.means.to_dict("records"):
         made = _row(row, names, ("method", "structure"), row["rows"])
         lines.append([*made["who"], *made["cells"], str(row["rows"])])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+    return "\n".join(aligned(lines))
 
 
 def _row(row: dict[Any, Any], names: list[str], who: tuple[str, ...], stacks: int = 0) -> dict[str, Any]:

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 import numpy as np
 import yaml
 
-from spotlight.files import write_text
 from spotlight.images.pictures import data_uri
 from spotlight.report.contents import Contents, first_of, read_contents
 from spotlight.report.curves import draw_charts
@@ -25,7 +23,7 @@ from spotlight.report.tables import (
     verdicts,
 )
 from spotlight.report.volumes import pictured_stack
-from spotlight.version import __version__
+from spotlight.report.writing import write_page
 
 PAGE = "report.html"
 DIVERGING = "RdBu_r"
@@ -64,18 +62,12 @@ def write_report(folder: str | Path, title: str = "Virtual staining report", rem
     charts = draw_charts(contents)
     save_figures(contents, charts)
     stacks = [pictured_stack(contents, name, colors, len(contents.pictured)) for name in contents.pictured]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("spotlight", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     drawn = [(c, data_uri((contents.folder / FIGURES / f"{c.name}.svg").read_bytes(), "image/svg+xml")) for c in charts]
-    page = environment.get_template("page.html.j2").render(
+    return write_page(
+        contents.folder / PAGE,
+        "page.html.j2",
         title=title,
         remarks=remarks,
-        version=__version__,
         scores=score_table(contents.scores),
         verdicts=verdicts(contents.tables["comparison"]) if "comparison" in contents.tables else None,
         significant=SIGNIFICANT,
@@ -90,8 +82,6 @@ def write_report(folder: str | Path, title: str = "Virtual staining report", rem
         diverging=_diverging(),
         gain=ERROR_GAIN,
     )
-    write_text(contents.folder / PAGE, page)
-    return contents.folder / PAGE
 
 
 def _tables(contents: Contents, stacks: list[dict[str, Any]]) -> list[dict[str, Any]]:

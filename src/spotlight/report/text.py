@@ -3,6 +3,7 @@
 import pandas as pd
 
 from spotlight.report.tables import NOTHING, score_table
+from spotlight.report.writing import aligned
 
 
 def score_text(scores: pd.DataFrame) -> str:
@@ -13,12 +14,10 @@ def score_text(scores: pd.DataFrame) -> str:
         texts = [_cell(cell) for cell in row["cells"]]
         best = [f"{t} *" if c["best"] else t for t, c in zip(texts, row["cells"], strict=True)]
         lines.append([row["metric"].full_title, *best])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     over = f"mean ± standard deviation over {table['over']}; * best of the models"
     if any(cell["part"] for row in table["rows"] for cell in row["cells"]):
         over += f" that have all values; (2 of 3): values are missing; {NOTHING}: there is none"
-    return "\n".join([*rows, over])
+    return "\n".join([*aligned(lines), over])
 
 
 def _cell(cell: dict[str, str]) -> str:

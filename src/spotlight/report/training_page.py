@@ -4,21 +4,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
 from spotlight.errors import SpotlightError
-from spotlight.files import require_file, write_text
+from spotlight.files import require_file
 from spotlight.images.pictures import data_uri
 from spotlight.images.scaling import scaling_in_words
 from spotlight.losses.settings import LOSSES, AdversarialSettings
 from spotlight.plain_yaml import load_yaml
 from spotlight.report.figure import rendered
+from spotlight.report.writing import write_page
 from spotlight.tasks import TASKS
-from spotlight.version import __version__
 
 TRAINING_PAGE = "training.html"
 WINDOW = 20
@@ -48,10 +47,9 @@ def write_training_page(folder: str | Path) -> Path:
     log = pd.read_csv(path)
     titles = figure_titles(description["training"]["settings"])
     preview = folder / "training" / "preview.png"
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("spotlight", "report"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    page = environment.get_template("training.html.j2").render(
+    return write_page(
+        folder / TRAINING_PAGE,
+        "training.html.j2",
         name=folder.resolve().name,
         facts=dict(_facts(description)),
         best=_best(description["training"]["best"], titles),
@@ -63,10 +61,7 @@ def write_training_page(folder: str | Path) -> Path:
         preview=data_uri(preview.read_bytes(), "image/png") if preview.is_file() else None,
         volume=description["input"]["axes"] == "ZYX",
         settings=yaml.safe_dump(description["training"]["settings"], sort_keys=False, allow_unicode=True),
-        version=__version__,
     )
-    write_text(folder / TRAINING_PAGE, page)
-    return folder / TRAINING_PAGE
 
 
 def _facts(description: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from skimage.segmentation import relabel_sequential
 
+from spotlight.csv_files import write_csv
 from spotlight.errors import SpotlightError
-from spotlight.files import atomic_file, write_text
+from spotlight.files import write_text
 from spotlight.images import Stack
 from spotlight.locks import works_in
 from spotlight.processes import BrokenProcessPool, processes
@@ -141,15 +142,8 @@ def simulate_pairs(
     """
     folder = Path(folder)
     settings = settings or SimulationSettings()
-    splits = [split for split, count in counts.items() for _ in range(count)]
-    names = [f"field-{number:02d}" for number in range(len(splits))]
-    if not names or min(counts.values()) < 0 or seed < 0:
-        raise SpotlightError(
-            f"simulate needs at least one field, no negative number, and a seed of at least 0. Received: {counts}, "
-            f"{seed}."
-        )
+    names, seeds = number_fields(counts, seed)
     claim(folder, {"seed": seed}, settings)
-    seeds = [seed * 10_000 + number for number in range(len(names))]
     write_fields(folder, _write_field, (repeat(folder), names, repeat(settings), seeds), len(names), workers, progress)
     table = pd.DataFrame(
         {
@@ -158,14 +152,23 @@ def simulate_pairs(
             "target": [f"{name}.ome.tif" for name in names],
             "target_channel": "DNA",
             "labels": [f"{name}-labels.ome.tif" for name in names],
-            "split": splits,
+            "split": [split for split, count in counts.items() for _ in range(count)],
         }
     )
     if settings.repeat:
         table["repeat"] = [f"{name}-repeat.ome.tif" for name in names]
-    with atomic_file(folder / MANIFEST) as temporary:
-        table.to_csv(temporary, index=False)
-    return folder / MANIFEST
+    return write_csv(table, folder / MANIFEST)
+
+
+def number_fields(counts: Mapping[str, int], seed: int) -> tuple[list[str], list[int]]:
+    """Names and seeds of the fields of a data set; field n has the seed ``10000 * seed + n``."""
+    if not sum(counts.values()) or min(counts.values()) < 0 or seed < 0:
+        raise SpotlightError(
+            "simulate needs at least one field, no negative number, and a seed of at least 0. Received: "
+            f"{dict(counts)}, {seed}."
+        )
+    numbers = range(sum(counts.values()))
+    return [f"field-{number:02d}" for number in numbers], [seed * 10_000 + number for number in numbers]
 
 
 def claim(folder: Path, asked: Mapping[str, Any], settings: Settings) -> None:

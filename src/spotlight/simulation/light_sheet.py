@@ -15,7 +15,7 @@ from spotlight.errors import SpotlightError
 from spotlight.images import Stack
 from spotlight.locks import works_in
 from spotlight.settings import Settings
-from spotlight.simulation.dataset import MANIFEST, claim, write_fields
+from spotlight.simulation.dataset import MANIFEST, claim, number_fields, write_fields
 from spotlight.simulation.sheet import MICROSCOPES, Microscope, image_of
 from spotlight.simulation.tissue import STRUCTURES, Structure, TissueSettings, make_tissue
 
@@ -137,15 +137,9 @@ def simulate_light_sheet(
     folder = Path(folder)
     settings = settings or LightSheetSettings()
     own = settings.structures
+    names, seeds = number_fields(counts, seed)
     planned = [(split, own[n % len(own)]) for split, count in counts.items() for n in range(count)]
-    if not planned or min(counts.values()) < 0 or seed < 0:
-        raise SpotlightError(
-            "simulate needs at least one field, no negative number, and a seed of at least 0. Received: "
-            f"{dict(counts)}, {seed}."
-        )
     claim(folder, {"seed": seed}, settings)
-    names = [f"field-{number:02d}" for number in range(len(planned))]
-    seeds = [seed * 10_000 + number for number in range(len(planned))]
     structures = [structure for _, structure in planned]
     write_fields(
         folder,

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy import fft
 
+from spotlight.csv_files import write_csv
 from spotlight.errors import SpotlightError
-from spotlight.files import atomic_file
 from spotlight.images import Stack
 from spotlight.locks import works_in
 from spotlight.settings import Settings
@@ -216,8 +216,7 @@ def simulate_light_my_cells(
     tasks = (repeat(folder), planned, [own[field.study] for field in planned], repeat(seed))
     write_fields(folder, _write_field, tasks, len(planned), workers, progress)
     for name, rows in ((FOCUS, _focus_rows(planned, settings)), (MANIFEST, _manifest_rows(planned, settings))):
-        with atomic_file(folder / name) as temporary:
-            pd.DataFrame(rows).to_csv(temporary, index=False)
+        write_csv(pd.DataFrame(rows), folder / name)
     return folder / MANIFEST
 
 

@@ -87,7 +87,7 @@ class StainModule(lightning.LightningModule):
         return terms.total
 
     def add_terms(self, image: Tensor, stain: Tensor, batch: Batch, terms: LossTerms) -> LossTerms:
-        """Add what else is to be said of a stain than its loss; nothing here."""
+        """Add further loss terms. None by default; a subclass may."""
         return terms
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
