@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from spotlight.report import write_report
     from spotlight.segmentation import segment
     from spotlight.simulation import simulate_field, simulate_pairs
-    from spotlight.training import train
+    from spotlight.training import pretrain, train
 
 # So that `import spotlight` and `spotlight --help` answer at once.
 _HOMES = {
@@ -38,6 +38,7 @@ _HOMES = {
     "init": "plan",
     "load_model": "prediction",
     "measure": "profiles",
+    "pretrain": "training",
     "read": "images",
     "segment": "segmentation",
     "segment_files": "nuclei",
@@ -59,6 +60,7 @@ __all__ = [
     "init",
     "load_model",
     "measure",
+    "pretrain",
     "read",
     "segment",
     "segment_files",

@@ -19,6 +19,8 @@ from spotlight.files import atomic_file, require_file, require_path, write_text
 from spotlight.images.normalise import Grid
 from spotlight.images.scaling import Scaling
 from spotlight.networks import NetworkField, NetworkSettings, StainNetwork
+from spotlight.pairs.pair import Pair
+from spotlight.pairs.unlabelled import content_digest
 from spotlight.plain_yaml import load_yaml
 from spotlight.settings import Settings
 from spotlight.tasks import StainTask, TargetDescription, TaskField
@@ -257,6 +259,11 @@ def read_model(folder: str | Path) -> tuple[ModelDescription, StainNetwork]:
         If a part of the folder is missing, damaged or from a newer version.
     """
     description = read_description(folder)
+    if description.task.backbone:
+        raise SpotlightError(
+            f"{folder}: is a backbone, which has no head of use. Train one: spotlight train MANIFEST --task segment "
+            f"--from {folder} --to MODEL."
+        )
     modalities = len(description.input.modalities) if description.network.conditioning != "none" else 0
     sizes = len(description.targets), modalities, len(description.input.channels)
     network = make_network(description.network, description.dims, *sizes)
@@ -279,6 +286,12 @@ def load_trunk(folder: str | Path, description: ModelDescription, network: Stain
     head = {id(weight) for layer in other.last_layers() for weight in layer.parameters()}
     kept = {name: weight for name, weight in other.state_dict(keep_vars=True).items() if id(weight) not in head}
     network.load_state_dict(kept, strict=False)
+
+
+def was_seen(description: ModelDescription, pair: Pair) -> bool:
+    """Whether an input was among those on which a model, or the backbone from which it starts, was pretrained."""
+    seen = description.training.get("seen", ())
+    return bool(seen) and content_digest(pair) in seen
 
 
 def load_model_weights(folder: str | Path, description: ModelDescription, network: torch.nn.Module) -> None:

@@ -11,13 +11,13 @@ import typer
 from typer.models import CommandInfo
 
 from spotlight import stopping
-from spotlight.cli import challenge, data, export, models, public, segmentation, training
+from spotlight.cli import challenge, data, export, models, pretrain, public, segmentation, training
 from spotlight.cli.app import Reporter, app
 from spotlight.errors import SpotlightError
 from spotlight.quoting import visible
 from spotlight.version import __version__
 
-__all__ = ["app", "challenge", "data", "export", "main", "models", "public", "segmentation", "training"]
+__all__ = ["app", "challenge", "data", "export", "main", "models", "pretrain", "public", "segmentation", "training"]
 
 
 def _name(command: CommandInfo) -> str:
@@ -25,13 +25,14 @@ def _name(command: CommandInfo) -> str:
 
 
 ORDER = (
-    *("demo", "simulate", "init", "import-pairs", "check", "info", "train", "settings", "clear-cache"),
+    *("demo", "simulate", "init", "import-pairs", "check", "info", "pretrain", "train", "settings", "clear-cache"),
     *("predict", "segment", "label", "evaluate", "compare", "export", "import-fnet", "submit"),
 )
 """Commands in the order in which data pass them; others follow."""
 app.registered_commands.sort(key=lambda command: ORDER.index(_name(command)) if _name(command) in ORDER else len(ORDER))
 
 LESS_MEMORY = {
+    "pretrain": "Train with a smaller --batch-size.",
     "train": "Train with a smaller --batch-size.",
     "predict": "Predict with smaller tiles (tile in --settings).",
 }

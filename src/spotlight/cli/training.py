@@ -63,6 +63,10 @@ def train(
         Literal["none", "encoder", "all but head"] | None,
         option(METHOD, help="What of them stays as it is."),
     ] = None,
+    allow_seen: Annotated[
+        bool,
+        option(METHOD, "--allow-seen", help="Start from a backbone that has seen test stacks of the manifest."),
+    ] = False,
     axes: PairAxes = None,
     voxel_size: VoxelSize = None,
     grid: Annotated[str | None, option(INPUT, help="Voxel edge in µm to resample to, or 'native'.")] = None,
@@ -117,6 +121,7 @@ def train(
 
     values = for_task(Experiment.from_yaml(settings) if settings else protocol, task).model_dump()
     given: dict[str, object] = {"batch_size": batch_size, "device": device}
+    given |= {"allow_seen": allow_seen or None}
     given |= {"steps": steps, "seed": seed, "finetune": finetune, "frozen": frozen}
     values["training"] |= {name: value for name, value in given.items() if value is not None}
     if grid is not None:

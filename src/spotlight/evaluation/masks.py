@@ -21,6 +21,7 @@ from spotlight.images.joining import all_channels, separate
 from spotlight.images.slabs import in_memory
 from spotlight.locks import works_in
 from spotlight.metrics import betti_errors, cl_dice, component_f1, mask_dice, panoptic_dice
+from spotlight.model import was_seen
 from spotlight.pairs.fields import group_fields
 from spotlight.pairs.listing import read_pairs
 from spotlight.pairs.pair import Listed, Pair
@@ -136,7 +137,7 @@ def evaluate_masks(
         seen = scores[scores["seen_in_training"] & (scores["method"] == name)]["stack"]
         if len(seen):
             stacks = ", ".join(dict.fromkeys(seen))
-            log.warning("%s was trained on %s: these scores are not those of unseen data.", name, stacks)
+            log.warning("%s was trained or pretrained on %s: these scores are not those of unseen data.", name, stacks)
     means = counted_means(scores.drop(columns=["stack", "seen_in_training"]), ["method", "structure"])
     write_csv(scores, to / SCORES, "%.6g")
     write_csv(means, to / MEANS, "%.6g")
@@ -223,4 +224,5 @@ def _score(
 
 def _is_seen(pair: Pair, model: Model) -> bool:
     data = model.description.training.get("data", {})
-    return pair.digest() in {stack["digest"] for part in ("train", "validation") for stack in data.get(part, [])}
+    trained = {stack["digest"] for part in ("train", "validation") for stack in data.get(part, [])}
+    return pair.digest() in trained or was_seen(model.description, pair)

@@ -8,6 +8,7 @@ from spotlight.losses.settings import (
     LOSSES,
     AdversarialSettings,
     FunctionLossSettings,
+    HiddenLossSettings,
     L1Settings,
     LossField,
     LossSettings,
@@ -19,6 +20,7 @@ from spotlight.losses.settings import (
 if TYPE_CHECKING:
     from spotlight.losses.adversarial import discriminator_loss, generator_loss
     from spotlight.losses.batch import Batch, Loss, build_loss
+    from spotlight.losses.hidden import hidden_loss
     from spotlight.losses.instances import blob_dice_loss, cc_dice_loss
     from spotlight.losses.masks import mask_loss
     from spotlight.losses.pixels import LossTerms, l1_loss, mse_loss
@@ -31,6 +33,7 @@ __all__ = [
     "Batch",
     "Blur",
     "FunctionLossSettings",
+    "HiddenLossSettings",
     "L1Settings",
     "Loss",
     "LossField",
@@ -45,6 +48,7 @@ __all__ = [
     "cc_dice_loss",
     "discriminator_loss",
     "generator_loss",
+    "hidden_loss",
     "l1_loss",
     "mask_loss",
     "mse_loss",
@@ -66,6 +70,7 @@ __getattr__ = deferred(
         "cc_dice_loss": "instances",
         "discriminator_loss": "adversarial",
         "generator_loss": "adversarial",
+        "hidden_loss": "hidden",
         "l1_loss": "pixels",
         "mask_loss": "masks",
         "mse_loss": "pixels",

@@ -254,6 +254,27 @@ class MaskLossSettings(LossSettings):
         )
 
 
+@LOSSES.register
+class HiddenLossSettings(LossSettings):
+    """Smooth L1 on what was hidden of the input, each patch divided by its own deviation; for pretraining."""
+
+    kind: Literal["hidden"] = "hidden"
+    compares: ClassVar[str] = "what was hidden"
+    beta: float = Field(
+        1.0, gt=0, description="Error, in standard deviations of the patch, from which it grows linearly."
+    )
+
+    def build(self) -> "Loss":
+        """See `LossSettings.build`."""
+        from spotlight.losses.hidden import hidden_loss
+
+        return lambda prediction, batch, progress=1.0: hidden_loss(prediction, batch.target, batch.mask, self.beta)
+
+    def describe(self) -> str:
+        """See `LossSettings.describe`."""
+        return "smooth L1 on hidden voxels, in standard deviations of their patch"
+
+
 OFFERED = ("mask", "threshold", "cells", "progress", "batch")
 """What a function can take, by the names of its parameters, beside prediction and target."""
 

@@ -71,7 +71,7 @@ def read_manifest(
     ``target``. If a row lacks a target, its cell contains the word ``absent``.
 
     Tasks other than staining have another `column`, such as ``mask`` or ``mask:NAME``, in which an empty cell is
-    absent, too.
+    absent, too. That of pretraining is ``input``: every input is its own target.
 
     Further channels of the input that are in files of their own have columns ``input:NAME`` and, optionally,
     ``input_channel:NAME``.
@@ -231,6 +231,7 @@ def _check_header(path: Path, header: list[str], column: str) -> list[str]:
             f"need them, too: {', '.join(f'{name}:{targets[0]}' for name in OF_TARGET)}."
         )
     names = [name.removeprefix(f"{column}:") for name in header if name.startswith(f"{column}:")]
+    names = [] if column in OF_INPUT else names  # further channels, not further targets
     for needed in ("input", column):
         if needed not in header and not (needed == column and names):
             raise SpotlightError(

@@ -66,6 +66,29 @@ MICROSCOPES = {
 camera's pixels binned by two."""
 
 
+def microscope_of(voxel_um: tuple[float, float, float]) -> SheetSettings:
+    """Give the microscope of `MICROSCOPES` that comes nearest, with voxels of another size and blurs in proportion.
+
+    Parameters
+    ----------
+    voxel_um : (float, float, float)
+        Edges of a voxel in z, y, x.
+
+    Examples
+    --------
+    >>> microscope_of((6.0, 1.62, 1.62)).voxel_um
+    (6.0, 1.62, 1.62)
+    """
+    near = min(MICROSCOPES.values(), key=lambda one: abs(np.log(one.voxel_um[1] / voxel_um[1])))
+    z, y = voxel_um[0] / near.voxel_um[0], voxel_um[1] / near.voxel_um[1]
+    scaled = {
+        "voxel_um": voxel_um,
+        "lateral_fwhm_um": tuple(y * edge for edge in near.lateral_fwhm_um),
+        "sheet_fwhm_um": tuple(z * edge for edge in near.sheet_fwhm_um),
+    }
+    return near.model_copy(update=scaled)
+
+
 def _by_name(value: object) -> object:
     if isinstance(value, str):
         if value not in MICROSCOPES:

@@ -1,7 +1,7 @@
 """What every task here is: `Task`, which says what a network learns, and how its outputs become results."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -92,6 +92,10 @@ class Task(Settings):
     """What is added to the name of an output, for the name of a channel."""
     suffix: ClassVar[str] = "-stain"
     """What is added to the name of an input, for the name of the result's file."""
+    backbone: ClassVar[bool] = False
+    """Whether a model of it is of use as a start for other tasks alone; `model.require_head` refuses it elsewhere."""
+    nowhere: ClassVar[str] = ""
+    """What is wrong, and what to do, where no patch can be drawn from any stack; empty: too little foreground."""
 
     def defaults(self) -> dict[str, Any]:
         """Return settings of an experiment, as plain nested values, that replace those of a protocol."""
@@ -106,6 +110,10 @@ class Task(Settings):
             If they do not match.
         """
         return pair.read_pair(settings.planes)
+
+    def in_words(self) -> str:
+        """Say what becomes of the truth, for people, where it is no intensity; empty if there is nothing to say."""
+        return ""
 
     @abstractmethod
     def prepare(self, pair: Pair, settings: PreparationSettings, allocate: Allocate) -> PreparedPair:
@@ -129,6 +137,34 @@ class Task(Settings):
     def places(self, pair: PreparedPair, patch: tuple[int, ...], least: int) -> Places:
         """Find where patches may be drawn: here, where they hold at least `least` voxels of the mask."""
         return patch_starts(pair.target.shape, patch, pair.mask, least)
+
+    def require_patch(
+        self, patch: tuple[int, ...], spacing: tuple[float, ...] | None, shapes: Sequence[tuple[int, ...]]
+    ) -> None:
+        """Raise a `SpotlightError` if patches of this size do not do; all do here.
+
+        Parameters
+        ----------
+        patch : tuple of int
+            Voxels per axis.
+        spacing : tuple of float, optional
+            Edges of a voxel on the network's grid, in one unit; None if they are not known.
+        shapes : sequence of tuples of int
+            Of all stacks on that grid.
+        """
+
+    def hiding(
+        self, patch: tuple[int, ...], spacing: tuple[float, ...] | None
+    ) -> Callable[[Sequence[int]], NDArray[np.bool_]] | None:
+        """Return what draws, from a seed, where a patch is hidden from the network, or None if nothing is.
+
+        The truth is then the input before it was hidden, and the mask where it was.
+        """
+        return None
+
+    def shown(self, pair: PreparedPair) -> NDArray[np.float32]:
+        """Return what the network sees of a validation stack."""
+        return pair.judged_input
 
     def prior(self, pairs: Sequence[PreparedPair]) -> float | None:
         """Return the constant that an output gives before training, or None to leave the head as it was drawn.

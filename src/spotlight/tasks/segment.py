@@ -78,6 +78,18 @@ class SegmentTask(Task):
             "flatten_background": False,
         }
 
+    def in_words(self) -> str:
+        """Say what the values of a mask mean."""
+        meant = (self.foreground, self.background, self.not_annotated)
+        names = ("structure", "background", "not annotated")
+        return (
+            "Masks: "
+            + ", ".join(
+                f"{'/'.join(map(str, values))} {name}" for values, name in zip(meant, names, strict=True) if values
+            )
+            + "; where the resampled mask is nearest."
+        )
+
     def read(self, pair: Pair, settings: PreparationSettings) -> tuple[list[Stack], Stack]:
         """Read the input and the mask, which need not state its voxel size."""
         if settings.planes != "together":

@@ -8,14 +8,27 @@ from spotlight.training.settings import Experiment, PatchSettings, TrainingSetti
 
 if TYPE_CHECKING:
     from spotlight.training.explanation import explain
+    from spotlight.training.pretext import pretrain, pretraining
     from spotlight.training.run import train
 
-__all__ = ["PROTOCOLS", "Experiment", "PatchSettings", "TrainingSettings", "explain", "protocol", "train"]
+__all__ = [
+    "PROTOCOLS",
+    "Experiment",
+    "PatchSettings",
+    "TrainingSettings",
+    "explain",
+    "pretrain",
+    "pretraining",
+    "protocol",
+    "train",
+]
 
 __getattr__ = deferred(
     __name__,
     {
         "explain": "explanation",
+        "pretrain": "pretext",
+        "pretraining": "pretext",
         "train": "run",
     },
 )

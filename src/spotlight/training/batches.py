@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +83,8 @@ class PatchBatches(IterableDataset[Batch]):
         Cut in a thread of its own, ahead of the network.
     outputs : Outputs, optional
         Which stacks belong to one field; left out: one stain, and each stack is a field of its own.
+    hiding : callable, optional
+        Draws from a seed where a patch is hidden; see `spotlight.tasks.Task.hiding`.
     """
 
     def __init__(
@@ -96,7 +98,9 @@ class PatchBatches(IterableDataset[Batch]):
         gather: "Gather | None" = None,
         ahead: bool = False,
         outputs: Outputs | None = None,
+        hiding: Callable[[Sequence[int]], NDArray[np.bool_]] | None = None,
     ) -> None:
+        self.hiding = hiding
         self.pairs = pairs
         self.sampler = sampler
         self.patches = patches
@@ -135,7 +139,8 @@ class PatchBatches(IterableDataset[Batch]):
                 rows_per_part=tuple(counts[stain] / share for stain in range(len(self.outputs.names)))
             )
         seeds = [(self.sampler.seed, step, n) for n in range(number, self.batch_size, share)]
-        return batch._replace(input=vary(batch.input, self.patches, seeds))
+        batch = batch._replace(input=vary(batch.input, self.patches, seeds))
+        return batch if self.hiding is None else hide(batch, np.stack([self.hiding(seed) for seed in seeds]))
 
     def _cut(self, drawn: Sequence[Draw]) -> Batch:
         """Cut inputs, and every target that their fields have there."""
@@ -215,6 +220,24 @@ class Gather:
         found = {name: flat[index].view(len(drawn), 1, *self.spatial) for name, flat in self.values.items()}
         cells = found["cells"].long() if "cells" in found else None
         return Batch(found["input"], found["target"], found["mask"], self.thresholds[stack], cells, components)
+
+
+def hide(batch: Batch, hidden: NDArray[np.bool_]) -> Batch:
+    """Let the network see the mean where a sample is hidden, and learn what is there.
+
+    Parameters
+    ----------
+    batch : Batch
+        Its input is what there is to see; of several channels, each is the target of the row of its number.
+    hidden : (B, [Z,] Y, X) bool
+        Hidden of every channel.
+    """
+    where = torch.from_numpy(hidden)[:, None].to(batch.input.device)
+    target, mask = batch.input, where
+    if batch.rows:
+        samples, channels = torch.tensor(batch.rows, device=batch.input.device).unbind(1)
+        target, mask = batch.input[samples, channels][:, None], where[samples]
+    return batch._replace(input=batch.input.masked_fill(where, 0.0), target=target, mask=mask)
 
 
 def vary(image: Tensor, settings: PatchSettings, seeds: Sequence[tuple[int, ...]]) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from spotlight.errors import SpotlightError
 from spotlight.fingerprint import fingerprint
 from spotlight.foreground import least_foreground_voxels
+from spotlight.images.normalise import Grid
 from spotlight.model import read_description
 from spotlight.pairs.cache import prepare_pairs
 from spotlight.pairs.fields import field_of, group_fields
@@ -190,7 +191,10 @@ def make_sampler(
     starts = [experiment.task.places(pair, patch, least) for pair in pairs]
     for pair, found in zip(pairs, starts, strict=True):
         if not len(found):
-            log.warning("%s: no patch holds %d foreground voxels; the stack is not used.", pair.name, least)
+            what = "enough that is not constant" if experiment.task.backbone else f"{least} foreground voxels"
+            log.warning("%s: no patch holds %s; the stack is not used.", pair.name, what)
+    if experiment.task.nowhere and not any(map(len, starts)):
+        raise SpotlightError(f"patches of {patch} voxels: {experiment.task.nowhere}")
     planes = [pair.planes for pair in pairs]
     balanced = experiment.balance != "fields"
     return PatchSampler(starts, patch, experiment.training.seed, experiment.patches.augment, planes, groups, balanced)
@@ -203,8 +207,12 @@ def make_batches(
     processes: Processes,
     device: torch.device,
     outputs: Outputs | None = None,
+    whole: bool = False,
 ) -> PatchBatches:
-    """Choose how patches come to the network: gathered on a GPU that has room, else cut on the processor."""
+    """Choose how patches come to the network: gathered on a GPU that has room, else cut on the processor.
+
+    `whole`: nothing of them is hidden, whatever the task.
+    """
     kept = [array for pair in pairs for array in (pair.input, pair.target, pair.mask, pair.cells) if array is not None]
     size = sum(array.nbytes for array in kept)
     # What a batch of several stains, planes, channels or modalities holds is put together on the processor.
@@ -217,4 +225,11 @@ def make_batches(
     gather = Gather(pairs, sampler.patch, device) if fits else None
     ahead = gather is None and (device.type != "cpu" or any(isinstance(array, np.memmap) for array in kept))
     size, count = experiment.training.batch_size, int(experiment.training.micro_batches)
-    return PatchBatches(pairs, sampler, experiment.patches, size, count, processes, gather, ahead, outputs)
+    spacing = spacing_of(experiment.preparation.grid, pairs[0].voxel_size)
+    hiding = None if whole else experiment.task.hiding(sampler.patch, spacing)
+    return PatchBatches(pairs, sampler, experiment.patches, size, count, processes, gather, ahead, outputs, hiding)
+
+
+def spacing_of(grid: Grid, voxel_size: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    """Edges of a voxel of the network's grid; None where they are those of the stacks, which do not state them."""
+    return voxel_size if grid == "native" else (float(grid),) * 3

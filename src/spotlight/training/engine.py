@@ -147,7 +147,7 @@ class StainModule(lightning.LightningModule):
             overlap = tuple(t // 4 for t in tile)
             found = apply_tiled(
                 lambda part, modality=modality: self._predict_tile(part, modality),  # type: ignore[misc]
-                pair.judged_input,
+                self.task.shown(pair),
                 tile,
                 overlap,
                 self.network.divisor,

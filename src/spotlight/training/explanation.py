@@ -12,6 +12,7 @@ from spotlight.images.scaling import scaling_in_words
 from spotlight.model import DESCRIPTION, WEIGHTS, make_network
 from spotlight.networks import NetworkSettings
 from spotlight.pairs.pair import Listed, Pair
+from spotlight.pairs.prepare import PreparationSettings
 from spotlight.settings import commented_yaml
 from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, PREVIEW
 from spotlight.training.data import complete
@@ -130,6 +131,12 @@ def _names(pairs: list[Pair]) -> str:
 
 def _preparation(experiment: Experiment) -> Iterator[str]:
     settings, rule = experiment.preparation, experiment.preparation.foreground
+    if experiment.task.learns != "intensities":
+        yield f"Input: normalised by {scaling_in_words(settings.scaling)} (scaling '{settings.scaling}')."
+        if said := experiment.task.in_words():
+            yield said
+        yield _grid_in_words(settings)
+        return
     smooth = f"median {rule.median_px} voxels, Gaussian {rule.gaussian_px:g} voxels"
     value = f" of {rule.value:g}" if rule.value is not None else f" of the target smoothed by {smooth}"
     yield f"Threshold T: {rule.method}{value}, whole stack, native resolution ({PAPER}; smoothing: the author's)."
@@ -144,12 +151,15 @@ def _preparation(experiment: Experiment) -> Iterator[str]:
         }
         center, source = centers[settings.target_center]
         yield f"Target: (I - {center}) / standard deviation of the whole stack, native resolution ({source})."
-    if settings.grid == "native":
-        yield "No resampling: the stacks stay on their own grid."
-    else:
-        yield f"Then both to cubic voxels of {settings.grid:g} µm by cubic splines, in this order ({FNET})."
+    yield _grid_in_words(settings)
     median = f" after a median of {settings.mask_median_px} voxels" if settings.mask_median_px > 1 else ""
     yield f"Foreground mask: target{median} >= T, or the pair's own mask ({PAPER})."
+
+
+def _grid_in_words(settings: PreparationSettings) -> str:
+    if settings.grid == "native":
+        return "No resampling: the stacks stay on their own grid."
+    return f"Then all to cubic voxels of {settings.grid:g} µm by cubic splines, in this order ({FNET})."
 
 
 def _step(experiment: Experiment, patch: tuple[int, ...], cost: tuple[int, int]) -> Iterator[str]:

@@ -91,14 +91,22 @@ def by_modality(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
     return {name: group for name, group in found.items() if name in learnt}
 
 
+def keeps_head(description: ModelDescription, outputs: Outputs, task: str) -> bool:
+    """Whether a run of a task goes on with the last layers of a model, which has its outputs in its order."""
+    had = tuple(target.channel for target in description.targets)
+    renamed = len(had) == len(outputs.names) == 1  # a single output may have another name in other data
+    return description.task.kind == task and (had == outputs.names or renamed)
+
+
 def require_same_outputs(description: ModelDescription, outputs: Outputs, name: str, task: str = "stain") -> None:
     """Raise a `SpotlightError` unless a model that a run goes on from has its stains and modalities, in its order.
 
-    Of a model of another task, only the modalities matter: its last layers are not taken.
+    Of a model of another task, or one that finds other masks, only the modalities matter: its last layers are not
+    taken.
     """
     had = tuple(target.channel for target in description.targets)
-    renamed = len(had) == len(outputs.names) == 1  # one stain may have another name in other data
-    if description.task.kind == task and had != outputs.names and not renamed:
+    of_stains = description.task.learns == "intensities" and description.task.kind == task
+    if of_stains and not keeps_head(description, outputs, task):
         raise SpotlightError(
             f"{name}: has the stains {', '.join(had)}, but this run {', '.join(outputs.names)}. Fine-tuning needs the "
             "same in the same order; say so with target= (Python) or --target."

@@ -13,8 +13,9 @@ from spotlight.model import load_model_weights, load_trunk, make_network, read_d
 from spotlight.networks import StainNetwork
 from spotlight.pairs.pair import Listed, Pair
 from spotlight.pairs.prepare import PreparedPair
+from spotlight.training.backbone import require_same_axes, require_same_preparation, require_unseen
 from spotlight.training.batches import Outputs
-from spotlight.training.data import patch_size, split_pairs
+from spotlight.training.data import patch_size, spacing_of, split_pairs
 from spotlight.training.hardware import (
     Processes,
     choose_micro_batches,
@@ -25,6 +26,7 @@ from spotlight.training.outputs import (
     by_modality,
     drawing_groups,
     find_outputs,
+    keeps_head,
     read_targets,
     require_same_outputs,
     with_what_is_learnt,
@@ -70,9 +72,9 @@ class RunPlan:
 
     @property
     def new_head(self) -> bool:
-        """Whether the run goes on from a model of another task, whose last layers are of no use to it."""
+        """Whether the run goes on from a model of other outputs, whose last layers are of no use to it."""
         start = self.experiment.training.finetune
-        return start is not None and read_description(start).task.kind != self.experiment.task.kind
+        return start is not None and not keeps_head(read_description(start), self.outputs, self.experiment.task.kind)
 
     @property
     def pairs(self) -> list[Pair]:
@@ -97,6 +99,8 @@ class RunPlan:
                 for n in range(len(self.outputs.names))
             )
             priors = [self.experiment.task.prior(group) for group in of_output]
+            if self.new_head and None in priors:  # a random head would send its noise through a trunk that has learnt
+                priors = [0.0] * len(priors)
             if known := [prior for prior in priors if prior is not None]:
                 network.begin_at(known)
         return network
@@ -128,11 +132,17 @@ class RunPlan:
             If the stacks do not go together, no patch fits, or the batch cannot be divided.
         """
         _require_alike(sizes, self.experiment)
+        start = self.experiment.training.finetune
+        if start is not None:
+            require_same_axes(read_description(start), sizes, str(start))
         shapes = {name: shape for name, (shape, _) in sizes.items()}
         dims = len(next(iter(shapes.values())))
         network = self.skeleton(dims)
         patch = patch_size(self.experiment.patches, shapes, network.divisor)
         self.experiment.loss.require_patch(patch, shapes, network.divisor)
+        spacing = spacing_of(self.experiment.preparation.grid, next(iter(sizes.values()))[1])
+        learnt = {pair.input: shapes[pair.name] for pair in self.training}
+        self.experiment.task.require_patch(patch, spacing, list(learnt.values()))
         if self.experiment.patches.augment and patch[-1] != patch[-2]:
             raise SpotlightError(f"patches.augment turns patches and needs them square in YX. Received: {patch}.")
         settings, processes = self.experiment.training, self.processes
@@ -254,6 +264,8 @@ def plan_run(pairs: Sequence[Pair], experiment: Experiment, processes: Processes
         description = read_description(start)
         require_same_outputs(description, outputs, str(start), experiment.task.kind)
         had = len(description.input.channels)
+        require_same_preparation(description, experiment, str(start))
+        require_unseen(description, pairs, experiment, str(start))
         if had != training[0].in_channels:
             raise SpotlightError(
                 f"{start}: has {had} input channels, but this run {training[0].in_channels}. Fine-tuning needs the "

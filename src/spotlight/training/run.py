@@ -16,6 +16,7 @@ from spotlight.networks import NetworkSettings
 from spotlight.pairs.pair import Listed
 from spotlight.progress import Progress, named
 from spotlight.tasks import Task
+from spotlight.training.backbone import finish_backbone, of_start
 from spotlight.training.callbacks import BEST, RunCallback
 from spotlight.training.data import complete, make_batches, make_sampler, prepare, with_foreground
 from spotlight.training.describe import describe, stack_record
@@ -197,7 +198,12 @@ def _execute(plan: RunPlan, to: Path, overwrite: bool, cache: str | Path | None,
         load_weights(run / BEST, module.network)
     elif module.average is not None:
         module.network.load_state_dict(module.result.state_dict())
+    # Made before the lock of the first process ends: it is the only one that writes.
+    origin = of_start(experiment) | (
+        finish_backbone(module.network, train_set, plan, experiment, sampler, callback.best) if first else {}
+    )
     record = {
+        **origin,
         "data": {
             "digest": data.digest,
             "train": [stack_record(pair, data.digests) for pair in train_set],

@@ -88,6 +88,10 @@ class TrainingSettings(Settings):
     frozen: Literal["none", "encoder", "all but head"] = Field(
         "none", description="What of the network stays as it is; for fine-tuning."
     )
+    allow_seen: bool = Field(
+        False,
+        description="Go on from a backbone although test stacks of the manifest are among those that it has seen.",
+    )
     seed: int = Field(0, ge=0, description="Of initial weights, patches and held-out stacks.")
     validate_every: int = Field(500, ge=1, description="Steps between validations on whole stacks.")
     checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints from which a killed run goes on.")
