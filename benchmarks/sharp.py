@@ -1,6 +1,6 @@
 """Is a stain sharper than the fluorescence that it learnt from? Losses with and without the physics of the blur.
 
-    python benchmarks/sharp.py --to DIR [--sparse] [--seeds 5] [--steps 300]
+    python benchmarks/sharp.py --to DIR [--sparse] [--seeds 5] [--steps 300] [--only NAME ...]
 
 - ``fnet``, ``fnet-flat``, ``spotlight``: the stain of blurred targets, as it is or with a flat background;
 - ``deconvolved-targets``: F-net, trained on targets that Richardson and Lucy's algorithm has deconvolved;
@@ -9,7 +9,8 @@
   small and too large; ``sharp-foreground``: with a share of Spotlight's loss;
 - ``target``: the fluorescence itself; ``repeat``: a second image of it.
 
-One segmentation, tuned on the fluorescence of the training fields, judges all. A killed run goes on.
+One segmentation, tuned on the fluorescence of the training fields, judges all. A killed run goes on. Fields,
+segmentation and the trainings of F-net and Spotlight are those of paper.py: in its folder they are not made again.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import numpy as np
 import pandas as pd
 from skimage.restoration import richardson_lucy
 
-from paper import DENSE, FIELDS, SPARSE, score_markdown, tuned
+from paper import DENSE, FIELDS, SPARSE, _say, score_markdown, tuned
 from spotlight.demonstration import small
 from spotlight.evaluation import EvaluationSettings, evaluate
 from spotlight.evaluation.statistics import compare_methods
@@ -36,6 +37,7 @@ from spotlight.psf import PsfSettings, fluorescence_psf
 from spotlight.simulation import SimulationSettings, simulate_pairs
 from spotlight.training import Experiment, protocol, train
 
+TARGETS, STAIN = "deconvolved-targets", "deconvolved-stain"
 ITERATIONS = 20
 MARGIN = 24
 """Voxels by which a stack is extended before it is deconvolved: along Z with its offset, in the plane by reflection."""
@@ -128,7 +130,7 @@ def main() -> None:
     parser.add_argument("--sparse", action="store_true", help="few bright nuclei instead of a dense colony")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--only", nargs="+", help="names of methods that are trained, of those above")
+    parser.add_argument("--only", nargs="+", help="of the methods above, all but fnet-flat")
     parser.add_argument("--split", default="test", help="val while choosing settings, test to report")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
@@ -136,29 +138,33 @@ def main() -> None:
     manifest = simulate_pairs(arguments.to / "data", FIELDS, simulation, seed=7, workers=arguments.workers)
     settings = EvaluationSettings(split=arguments.split, segmentation=tuned(manifest, arguments.to, True))
     psf = fluorescence_psf(optics(simulation), simulation.voxel_um)
-    wanted = experiments(simulation, arguments.steps)
-    wanted |= {"deconvolved-targets": wanted["fnet"]}
-    chosen = arguments.only or list(wanted)
+    known = experiments(simulation, arguments.steps)
+    known |= {TARGETS: known["fnet"]}
+    chosen = arguments.only or [*known, STAIN]
     sources: dict[str, dict[int, Any]] = {}
-    for seed in range(arguments.seeds):  # one seed of all, then the next: a table can be made of what is there
-        for name in chosen:
-            deconvolved = name == "deconvolved-targets"
-            pairs = deconvolved_targets(manifest, arguments.to / "deconvolved", psf) if deconvolved else manifest
-            folder = arguments.to / "models" / name / f"seed-{seed}"
+    for seed in range(arguments.seeds):
+        for name in [name for name in known if name in chosen or (name == "fnet" and STAIN in chosen)]:
             print(f"{name}, seed {seed}", flush=True)
-            model = train(pairs, folder, wanted[name], seed=seed, cache=arguments.to / "cache")
+            pairs = deconvolved_targets(manifest, arguments.to / "deconvolved", psf) if name == TARGETS else manifest
+            model = train(
+                pairs,
+                arguments.to / "models" / name / f"seed-{seed}",
+                known[name],
+                seed=seed,
+                cache=arguments.to / "cache",
+                progress=_say,
+            )
             sources.setdefault(name, {})[seed] = model
             if name == "fnet":
-                stains = arguments.to / "deconvolved-stains" / f"{arguments.split}-seed-{seed}"
                 sources.setdefault("fnet-flat", {})[seed] = load_model(model).flattened()
-                sources.setdefault("deconvolved-stain", {})[seed] = deconvolved_stains(
-                    model, manifest, stains, psf, arguments.split
-                )
-    scores = evaluate(manifest, sources, arguments.to, settings, workers=arguments.workers).scores
+            if name == "fnet" and STAIN in chosen:
+                stains = arguments.to / "deconvolved-stains" / f"{arguments.split}-seed-{seed}"
+                sources.setdefault(STAIN, {})[seed] = deconvolved_stains(model, manifest, stains, psf, arguments.split)
+    scores = evaluate(manifest, sources, arguments.to, settings, workers=arguments.workers, progress=_say).scores
     text = f"{score_markdown(scores)}\n\nThese {arguments.seeds} trainings of each.\n"
-    for baseline in ("fnet-flat", "spotlight"):
+    for baseline in ("target", "fnet-flat", "spotlight"):
         others = [name for name in sources if name.startswith("sharp")]
-        if baseline in sources and others:
+        if baseline in {"target", *sources} and others:
             text += "\n" + "\n".join(
                 f"- {said}" for said in compare_methods(scores, baseline, CLAIMS, others)["verdict"]
             )
