@@ -7,6 +7,8 @@ a perfect microscope would see. Settings were chosen on fields 0 and 1; the fiel
 error of the median volume.
 """
 
+import argparse
+
 import numpy as np
 
 from spotlight.images import Stack
@@ -39,6 +41,7 @@ def field(number: int) -> dict[str, Stack]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for number in FIELDS:
         stacks = field(number)

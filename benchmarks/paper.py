@@ -1,7 +1,7 @@
 """The experiment of Kalinin et al. (2025) as one command: every claim answered with numbers, every figure redrawn.
 
     python benchmarks/paper.py --to DIR [--manifest CSV] [--scale small|paper] [--sparse] [--readings] [--shifted]
-        [--seeds 5] [--workers 2]
+        [--seeds 5] [--workers 2] [--only NAME ...] [--only-shifted]
 
 Without a manifest, cells are simulated: 6 fields train, 2 validate and 12 are judged, with exact labels and a second
 noisy image of each. A manifest is one of real pairs with labels, such as `spotlight data allen-dna` writes; curated
@@ -23,25 +23,25 @@ the fluorescence itself, is what segmentation gives of it. Nothing that is there
 goes on.
 
 `--shifted` also judges the same models on six fields of other cells on another microscope, in DIR/shifted. These fields
-are for reporting alone: nothing may be chosen on them.
+are for reporting alone: nothing may be chosen on them. `--only-shifted` leaves the other fields out, `--only` methods.
 
 DIR then holds report.html, figures/ (2a-f and 3a-b of the paper), scores.csv, comparison.csv and claims.md.
 """
 
 import argparse
+import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from spotlight.comparison import Comparison, compare
+from spotlight.comparison import Comparison, compare, train_methods
 from spotlight.demonstration import small
 from spotlight.evaluation import Evaluation, EvaluationSettings, evaluate
 from spotlight.evaluation.means import with_part
 from spotlight.evaluation.statistics import compare_methods
 from spotlight.files import write_text
 from spotlight.metrics.cards import Direction
-from spotlight.prediction import load_model
 from spotlight.report import write_report
 from spotlight.segmentation import CellposeSettings, InstanceSettings, read_settings
 from spotlight.segmentation.tuning import tune
@@ -185,6 +185,8 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path)
     parser.add_argument("--scale", choices=("small", "paper"), default="small")
     parser.add_argument("--shifted", action="store_true", help="judge on other cells on another microscope, too")
+    parser.add_argument("--only-shifted", action="store_true", help="judge there alone")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of the methods above; fnet is always among them")
     parser.add_argument("--sparse", action="store_true", help="few bright nuclei instead of a dense colony")
     parser.add_argument("--readings", action="store_true", help="other forms of the published loss, too")
     parser.add_argument("--incomplete", action="store_true", help="the labels miss nuclei")
@@ -206,9 +208,12 @@ def main() -> None:
         thresholds=arguments.thresholds,
         second=CellposeSettings(model=arguments.cellpose) if arguments.cellpose else None,
     )
+    chosen = methods(arguments.scale, arguments.readings)
+    if arguments.only:
+        chosen = {name: chosen[name] for name in chosen if name in {"fnet", *arguments.only}}
     values = {
         "pairs": str(manifest.resolve()),
-        "methods": methods(arguments.scale, arguments.readings),
+        "methods": chosen,
         "baseline": "fnet",
         "seeds": tuple(range(arguments.seeds)),
         "steps": arguments.steps,
@@ -216,21 +221,13 @@ def main() -> None:
         "claims": CLAIMS,
     }
     comparison = Comparison.parse(values, "benchmark")
-    compared = compare(comparison, arguments.to, workers=arguments.workers, progress=_say)
-    _conclude(compared.evaluation, compared.table, arguments.seeds)
-    if arguments.shifted:
+    if not arguments.only_shifted:
+        compared = compare(comparison, arguments.to, workers=arguments.workers, progress=_say)
+        _conclude(compared.evaluation, compared.table, arguments.seeds)
+    if arguments.shifted or arguments.only_shifted:
         other = arguments.to / "shifted"
         fields = simulate_pairs(other / "data", {"test": 6}, shifted(settings), seed=11, workers=arguments.workers)
-        models = {
-            name: {
-                seed: load_model(arguments.to / "models" / (method.like or name) / f"seed-{seed}")
-                for seed in comparison.seeds
-            }
-            for name, method in comparison.methods.items()
-        }
-        for name, method in comparison.methods.items():
-            if method.flatten is not None:
-                models[name] = {seed: model.flattened(method.flatten) for seed, model in models[name].items()}
+        models = train_methods(comparison, arguments.to, progress=_say)
         judged = evaluate(fields, models, other, evaluation, workers=arguments.workers, progress=_say)
         known = {name: best for name, best in CLAIMS.items() if name in judged.scores}
         _conclude(judged, compare_methods(judged.scores, "fnet", known, list(comparison.others)), arguments.seeds)
@@ -321,9 +318,15 @@ def _swept(evaluation: Evaluation) -> list[str]:
     return lines
 
 
+_spoke = time.monotonic()
+
+
 def _say(work: str, done: int, total: int, figures: dict[str, float]) -> None:
-    if done == total:
+    """Print how far work is, once a minute and when it is done."""
+    global _spoke
+    if done == total or time.monotonic() > _spoke + 60:
         print(f"{work}: {done} of {total}", flush=True)
+        _spoke = time.monotonic()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ The stack is a simulated colony on a grid of 0.29 µm. Steps that Spotlight does
 of scikit-image and SciPy whose results they have.
 """
 
+import argparse
 import os
 from collections.abc import Callable
 from typing import Any
@@ -42,6 +43,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     stack, labels = colony()
     settings = SegmentationSettings()
     whole, found = timed(lambda: segment(stack, settings))

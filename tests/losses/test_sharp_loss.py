@@ -18,17 +18,26 @@ LOPSIDED /= LOPSIDED.sum()
 
 
 @pytest.mark.parametrize("planes", [12, 5, 2, 1])
-def test_blur_is_convolution_where_nothing_beyond_the_image_matters(planes: int) -> None:
+def test_blur_is_convolution_with_nothing_above_and_below_and_mirrors_at_the_sides(planes: int) -> None:
     image = np.random.default_rng(1).normal(0, 1, (planes, 9, 14)).astype(np.float32)
-    expected = signal.convolve(image, LOPSIDED, mode="same", method="direct")
-    if planes < 5:  # SciPy's "same" is then that of the longer of the two
-        expected = signal.convolve(image, LOPSIDED, mode="full", method="direct")[2 : 2 + planes, 1:-1, 3:-3]
-    blur = Blur(LOPSIDED)
-    found = blur.inner(blur(torch.from_numpy(image)[None, None]), True)[0, 0].numpy()
-    assert found == pytest.approx(expected[:, 1:-1, 3:-3], abs=1e-6)
-    if planes > 5:
-        margin = blur.inner(blur(torch.from_numpy(image)), False).numpy()
-        assert margin == pytest.approx(signal.convolve(image, LOPSIDED, mode="valid", method="direct"), abs=1e-6)
+    beyond = np.pad(np.pad(image, ((2, 2), (0, 0), (0, 0))), ((0, 0), (1, 1), (3, 3)), mode="reflect")
+    expected = signal.convolve(beyond, LOPSIDED, mode="valid", method="direct")
+    found = Blur(LOPSIDED)(torch.from_numpy(image)[None, None])[0, 0].numpy()
+    assert found == pytest.approx(expected, abs=1e-6)
+    if planes > 2:
+        mirrored = np.pad(image, ((2, 2), (1, 1), (3, 3)), mode="reflect")
+        expected = signal.convolve(mirrored, LOPSIDED, mode="valid", method="direct")
+        found = Blur(LOPSIDED, whole_depth=False)(torch.from_numpy(image)[None, None])[0, 0].numpy()
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_no_voxel_at_the_edges_is_free() -> None:
+    dye = torch.ones((1, 1, 6, 9, 14), requires_grad=True)
+    target = torch.zeros_like(dye)
+    sharp_loss(dye, target, target > 0, 0.5, Blur(LOPSIDED), SharpLossSettings()).total.backward()
+    assert dye.grad is not None
+    each = dye.grad[0, 0, 2]
+    assert float(each.min()) > 0.2 * float(each[4, 7])
 
 
 def test_gradients_are_those_of_differences() -> None:
@@ -63,7 +72,7 @@ def test_the_true_dye_costs_nothing_and_its_blurred_image_does() -> None:
     assert float(found.parts["blurred_mse"]) < float(
         sharp_loss(target, target, mask, 1.5, blur, settings).parts["blurred_mse"]
     )
-    spotlight = spotlight_loss(*(blur.inner(t, True) for t in (target, target, mask)), 1.5, FOREGROUND).total
+    spotlight = spotlight_loss(target, target, mask, 1.5, FOREGROUND).total
     assert float(found.parts["foreground"]) == pytest.approx(float(spotlight), abs=1e-5)
     assert float(found.total) == pytest.approx(0.3 * float(spotlight), abs=1e-5)
 
@@ -133,10 +142,10 @@ def test_patches_that_leave_nothing_to_judge_are_refused() -> None:
     settings.require_patch((48, 96, 96), {"a": (48, 200, 200), "b": (50, 200, 200)}, 8)
     for patch, shape, message in [
         ((32, 96, 96), (48, 200, 200), r"patches.size to \(48"),
-        ((48, 32, 32), (48, 200, 200), "leave no voxel"),
+        ((48, 32, 32), (48, 200, 200), "from beyond the patch"),
         ((96, 96), (200, 200), "three axes"),
     ]:
         with pytest.raises(SpotlightError, match=message):
             settings.require_patch(patch, {"a": shape}, 8)
-    with pytest.raises(SpotlightError, match="leave no voxel"):
+    with pytest.raises(SpotlightError, match="from beyond the patch"):
         settings.model_copy(update={"whole_depth": False}).require_patch((48, 96, 96), {"a": (48, 96, 96)}, 8)

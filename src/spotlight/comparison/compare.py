@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from spotlight.csv_files import write_csv
 from spotlight.errors import SpotlightError
 from spotlight.evaluation.evaluate import Evaluation, evaluate
+from spotlight.evaluation.methods import Source
 from spotlight.evaluation.settings import EvaluationSettings
 from spotlight.evaluation.statistics import compare_methods
 from spotlight.files import write_text
@@ -150,33 +151,8 @@ def compare(
     if not isinstance(comparison, Comparison):
         base = Path(comparison).parent
         comparison = Comparison.from_yaml(comparison)
-    experiments = {name: _experiment(method, comparison, base) for name, method in comparison.methods.items()}
     write_text(to / "comparison.yaml", comparison.to_yaml())
-    pairs = base / comparison.pairs
-    sources: dict[str, dict[int, str | Path | Model]] = {}
-    for name, experiment in experiments.items():
-        sources[name] = {}
-        for seed in comparison.seeds:
-            if experiment is not None:
-                sources[name][seed] = train(
-                    pairs,
-                    to / "models" / name / f"seed-{seed}",
-                    experiment,
-                    seed=seed,
-                    input_channel=comparison.input_channel,
-                    target_channel=comparison.target_channel,
-                    target=comparison.target,
-                    axes=comparison.axes,
-                    progress=named(progress, f"{name}, seed {seed}"),
-                )
-    for name, method in comparison.methods.items():
-        if method.like is not None:
-            sources[name] = dict(sources[method.like])
-        elif method.model or method.stains:
-            sources[name] = {0: base / (method.model or method.stains or "")}
-        if method.flatten is not None:
-            loaded = {seed: m if isinstance(m, Model) else load_model(m) for seed, m in sources[name].items()}
-            sources[name] = {seed: model.flattened(method.flatten) for seed, model in loaded.items()}
+    pairs, sources = base / comparison.pairs, train_methods(comparison, to, base, progress=progress)
     evaluation = evaluate(
         pairs,
         sources,
@@ -194,6 +170,56 @@ def compare(
     table = compare_methods(evaluation.scores, comparison.baseline, known, list(comparison.others))
     write_csv(table, to / "comparison.csv", "%.6g")
     return Compared(evaluation, table)
+
+
+def train_methods(
+    comparison: Comparison, to: str | Path, base: str | Path = "", *, progress: Progress | None = None
+) -> dict[str, dict[int, Source]]:
+    """Train what has to be trained; gives the models of all methods by seed, as `evaluate` takes them.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What is compared.
+    to : path
+        Folder for models; those that it holds already are not trained again.
+    base : path
+        Folder that paths in the comparison are relative to.
+    progress : callable, optional
+        Called with what is being done, how far it is, and current figures.
+
+    Raises
+    ------
+    SpotlightError
+        If a setting or a file is wrong, or the folder holds other models.
+    """
+    to, base = Path(to), Path(base)
+    experiments = {name: _experiment(method, comparison, base) for name, method in comparison.methods.items()}
+    sources: dict[str, dict[int, Source]] = {}
+    for name, experiment in experiments.items():
+        sources[name] = {}
+        for seed in comparison.seeds:
+            if experiment is not None:
+                sources[name][seed] = train(
+                    base / comparison.pairs,
+                    to / "models" / name / f"seed-{seed}",
+                    experiment,
+                    seed=seed,
+                    input_channel=comparison.input_channel,
+                    target_channel=comparison.target_channel,
+                    target=comparison.target,
+                    axes=comparison.axes,
+                    progress=named(progress, f"{name}, seed {seed}"),
+                )
+    for name, method in comparison.methods.items():
+        if method.like is not None:
+            sources[name] = dict(sources[method.like])
+        elif method.model or method.stains:
+            sources[name] = {0: base / (method.model or method.stains or "")}
+        if method.flatten is not None:
+            loaded = {seed: m if isinstance(m, Model) else load_model(m) for seed, m in sources[name].items()}
+            sources[name] = {seed: model.flattened(method.flatten) for seed, model in loaded.items()}
+    return sources
 
 
 def _experiment(method: ComparedMethod, comparison: Comparison, base: Path) -> Experiment | None:

@@ -43,11 +43,11 @@ class SharpLossSettings(LossSettings):
     voxel_um: float = Field(0.29, gt=0, description="Edge of the voxels: preparation.grid.")
     whole_depth: bool = Field(
         True,
-        description="Patches span the stacks along Z, and there is no dye above and below. False: a margin of half a "
-        "point spread function along Z, as in the plane, is not judged.",
+        description="Patches span the stacks along Z, and there is no dye above and below. False: beyond a patch there "
+        "is its mirror image, along Z as in the plane.",
     )
     foreground: float = Field(
-        0.0, ge=0, le=1, description="Share of Spotlight's loss (λ 0.25, background 0.25) of the blurred stain."
+        0.0, ge=0, le=1, description="Share of Spotlight's loss, as the default has it, of the blurred stain."
     )
     variation: float = Field(
         0.0, ge=0, description="Weight of the mean absolute difference of neighbouring voxels of the stain, per axis."
@@ -81,7 +81,7 @@ class SharpLossSettings(LossSettings):
         """See `LossSettings.build`."""
         from spotlight.losses.sharp import Blur, sharp_loss
 
-        blur = Blur(self.psf())
+        blur = Blur(self.psf(), self.whole_depth)
         return lambda prediction, batch, progress=1.0: sharp_loss(
             prediction, batch.target, batch.mask, batch.threshold, blur, self
         )
@@ -115,7 +115,7 @@ class SharpLossSettings(LossSettings):
         if min(short) < 1:
             least = [2 * half + divisor for half in halves]
             raise SpotlightError(
-                f"patches of {patch} leave no voxel after a margin of half a point spread function, {tuple(halves)} "
-                f"voxels. Set patches.size to at least ({', '.join(map(str, least))}), or give a smaller point spread "
-                "function (loss.sigma_um)."
+                f"in patches of {patch} every voxel receives light from beyond the patch, as half a point spread "
+                f"function has {tuple(halves)} voxels. Set patches.size to at least ({', '.join(map(str, least))}), or "
+                "give a smaller point spread function (loss.sigma_um)."
             )

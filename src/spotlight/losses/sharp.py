@@ -8,54 +8,57 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from spotlight.losses.blurred import SharpLossSettings
 from spotlight.losses.pixels import LossTerms
 from spotlight.losses.settings import SpotlightLossSettings
 from spotlight.losses.spotlight import spotlight_loss
 
-FOREGROUND = SpotlightLossSettings(weight=0.25, background=0.25)
-"""Those of the default protocol."""
+FOREGROUND = SpotlightLossSettings(weight=0.5, background=0.5, margin=0.5, average="voxels")
+"""Those of the default protocol; squared error, with which that settles, is the other part of this loss."""
 
 
 class Blur:
     """Convolution with a point spread function, by FFT in float32.
 
-    Along Z there is nothing beyond the ends of an image. In the plane it is periodic, so that a margin of half a point
-    spread function is wrong there; `inner` leaves it out.
+    In the plane an image goes on beyond its edges as its mirror image. What is beyond is not known there; to leave out
+    what depends on it would leave the network free along the edges, and its stains had bright frames.
 
     Parameters
     ----------
     psf : (Z, Y, X) float32
         Of odd sizes.
+    whole_depth : bool
+        Whether there is nothing beyond the ends along Z; otherwise it is as in the plane.
     """
 
-    def __init__(self, psf: NDArray[np.float32]) -> None:
-        self.psf = psf
+    def __init__(self, psf: NDArray[np.float32], whole_depth: bool = True) -> None:
+        self.psf, self.whole_depth = psf, whole_depth
         self.half = tuple(side // 2 for side in psf.shape)
         self._transfers: dict[tuple[torch.device, tuple[int, ...]], Tensor] = {}
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Convolve (..., Z, Y, X), each of Y and X at least as long as the point spread function."""
-        planes, rows, columns = image.shape[-3:]
-        size = (planes + self.half[0], rows, columns)
-        key = image.device, size
+        """Convolve (N, C, Z, Y, X), each of Y and X, and of Z without `whole_depth`, longer than half a `psf`."""
+        (z, y, x), planes = self.half, image.shape[-3]
+        mirrored = functional.pad(image, (x, x, y, y, 0, 0) if self.whole_depth else (x, x, y, y, z, z), "reflect")
+        size = (planes + z, *mirrored.shape[-2:]) if self.whole_depth else tuple(mirrored.shape[-3:])
+        spectrum = torch.fft.rfftn(mirrored, size, (-3, -2, -1)) * self._transfer(image.device, size)
+        blurred: Tensor = torch.fft.irfftn(spectrum, size, (-3, -2, -1))
+        first = 0 if self.whole_depth else z
+        return blurred[..., first : first + planes, y : size[1] - y, x : size[2] - x]
+
+    def _transfer(self, device: torch.device, size: tuple[int, ...]) -> Tensor:
+        key = device, size
         if key not in self._transfers:
             room = torch.zeros(tuple(max(n, k) for n, k in zip(size, self.psf.shape, strict=True)))
             room[tuple(slice(side) for side in self.psf.shape)] = torch.from_numpy(self.psf)
             room = room.roll([-half for half in self.half], (0, 1, 2))
             if room.shape != size:  # a stack of fewer planes than the point spread function: what never meets it goes
+                planes = size[0] - self.half[0]
                 room = torch.cat((room[:planes], room[room.shape[0] - self.half[0] :]))
-            self._transfers = {key: torch.fft.rfftn(room).to(image.device)} | dict(list(self._transfers.items())[:3])
-        spectrum = torch.fft.rfftn(image, size, (-3, -2, -1)) * self._transfers[key]
-        blurred: Tensor = torch.fft.irfftn(spectrum, size, (-3, -2, -1))
-        return blurred[..., :planes, :, :]
-
-    def inner(self, image: Tensor, whole_depth: bool) -> Tensor:
-        """Leave out what depends on what is beyond the image."""
-        z, y, x = self.half
-        depth = slice(None) if whole_depth else slice(z, image.shape[-3] - z)
-        return image[..., depth, y : image.shape[-2] - y, x : image.shape[-1] - x]
+            self._transfers = {key: torch.fft.rfftn(room).to(device)} | dict(list(self._transfers.items())[:3])
+        return self._transfers[key]
 
 
 def sharp_loss(
@@ -72,8 +75,7 @@ def sharp_loss(
 
         B = Ŷ * PSF      loss = (1 - φ) mean (B - Y)² + φ Spotlight(B, Y) + τ mean |∇Ŷ|
 
-    Means are over voxels whose blurred value depends on nothing beyond the patch. Spotlight's loss compares B with the
-    mask of the target, which is as blurred as B.
+    Spotlight's loss compares B with the mask of the target, which is as blurred as B.
 
     Parameters
     ----------
@@ -86,7 +88,7 @@ def sharp_loss(
     blur : Blur
         The point spread function.
     settings : SharpLossSettings
-        φ (`foreground`), τ (`variation`) and `whole_depth`.
+        φ (`foreground`) and τ (`variation`).
 
     Returns
     -------
@@ -95,12 +97,11 @@ def sharp_loss(
     """
     with torch.autocast(prediction.device.type, enabled=False):
         dye = prediction.float()
-        seen, wanted = (blur.inner(image, settings.whole_depth) for image in (blur(dye), target.float()))
+        seen, wanted = blur(dye), target.float()
         error = (seen - wanted).square().mean()
         total, parts = (1 - settings.foreground) * error, {"blurred_mse": error.detach()}
         if settings.foreground > 0:
-            inside = blur.inner(mask, settings.whole_depth)
-            shape = spotlight_loss(seen, wanted, inside, threshold, FOREGROUND).total
+            shape = spotlight_loss(seen, wanted, mask, threshold, FOREGROUND).total
             total = total + settings.foreground * shape
             parts["foreground"] = shape.detach()
         if settings.variation > 0:
