@@ -1,6 +1,7 @@
-"""What thresholds find in real light-sheet volumes: Otsu, top-hat, difference of Gaussians, Sato's vesselness.
+"""What thresholds and networks find in real light-sheet volumes: Otsu, top-hat, difference of Gaussians, Sato, F-net.
 
     python benchmarks/lightsheet.py DATA [--structure cfos|microglia|vessels ...] [--json FILE]
+    python benchmarks/lightsheet.py DATA --structure microglia --models DIR [--steps N] [--seeds N] [--json FILE]
 
 DATA holds ``lightsheet_spots_3d`` (c-Fos cells and microglia of cleared mouse brains with masks, MIT, erturklab/
 delivr_cfos) and ``lightsheet_vessel_3d`` (vessels, GPL-3.0, RUB-Bioinf/VesselExpress). Size and threshold of every
@@ -8,6 +9,10 @@ method are those of the greatest mean Dice on labelled volumes of other brains (
 name); of the one volume of vessels, each half is judged with what was chosen on the other. Components smaller than half
 of the 5th percentile of the true ones in those volumes, or than 50 voxels if that is less, are left out. Otsu without a
 factor has no settings.
+
+With --models, networks are trained, too: one for every left-out parent and seed, on all volumes of the other parents,
+with the settings of the task "segment" at the size of `NETWORK`. Their threshold and least size are chosen as those of
+the other methods. DIR keeps them, and an interrupted call goes on.
 """
 
 from collections.abc import Callable
@@ -20,9 +25,13 @@ from scipy import ndimage
 from skimage.filters import apply_hysteresis_threshold, sato, threshold_otsu
 
 import harness
-from spotlight import read
+from spotlight import load_model, read, train
+from spotlight.evaluation.trainings import difference_interval
 from spotlight.metrics import betti_errors, cl_dice, component_f1, length_error, mask_dice, panoptic_dice
 from spotlight.metrics.masks import components
+from spotlight.networks import FNetSettings
+from spotlight.pairs import Pair
+from spotlight.training import protocol
 
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -33,6 +42,7 @@ Spacing = tuple[float, ...]
 class Labelled:
     """A volume, its true mask, and the brain it comes from."""
 
+    name: str
     parent: str
     volume: Volume
     mask: Mask
@@ -63,11 +73,21 @@ class Chosen:
 
     def find(self, volume: Volume, spacing: Spacing) -> Mask:
         """Segment a volume."""
-        found = over(self.method, self.method.filtered(volume, spacing, self.size), self.factor)
-        numbers = components(found)
-        large = np.bincount(numbers.ravel()) >= self.least
-        large[0] = False
-        return np.asarray(large[numbers])
+        return large(over(self.method, self.method.filtered(volume, spacing, self.size), self.factor), self.least)
+
+
+def large(found: Mask, least: int) -> Mask:
+    """Leave out components of fewer voxels."""
+    numbers = components(found)
+    kept = np.bincount(numbers.ravel()) >= least
+    kept[0] = False
+    return np.asarray(kept[numbers])
+
+
+def least_size(volumes: list[Labelled]) -> int:
+    """Half of the 5th percentile of the sizes of true components, at most 50."""
+    sizes = np.concatenate([np.bincount(components(one.mask).ravel())[1:] for one in volumes])
+    return max(1, min(50, int(np.quantile(sizes, 0.05) / 2))) if len(sizes) else 1
 
 
 def plain(volume: Volume, spacing: Spacing, size: float) -> Volume:
@@ -134,9 +154,7 @@ def dice_of_settings(method: Method, volumes: list[Labelled]) -> NDArray[np.floa
 def choose(method: Method, dice: NDArray[np.float64], volumes: list[Labelled]) -> Chosen:
     """Take the settings of the greatest mean Dice on labelled volumes, and the least size from their components."""
     size, factor = np.unravel_index(int(dice.mean(0).argmax()), dice.shape[1:])
-    sizes = np.concatenate([np.bincount(components(one.mask).ravel())[1:] for one in volumes])
-    least = max(1, min(50, int(np.quantile(sizes, 0.05) / 2))) if len(sizes) else 1
-    return Chosen(method, method.sizes[size], method.factors[factor], least)
+    return Chosen(method, method.sizes[size], method.factors[factor], least_size(volumes))
 
 
 def read_volumes(data: Path, structure: str) -> list[Labelled]:
@@ -146,7 +164,7 @@ def read_volumes(data: Path, structure: str) -> list[Labelled]:
         volume, mask = read(folder / "raw.ome.tif").data.astype(np.float32), read(folder / "labels.ome.tif").data > 0
         middle = volume.shape[2] // 2
         parts = {"left": np.s_[:, :, :middle], "right": np.s_[:, :, middle:]}
-        return [Labelled(name, volume[part], mask[part], (1.0, 1.0, 1.0)) for name, part in parts.items()]
+        return [Labelled(name, name, volume[part], mask[part], (1.0, 1.0, 1.0)) for name, part in parts.items()]
     names = {"cfos": "cFos", "microglia": "microglia"}
     files = sorted((data / "lightsheet_spots_3d").glob(f"{names[structure]}_*_mask.ome.tif"))
     found = []
@@ -154,8 +172,50 @@ def read_volumes(data: Path, structure: str) -> list[Labelled]:
         stack = read(file.with_name(file.name.replace("_mask", "")))
         mask = np.asarray(read(file).data > 0)
         spacing = stack.voxel_size or (6.0, 1.62, 1.62)  # which the publication states
-        found.append(Labelled(file.name.split("_")[1], stack.data.astype(np.float32), mask, spacing))
+        name = file.name.removesuffix("_mask.ome.tif")
+        found.append(Labelled(name, file.name.split("_")[1], stack.data.astype(np.float32), mask, spacing))
     return found
+
+
+NETWORK = FNetSettings(depth=2, mult_chan=8)
+PATCH, BATCH = (16, 48, 48), 4
+PROBABILITIES = tuple(np.round(np.arange(0.05, 1, 0.05), 2))
+"""Thresholds that are tried for a network."""
+
+
+def predicted(volumes: list[Labelled], parent: str, seed: int, steps: int, folder: Path) -> list[Volume]:
+    """Train on all volumes of other parents than this one, and return the probabilities in all volumes."""
+    others = [one for one in volumes if one.parent != parent]
+    pairs = [Pair.of_arrays(o.name, o.volume, o.mask.astype(np.uint8), voxel_size=o.spacing) for o in others]
+    values = protocol("spotlight", "segment").model_dump()
+    values["patches"] |= {"size": PATCH}
+    values["training"] |= {"batch_size": BATCH, "validate_every": 100, "checkpoint_every": 100}
+    settings = type(protocol("spotlight")).parse(values, "benchmark")
+    made = train(pairs, folder / f"{parent}-{seed}", settings, network=NETWORK, steps=steps, seed=seed)
+    model = load_model(made)
+    return [model.predict(one.volume, voxel_size=one.spacing).data for one in volumes]
+
+
+def judge_network(
+    volumes: list[Labelled], seeds: int, steps: int, folder: Path
+) -> tuple[list[list[dict[str, float]]], list[str]]:
+    """Score by seed and volume, each by the network that has not seen its parent; also returns the chosen settings."""
+    every: list[list[dict[str, float]]] = []
+    used = []
+    for seed in range(seeds):
+        rows: dict[str, dict[str, float]] = {}
+        for parent in sorted({one.parent for one in volumes}):
+            found = predicted(volumes, parent, seed, steps, folder)
+            others = [n for n, one in enumerate(volumes) if one.parent != parent]
+            dice = [[mask_dice(volumes[n].mask, found[n] >= p) for p in PROBABILITIES] for n in others]
+            threshold = PROBABILITIES[int(np.mean(dice, axis=0).argmax())]
+            least = least_size([volumes[n] for n in others])
+            used.append(f"{parent}: {threshold:g}, {least}")
+            for one, probability in zip(volumes, found, strict=True):
+                if one.parent == parent:
+                    rows[one.name] = scores(one, large(probability >= threshold, least), False)
+        every.append([rows[one.name] for one in volumes])
+    return every, used
 
 
 def scores(one: Labelled, found: Mask, contiguous: bool) -> dict[str, float]:
@@ -175,6 +235,9 @@ def main() -> None:
     parser = harness.options(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--structure", action="append", choices=["cfos", "microglia", "vessels"])
+    parser.add_argument("--models", type=Path, metavar="DIR", help="train networks for c-Fos and microglia there")
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     for structure in arguments.structure or ["cfos", "microglia", "vessels"]:
         volumes = read_volumes(arguments.data, structure)
@@ -188,21 +251,58 @@ def main() -> None:
         print(f"\n{structure}: {len(volumes)} volumes of {', '.join(parents)}\n")
         file = arguments.json and arguments.json.with_stem(f"{arguments.json.stem}-{structure}")
         table = harness.Table(file, "method", *heads, "settings by left-out parent (size in µm, factor, least voxels)")
+        every: dict[str, list[list[dict[str, float]]]] = {}
         for method in (*METHODS, SATO) if contiguous else METHODS:
             dice = dice_of_settings(method, volumes)
-            rows, used = [], []
+            rows: dict[str, dict[str, float]] = {}
+            used = []
             for parent in parents:
                 others = [n for n, one in enumerate(volumes) if one.parent != parent]
                 chosen = choose(method, dice[others], [volumes[n] for n in others])
                 used.append(f"{parent}: {chosen.size:g}, {chosen.factor:g}, {chosen.least}")
-                judged = [one for one in volumes if one.parent == parent]
-                rows.append([scores(one, chosen.find(one.volume, one.spacing), contiguous) for one in judged])
-            # Every parent counts the same, however many of its volumes there are.
-            means = {head: float(np.mean([np.nanmean([row[head] for row in own]) for own in rows])) for head in heads}
-            cells = [
-                f"{value:.1f}" if "error" in head and "b" in head else f"{value:.2f}" for head, value in means.items()
-            ]
-            table.add(method.name, *cells, "; ".join(used), **means)
+                for one in volumes:
+                    if one.parent == parent:
+                        rows[one.name] = scores(one, chosen.find(one.volume, one.spacing), contiguous)
+            every[method.name] = [[rows[one.name] for one in volumes]]
+            show(table, method.name, heads, every[method.name], volumes, used)
+        if arguments.models is None or contiguous:
+            continue
+        folder = arguments.models / structure
+        every["network"], used = judge_network(volumes, arguments.seeds, arguments.steps, folder)
+        show(table, f"network, {arguments.seeds} seeds", heads, every["network"], volumes, used)
+        print()
+        for head in heads[:3]:
+            best = max(every, key=lambda name: -1 if name == "network" else mean_of(every[name], head, volumes))
+            own, other = (np.array([[row[head] for row in run] for run in every[name]]) for name in ("network", best))
+            low, high, _ = difference_interval(own, other)
+            spread = np.ptp([mean_of([run], head, volumes) for run in every["network"]])
+            print(
+                f"{head}: network less {best}, mean over volumes {np.nanmean(own) - np.nanmean(other):+.3f} (95 % "
+                f"interval over seeds and volumes {low:+.3f} to {high:+.3f}; seeds spread over {spread:.3f})"
+            )
+
+
+def mean_of(runs: list[list[dict[str, float]]], head: str, volumes: list[Labelled]) -> float:
+    """Mean of a score; every parent counts the same, however many of its volumes there are."""
+    parents = sorted({one.parent for one in volumes})
+    each = [
+        [row[head] for run in runs for row, one in zip(run, volumes, strict=True) if one.parent == p] for p in parents
+    ]
+    return float(np.mean([np.nanmean(own) for own in each]))
+
+
+def show(
+    table: harness.Table,
+    name: str,
+    heads: tuple[str, ...],
+    runs: list[list[dict[str, float]]],
+    volumes: list[Labelled],
+    used: list[str],
+) -> None:
+    """Add the means of a method to the table."""
+    means = {head: mean_of(runs, head, volumes) for head in heads}
+    cells = [f"{value:.1f}" if "error" in head and "b" in head else f"{value:.2f}" for head, value in means.items()]
+    table.add(name, *cells, "; ".join(used), **means)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ SETTINGS: dict[str, list[Any]] = {
     "docs/evaluation.md": [EvaluationSettings, Comparison],
     "docs/instances.md": [SegmentationSettings],
     "docs/light-sheet.md": [LightSheetSettings],
+    "docs/restoration.md": [Experiment],
     "docs/segmentation-models.md": [Experiment],
 }
 """What the YAML blocks of a page are."""

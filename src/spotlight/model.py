@@ -23,7 +23,7 @@ from spotlight.pairs.pair import Pair
 from spotlight.pairs.unlabelled import content_digest
 from spotlight.plain_yaml import load_yaml
 from spotlight.settings import Settings
-from spotlight.tasks import StainTask, TargetDescription, TaskField
+from spotlight.tasks import StainTask, TargetDescription, Task, TaskField
 from spotlight.version import __version__
 
 FORMAT = 2
@@ -126,9 +126,16 @@ class ModelDescription(Settings):
 
 
 def make_network(
-    settings: NetworkSettings, dims: int, stains: int = 1, modalities: int = 0, in_channels: int = 1
+    settings: NetworkSettings,
+    dims: int,
+    stains: int = 1,
+    modalities: int = 0,
+    in_channels: int = 1,
+    task: Task = StainTask(),  # noqa: B008 - frozen
 ) -> StainNetwork:
-    """Build a network from its settings; see `NetworkSettings.build` for the parameters.
+    """Build a network from its settings, with the last layers that its task needs.
+
+    See `NetworkSettings.build` for the parameters, and `Task.adapt`.
 
     Raises
     ------
@@ -137,13 +144,13 @@ def make_network(
     """
     try:
         if in_channels == 1:  # which networks of other packages were built for
-            return settings.build(dims, stains, modalities)
+            return task.adapt(settings.build(dims, stains, modalities))
         if "in_channels" not in inspect.signature(settings.build).parameters:
             raise ValueError(
                 f"the network {settings.architecture} takes one input channel. Received: {in_channels}. Name one "
                 "channel, or choose a network whose settings build it for several, such as 'fnet'."
             )
-        return settings.build(dims, stains, modalities, in_channels)
+        return task.adapt(settings.build(dims, stains, modalities, in_channels))
     except ValueError as error:
         raise SpotlightError(str(error)) from error
 
@@ -266,7 +273,7 @@ def read_model(folder: str | Path) -> tuple[ModelDescription, StainNetwork]:
         )
     modalities = len(description.input.modalities) if description.network.conditioning != "none" else 0
     sizes = len(description.targets), modalities, len(description.input.channels)
-    network = make_network(description.network, description.dims, *sizes)
+    network = make_network(description.network, description.dims, *sizes, description.task)
     load_model_weights(folder, description, network)
     return description, network.eval()
 
@@ -279,9 +286,8 @@ def load_trunk(folder: str | Path, description: ModelDescription, network: Stain
     SpotlightError
         As `load_weights`.
     """
-    other = make_network(
-        description.network, network.dims, len(description.targets), network.modalities, network.in_channels
-    )
+    sizes = len(description.targets), network.modalities, network.in_channels
+    other = make_network(description.network, network.dims, *sizes, description.task)
     load_model_weights(folder, description, other)
     head = {id(weight) for layer in other.last_layers() for weight in layer.parameters()}
     kept = {name: weight for name, weight in other.state_dict(keep_vars=True).items() if id(weight) not in head}

@@ -35,7 +35,7 @@ from spotlight.cli.app import (
     size_of,
 )
 from spotlight.cli.challenge import score_light_my_cells
-from spotlight.cli.masks import finds_masks, score_masks
+from spotlight.cli.task_scores import score_masks, score_restoration, task_of
 from spotlight.errors import SpotlightError
 from spotlight.quoting import safe_name
 
@@ -250,14 +250,19 @@ def evaluate(
     from spotlight.report import write_report
     from spotlight.report.text import score_text
 
-    if finds_masks(named.values()):
-        not_taken = {
-            "--settings": settings,
-            "--input-channel": input_channel,
-            "--target-channel": target_channel,
-            "--workers": workers,
-        }
+    learnt = task_of(named.values())
+    not_taken = {
+        "--settings": settings,
+        "--input-channel": input_channel,
+        "--target-channel": target_channel,
+        "--workers": workers,
+    }
+    if learnt == "segment":
         score_masks(named, pairs, to, split, target, axes, voxel_size, not_taken)
+        return
+    if learnt == "restore":
+        of_others = {"--target": target, "--axes": axes, "--voxel-size": voxel_size, "--device": device}
+        score_restoration(named, pairs, to, split, not_taken | of_others)
         return
     chosen = EvaluationSettings.from_yaml(settings) if settings else EvaluationSettings()
     values = chosen.model_dump() | ({} if split is None else {"split": split})

@@ -3,6 +3,7 @@
 from spotlight.evaluation.evaluate import Evaluation, evaluate, summarise
 from spotlight.evaluation.light_my_cells import LightMyCells, LightMyCellsSettings, evaluate_light_my_cells
 from spotlight.evaluation.masks import MaskEvaluation, evaluate_masks, score_masks
+from spotlight.evaluation.restoration import RestorationEvaluation, evaluate_restoration, score_restoration
 from spotlight.evaluation.settings import EvaluationSettings
 
 __all__ = [
@@ -11,9 +12,12 @@ __all__ = [
     "LightMyCells",
     "LightMyCellsSettings",
     "MaskEvaluation",
+    "RestorationEvaluation",
     "evaluate",
     "evaluate_light_my_cells",
     "evaluate_masks",
+    "evaluate_restoration",
     "score_masks",
+    "score_restoration",
     "summarise",
 ]

@@ -1,5 +1,6 @@
 """How an input is brought to the scale that the network works on; training and prediction use the same functions."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -10,9 +11,13 @@ from spotlight.images.normalise import COUNTED, SAMPLED, mean_and_std, occurrenc
 from spotlight.images.slabs import Array, values_of
 from spotlight.images.stack import Stack
 
-Scaling = Literal["mean/std", "median/iqr", "uint16"]
+Scaling = Literal["mean/std", "median/iqr", "percentiles", "uint16"]
 """What is subtracted from an input and what it is divided by: its mean and standard deviation (Ounkomol et al. 2018),
-its median and interquartile range (Liu et al. 2025), or the same constants for every 16-bit image (Liu et al. 2024)."""
+its median and interquartile range (Liu et al. 2025), its 1st
+percentile and the distance from there to its 99th, or the same constants for every 16-bit image (Liu et al. 2024)."""
+
+EXTREMES = (1.0, 99.0)
+"""Percentiles that become 0 and 1."""
 
 UINT16 = (32767.5, 32767.5)
 """Centre and scale that map 0 to 65535 onto -1 to 1."""
@@ -27,7 +32,7 @@ def input_scale(stack: Stack, scaling: Scaling, central_planes: int | None = Non
     ----------
     stack : Stack
         Axes ZYX or YX, at native resolution.
-    scaling : {"mean/std", "median/iqr", "uint16"}
+    scaling : {"mean/std", "median/iqr", "percentiles", "uint16"}
         The rule.
     central_planes : int, optional
         Find the values from so many planes in the middle of a ZYX stack, not from all of it.
@@ -50,7 +55,15 @@ def input_scale(stack: Stack, scaling: Scaling, central_planes: int | None = Non
     padded = zeros_are_padding(stack.values)
     if scaling == "mean/std":
         return mean_and_std(stack.values, padded, name=stack.source)
-    low, middle, high = quartiles(stack.values, padded)
+    if scaling == "percentiles":
+        low, high = percentiles(stack.values, EXTREMES, padded)
+        if not high > low:
+            raise SpotlightError(
+                f"{stack.source}: 98 % of its values are {low:g}, so it cannot be scaled by its 1st and 99th "
+                "percentile. Check the file and the channel, or train with the scaling 'mean/std'."
+            )
+        return low, high - low
+    low, middle, high = percentiles(stack.values, (25, 50, 75), padded)
     if not high > low:
         raise SpotlightError(
             f"{stack.source}: has an interquartile range of 0 (half of its values are {middle:g}), by which it cannot "
@@ -59,8 +72,8 @@ def input_scale(stack: Stack, scaling: Scaling, central_planes: int | None = Non
     return middle, high - low
 
 
-def quartiles(image: Array, padded: bool = False) -> tuple[float, float, float]:
-    """First quartile, median and third quartile of an image, interpolated linearly as `numpy.percentile` does.
+def percentiles(image: Array, ranks: Sequence[float], padded: bool = False) -> tuple[float, ...]:
+    """Percentiles of an image, interpolated linearly as `numpy.percentile` does.
 
     Exact for values of up to 16 bits and for small images; of a larger image of another type, from about `SAMPLED`
     evenly spaced values.
@@ -69,6 +82,8 @@ def quartiles(image: Array, padded: bool = False) -> tuple[float, float, float]:
     ----------
     image : array
         Of any shape.
+    ranks : sequence of float
+        From 0 to 100.
     padded : bool
         Leave out exact zeros.
     """
@@ -76,16 +91,15 @@ def quartiles(image: Array, padded: bool = False) -> tuple[float, float, float]:
         values, counts = occurrences(image)
         counts = np.where(padded & (values == 0), 0, counts)
         below = np.cumsum(counts)
-        places = np.array([0.25, 0.5, 0.75]) * (below[-1] - 1)
+        places = np.array(ranks) / 100 * (below[-1] - 1)
         first = values[np.searchsorted(below, np.floor(places), side="right")].astype(float)
         second = values[np.searchsorted(below, np.ceil(places), side="right")].astype(float)
         found = first + (second - first) * (places - np.floor(places))
     else:
         step = max(1, image.size // SAMPLED)
         parts = (part[part != 0] if padded else part.ravel() for part in values_of(image))
-        found = np.percentile(np.concatenate([part[::step] for part in parts]), [25, 50, 75])
-    low, middle, high = map(float, found)
-    return low, middle, high
+        found = np.percentile(np.concatenate([part[::step] for part in parts]), ranks)
+    return tuple(map(float, found))
 
 
 def require_uint16(stack: Stack) -> None:
@@ -108,6 +122,7 @@ def scaling_in_words(scaling: str, central_planes: int | None = None) -> str:
     if scaling == "uint16":
         return "a fixed scale: 0 to 65535 become -1 to 1"
     names = {"mean/std": "mean and standard deviation", "median/iqr": "median and interquartile range"}
+    names["percentiles"] = "1st and 99th percentile"
     part = "the whole stack" if central_planes is None else f"the {central_planes} planes in the middle of the stack"
     return f"its {names[scaling]}, of {part} at native resolution"
 

@@ -15,6 +15,7 @@ from spotlight.losses.settings import (
     MaskLossSettings,
     MseSettings,
     SpotlightLossSettings,
+    StructureLossSettings,
 )
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from spotlight.losses.pixels import LossTerms, l1_loss, mse_loss
     from spotlight.losses.sharp import Blur, sharp_loss
     from spotlight.losses.spotlight import soft_threshold, spotlight_loss, tunable_sigmoid
+    from spotlight.losses.structure import structure_loss
 
 __all__ = [
     "LOSSES",
@@ -43,6 +45,7 @@ __all__ = [
     "MseSettings",
     "SharpLossSettings",
     "SpotlightLossSettings",
+    "StructureLossSettings",
     "blob_dice_loss",
     "build_loss",
     "cc_dice_loss",
@@ -55,6 +58,7 @@ __all__ = [
     "sharp_loss",
     "soft_threshold",
     "spotlight_loss",
+    "structure_loss",
     "tunable_sigmoid",
 ]
 
@@ -77,6 +81,7 @@ __getattr__ = deferred(
         "sharp_loss": "sharp",
         "soft_threshold": "spotlight",
         "spotlight_loss": "spotlight",
+        "structure_loss": "structure",
         "tunable_sigmoid": "spotlight",
     },
 )

@@ -275,6 +275,28 @@ class HiddenLossSettings(LossSettings):
         return "smooth L1 on hidden voxels, in standard deviations of their patch"
 
 
+@LOSSES.register
+class StructureLossSettings(LossSettings):
+    """Mean absolute error, and a share of the structural similarity that is lacking (Zhao et al. 2017)."""
+
+    kind: Literal["l1-ssim"] = "l1-ssim"
+    terms: ClassVar[Mapping[str, str]] = {"l1": "mean absolute error", "ssim": "structural similarity"}
+    structure: float = Field(0.2, ge=0, description="Weight of one less the structural similarity.")
+
+    def build(self) -> "Loss":
+        """See `LossSettings.build`."""
+        from spotlight.losses.structure import structure_loss
+
+        return lambda prediction, batch, progress=1.0: structure_loss(prediction, batch.target, self)
+
+    def describe(self) -> str:
+        """See `LossSettings.describe`."""
+        return (
+            f"mean absolute error + {self.structure:g} (1 - structural similarity), for images whose range is 1 (Zhao "
+            "et al. 2017: a weighted sum of the two)"
+        )
+
+
 OFFERED = ("mask", "threshold", "cells", "progress", "batch")
 """What a function can take, by the names of its parameters, beside prediction and target."""
 

@@ -50,6 +50,9 @@ class StainNetwork(nn.Module, ABC):
     ----------
     dims, width, stains, modalities, conditioning, in_channels
         As given.
+    adds_input : bool
+        Whether the first channel of the input is added to every output, so that the network gives a correction;
+        False, unless a task sets it.
 
     Raises
     ------
@@ -78,6 +81,7 @@ class StainNetwork(nn.Module, ABC):
         self.modalities = modalities
         self.conditioning = conditioning
         self.in_channels = in_channels
+        self.adds_input = False
 
     @property
     def memory_width(self) -> int:
@@ -166,7 +170,8 @@ class StainNetwork(nn.Module, ABC):
                 f"`modality` must have {self.modalities} numbers for each of {x.shape[0]} samples. "
                 f"Received: shape {tuple(modality.shape)}."
             )
-        return self.compute(x, modality)
+        found = self.compute(x, modality)
+        return found + x[:, :1] if self.adds_input else found
 
 
 def channels_last(dims: int) -> torch.memory_format:

@@ -186,6 +186,7 @@ class Conditioned(StainNetwork):
                 f"network without modalities takes none. Received: shape {tuple(modality.shape)}."
             )
         self.network = copy.deepcopy(network)
+        self.adds_input = network.adds_input
         self.network.modalities, self.network.conditioning = 0, "none"
         for parent in list(self.network.modules()):
             for name, layer in list(parent.named_children()):

@@ -16,10 +16,12 @@ def pairs_from_folder(
     input_channel: str | Sequence[str] | None,
     target_channel: str | None,
     axes: str | None = None,
+    inputs_only: bool = False,
 ) -> list[Pair]:
     """Make a pair of input and target channels from every scene and timepoint of every image file in a folder.
 
-    `axes` are the axes as stored, for files that do not state them or state them wrongly.
+    `axes` are the axes as stored, for files that do not state them or state them wrongly. With `inputs_only`, the input
+    stands in the target's place, and its channel is needed only of files with several.
 
     Raises
     ------
@@ -35,7 +37,7 @@ def pairs_from_folder(
         raise SpotlightError(
             f"{folder}: has no image files ({', '.join(suffixes())}). Give a folder of stacks, or a manifest."
         )
-    if input_channel is None or target_channel is None:
+    if not inputs_only and (input_channel is None or target_channel is None):
         raise SpotlightError(
             f"{folder}: for a folder of stacks, state which channel is the input and which is the target "
             "(--input-channel and --target-channel, names or zero-based indices)."
@@ -119,7 +121,7 @@ def _read_source(
     column: str,
 ) -> list[Pair]:
     source = require_path(source, "Give a CSV or Parquet manifest, or a folder of stacks.")
-    if source.is_dir() and column != "target":
+    if source.is_dir() and column not in ("target", "input"):
         raise SpotlightError(
             f"{source}: is a folder, which does not say which {column} belongs to which stack. Give a manifest with "
             f"the columns input and {column} or {column}:NAME."
@@ -130,7 +132,7 @@ def _read_source(
                 f"{source}: is a folder, but target={target!r} chooses among the targets of a manifest. Remove target, "
                 "or give a manifest."
             )
-        return pairs_from_folder(source, input_channel, target_channel, axes)
+        return pairs_from_folder(source, input_channel, target_channel, axes, column == "input")
     if input_channel is not None or target_channel is not None:
         raise SpotlightError(
             f"{source}: a manifest states channels in its columns input_channel and target_channel. Remove the options "

@@ -85,7 +85,8 @@ def read_manifest(
     every_target : bool
         Use all targets: a row becomes one pair per existing target.
     column : str
-        Which column names the target; see `spotlight.tasks.Task.column`.
+        Which column names the target; see `spotlight.tasks.Task.column`. With ``input``, rows need no target: the
+        input stands in its place.
 
     Raises
     ------

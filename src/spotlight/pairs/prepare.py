@@ -52,7 +52,8 @@ class PreparationSettings(Settings):
         "mean/std",
         description="Scaling of the input, by statistics of the whole stack: 'mean/std' subtracts the mean and divides "
         "by the standard deviation (Ounkomol et al. 2018); 'median/iqr' uses median and interquartile range (Liu et "
-        "al. 2025). 'uint16' maps 0 to 65535 onto -1 to 1, for input and target (Liu et al. 2024).",
+        "al. 2025); 'percentiles' makes the 1st and 99th percentile 0 and 1. 'uint16' maps 0 to 65535 onto -1 to 1, "
+        "for input and target (Liu et al. 2024).",
     )
     target_center: Literal["threshold", "mean", "offset"] = Field(
         "threshold",

@@ -26,7 +26,7 @@ from spotlight.prediction.acceptance import accept, find_doubts, modality_of_sta
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.steps import Steps
 from spotlight.prediction.workspace import InMemory, Workspace
-from spotlight.tasks import StainTask
+from spotlight.tasks import StainTask, TargetDescription
 
 log = logging.getLogger("spotlight")
 
@@ -279,13 +279,33 @@ class Model:
         device = settled.device.split(":")[0]
         facts: dict[str, Any] = {"precision": settled.precision, "device": device, "tile": list(steps.tiling.tile)}
         facts["doubts"] = list(steps.doubts)
-        return self._finished(stack, results, steps.workspace, normalised, flatten), facts
+        return self._finished(stack, results, steps.workspace, self._targets(stack, steps), normalised, flatten), facts
+
+    def _targets(self, stack: Stack, steps: Steps) -> Sequence[TargetDescription]:
+        """How the outputs become intensities for this stack."""
+        targets, task = self.description.targets, self.description.task
+        if not task.scaled_by_input:
+            return targets
+        expected = self.description.input
+
+        def find() -> dict[str, float]:
+            center, width = input_scale(separate(stack)[0], expected.normalisation, expected.central_planes)
+            return {"center": center, "width": width}
+
+        scale = steps.workspace.noted("scale", find)
+        return [task.in_units_of(target, (scale["center"], scale["width"])) for target in targets]
 
     def _finished(
-        self, stack: Stack, results: Sequence[Source], workspace: Workspace, normalised: bool, flatten: bool | None
+        self,
+        stack: Stack,
+        results: Sequence[Source],
+        workspace: Workspace,
+        targets: Sequence[TargetDescription],
+        normalised: bool,
+        flatten: bool | None,
     ) -> Stack:
         """Results of the network as a stack in the units that were asked for: stains, then their spreads."""
-        targets, task = self.description.targets, self.description.task
+        task = self.description.task
 
         def finish(values: NDArray[np.float32], which: int) -> NDArray[np.float32]:
             target, is_stain = targets[which % len(targets)], which < len(targets)

@@ -9,9 +9,17 @@ if TYPE_CHECKING:
     from spotlight.report.figure import write_figures
     from spotlight.report.mask_page import write_mask_page
     from spotlight.report.page import write_report
+    from spotlight.report.restoration_page import write_restoration_page
     from spotlight.report.training_page import write_training_page
 
-__all__ = ["write_check_page", "write_figures", "write_mask_page", "write_report", "write_training_page"]
+__all__ = [
+    "write_check_page",
+    "write_figures",
+    "write_mask_page",
+    "write_report",
+    "write_restoration_page",
+    "write_training_page",
+]
 
 __getattr__ = deferred(
     __name__,
@@ -20,6 +28,7 @@ __getattr__ = deferred(
         "write_figures": "figure",
         "write_mask_page": "mask_page",
         "write_report": "page",
+        "write_restoration_page": "restoration_page",
         "write_training_page": "training_page",
     },
 )

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from spotlight.pairs.patches import Places, patch_starts
 from spotlight.pairs.prepare import PreparationSettings, PreparedPair
 from spotlight.registry import Registry
 from spotlight.settings import Settings
+
+if TYPE_CHECKING:
+    from spotlight.networks import StainNetwork
 
 
 class TargetDescription(Settings):
@@ -90,6 +93,8 @@ class Task(Settings):
     """Unit of its values."""
     mark: ClassVar[str] = " (virtual)"
     """What is added to the name of an output, for the name of a channel."""
+    scaled_by_input: ClassVar[bool] = False
+    """Whether the truth is scaled as the input is, so that results are in the input's units; see `in_units_of`."""
     suffix: ClassVar[str] = "-stain"
     """What is added to the name of an input, for the name of the result's file."""
     backbone: ClassVar[bool] = False
@@ -97,9 +102,26 @@ class Task(Settings):
     nowhere: ClassVar[str] = ""
     """What is wrong, and what to do, where no patch can be drawn from any stack; empty: too little foreground."""
 
+    def truth_column(self) -> str:
+        """Return the manifest column of the truth, where settings decide on it; mostly `column`."""
+        return self.column
+
     def defaults(self) -> dict[str, Any]:
         """Return settings of an experiment, as plain nested values, that replace those of a protocol."""
         return {}
+
+    def require(self, pairs: Sequence[Pair]) -> None:
+        """Raise a `SpotlightError` if pairs, of all splits, cannot be learnt from and judged by; all can by default."""
+
+    def adapt(self, network: "StainNetwork") -> "StainNetwork":
+        """Give a network that was just built the end that the task needs; here it stays as it is.
+
+        Raises
+        ------
+        ValueError
+            If the network does not go with the task.
+        """
+        return network
 
     def read(self, pair: Pair, settings: PreparationSettings) -> tuple[list[Stack], Stack]:
         """Read the input, as its channels or as its planes, and the truth on its grid.
@@ -191,6 +213,18 @@ class Task(Settings):
     @abstractmethod
     def describe(self, pairs: Sequence[PreparedPair], settings: PreparationSettings) -> TargetDescription:
         """Say what must be known of an output to `finish` it, from the training pairs that have it."""
+
+    def in_units_of(self, target: TargetDescription, scale: tuple[float, float]) -> TargetDescription:
+        """Say how an output becomes intensities, if its units are those of an input: here they are not.
+
+        Parameters
+        ----------
+        target : TargetDescription
+            The output.
+        scale : (float, float)
+            What was subtracted from the input's first channel, and what it was divided by.
+        """
+        return target
 
     def finish(self, values: NDArray[np.float32], target: TargetDescription) -> NDArray[np.float32]:
         """Map values in the network's units to those of the result."""

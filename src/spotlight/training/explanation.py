@@ -14,6 +14,7 @@ from spotlight.networks import NetworkSettings
 from spotlight.pairs.pair import Listed, Pair
 from spotlight.pairs.prepare import PreparationSettings
 from spotlight.settings import commented_yaml
+from spotlight.tasks import StainTask
 from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, PREVIEW
 from spotlight.training.data import complete
 from spotlight.training.hardware import Processes
@@ -131,7 +132,7 @@ def _names(pairs: list[Pair]) -> str:
 
 def _preparation(experiment: Experiment) -> Iterator[str]:
     settings, rule = experiment.preparation, experiment.preparation.foreground
-    if experiment.task.learns != "intensities":
+    if not isinstance(experiment.task, StainTask):
         yield f"Input: normalised by {scaling_in_words(settings.scaling)} (scaling '{settings.scaling}')."
         if said := experiment.task.in_words():
             yield said

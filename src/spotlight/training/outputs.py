@@ -42,8 +42,8 @@ def read_targets(
     SpotlightError
         If a target or a modality is missing.
     """
-    column = experiment.task.column
-    if target is None and column != "target":  # masks of one image are learnt together
+    column = experiment.task.truth_column()
+    if target is None and column not in ("target", "input"):  # masks of one image are learnt together
         target = "all"
     if target != "all" and (target is None or isinstance(target, str)):
         found = read_pairs(

@@ -112,7 +112,7 @@ class RunPlan:
 
     def _make_network(self, dims: int) -> StainNetwork:
         outputs = len(self.outputs.names), len(self.outputs.modalities)
-        return make_network(self.experiment.network, dims, *outputs, self.in_channels)
+        return make_network(self.experiment.network, dims, *outputs, self.in_channels, self.experiment.task)
 
     def read_sizes(self) -> Sizes:
         """Read the sizes of all stacks from the headers of their files."""
@@ -309,6 +309,7 @@ def plan_runs(
         By modality; the name of a single model is empty.
     """
     listed = read_targets(pairs, experiment, input_channel, target_channel, target, axes, voxel_size)
+    experiment.task.require(listed)
     if experiment.modalities != "separate":
         return {"": plan_run(listed, experiment, processes)}
     alike = experiment.model_copy(update={"modalities": "unified"})

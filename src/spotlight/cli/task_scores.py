@@ -1,4 +1,4 @@
-"""What `evaluate` does for models that find masks."""
+"""What `evaluate` does for models of other tasks than staining."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,16 +8,22 @@ from spotlight.cli.app import Reporter, say, size_of
 from spotlight.errors import SpotlightError
 
 
-def finds_masks(folders: Iterable[Path]) -> bool:
-    """Whether the first folder that is a model or an ensemble finds masks."""
+def task_of(folders: Iterable[Path]) -> str:
+    """Return what the first folder that is a model or an ensemble learnt: the kind of its task; empty if none is."""
     from spotlight.model import DESCRIPTION, read_description
 
     for folder in folders:
         found = [folder / DESCRIPTION, *sorted(folder.glob(f"*/{DESCRIPTION}"))]
         there = [path for path in found if path.exists()]
         if there:
-            return read_description(there[0].parent).task.learns == "masks"
-    return False
+            return read_description(there[0].parent).task.kind
+    return ""
+
+
+def _refuse(unfit: Mapping[str, Any], what: str) -> None:
+    """Refuse options that are for stains, by their names, if something was given for them."""
+    if given := [name for name, value in unfit.items() if value is not None]:
+        raise SpotlightError(f"{', '.join(given)} cannot be used for models that {what}. Leave it out.")
 
 
 def score_masks(
@@ -40,8 +46,7 @@ def score_masks(
     from spotlight.report import write_mask_page
     from spotlight.report.mask_page import mask_text
 
-    if given := [name for name, value in unfit.items() if value is not None]:
-        raise SpotlightError(f"{', '.join(given)} cannot be used for models that find masks. Leave it out.")
+    _refuse(unfit, "find masks")
     loaded = {name: load_model(folder) for name, folder in models.items()}
     column = next(iter(loaded.values())).description.task.column
     listed = read_pairs(pairs, None, None, target, target is None, axes, size_of(voxel_size), column)
@@ -49,3 +54,18 @@ def score_masks(
         result = evaluate_masks(listed, loaded, to, split=split or "test", progress=report)
     page = write_mask_page(result)
     say("", *mask_text(result).splitlines(), "", f"The page with pictures: {page}")
+
+
+def score_restoration(
+    models: Mapping[str, Path], pairs: Path, to: Path, split: str | None, unfit: Mapping[str, Any]
+) -> None:
+    """Evaluate models that restore images, print the means, and write the page."""
+    from spotlight.evaluation import evaluate_restoration
+    from spotlight.report import write_restoration_page
+    from spotlight.report.restoration_page import restoration_text
+
+    _refuse(unfit, "restore images")
+    with Reporter() as report:
+        result = evaluate_restoration(pairs, models, to, split=split or "test", progress=report)
+    page = write_restoration_page(result)
+    say("", *restoration_text(result).splitlines(), "", f"The page with pictures: {page}")
