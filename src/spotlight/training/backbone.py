@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,13 +14,10 @@ from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import PatchSampler
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.pairs.unlabelled import content_digest
-from spotlight.training.batches import PatchBatches
-from spotlight.training.data import make_batches
+from spotlight.training.batches import Outputs, PatchBatches
+from spotlight.training.data import Sizes, make_batches
 from spotlight.training.hardware import Processes
 from spotlight.training.settings import Experiment
-
-if TYPE_CHECKING:
-    from spotlight.training.plan import RunPlan, Sizes
 
 log = logging.getLogger("spotlight")
 
@@ -34,7 +31,8 @@ MOST_NAMED = 5
 def finish_backbone(
     network: StainNetwork,
     prepared: Sequence[PreparedPair],
-    plan: "RunPlan",
+    pairs: Sequence[Pair],
+    outputs: Outputs,
     experiment: Experiment,
     sampler: PatchSampler,
     best: Mapping[str, float],
@@ -52,7 +50,7 @@ def finish_backbone(
     task = experiment.task
     if not task.backbone:
         return {}
-    batches = make_batches(list(prepared), sampler, experiment, Processes(), torch.device("cpu"), plan.outputs, True)
+    batches = make_batches(list(prepared), sampler, experiment, Processes(), torch.device("cpu"), outputs, True)
     refresh_statistics(network, batches)
     gains = {name: float(best[name]) for name in task.scores if name in best}
     useful = "not known" if not gains else "yes" if min(gains.values()) > 0 else "no"
@@ -65,7 +63,7 @@ def finish_backbone(
     if useful == "not known":
         log.warning("No stack was held out, so it is not known whether the backbone is of use. Give several stacks.")
     pretext = {"kind": task.kind, "steps": experiment.training.steps, "useful": useful, **gains}
-    inputs = {pair.input: pair for pair in plan.pairs}
+    inputs = {pair.input: pair for pair in pairs}
     return {"pretext": pretext, "seen": sorted({content_digest(pair) for pair in inputs.values()})}
 
 
@@ -135,7 +133,7 @@ def require_same_preparation(description: ModelDescription, experiment: Experime
             )
 
 
-def require_same_axes(description: ModelDescription, sizes: "Sizes", name: str) -> None:
+def require_same_axes(description: ModelDescription, sizes: Sizes, name: str) -> None:
     """Raise a `SpotlightError` if stacks have other axes than a model was trained on, or a backbone other voxels."""
     stack, (shape, _) = next(iter(sizes.items()))
     if len(shape) != description.dims:

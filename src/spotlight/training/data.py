@@ -29,6 +29,9 @@ from spotlight.training.settings import Experiment, PatchSettings
 
 log = logging.getLogger("spotlight")
 
+Sizes = Mapping[str, tuple[tuple[int, ...], tuple[float, ...] | None]]
+"""By the names of stacks: their shapes on the network's grid, and their voxel sizes as they were."""
+
 
 def complete(
     experiment: Experiment | str,

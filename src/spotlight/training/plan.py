@@ -1,7 +1,7 @@
 """`plan_run`: all that is decided about a run before values are read. `train` executes a plan, `explain` prints it."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from spotlight.pairs.pair import Listed, Pair
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.training.backbone import require_same_axes, require_same_preparation, require_unseen
 from spotlight.training.batches import Outputs
-from spotlight.training.data import patch_size, spacing_of, split_pairs
+from spotlight.training.data import Sizes, patch_size, spacing_of, split_pairs
 from spotlight.training.hardware import (
     Processes,
     choose_micro_batches,
@@ -34,9 +34,6 @@ from spotlight.training.outputs import (
 from spotlight.training.settings import Experiment
 
 log = logging.getLogger("spotlight")
-
-Sizes = Mapping[str, tuple[tuple[int, ...], tuple[float, ...] | None]]
-"""By the names of stacks: their shapes on the network's grid, and their voxel sizes as they were."""
 
 
 @dataclass(frozen=True)

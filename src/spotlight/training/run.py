@@ -198,9 +198,10 @@ def _execute(plan: RunPlan, to: Path, overwrite: bool, cache: str | Path | None,
         load_weights(run / BEST, module.network)
     elif module.average is not None:
         module.network.load_state_dict(module.result.state_dict())
-    # Made before the lock of the first process ends: it is the only one that writes.
     origin = of_start(experiment) | (
-        finish_backbone(module.network, train_set, plan, experiment, sampler, callback.best) if first else {}
+        finish_backbone(module.network, train_set, plan.pairs, plan.outputs, experiment, sampler, callback.best)
+        if first
+        else {}
     )
     record = {
         **origin,
