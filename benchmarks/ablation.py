@@ -15,7 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from paper import DENSE, SPARSE, _say
+from harness import say
+from paper import DENSE, SPARSE
 from spotlight.comparison import Comparison, compare
 from spotlight.demonstration import small
 from spotlight.evaluation import EvaluationSettings
@@ -114,7 +115,7 @@ def main() -> None:
         "evaluation": EvaluationSettings(resolution=False),
         "claims": CLAIMS,
     }
-    compared = compare(Comparison.parse(values, "benchmark"), arguments.to, workers=arguments.workers, progress=_say)
+    compared = compare(Comparison.parse(values, "benchmark"), arguments.to, workers=arguments.workers, progress=say)
     write_report(arguments.to, "What makes Spotlight's training better")
     text = table(compared.evaluation.scores, compared.table)
     write_text(arguments.to / "ablation.md", f"{text}\n")

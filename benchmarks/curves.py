@@ -17,7 +17,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from paper import DENSE, FIELDS, FLAT, PUBLISHED, SPARSE, _say, methods, tuned
+from harness import say
+from paper import DENSE, FIELDS, FLAT, PUBLISHED, SPARSE, methods, tuned
 from spotlight.comparison import Comparison, compare
 from spotlight.evaluation import EvaluationSettings
 from spotlight.files import atomic_file, write_text
@@ -108,7 +109,7 @@ def main() -> None:
         "evaluation": EvaluationSettings(segmentation=tuned(manifest, arguments.to, complete=True), thresholds=0),
         "claims": {"mean_ap": "high"},
     }
-    compared = compare(Comparison.parse(values, "benchmark"), arguments.to, workers=arguments.workers, progress=_say)
+    compared = compare(Comparison.parse(values, "benchmark"), arguments.to, workers=arguments.workers, progress=say)
     scores = compared.evaluation.scores
     table, target = curves(scores), scores.loc[scores["method"] == "target", list(SHOWN)].mean()
     text = f"{markdown(table, target)}\n\nThese {arguments.seeds} trainings of each.\n"

@@ -75,6 +75,17 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+_spoke = time.monotonic()
+
+
+def say(work: str, done: int, total: int, figures: dict[str, float]) -> None:
+    """Print how far work is, once a minute and when it is done: a `Progress` for runs that are watched in a file."""
+    global _spoke
+    if done == total or time.monotonic() > _spoke + 60:
+        print(f"{work}: {done} of {total}", flush=True)
+        _spoke = time.monotonic()
+
+
 def growth(work: Callable[[], T]) -> tuple[int, T]:
     """Bytes by which own memory grows at most while work is done, looked at by a thread; and the work's result.
 

@@ -29,12 +29,12 @@ DIR then holds report.html, figures/ (2a-f and 3a-b of the paper), scores.csv, c
 """
 
 import argparse
-import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from harness import say
 from spotlight.comparison import Comparison, compare, train_methods
 from spotlight.demonstration import small
 from spotlight.evaluation import Evaluation, EvaluationSettings, evaluate
@@ -222,13 +222,13 @@ def main() -> None:
     }
     comparison = Comparison.parse(values, "benchmark")
     if not arguments.only_shifted:
-        compared = compare(comparison, arguments.to, workers=arguments.workers, progress=_say)
+        compared = compare(comparison, arguments.to, workers=arguments.workers, progress=say)
         _conclude(compared.evaluation, compared.table, arguments.seeds)
     if arguments.shifted or arguments.only_shifted:
         other = arguments.to / "shifted"
         fields = simulate_pairs(other / "data", {"test": 6}, shifted(settings), seed=11, workers=arguments.workers)
-        models = train_methods(comparison, arguments.to, progress=_say)
-        judged = evaluate(fields, models, other, evaluation, workers=arguments.workers, progress=_say)
+        models = train_methods(comparison, arguments.to, progress=say)
+        judged = evaluate(fields, models, other, evaluation, workers=arguments.workers, progress=say)
         known = {name: best for name, best in CLAIMS.items() if name in judged.scores}
         _conclude(judged, compare_methods(judged.scores, "fnet", known, list(comparison.others)), arguments.seeds)
 
@@ -316,17 +316,6 @@ def _swept(evaluation: Evaluation) -> list[str]:
             f"(position {best['position']:.2f} between the modes), {rows['mean_ap'].min():.3f} at worst."
         )
     return lines
-
-
-_spoke = time.monotonic()
-
-
-def _say(work: str, done: int, total: int, figures: dict[str, float]) -> None:
-    """Print how far work is, once a minute and when it is done."""
-    global _spoke
-    if done == total or time.monotonic() > _spoke + 60:
-        print(f"{work}: {done} of {total}", flush=True)
-        _spoke = time.monotonic()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Real sets: F-net, Spotlight's default and the published loss, trained alike and judged by one frozen segmenter.
 
     python benchmarks/real.py DATA --to DIR [--set phase cells allen] [--seeds 3] [--steps 600] [--candidates]
+        [--only NAME ...]
 
 DATA holds the folders of these sets:
 
@@ -27,6 +28,7 @@ import pandas as pd
 import tifffile
 
 from frozen import cells, chance_of_order, content, judge, true_nuclei
+from harness import say
 from spotlight.evaluation import EvaluationSettings, evaluate
 from spotlight.evaluation.statistics import compare_methods
 from spotlight.files import write_text
@@ -91,7 +93,8 @@ def stains(
     image = read(file, channel=0)
     for name, experiment in chosen.items():
         for seed in range(seeds):
-            model = load_model(train(pairs, to / f"{name}-{seed}", experiment, seed=seed))
+            print(f"{to}: {name}, seed {seed}", flush=True)
+            model = load_model(train(pairs, to / f"{name}-{seed}", experiment, seed=seed, progress=say))
             target = model.description.target
             values = np.asarray(model.predict(image, normalised=True, flatten=False).data)
             raw, flat = target.to_intensity(values), target.to_intensity(target.flattened(values))
@@ -173,7 +176,7 @@ def allen(data: Path, to: Path, steps: int) -> None:
     # The volume is 38 µm wide and cut through the cells: nuclei at its borders count.
     settings = EvaluationSettings(segmentation=SegmentationSettings(clear_border=False, min_size=50, max_size=2500))
     models = {
-        name: load_model(train(pairs, to / "models" / name, protocol(name), steps=steps))
+        name: load_model(train(pairs, to / "models" / name, protocol(name), steps=steps, progress=say))
         for name in ("fnet", "spotlight")
     }
     evaluation = evaluate(pairs, models | {"fnet-flat": models["fnet"].flattened()}, to, settings)
@@ -208,6 +211,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--candidates", action="store_true", help="what the default was chosen from, too")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of the methods; fnet is always among them")
     arguments = parser.parse_args()
     for name in arguments.set:
         folder = arguments.to / name
@@ -216,6 +220,8 @@ def main() -> None:
             continue
         judged = {"phase": phase, "cells": jurkat}[name]
         chosen = experiments(arguments.steps, arguments.candidates)
+        if arguments.only:
+            chosen = {one: chosen[one] for one in chosen if one in {BASELINE, *arguments.only}}
         scores = judged(arguments.data, folder, chosen, arguments.seeds)
         scores.to_csv(folder / "scores.csv", index=False, float_format="%.6g")
         comparison = compare_methods(scores, BASELINE, CLAIMS[name], [f"{BASELINE}-flat", *list(chosen)[1:]])

@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 from skimage.restoration import richardson_lucy
 
-from paper import DENSE, FIELDS, SPARSE, _say, score_markdown, tuned
+from harness import say
+from paper import DENSE, FIELDS, SPARSE, score_markdown, tuned
 from spotlight.demonstration import small
 from spotlight.evaluation import EvaluationSettings, evaluate
 from spotlight.evaluation.statistics import compare_methods
@@ -152,7 +153,7 @@ def main() -> None:
                 known[name],
                 seed=seed,
                 cache=arguments.to / "cache",
-                progress=_say,
+                progress=say,
             )
             sources.setdefault(name, {})[seed] = model
             if name == "fnet":
@@ -160,7 +161,7 @@ def main() -> None:
             if name == "fnet" and STAIN in chosen:
                 stains = arguments.to / "deconvolved-stains" / f"{arguments.split}-seed-{seed}"
                 sources.setdefault(STAIN, {})[seed] = deconvolved_stains(model, manifest, stains, psf, arguments.split)
-    scores = evaluate(manifest, sources, arguments.to, settings, workers=arguments.workers, progress=_say).scores
+    scores = evaluate(manifest, sources, arguments.to, settings, workers=arguments.workers, progress=say).scores
     text = f"{score_markdown(scores)}\n\nThese {arguments.seeds} trainings of each.\n"
     for baseline in ("target", "fnet-flat", "spotlight"):
         others = [name for name in sources if name.startswith("sharp")]
