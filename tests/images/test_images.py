@@ -104,6 +104,8 @@ def test_missing_axes_are_asked_for(tmp_path: Path) -> None:
     assert read(path, axes="ZYX").axes == "ZYX"
     with pytest.raises(SpotlightError, match="2 letters"):
         read(path, axes="YX")
+    with pytest.raises(SpotlightError, match=r"each once, Y and X among them\. Received: 'QYX'"):
+        read(path, axes="QYX")
 
 
 def test_broken_files(tmp_path: Path) -> None:

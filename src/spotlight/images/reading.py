@@ -195,11 +195,17 @@ def in_order(path: Path, facts: Facts, stated_axes: str | None, stated_size: tup
     sizes = {found[a] if a not in AXES and a in found else a: v for a, v in facts.voxel_size.items()}
     shape = tuple(array.shape)
     if len(axes) != len(shape):
-        raise SpotlightError(f"{path}: axes {axes!r} have {len(axes)} letters, but the file's array is {shape}.")
+        plane = " A file of one plane has YX: leave the axes out, or state these." if len(shape) == 2 else ""
+        raise SpotlightError(f"{path}: axes {axes!r} have {len(axes)} letters, but the file's array is {shape}.{plane}")
     as_numbers(array, str(path))
     if min(shape, default=1) < 1:
         raise SpotlightError(f"{path}: the image is empty: {axes} {shape}.")
     if not set(axes) <= set(STORED_AXES) or len(set(axes)) != len(axes) or not {"Y", "X"} <= set(axes):
+        if stated_axes:
+            raise SpotlightError(
+                f"{path}: axes have one letter of {AXES} per dimension of {shape}, each once, Y and X among them. "
+                f"Received: {stated_axes!r}."
+            )
         raise SpotlightError(
             f"{path}: the file does not state its axes (found {facts.found!r} for shape {shape}). State them with "
             f"axes=, --axes or an axes column, one letter of {AXES} per dimension, for example 'ZYX'."
