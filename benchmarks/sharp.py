@@ -1,6 +1,6 @@
 """Is a stain sharper than the fluorescence that it learnt from? Losses with and without the physics of the blur.
 
-    python benchmarks/sharp.py --to DIR [--sparse] [--seeds 5] [--steps 300] [--only NAME ...]
+    python benchmarks/sharp.py --to DIR [--sparse] [--seeds 5] [--steps 300] [--only NAME ...] [--shifted]
 
 - ``fnet``, ``fnet-flat``, ``spotlight``: the stain of blurred targets, as it is or with a flat background;
 - ``deconvolved-targets``: F-net, trained on targets that Richardson and Lucy's algorithm has deconvolved;
@@ -9,8 +9,10 @@
   small and too large; ``sharp-foreground``: with a share of Spotlight's loss;
 - ``target``: the fluorescence itself; ``repeat``: a second image of it.
 
-One segmentation, tuned on the fluorescence of the training fields, judges all. A killed run goes on. Fields,
-segmentation and the trainings of F-net and Spotlight are those of paper.py: in its folder they are not made again.
+One segmentation, tuned on the fluorescence of the training fields, judges all. Fields, segmentation and the trainings
+of F-net and Spotlight are those of paper.py: in its folder they are not made again. `--shifted` judges the same models
+on the other cells and microscope of that script instead, for reporting alone; deconvolved stains are left out. A killed
+run goes on. DIR, or DIR/shifted, then holds scores.csv, sharp.md, and all verdicts in sharp.csv.
 """
 
 import argparse
@@ -23,7 +25,7 @@ import pandas as pd
 from skimage.restoration import richardson_lucy
 
 from harness import say
-from paper import DENSE, FIELDS, SPARSE, score_markdown, tuned
+from paper import DENSE, FIELDS, SPARSE, score_markdown, shifted, tuned
 from spotlight.demonstration import small
 from spotlight.evaluation import EvaluationSettings, evaluate
 from spotlight.evaluation.statistics import compare_methods
@@ -133,6 +135,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--only", nargs="+", help="of the methods above, all but fnet-flat")
     parser.add_argument("--split", default="test", help="val while choosing settings, test to report")
+    parser.add_argument("--shifted", action="store_true", help="judge on other cells on another microscope")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     simulation = SPARSE if arguments.sparse else DENSE
@@ -141,7 +144,7 @@ def main() -> None:
     psf = fluorescence_psf(optics(simulation), simulation.voxel_um)
     known = experiments(simulation, arguments.steps)
     known |= {TARGETS: known["fnet"]}
-    chosen = arguments.only or [*known, STAIN]
+    chosen = set(arguments.only or [*known, STAIN]) - ({STAIN} if arguments.shifted else set())
     sources: dict[str, dict[int, Any]] = {}
     for seed in range(arguments.seeds):
         for name in [name for name in known if name in chosen or (name == "fnet" and STAIN in chosen)]:
@@ -161,15 +164,21 @@ def main() -> None:
             if name == "fnet" and STAIN in chosen:
                 stains = arguments.to / "deconvolved-stains" / f"{arguments.split}-seed-{seed}"
                 sources.setdefault(STAIN, {})[seed] = deconvolved_stains(model, manifest, stains, psf, arguments.split)
-    scores = evaluate(manifest, sources, arguments.to, settings, workers=arguments.workers, progress=say).scores
+    to = arguments.to
+    if arguments.shifted:
+        to = to / "shifted"
+        manifest = simulate_pairs(to / "data", {"test": 6}, shifted(simulation), seed=11, workers=arguments.workers)
+    scores = evaluate(manifest, sources, to, settings, workers=arguments.workers, progress=say).scores
     text = f"{score_markdown(scores)}\n\nThese {arguments.seeds} trainings of each.\n"
-    for baseline in ("target", "fnet-flat", "spotlight"):
-        others = [name for name in sources if name.startswith("sharp")]
+    compared = []
+    for baseline in ("target", "fnet", "fnet-flat", "spotlight"):
+        others = [name for name in sources if name not in (baseline, "fnet", "fnet-flat")]
         if baseline in {"target", *sources} and others:
-            text += "\n" + "\n".join(
-                f"- {said}" for said in compare_methods(scores, baseline, CLAIMS, others)["verdict"]
-            )
-    write_text(arguments.to / "sharp.md", f"{text}\n")
+            compared.append(compare_methods(scores, baseline, CLAIMS, others))
+            text += "\n" + "\n".join(f"- {said}" for said in compared[-1]["verdict"])
+    if compared:
+        pd.concat(compared).to_csv(to / "sharp.csv", index=False, float_format="%.6g")
+    write_text(to / "sharp.md", f"{text}\n")
     print(text)
 
 
