@@ -13,9 +13,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from harness import loading, say
+
+loading()
+
 import pandas as pd
 
-from harness import say
 from paper import DENSE, SPARSE
 from spotlight.comparison import Comparison, compare
 from spotlight.demonstration import small

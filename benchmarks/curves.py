@@ -14,10 +14,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from harness import loading, say
+
+loading()
+
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from harness import say
 from paper import DENSE, FIELDS, FLAT, PUBLISHED, SPARSE, methods, tuned
 from spotlight.comparison import Comparison, compare
 from spotlight.evaluation import EvaluationSettings

@@ -12,6 +12,7 @@ import csv
 import importlib.util
 import inspect
 import json
+import multiprocessing
 import platform
 import resource
 import subprocess
@@ -73,6 +74,14 @@ def timed(work: Callable[[], T]) -> tuple[dict[str, float], T]:
 def peak() -> int:
     """Bytes at the peak of this process. A new process may begin with that of the one that starts it."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def loading() -> None:
+    """Say that a script has started, before it imports what takes seconds. Processes that it starts are silent."""
+    main = sys.modules["__main__"]
+    if multiprocessing.parent_process() is None and not hasattr(main, "_said"):
+        print(f"{Path(sys.argv[0]).name}: loading", file=sys.stderr, flush=True)
+        main._said = True  # type: ignore[attr-defined]
 
 
 _spoke = time.monotonic()

@@ -32,9 +32,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from harness import loading, say
+
+loading()
+
 import pandas as pd
 
-from harness import say
 from spotlight.comparison import Comparison, compare, train_methods
 from spotlight.demonstration import small
 from spotlight.evaluation import Evaluation, EvaluationSettings, evaluate

@@ -23,12 +23,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from harness import loading, say
+
+loading()
+
 import numpy as np
 import pandas as pd
 import tifffile
 
 from frozen import cells, chance_of_order, content, judge, true_nuclei
-from harness import say
 from spotlight.evaluation import EvaluationSettings, evaluate
 from spotlight.evaluation.statistics import compare_methods
 from spotlight.files import write_text

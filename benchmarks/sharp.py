@@ -20,11 +20,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from harness import loading, say
+
+loading()
+
 import numpy as np
 import pandas as pd
 from skimage.restoration import richardson_lucy
 
-from harness import say
 from paper import DENSE, FIELDS, SPARSE, score_markdown, shifted, tuned
 from spotlight.demonstration import small
 from spotlight.evaluation import EvaluationSettings, evaluate
