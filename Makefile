@@ -10,7 +10,7 @@ TESTED := '.[cluster,czi,data,export,nd2,remote,tensorboard]' --group dev
 # JOBS=2 runs the tests in two processes. A file stays in one of them, so that what its tests share is made once.
 PYTEST := $(if $(JOBS),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile)
 
-.PHONY: demo test fast coverage least wheel-test lint clean
+.PHONY: demo test fast coverage least wheel-test lint docs notebooks clean
 
 demo: .venv/installed
 	$(BIN)/spotlight demo
@@ -46,6 +46,17 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy src
 
+# The site in site/; broken links and pages outside of the navigation are errors.
+docs: .venv-docs/installed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build
+	@echo "Open site/index.html"
+
+# The tutorials as Jupyter notebooks in notebooks/.
+notebooks: .venv-docs/installed
+	mkdir -p notebooks
+	for page in docs/start.md docs/tutorials/*-*.md docs/tutorials/judge.md docs/tutorials/plate.md; do \
+	.venv-docs/bin/python -m jupytext --quiet --to ipynb --output notebooks/$$(basename $$page .md).ipynb $$page || exit; done
+
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.13 is needed; none was found. Name one with: make PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
@@ -76,5 +87,12 @@ lint: .venv/installed-dev
 	.venv-wheel/bin/python -m pip install $(PIP_OPTIONS) --constraint constraints.txt $(TESTED)
 	@touch $@
 
+.venv-docs/installed: pyproject.toml
+	@echo "Installing the tools of the site into .venv-docs"
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install $(NEW_PIP)
+	.venv-docs/bin/python -m pip install $(PIP_OPTIONS) --group docs
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-least .venv-wheel demo
+	rm -rf .venv .venv-docs .venv-least .venv-wheel demo notebooks site

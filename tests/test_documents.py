@@ -26,7 +26,7 @@ from spotlight.simulation import LightSheetSettings
 from spotlight.training import Experiment
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"(?:<!-- not run: (.+?) -->\n\n?)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMANDS: Any = typer.main.get_command(app)
 STRANGERS = {"cp", "dask", "git", "mkdir", "openssl", "pip", "python3", "pre-commit"}
@@ -153,3 +153,19 @@ def test_links_lead_somewhere() -> None:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             if not link.startswith("http"):
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    named = set(re.findall(r"[\w/-]+\.md$", text, re.MULTILINE))
+    here = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page.is_relative_to(ROOT / "docs")}
+    assert here | {"contributing.md", "changes.md"} == named
+
+
+def test_questions_quote_messages_that_exist() -> None:
+    source = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "src").rglob("*.py"))
+    headings = re.findall(r"^## `(.+?)`", (ROOT / "docs/faq.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(headings) > 5
+    for heading in headings:
+        for words in heading.split(" ... "):
+            assert words.strip(" .") in source, f"no message says {words!r}"

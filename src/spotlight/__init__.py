@@ -1,5 +1,7 @@
 """Spotlight: virtual staining in 3D, from a transmitted-light stack to a fluorescence stack that can be measured.
 
+Examples
+--------
 >>> import spotlight
 >>> folder = spotlight.train("pairs.csv", "model")  # doctest: +SKIP
 >>> stain = spotlight.load_model(folder).predict("new.ome.tif")  # doctest: +SKIP

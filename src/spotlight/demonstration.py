@@ -58,6 +58,11 @@ def demo(
     -------
     (Path, str)
         The page, and the comparison as text.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> page, text = spotlight.demo("demo")  # doctest: +SKIP
     """
     to = Path(to)
 

@@ -90,6 +90,12 @@ def segment_files(
     ------
     SpotlightError
         If an image cannot be read or segmented. Those before it are written.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> for found in spotlight.segment_files("stains", "nuclei"):  # doctest: +SKIP
+    ...     print(found.labels, found.tables[0])
     """
     to, chosen = Path(to), settings or SegmentationSettings()
     listed = find_parts([images] if isinstance(images, (str, Path)) else images, scene, time, axes, strict=True)

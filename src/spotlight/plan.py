@@ -78,6 +78,13 @@ def init(
     ------
     SpotlightError
         If no pairs can be proposed without guessing, or the files are there already.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> plan = spotlight.init("images", input_pattern="bf/*.tif", target_pattern="dna/*.tif")  # doctest: +SKIP
+    >>> for sentence in plan.reasons:  # doctest: +SKIP
+    ...     print(sentence)
     """
     to = Path(folder if to is None else to)
     for name in (MANIFEST, EXPERIMENT):

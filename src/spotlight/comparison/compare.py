@@ -146,6 +146,13 @@ def compare(
     ------
     SpotlightError
         If a setting or a file is wrong.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> compared = spotlight.compare("comparison.yaml", "comparison")  # doctest: +SKIP
+    >>> for sentence in compared.table["verdict"]:  # doctest: +SKIP
+    ...     print(sentence)
     """
     to, base = Path(to), Path()
     if not isinstance(comparison, Comparison):

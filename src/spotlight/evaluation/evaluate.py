@@ -136,6 +136,12 @@ def evaluate(
     ------
     SpotlightError
         If there is nothing to evaluate or a file does not fit.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> result = spotlight.evaluate("manifest.csv", {"fnet": "fnet", "ours": "model"}, "evaluation")  # doctest: +SKIP
+    >>> result.scores.groupby("method")["mean_ap"].mean()  # doctest: +SKIP
     """
     settings = settings or EvaluationSettings()
     pairs, models, to = *data_first(pairs, models, "evaluate"), Path(to)

@@ -84,6 +84,15 @@ def read(
     ------
     SpotlightError
         If the file is missing, damaged, or lacks what was asked for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spotlight
+    >>> path = spotlight.Stack(np.zeros((8, 64, 64), np.uint16), "ZYX", (0.29, 0.1, 0.1)).save("stack.ome.tif")
+    >>> stack = spotlight.read("stack.ome.tif")
+    >>> stack.axes, stack.shape, stack.voxel_size
+    ('ZYX', (8, 64, 64), (0.29, 0.1, 0.1))
     """
     return read_selected(
         path,

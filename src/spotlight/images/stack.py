@@ -57,6 +57,14 @@ class Stack:
         What the timepoints or channels of the file may be instead; see `spotlight.images.planes.planes_hint`.
     labels : bool
         Whether the values are instance labels, which must not be averaged.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spotlight
+    >>> stack = spotlight.Stack(np.zeros((2, 8, 64, 64), np.uint16), "CZYX", (0.29, 0.1, 0.1), ("BF", "DNA"))
+    >>> stack.channel("DNA")[2:6].shape
+    (4, 64, 64)
     """
 
     array: NDArray[Any] | LazyArray

@@ -92,6 +92,15 @@ def check(
         Processes. More than one need a script to guard its main part, as `multiprocessing` documents.
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> from spotlight.simulation import SimulationSettings
+    >>> field = spotlight.simulate_field(SimulationSettings(shape=(8, 48, 48)))
+    >>> found = spotlight.check([(field.input, field.target)])
+    >>> list(found.findings)
+    ['pair', 'severity', 'subject', 'found', 'remedy']
     """
     settings = settings or CheckSettings()
     listed = read_pairs(pairs, input_channel, target_channel, target, True, axes, voxel_size)

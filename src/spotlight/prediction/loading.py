@@ -21,6 +21,12 @@ def load_model(folder: str | Path) -> Model:
     ------
     SpotlightError
         If a part of the folder is missing, damaged or from a newer version, or members do not go together.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> model = spotlight.load_model("model")  # doctest: +SKIP
+    >>> stain = model.predict("new.ome.tif")  # doctest: +SKIP
     """
     folder = Path(folder)
     name = safe_name(folder.resolve().name)

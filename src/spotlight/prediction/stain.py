@@ -53,6 +53,13 @@ class Model:
         The folder's name.
     separate : dict of Model
         Models for one modality each, of which the one that suits a stack is used instead of this one; mostly none.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> model = spotlight.load_model("model")  # doctest: +SKIP
+    >>> model.predict("new.ome.tif").save("stain.ome.tif")  # doctest: +SKIP
+    >>> model.predict(array, voxel_size=(0.29, 0.1, 0.1))  # doctest: +SKIP
     """
 
     def __init__(

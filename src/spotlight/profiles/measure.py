@@ -102,6 +102,15 @@ def measure(
     SpotlightError
         If the labels are not whole numbers of 0 or more, are a mask, or the intensity is not on their grid; or if
         the voxel size of an array is not stated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spotlight
+    >>> labels = np.zeros((8, 24, 24), np.uint8)
+    >>> labels[2:6, 4:12, 4:12], labels[2:6, 14:20, 14:22] = 1, 2
+    >>> spotlight.measure(labels, voxel_size=(0.5, 0.5, 0.5))["volume"].tolist()
+    [32.0, 24.0]
     """
     settings = settings or ProfileSettings()
     full = settings.features == "full"

@@ -56,6 +56,11 @@ def write_report(folder: str | Path, title: str = "Virtual staining report", rem
     ------
     SpotlightError
         If the folder does not hold an evaluation.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> page = spotlight.write_report("evaluation", "Nuclei in phase contrast")  # doctest: +SKIP
     """
     contents = read_contents(folder)
     colors = method_colors(contents.methods)

@@ -121,6 +121,17 @@ def segment(
     ------
     SpotlightError
         As `find_instances`; also if the voxel size of an array is not stated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spotlight
+    >>> z, y, x = np.ogrid[:16, :40, :40]
+    >>> body = (z - 8) ** 2 + (y - 20) ** 2 + (x - 20) ** 2 < 49
+    >>> image = np.random.default_rng(0).normal(100, 3, body.shape) + 400 * body
+    >>> labels = spotlight.segment(image, voxel_size=(0.5, 0.5, 0.5))
+    >>> int(labels.data.max())
+    1
     """
     stack = as_stack(stack, axes, voxel_size)
     found = find_instances(stack, settings)

@@ -80,6 +80,14 @@ def simulate_field(settings: SimulationSettings | None = None, seed: int = 0) ->
         Cells and optics. Default: a dense colony of stem cells.
     seed : int
         The same seed gives the same field.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> from spotlight.simulation import SimulationSettings
+    >>> field = spotlight.simulate_field(SimulationSettings(shape=(8, 32, 32)), seed=1)
+    >>> field.input.shape, field.target.channels
+    ((8, 32, 32), ('DNA',))
     """
     settings = settings or SimulationSettings()
     rng = np.random.default_rng(seed)
@@ -139,6 +147,14 @@ def simulate_pairs(
     -------
     Path
         The manifest.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> from spotlight.simulation import SimulationSettings
+    >>> manifest = spotlight.simulate_pairs("cells", {"train": 1}, SimulationSettings(shape=(8, 32, 32)))
+    >>> manifest.name
+    'pairs.csv'
     """
     folder = Path(folder)
     settings = settings or SimulationSettings()

@@ -108,6 +108,12 @@ def train(
     SpotlightError
         If files are missing or do not fit together, `to` holds a run with other data or settings, or another process
         is at work there.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> folder = spotlight.train("images/manifest.csv", "model")  # doctest: +SKIP
+    >>> folder = spotlight.train([(light, dna)], "trial", voxel_size=(0.29, 0.1, 0.1), steps=50)  # doctest: +SKIP
     """
     to = Path(to)
     parts = {"loss": loss, "network": network, "metrics": metrics}
