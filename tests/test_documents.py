@@ -159,7 +159,7 @@ def test_every_page_is_in_the_navigation() -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     named = set(re.findall(r"[\w/-]+\.md$", text, re.MULTILINE))
     here = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page.is_relative_to(ROOT / "docs")}
-    assert here | {"contributing.md", "changes.md"} == named
+    assert here | {"contributing.md", "changes.md"} == named, "name every page of docs/ under nav in mkdocs.yml"
 
 
 def test_questions_quote_messages_that_exist() -> None:
