@@ -288,10 +288,17 @@ def load_trunk(folder: str | Path, description: ModelDescription, network: Stain
     """
     sizes = len(description.targets), network.modalities, network.in_channels
     other = make_network(description.network, network.dims, *sizes, description.task)
+    if other.pools and not network.pools:
+        raise SpotlightError(
+            f"{folder}: learnt the task {description.task.kind!r} and has no decoder, which this task needs. Start "
+            "from another model, or from none."
+        )
     load_model_weights(folder, description, other)
     head = {id(weight) for layer in other.last_layers() for weight in layer.parameters()}
     kept = {name: weight for name, weight in other.state_dict(keep_vars=True).items() if id(weight) not in head}
-    network.load_state_dict(kept, strict=False)
+    # An encoder for classes is within a network of another kind, and takes of others what it has itself.
+    into = network.get_submodule("trunk") if network.pools and not other.pools else network
+    into.load_state_dict({name: weight for name, weight in kept.items() if name in into.state_dict()}, strict=False)
 
 
 def was_seen(description: ModelDescription, pair: Pair) -> bool:

@@ -234,6 +234,28 @@ class Tiling:
         return np.require(region, np.float32, ["C", "W"])  # tensors are made of it, which must be writable
 
 
+def mean_over_tiles(
+    function: Callable[[FloatArray], FloatArray], array: Any, tile: tuple[int, ...], multiple: int
+) -> FloatArray:
+    """Average what a function gives for the tiles that cover an array.
+
+    Parameters
+    ----------
+    function : callable
+        Maps a float32 tile, with the array's channels if it has some, to an array of the same shape for all tiles.
+    array : array
+        The values, which may have a leading axis of channels; they are read tile by tile.
+    tile : tuple of int
+        Edges of the tiles. They are evenly spaced, and overlap as little as that allows.
+    multiple : int
+        Of the function: every edge is a multiple of this; an array of another size is extended by reflection.
+    """
+    tiling = Tiling.of(tuple(array.shape[-len(tile) :]), tile, (0,) * len(tile), multiple, fit=False)
+    starts = itertools.product(*([start for start, _ in places] for places in tiling.axes))
+    found = [function(tiling.read(array, place)) for place in starts]
+    return np.asarray(np.mean(found, axis=0), np.float32)
+
+
 class Blended:
     """One of the K results of all layers; a region is blended along the layers' axis when it is read.
 

@@ -16,7 +16,7 @@ from spotlight.cli import app
 from spotlight.errors import SpotlightError
 from spotlight.evaluation import evaluate, score_masks
 from spotlight.export.onnx import Graph
-from spotlight.images import Stack, read
+from spotlight.images import Stack, read, slabs
 from spotlight.images.slabs import in_memory
 from spotlight.losses import Batch, MaskLossSettings, build_loss, mask_loss
 from spotlight.metrics import betti_errors, cl_dice, component_f1, mask_dice, panoptic_dice
@@ -270,6 +270,33 @@ def test_labels_of_probabilities() -> None:
     assert (labels.channels, labels.voxel_size, labels.array.dtype) == (both.channels, both.voxel_size, np.int32)
     with pytest.raises(SpotlightError, match="has no structure 'nuclei' to split. It has: cells, vessels"):
         find_labels(both, split=("nuclei",))
+
+
+def test_labels_of_slabs_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    smooth = ndimage.gaussian_filter(rng.random((40, 24, 22)), 1.2)
+    smooth = ((smooth - smooth.min()) / np.ptp(smooth)).astype(np.float32)
+    spiral = np.zeros_like(smooth)  # one piece whose parts meet only after many planes
+    for z in range(0, 36, 4):
+        spiral[z, 4:20, 4:20] = 1
+        spiral[z : z + 5, 4 if z % 8 else 19, 4] = 1
+    whole = [label_components(one, 0.68, 3, split) for one in (smooth, spiral) for split in (False, True)]
+    for planes in (1, 3, 7):
+        monkeypatch.setattr(slabs, "SLAB_VOXELS", planes * 24 * 22)
+        found = [label_components(one, 0.68, 3, split) for one in (smooth, spiral) for split in (False, True)]
+        for one, other in zip(found, whole, strict=True):
+            np.testing.assert_array_equal(one, other)
+    numbers, count = ndimage.label(smooth >= 0.68, np.ones((3, 3, 3)))
+    assert count > 20
+    np.testing.assert_array_equal(label_components(smooth, 0.68), numbers)
+    assert whole[2].max() == 1
+    plane = label_components(smooth[:, :, 5], 0.68)
+    np.testing.assert_array_equal(plane, ndimage.label(smooth[:, :, 5] >= 0.68, np.ones((3, 3)))[0])
+    stack = Stack(np.stack([smooth, spiral]), "CZYX", (2.0, 1.0, 1.0), ("a", "b"))
+    (tmp_path / "files").mkdir()
+    mapped = find_labels(stack, 0.68, 3, ("a",), slabs.in_files(tmp_path / "files"))
+    assert isinstance(mapped.array, np.memmap)
+    np.testing.assert_array_equal(mapped.data, find_labels(stack, 0.68, 3, ("a",)).data)
 
 
 def test_scores_follow_the_kind_of_structure() -> None:

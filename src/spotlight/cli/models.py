@@ -35,7 +35,7 @@ from spotlight.cli.app import (
     size_of,
 )
 from spotlight.cli.challenge import score_light_my_cells
-from spotlight.cli.task_scores import score_masks, score_restoration, task_of
+from spotlight.cli.task_scores import refuse, score_classes, score_masks, score_restoration, task_of
 from spotlight.errors import SpotlightError
 from spotlight.quoting import safe_name
 
@@ -137,6 +137,7 @@ def predict(
     from spotlight.prediction import (
         PredictionSettings,
         StainOptions,
+        classify_files,
         find_parts,
         load_model,
         measure_seams,
@@ -169,6 +170,17 @@ def predict(
     )
     loaded = load_model(model)
     listed = find_parts(images, scene, time, axes, strict=seams, split=split)
+    if loaded.description.task.learns == "classes":
+        refuse({"--seams": seams, "--scheduler": scheduler, "--cluster": cluster}, "tell classes apart")
+        with Reporter(resumable=True) as report:
+            table, faults = classify_files(loaded, listed, to, options, overwrite=overwrite, progress=report)
+        counts = ", ".join(f"{count} {name}" for name, count in table["class"].value_counts().items())
+        say(f"{to / 'classes.csv'}: {counts}" if len(table) else "No image was classified.")
+        if faults:
+            say("", f"{len(faults)} of {len(listed)} failed:", err=True)
+            say(*(f"  {name}: {reason}" for name, reason in faults.items()), err=True)
+            raise typer.Exit(2 if len(listed) == 1 else 1)
+        return
     with Reporter(resumable=True) as report:
         if seams:
             for part in listed:
@@ -260,9 +272,10 @@ def evaluate(
     if learnt == "segment":
         score_masks(named, pairs, to, split, target, axes, voxel_size, not_taken)
         return
-    if learnt == "restore":
+    if learnt in ("restore", "classify"):
         of_others = {"--target": target, "--axes": axes, "--voxel-size": voxel_size, "--device": device}
-        score_restoration(named, pairs, to, split, not_taken | of_others)
+        score = score_restoration if learnt == "restore" else score_classes
+        score(named, pairs, to, split, not_taken | of_others)
         return
     chosen = EvaluationSettings.from_yaml(settings) if settings else EvaluationSettings()
     values = chosen.model_dump() | ({} if split is None else {"split": split})

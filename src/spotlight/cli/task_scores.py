@@ -20,9 +20,9 @@ def task_of(folders: Iterable[Path]) -> str:
     return ""
 
 
-def _refuse(unfit: Mapping[str, Any], what: str) -> None:
-    """Refuse options that are for stains, by their names, if something was given for them."""
-    if given := [name for name, value in unfit.items() if value is not None]:
+def refuse(unfit: Mapping[str, Any], what: str) -> None:
+    """Raise a `SpotlightError` if something was given for options, by their names, that are for stains."""
+    if given := [name for name, value in unfit.items() if value not in (None, False)]:
         raise SpotlightError(f"{', '.join(given)} cannot be used for models that {what}. Leave it out.")
 
 
@@ -46,7 +46,7 @@ def score_masks(
     from spotlight.report import write_mask_page
     from spotlight.report.mask_page import mask_text
 
-    _refuse(unfit, "find masks")
+    refuse(unfit, "find masks")
     loaded = {name: load_model(folder) for name, folder in models.items()}
     column = next(iter(loaded.values())).description.task.column
     listed = read_pairs(pairs, None, None, target, target is None, axes, size_of(voxel_size), column)
@@ -64,8 +64,23 @@ def score_restoration(
     from spotlight.report import write_restoration_page
     from spotlight.report.restoration_page import restoration_text
 
-    _refuse(unfit, "restore images")
+    refuse(unfit, "restore images")
     with Reporter() as report:
         result = evaluate_restoration(pairs, models, to, split=split or "test", progress=report)
     page = write_restoration_page(result)
     say("", *restoration_text(result).splitlines(), "", f"The page with pictures: {page}")
+
+
+def score_classes(
+    models: Mapping[str, Path], pairs: Path, to: Path, split: str | None, unfit: Mapping[str, Any]
+) -> None:
+    """Evaluate models that tell classes apart, print the scores, and write the page."""
+    from spotlight.evaluation import evaluate_classes
+    from spotlight.report import write_class_page
+    from spotlight.report.class_page import class_text
+
+    refuse(unfit, "tell classes apart")
+    with Reporter() as report:
+        result = evaluate_classes(pairs, models, to, split=split or "test", progress=report)
+    page = write_class_page(result)
+    say("", *class_text(result).splitlines(), "", f"The page with the confusions: {page}")

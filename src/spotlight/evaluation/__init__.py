@@ -1,5 +1,6 @@
 """Evaluation: every metric over the stains of one or several methods, written as tables."""
 
+from spotlight.evaluation.classes import ClassEvaluation, evaluate_classes, score_classes
 from spotlight.evaluation.evaluate import Evaluation, evaluate, summarise
 from spotlight.evaluation.light_my_cells import LightMyCells, LightMyCellsSettings, evaluate_light_my_cells
 from spotlight.evaluation.masks import MaskEvaluation, evaluate_masks, score_masks
@@ -7,6 +8,7 @@ from spotlight.evaluation.restoration import RestorationEvaluation, evaluate_res
 from spotlight.evaluation.settings import EvaluationSettings
 
 __all__ = [
+    "ClassEvaluation",
     "Evaluation",
     "EvaluationSettings",
     "LightMyCells",
@@ -14,9 +16,11 @@ __all__ = [
     "MaskEvaluation",
     "RestorationEvaluation",
     "evaluate",
+    "evaluate_classes",
     "evaluate_light_my_cells",
     "evaluate_masks",
     "evaluate_restoration",
+    "score_classes",
     "score_masks",
     "score_restoration",
     "summarise",

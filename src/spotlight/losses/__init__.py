@@ -7,6 +7,7 @@ from spotlight.losses.blurred import SharpLossSettings
 from spotlight.losses.settings import (
     LOSSES,
     AdversarialSettings,
+    ClassLossSettings,
     FunctionLossSettings,
     HiddenLossSettings,
     L1Settings,
@@ -21,6 +22,7 @@ from spotlight.losses.settings import (
 if TYPE_CHECKING:
     from spotlight.losses.adversarial import discriminator_loss, generator_loss
     from spotlight.losses.batch import Batch, Loss, build_loss
+    from spotlight.losses.classes import class_loss
     from spotlight.losses.hidden import hidden_loss
     from spotlight.losses.instances import blob_dice_loss, cc_dice_loss
     from spotlight.losses.masks import mask_loss
@@ -34,6 +36,7 @@ __all__ = [
     "AdversarialSettings",
     "Batch",
     "Blur",
+    "ClassLossSettings",
     "FunctionLossSettings",
     "HiddenLossSettings",
     "L1Settings",
@@ -49,6 +52,7 @@ __all__ = [
     "blob_dice_loss",
     "build_loss",
     "cc_dice_loss",
+    "class_loss",
     "discriminator_loss",
     "generator_loss",
     "hidden_loss",
@@ -72,6 +76,7 @@ __getattr__ = deferred(
         "blob_dice_loss": "instances",
         "build_loss": "batch",
         "cc_dice_loss": "instances",
+        "class_loss": "classes",
         "discriminator_loss": "adversarial",
         "generator_loss": "adversarial",
         "hidden_loss": "hidden",

@@ -97,6 +97,9 @@ def build_loss(settings: LossSettings, over_stains: Literal["mean", "sum"] = "me
     """
     of_rows = settings.build()
 
+    if settings.compares == "classes":  # which are told apart, so that all outputs are needed
+        return of_rows
+
     def loss(prediction: Tensor, batch: Batch, progress: float = 1.0) -> LossTerms:
         stained = batch.present(prediction)
         if over_stains == "mean" or not batch.rows:

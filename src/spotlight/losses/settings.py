@@ -26,7 +26,8 @@ class LossSettings(Settings):
     terms: ClassVar[Mapping[str, str]] = {}
     """The terms that the loss gives beside its total, and what people call them: columns of the log, and curves."""
     compares: ClassVar[str] = "intensities"
-    """What a prediction is compared with: "intensities", "masks", or "any" of them; a task says what it has."""
+    """What a prediction is compared with: "intensities", "masks", "classes", or "any" of them; a task says what it
+    has."""
 
     @abstractmethod
     def build(self) -> "Loss":
@@ -295,6 +296,29 @@ class StructureLossSettings(LossSettings):
             f"mean absolute error + {self.structure:g} (1 - structural similarity), for images whose range is 1 (Zhao "
             "et al. 2017: a weighted sum of the two)"
         )
+
+
+@LOSSES.register
+class ClassLossSettings(LossSettings):
+    """Cross-entropy of the class of a patch."""
+
+    kind: Literal["classes"] = "classes"
+    compares: ClassVar[str] = "classes"
+    terms: ClassVar[Mapping[str, str]] = {"accuracy": "share of patches named right"}
+
+    def build(self) -> "Loss":
+        """See `LossSettings.build`; the prediction is that of all classes."""
+        from torch import tensor
+
+        from spotlight.losses.classes import class_loss
+
+        return lambda prediction, batch, progress=1.0: class_loss(
+            prediction, tensor([output for _, output in batch.rows])
+        )
+
+    def describe(self) -> str:
+        """See `LossSettings.describe`."""
+        return "cross-entropy of the class of a patch"
 
 
 OFFERED = ("mask", "threshold", "cells", "progress", "batch")

@@ -2,6 +2,7 @@
 
 from spotlight.metrics.cards import Card, metric
 from spotlight.metrics.challenge import CHALLENGE_SCORES, challenge_scores
+from spotlight.metrics.classes import balanced_accuracy, confusion_matrix, macro_f1
 from spotlight.metrics.instances import AP_THRESHOLDS, InstanceScores, score_instances
 from spotlight.metrics.masks import component_f1, mask_dice, panoptic_dice
 from spotlight.metrics.microssim import MicroMS3IM, fit_micro_ms3im, score_micro_ms3im
@@ -41,12 +42,14 @@ __all__ = [
     "MicroMS3IM",
     "ResolutionCurve",
     "ResolutionSettings",
+    "balanced_accuracy",
     "betti_errors",
     "betti_numbers",
     "challenge_scores",
     "cl_dice",
     "compare_nuclei",
     "component_f1",
+    "confusion_matrix",
     "describe",
     "feature_ranges",
     "fit_micro_ms3im",
@@ -56,6 +59,7 @@ __all__ = [
     "fourier_shell_of_two",
     "intensity_scores",
     "length_error",
+    "macro_f1",
     "mask_dice",
     "metric",
     "panoptic_dice",

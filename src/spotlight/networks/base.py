@@ -53,6 +53,8 @@ class StainNetwork(nn.Module, ABC):
     adds_input : bool
         Whether the first channel of the input is added to every output, so that the network gives a correction;
         False, unless a task sets it.
+    pools : bool
+        Whether the network gives one number per output and patch, instead of an image.
 
     Raises
     ------
@@ -82,6 +84,7 @@ class StainNetwork(nn.Module, ABC):
         self.conditioning = conditioning
         self.in_channels = in_channels
         self.adds_input = False
+        self.pools = False
 
     @property
     def memory_width(self) -> int:
@@ -109,8 +112,8 @@ class StainNetwork(nn.Module, ABC):
     def all_but_head_parts(self) -> list[nn.Module]:
         """Modules that stay as they are where only the last layer of every stain is trained."""
 
-    def last_layers(self) -> list[nn.Conv2d | nn.Conv3d]:
-        """Return the convolutions of the head, in the order of the outputs."""
+    def last_layers(self) -> Sequence[nn.Conv2d | nn.Conv3d | nn.Linear]:
+        """Return the layers of the head, in the order of the outputs."""
         kept = {id(module) for part in self.all_but_head_parts() for module in part.modules()}
         return [m for m in self.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d)) and id(m) not in kept]
 
@@ -128,16 +131,16 @@ class StainNetwork(nn.Module, ABC):
         Raises
         ------
         ValueError
-            If the network has no convolution with a bias as the last layer of every output.
+            If the network has no layer with a bias as the last of every output.
         """
         last = self.last_layers()
-        if sum(layer.out_channels for layer in last) != len(values) or any(layer.bias is None for layer in last):
-            raise ValueError(f"{type(self).__name__} has no convolution with a bias as last layer of every output")
+        if sum(len(layer.weight) for layer in last) != len(values) or any(layer.bias is None for layer in last):
+            raise ValueError(f"{type(self).__name__} has no layer with a bias as the last of every output")
         left = list(values)
         for layer in last:
             assert layer.bias is not None
             layer.weight.zero_()
-            layer.bias.copy_(torch.tensor([left.pop(0) for _ in range(layer.out_channels)]))
+            layer.bias.copy_(torch.tensor([left.pop(0) for _ in range(len(layer.weight))]))
 
     @abstractmethod
     def compute(self, x: Tensor, modality: Tensor | None) -> Tensor:

@@ -70,7 +70,7 @@ class FNet(StainNetwork):
         self.downs = nn.ModuleList(_resampling(CONV[dims], dims, w, w) for w in widths[:-1])
         self.ups = nn.ModuleList(_resampling(UPCONV[dims], dims, 2 * w, w) for w in widths[:-1])
         self.decoders = nn.ModuleList(conv(dims, 2 * w, w) for w in widths[:-1])
-        self.head = CONV[dims](mult_chan, stains, 3, padding=1)
+        self.head: nn.Module = CONV[dims](mult_chan, stains, 3, padding=1)
         if init == "fnet":
             self.apply(_published_init)
 
@@ -107,16 +107,29 @@ class FNet(StainNetwork):
 
     def compute(self, x: Tensor, modality: Tensor | None) -> Tensor:
         """Go down and up, and through the heads."""
+        x, skips = self._encode(x, modality)
+        for up, decoder, skip in zip(reversed(self.ups), reversed(self.decoders), reversed(skips), strict=True):
+            x = decoder(torch.cat((skip, up(x)), dim=1))
+        stain: Tensor = self.head(x)
+        return torch.nn.functional.softplus(stain) if self.positive else stain
+
+    def deepest(self, x: Tensor, modality: Tensor | None = None) -> Tensor:
+        """Go down alone: map patches to their deepest features, (B, mult_chan * 2**depth, [Z,] Y, X)."""
+        return self._encode(x, modality)[0]
+
+    def drop_decoder(self) -> None:
+        """Remove all that `deepest` does not need; the network can do nothing else then."""
+        self.ups, self.decoders = nn.ModuleList(), nn.ModuleList()
+        self.head = nn.Identity()
+
+    def _encode(self, x: Tensor, modality: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """Return the deepest features, and those of the levels above, from the finest on."""
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=False):
             x = encoder(x, modality)
             skips.append(x)
             x = down(x)
-        x = self.encoders[-1](x, modality)
-        for up, decoder, skip in zip(reversed(self.ups), reversed(self.decoders), reversed(skips), strict=True):
-            x = decoder(torch.cat((skip, up(x)), dim=1))
-        stain: Tensor = self.head(x)
-        return torch.nn.functional.softplus(stain) if self.positive else stain
+        return self.encoders[-1](x, modality), skips
 
 
 class ResidualConv(nn.Module):

@@ -30,7 +30,7 @@ COLUMNS = {
     "foreground": "file of a foreground mask that replaces the mask of the threshold",
     "repeat": "file of a second image of the target, with independent noise",
     "split": "train, val or test",
-    "group": "name of a group that must stay in one split, such as a plate or a day",
+    "group": "name of a group that must stay in one split, such as a plate or a day; specimen is another word for it",
     "scene": "name or zero-based index of the image, for files that hold several; for a plate, well and field: B/03/0",
     "time": "zero-based timepoint, for files that hold several",
     "input_channel": "name or zero-based index of the input's channel, or several separated by semicolons; luminance: "
@@ -43,10 +43,14 @@ COLUMNS = {
     "modality": "brightfield, phase or dic (also BF, PC, DIC)",
     "focus_offset": "planes between the input and the best focus, for inputs of one plane",
 }
+SPECIMEN = "specimen"
+"""Another name of the column group."""
 ABSENT = "absent"
 """Content of a cell whose target does not exist."""
 OF_TARGET = ("target", "target_channel", "foreground", "repeat")
 """Columns that every target has separately, as column:NAME, if there are several targets."""
+NO_FILE = ("input", "class")
+"""Columns that can stand in place of the target's and name no further file."""
 OF_INPUT = ("input", "input_channel")
 """Columns that every further input has separately, as column:NAME."""
 
@@ -231,8 +235,10 @@ def _check_header(path: Path, header: list[str], column: str) -> list[str]:
             f"{path}: has {', '.join(sorted(both))} besides target:{targets[0]}. If targets have names, their columns "
             f"need them, too: {', '.join(f'{name}:{targets[0]}' for name in OF_TARGET)}."
         )
+    if "group" in header and SPECIMEN in header:
+        raise SpotlightError(f"{path}: has the columns group and {SPECIMEN}, which mean the same. Remove one.")
     names = [name.removeprefix(f"{column}:") for name in header if name.startswith(f"{column}:")]
-    names = [] if column in OF_INPUT else names  # further channels, not further targets
+    names = [] if column in (*OF_INPUT, "class") else names  # further channels, not further targets
     for needed in ("input", column):
         if needed not in header and not (needed == column and names):
             raise SpotlightError(
@@ -251,7 +257,12 @@ def _pair(
         cells |= {column: row.get(f"{column}:{target_name}") or None for column in OF_TARGET}
     if target_column != "target":
         cells |= dict.fromkeys(OF_TARGET)
-        cells["target"] = row[f"{target_column}:{target_name}" if target_name else target_column] or None
+        named = row[f"{target_column}:{target_name}" if target_name else target_column]
+        if target_column == "class":
+            if not named:
+                raise SpotlightError(f"{where}: class is empty. Name one, or leave the row out.")
+            target_name = named
+        cells["target"] = (row["input"] if target_column in NO_FILE else named) or None
     files: dict[str, Path | None] = {}
     for column in FILES:
         cell = cells[column]
@@ -279,7 +290,7 @@ def _pair(
         input_channel=channels_in(row, where),
         target_channel=cells["target_channel"],
         region=cells["region"],
-        group=cells["group"] or "",
+        group=cells["group"] or row.get(SPECIMEN, ""),
         scene=cells["scene"],
         time=parse_time(cells["time"], where) if cells["time"] else None,
         axes=cells["axes"],

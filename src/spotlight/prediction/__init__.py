@@ -7,6 +7,7 @@ from spotlight.prediction.listing import find_parts, read_part
 from spotlight.prediction.settings import PredictionSettings
 
 if TYPE_CHECKING:
+    from spotlight.prediction.classes import classify, classify_files
     from spotlight.prediction.cluster import stain_on_cluster
     from spotlight.prediction.files import Stained, StainOptions, stain_files
     from spotlight.prediction.loading import load_model
@@ -19,6 +20,8 @@ __all__ = [
     "Seams",
     "StainOptions",
     "Stained",
+    "classify",
+    "classify_files",
     "find_parts",
     "load_model",
     "measure_seams",
@@ -34,6 +37,8 @@ __getattr__ = deferred(
         "Seams": "seams",
         "StainOptions": "files",
         "Stained": "files",
+        "classify": "classes",
+        "classify_files": "classes",
         "load_model": "loading",
         "measure_seams": "seams",
         "stain_files": "files",

@@ -18,7 +18,7 @@ from spotlight.images import Part, Selection, Stack
 from spotlight.images.belonging import files_of
 from spotlight.images.formats import Kind
 from spotlight.images.selection import Channels, FurtherInput
-from spotlight.images.slabs import SLAB_VOXELS
+from spotlight.images.slabs import SLAB_VOXELS, in_files, in_memory
 from spotlight.locks import Busy, working_on
 from spotlight.prediction.acceptance import tell_doubts
 from spotlight.prediction.former import is_former
@@ -375,7 +375,8 @@ class FileStain:
         }
         # Written in the folder and moved, so that what a kill leaves half written is removed with the folder.
         written = stain.save(self.folder.folder / path.name, options.kind)
-        for suffix, stack in self.model.further(stain).items():
+        allocate = in_files(self.folder.folder) if self.is_large else in_memory
+        for suffix, stack in self.model.further(stain, allocate).items():
             stack.save(self.path_of(suffix))  # before the result, so that whoever finds that finds these
         self.folder.noted("finishing", lambda: {"mark": self.fingerprint})
         record_of(path).unlink(missing_ok=True)  # beside a new stain, an old record would be taken for its own

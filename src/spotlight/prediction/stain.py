@@ -19,7 +19,7 @@ from spotlight.images.lazy import Source
 from spotlight.images.normalise import grid_shape, prepare_channels
 from spotlight.images.scaling import input_scale
 from spotlight.images.selection import ALL, Channels
-from spotlight.images.slabs import Allocate
+from spotlight.images.slabs import Allocate, in_memory
 from spotlight.model import ModelDescription
 from spotlight.networks import Conditioned, StainNetwork
 from spotlight.prediction.acceptance import accept, find_doubts, modality_of_stack, require_extent, tell_doubts
@@ -208,6 +208,11 @@ class Model:
         SpotlightError
             If the input is not what the model was trained for.
         """
+        if self.description.task.learns == "classes":
+            raise SpotlightError(
+                f"model {self.name} tells classes apart, and gives no image. Call spotlight.prediction.classify(model, "
+                "image)."
+            )
         if scene is not None and not isinstance(image, (str, Path)):
             raise SpotlightError(f"scene={scene!r} chooses an image of a file, but an array or stack was given.")
         chosen = Selection(channel=channel, time=time, axes=axes, voxel_size=voxel_size, plane=plane)
@@ -349,7 +354,7 @@ class Model:
             colors=(*colors, *["FFFFFF"] * len(targets))[: len(results)],
         )
 
-    def further(self, result: Stack) -> dict[str, Stack]:
+    def further(self, result: Stack, allocate: Allocate = in_memory) -> dict[str, Stack]:
         """Make what else is written beside a result, by what is added to the input's name: labels of structures.
 
         Channels of a spread are left out.
@@ -357,7 +362,7 @@ class Model:
         count = len(self.description.targets)
         if len(result.channels) > count:
             result = result.channel(result.channels[0]) if count == 1 else result[:count]
-        return self.description.task.further(result)
+        return self.description.task.further(result, allocate)
 
     def accept(
         self,

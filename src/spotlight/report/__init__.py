@@ -6,6 +6,7 @@ from spotlight.deferred import deferred
 
 if TYPE_CHECKING:
     from spotlight.report.check_page import write_check_page
+    from spotlight.report.class_page import write_class_page
     from spotlight.report.figure import write_figures
     from spotlight.report.mask_page import write_mask_page
     from spotlight.report.page import write_report
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "write_check_page",
+    "write_class_page",
     "write_figures",
     "write_mask_page",
     "write_report",
@@ -25,6 +27,7 @@ __getattr__ = deferred(
     __name__,
     {
         "write_check_page": "check_page",
+        "write_class_page": "class_page",
         "write_figures": "figure",
         "write_mask_page": "mask_page",
         "write_report": "page",

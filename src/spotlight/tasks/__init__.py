@@ -2,6 +2,7 @@
 
 from spotlight.pairs.prepare import on_grid, with_input
 from spotlight.tasks.base import TASKS, TargetDescription, Task, TaskField
+from spotlight.tasks.classify import ClassifyTask
 from spotlight.tasks.components import find_labels, label_components
 from spotlight.tasks.degrade import DegradeSettings, degrade
 from spotlight.tasks.hidden import HiddenTask
@@ -11,6 +12,7 @@ from spotlight.tasks.stain import StainTask
 
 __all__ = [
     "TASKS",
+    "ClassifyTask",
     "DegradeSettings",
     "HiddenTask",
     "RestoreTask",

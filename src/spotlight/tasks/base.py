@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, FiniteFloat, SerializeAsAny, model_
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
-from spotlight.images.slabs import Allocate
+from spotlight.images.slabs import Allocate, in_memory
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import Places, patch_starts
 from spotlight.pairs.prepare import PreparationSettings, PreparedPair
@@ -84,7 +84,7 @@ class Task(Settings):
     column: ClassVar[str] = "target"
     """The manifest column of the truth; of several outputs, ``column:NAME`` each."""
     learns: ClassVar[str] = "intensities"
-    """What the truth is: "intensities" or "masks". Only losses that compare the same can be chosen."""
+    """What the truth is: "intensities", "masks" or "classes". Only losses that compare the same can be chosen."""
     scores: ClassVar[Mapping[str, str]] = {}
     """Scores of validation stacks beside the loss, high is good, and what people call them."""
     title: ClassVar[str] = "Virtual stain"
@@ -210,6 +210,10 @@ class Task(Settings):
             The truth.
         """
 
+    def score_outputs(self, outputs: NDArray[np.float32], which: int, pair: PreparedPair) -> dict[str, float]:
+        """Score all outputs of a field, of which this number has the truth; here that output alone counts."""
+        return self.score(outputs[which], pair)
+
     @abstractmethod
     def describe(self, pairs: Sequence[PreparedPair], settings: PreparationSettings) -> TargetDescription:
         """Say what must be known of an output to `finish` it, from the training pairs that have it."""
@@ -230,8 +234,16 @@ class Task(Settings):
         """Map values in the network's units to those of the result."""
         return target.to_intensity(values)  # type: ignore[no-any-return]
 
-    def further(self, result: Stack) -> dict[str, Stack]:
-        """Make what else is written beside a result, by what is added to the input's name; labels, for example."""
+    def further(self, result: Stack, allocate: Allocate = in_memory) -> dict[str, Stack]:
+        """Make what else is written beside a result, by what is added to the input's name; labels, for example.
+
+        Parameters
+        ----------
+        result : Stack
+            Of a large stack, its values are computed where they are asked for.
+        allocate : callable
+            Makes arrays, of a large stack in files.
+        """
         return {}
 
 

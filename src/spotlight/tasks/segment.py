@@ -13,7 +13,7 @@ from scipy.special import expit, logit
 from spotlight.errors import SpotlightError
 from spotlight.foreground import Foreground
 from spotlight.images import Stack
-from spotlight.images.slabs import Allocate, slabs, values_of
+from spotlight.images.slabs import Allocate, in_memory, slabs, values_of
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import Mixed, Places, centred_starts, patch_starts
 from spotlight.pairs.prepare import PreparationSettings, PreparedPair, on_grid, with_input
@@ -153,10 +153,10 @@ class SegmentTask(Task):
         """Turn log-odds into a probability."""
         return expit(values)  # type: ignore[no-any-return]
 
-    def further(self, result: Stack) -> dict[str, Stack]:
+    def further(self, result: Stack, allocate: Allocate = in_memory) -> dict[str, Stack]:
         """Label the structures."""
         split = set(self.split) & set(result.channels)
-        return {"-labels": find_labels(result, self.threshold, self.least_voxels, split)}
+        return {"-labels": find_labels(result, self.threshold, self.least_voxels, split, allocate)}
 
     def _require_known(self, truth: Stack, pair: Pair) -> None:
         """Raise a `SpotlightError` if a mask has values whose meaning is not stated."""

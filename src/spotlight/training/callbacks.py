@@ -145,11 +145,12 @@ class RunCallback(lightning.Callback):
 
     def _validate(self, step: int, module: StainModule) -> dict[str, float]:
         scores, stain = module.validate_on(self.validation, self.tile, self.outputs)
-        picture = preview(self.validation[0], stain)
-        with atomic_file(self.folder / PREVIEW) as temporary:
-            Image.fromarray(picture).save(temporary, "PNG")
-        for logger in self.loggers:
-            logger.picture(step, picture)
+        if not module.network.pools:  # what is found is an image
+            picture = preview(self.validation[0], stain)
+            with atomic_file(self.folder / PREVIEW) as temporary:
+                Image.fromarray(picture).save(temporary, "PNG")
+            for logger in self.loggers:
+                logger.picture(step, picture)
         chosen, sign = self.settings.choose_by, 1 if self.settings.choose_by == "loss" else -1
         better = not self.best or sign * scores[chosen] < sign * self.best[chosen]
         if math.isfinite(scores["loss"]) and better:

@@ -1,6 +1,7 @@
 """The Lightning module: a network, its loss, its optimiser, and how it is validated."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import lightning
@@ -15,7 +16,7 @@ from spotlight.losses import Batch, LossSettings, LossTerms, build_loss
 from spotlight.networks import StainNetwork, channels_last
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.tasks import StainTask, Task
-from spotlight.tiles import apply_tiled
+from spotlight.tiles import apply_tiled, mean_over_tiles
 from spotlight.training.batches import Outputs
 from spotlight.training.settings import TrainingSettings
 
@@ -144,16 +145,7 @@ class StainModule(lightning.LightningModule):
         for field in outputs.fields:
             pair = pairs[field[0]]
             modality = torch.tensor([outputs.one_hot(pair.modality)]) if outputs.modalities else None
-            overlap = tuple(t // 4 for t in tile)
-            found = apply_tiled(
-                lambda part, modality=modality: self._predict_tile(part, modality),  # type: ignore[misc]
-                self.task.shown(pair),
-                tile,
-                overlap,
-                self.network.divisor,
-                self.network.stains,
-                self.network.reach is not None,
-            )
+            found = self._over_tiles(partial(self._predict_tile, modality=modality), self.task.shown(pair), tile)
             for number in field:
                 scores.append(self._score(pairs[number], found, outputs.numbers[number], outputs.partial))
                 first = found[outputs.numbers[number]] if first is None else first
@@ -161,10 +153,20 @@ class StainModule(lightning.LightningModule):
         assert first is not None
         return {key: float(np.mean([s[key] for s in scores])) for key in scores[0]}, first
 
-    def _score(self, pair: PreparedPair, stains: FloatArray, which: int, partial: bool) -> dict[str, float]:
+    def _over_tiles(
+        self, function: Callable[[FloatArray], FloatArray], image: FloatArray, tile: tuple[int, ...]
+    ) -> FloatArray:
+        """Blend what the network gives for tiles; or, if it gives a number for each, average that."""
+        network = self.network
+        if network.pools:
+            return mean_over_tiles(function, image, tile, network.divisor)
+        overlap = tuple(t // 4 for t in tile)
+        return apply_tiled(function, image, tile, overlap, network.divisor, network.stains, network.reach is not None)
+
+    def _score(self, pair: PreparedPair, stains: FloatArray, which: int, in_rows: bool) -> dict[str, float]:
         """Loss, its parts and the scores of one of the outputs for a field."""
         target, mask = (torch.tensor(np.asarray(getattr(pair, name)))[None, None] for name in ("target", "mask"))
-        batch = Batch(target, target, mask, torch.tensor([pair.threshold]), rows=((0, which),) if partial else ())
+        batch = Batch(target, target, mask, torch.tensor([pair.threshold]), rows=((0, which),) if in_rows else ())
         if pair.cells is not None:
             cells = torch.tensor(np.asarray(pair.cells))[None, None].long()
             batch = batch._replace(cells=cells, components=int(cells.max()))
@@ -182,7 +184,7 @@ class StainModule(lightning.LightningModule):
             )
             for name, metric in self.metrics.items()
         }
-        scores = self.task.score(stains[which], pair)
+        scores = self.task.score_outputs(stains, which, pair)
         return {"loss": float(terms.total), **scores, **parts, **others}
 
     def _predict_tile(self, tile: FloatArray, modality: Tensor | None) -> FloatArray:

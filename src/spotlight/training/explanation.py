@@ -14,7 +14,7 @@ from spotlight.networks import NetworkSettings
 from spotlight.pairs.pair import Listed, Pair
 from spotlight.pairs.prepare import PreparationSettings
 from spotlight.settings import commented_yaml
-from spotlight.tasks import StainTask
+from spotlight.tasks import StainTask, Task
 from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, PREVIEW
 from spotlight.training.data import complete
 from spotlight.training.hardware import Processes
@@ -68,7 +68,7 @@ def explain(
 def _explain(plan: RunPlan, probe: bool) -> str:
     step = plan.step(plan.read_sizes())
     sizes = len(plan.outputs.names), len(plan.outputs.modalities), plan.in_channels
-    cost = network_cost(plan.experiment.network, step.patch, *sizes)
+    cost = network_cost(plan.experiment.network, step.patch, *sizes, plan.experiment.task)
     sections = {
         "Data": [*_data(plan, step), *_stains(plan)],
         "Preparation, once per stack": _preparation(plan.experiment),
@@ -188,11 +188,16 @@ def _step(experiment: Experiment, patch: tuple[int, ...], cost: tuple[int, int])
 
 
 def network_cost(
-    settings: NetworkSettings, patch: tuple[int, ...], stains: int = 1, modalities: int = 0, in_channels: int = 1
+    settings: NetworkSettings,
+    patch: tuple[int, ...],
+    stains: int = 1,
+    modalities: int = 0,
+    in_channels: int = 1,
+    task: Task = StainTask(),  # noqa: B008 - frozen
 ) -> tuple[int, int]:
     """Count the weights, and the floating-point operations of a forward pass over one patch."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        network = make_network(settings, len(patch), stains, modalities, in_channels)
+        network = make_network(settings, len(patch), stains, modalities, in_channels, task)
         network(torch.empty(1, in_channels, *patch), torch.empty(1, modalities) if modalities else None)
     return sum(weight.numel() for weight in network.parameters()), int(counter.get_total_flops())
 
