@@ -2,7 +2,7 @@
 
     python benchmarks/prediction.py [--sizes 64x256x256 64x640x928] [--depth 4] [--channels 32] [--only NAME ...]
     python benchmarks/prediction.py --error MODEL IMAGE
-    python benchmarks/prediction.py --memory [--stacks 64x512x512 64x2048x2048 128x6400x6400] [--to FOLDER]
+    python benchmarks/prediction.py --memory [--stacks 64x512x512 64x2048x2048 128x6400x6400] [--to FOLDER] [--segment]
 
 Every row is a process of its own with the same random network, whose batch statistics are as of a trained one. "whole
 volume" is the original's way: float32, the stack through the network at once. "MONAI" is its sliding window with tiles
@@ -14,7 +14,8 @@ With --error, that of a trained model on the middle of an image, of at most 64 x
 
 With --memory, stacks of growing size, of 0.1 µm in Y and X, are stained from disk to disk by a small network on a grid
 of 0.25 µm: the peak of memory that is the process's own, since pages of mapped files are taken back by the system when
-it needs them.
+it needs them. With --segment, they keep their voxels, and probabilities and labels are written: bright cubes, found by
+a network of depth 1 whose head is 0, and which adds its input, so that all is computed and the labels are known.
 """
 
 import math
@@ -40,6 +41,7 @@ from spotlight.networks import FNet, FNetSettings
 from spotlight.prediction import Model, PredictionSettings, StainOptions, find_parts, stain_files
 from spotlight.prediction.engines import folded, make_engine, middle
 from spotlight.prediction.tiling import plan_tiles, usual_overlap
+from spotlight.tasks import SegmentTask
 from spotlight.tiles import Blended
 from spotlight.training.explanation import network_cost
 from training import clock, peak
@@ -159,6 +161,44 @@ def flat(shape: list[int], to: str | None) -> dict[str, float]:
         return {"memory": memory, "seconds": seconds}
 
 
+CUBE, EVERY = 6, 24
+"""Edge of the bright cubes, and their distance, in voxels."""
+
+
+def segmented(shape: list[int], to: str | None) -> dict[str, float]:
+    """Peak of own memory while a file of a shape is segmented to files of probabilities and labels."""
+    task = SegmentTask(least_voxels=10)
+    description = ModelDescription(
+        network=FNetSettings(depth=1, mult_chan=2),
+        input=InputDescription(axes="ZYX", grid="native"),
+        target=TargetDescription(channel="cubes", normalised_range=(0, 1), intensity_range=(0, 1)),
+        task=task,
+    )
+    network = lively(1, 2)
+    network.begin_at([-3.0])
+    network.adds_input = True
+    model = Model(description, network)
+    with tempfile.TemporaryDirectory(dir=to) as name:
+        folder = Path(name)
+        rng = np.random.default_rng(0)
+        stack = zarr.create_array(folder / "in.zarr", shape=shape, chunks=(16, 256, 256), dtype="uint16")
+        inside = [np.arange(n) % EVERY < CUBE for n in shape]
+        for start in range(0, shape[0], 16):
+            here = inside[0][start : start + 16, None, None] & inside[1][:, None] & inside[2]
+            noise = rng.integers(900, 1100, (len(here), *shape[1:]), np.uint16)
+            stack[start : start + 16] = np.where(here, np.uint16(3000), noise)
+        options = StainOptions(axes="ZYX", voxel_size=(1, 1, 1), form="ome.zarr")
+        listed = find_parts([folder / "in.zarr"], axes="ZYX")
+        begin = time.perf_counter()
+        memory, (made,) = growth(lambda: stain_files(model, listed, folder, options))
+        seconds = time.perf_counter() - begin
+        assert made.state == "made", made.reason
+        labels = read(folder / "in-labels.ome.zarr")
+        last = int(np.asarray(labels.values[max(0, shape[0] - EVERY) :]).max())
+        assert last == math.prod(-(-n // EVERY) for n in shape), last
+        return {"memory": memory, "seconds": seconds}
+
+
 def main() -> None:
     parser = harness.options(__doc__)
     parser.add_argument("--sizes", nargs="+", default=["64x256x256", "64x640x928"])
@@ -167,6 +207,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=ROWS)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--stacks", nargs="+", default=["64x512x512", "64x2048x2048", "128x6400x6400"])
+    parser.add_argument("--segment", action="store_true", help="With --memory: probabilities and labels.")
     parser.add_argument("--to", help="Where there is space for --memory, five times that of the stack.")
     parser.add_argument("--error", nargs=2, metavar=("MODEL", "IMAGE"))
     arguments = parser.parse_args()
@@ -176,7 +217,7 @@ def main() -> None:
         table = Table(arguments.json, "stack", "input MB", "peak of own memory MB", "seconds")
         for stack in arguments.stacks:
             shape = list(map(int, stack.split("x")))
-            found = harness.call(flat, shape, arguments.to)
+            found = harness.call(segmented if arguments.segment else flat, shape, arguments.to)
             cells = (f"{math.prod(shape) * 2 / 1e6:.0f}", f"{found['memory'] / 1e6:.0f}", f"{found['seconds']:.0f}")
             table.add(stack, *cells, **found)
     else:

@@ -219,7 +219,7 @@ def test_a_network_begins_at_what_it_is_given_and_its_head_learns_faster() -> No
     assert head["initial_lr"] == 5 * trunk["initial_lr"]
     plain = StainModule(network, MaskLossSettings(), settings.model_copy(update={"head_rate": 1.0}))
     assert len(plain.configure_optimizers()["optimizer"].param_groups) == 1
-    with pytest.raises(ValueError, match="no convolution with a bias"):
+    with pytest.raises(ValueError, match="no layer with a bias"):
         network.begin_at([0.0])
 
 
