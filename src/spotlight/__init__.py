@@ -15,7 +15,7 @@ from spotlight.errors import SpotlightError
 from spotlight.version import __version__
 
 if TYPE_CHECKING:
-    from spotlight.comparison import compare
+    from spotlight.comparison import compare, few_shot
     from spotlight.demonstration import demo
     from spotlight.evaluation import evaluate
     from spotlight.images import Stack, read
@@ -37,6 +37,7 @@ _HOMES = {
     "compare": "comparison",
     "demo": "demonstration",
     "evaluate": "evaluation",
+    "few_shot": "comparison",
     "init": "plan",
     "load_model": "prediction",
     "measure": "profiles",
@@ -59,6 +60,7 @@ __all__ = [
     "compare",
     "demo",
     "evaluate",
+    "few_shot",
     "init",
     "load_model",
     "measure",

@@ -26,7 +26,7 @@ def _name(command: CommandInfo) -> str:
 
 ORDER = (
     *("demo", "simulate", "init", "import-pairs", "check", "info", "pretrain", "train", "settings", "clear-cache"),
-    *("predict", "segment", "label", "evaluate", "compare", "export", "import-fnet", "submit"),
+    *("predict", "segment", "label", "evaluate", "compare", "few-shot", "export", "import-fnet", "submit"),
 )
 """Commands in the order in which data pass them; others follow."""
 app.registered_commands.sort(key=lambda command: ORDER.index(_name(command)) if _name(command) in ORDER else len(ORDER))

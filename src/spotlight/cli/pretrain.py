@@ -1,4 +1,4 @@
-"""The command `pretrain`: a start for other tasks, from stacks without labels or from simulated ones."""
+"""The commands `pretrain` and `few-shot`: starts for other tasks, and whether they help."""
 
 import os
 from pathlib import Path
@@ -134,6 +134,50 @@ def pretrain(
         what = "model" if pretext == "simulated" else "backbone"
         say(f"{what}: {made}", f"its training: {write_training_page(made)}", "next:")
         say_commands(("train", "MANIFEST", "--task", task, "--from", made, "--to", "MODEL"))
+
+
+@app.command("few-shot")
+def few_shot(
+    pairs: Annotated[Path, typer.Argument(help="Manifest with a column mask or mask:NAME.")],
+    to: To,
+    start: Annotated[list[Path], option(METHOD, "--from", help="Backbone or model to start from; for several: each.")],
+    task: Annotated[str, option(METHOD, help="segment.")] = "segment",
+    shots: Annotated[str, option(METHOD, help="Numbers of labelled stacks, by commas.")] = "1,2,5",
+    draws: Annotated[int, option(METHOD, min=1, help="How often they are drawn; five or more show most.")] = 5,
+    steps: Annotated[int, option(METHOD, min=1, help="Training steps.")] = 200,
+    folds: Annotated[
+        int, option(METHOD, min=2, help="Without rows of the split test: groups that are held out in turn.")
+    ] = 5,
+    settings: Annotated[Path | None, option(METHOD, help="YAML file of settings of the trainings.")] = None,
+    target: Annotated[str | None, option(INPUT, help="For a manifest of several masks: which one.")] = None,
+    cache: Annotated[Path | None, option(COMPUTING, help="Folder for prepared stacks, for all trainings.")] = None,
+) -> None:
+    """Say whether a pretrained start helps on your labelled stacks. Interrupted, the same command goes on."""
+    loading()
+    from spotlight.comparison import FewShotSettings
+    from spotlight.comparison import few_shot as run
+    from spotlight.report import write_few_shot_page
+    from spotlight.training import Experiment
+
+    try:
+        numbers = tuple(int(part) for part in shots.split(","))
+    except ValueError as error:
+        raise SpotlightError(f"--shots are whole numbers, separated by commas. Received: {shots!r}.") from error
+    asked = FewShotSettings.parse({"shots": numbers, "draws": draws, "steps": steps, "folds": folds}, "--shots")
+    experiment = Experiment.from_yaml(settings) if settings else None
+    with Reporter(resumable=True) as report:
+        found = run(
+            pairs,
+            to,
+            start,
+            asked,
+            task=task,
+            target=target,
+            experiment=experiment,
+            cache=cache,
+            progress=report,
+        )
+    say(*found.verdicts(), f"The page with the learning curve: {write_few_shot_page(found.folder)}")
 
 
 def _number(text: str) -> float:

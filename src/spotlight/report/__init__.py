@@ -7,6 +7,7 @@ from spotlight.deferred import deferred
 if TYPE_CHECKING:
     from spotlight.report.check_page import write_check_page
     from spotlight.report.class_page import write_class_page
+    from spotlight.report.few_shot_page import write_few_shot_page
     from spotlight.report.figure import write_figures
     from spotlight.report.mask_page import write_mask_page
     from spotlight.report.page import write_report
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "write_check_page",
     "write_class_page",
+    "write_few_shot_page",
     "write_figures",
     "write_mask_page",
     "write_report",
@@ -28,6 +30,7 @@ __getattr__ = deferred(
     {
         "write_check_page": "check_page",
         "write_class_page": "class_page",
+        "write_few_shot_page": "few_shot_page",
         "write_figures": "figure",
         "write_mask_page": "mask_page",
         "write_report": "page",
