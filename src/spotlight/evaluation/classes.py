@@ -34,7 +34,7 @@ FEWEST_SPECIMENS = 5
 """Specimens from which on an interval is given: fewer have too few resamples."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClassEvaluation:
     """What an evaluation of classes found.
 

@@ -54,7 +54,7 @@ SHOWN = {
 FloatArray = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RestorationEvaluation:
     """What an evaluation of restored images found.
 
