@@ -157,7 +157,7 @@ def few_shot(
     _claim(to, settings, experiment, starts, listed)
     methods = _methods(starts, settings)
     jobs = [(shots, draw) for shots in settings.shots for draw in range(settings.draws)]
-    rows: list[dict[str, Any]] = []
+    rows: list[pd.DataFrame] = []
     for number, (shots, draw) in enumerate(jobs):
         for fold, (pool, judged) in enumerate(folds):
             file = to / "runs" / f"{shots}-shot" / f"draw-{draw}" / f"fold-{fold}" / SCORES
@@ -166,10 +166,10 @@ def few_shot(
                 drawn = [replace(pool[n], split="train") for n in sorted(rng.permutation(len(pool))[:shots])]
                 made = _run(drawn, judged, methods, experiment, draw, file.parent, cache, progress)
                 write_csv(pd.DataFrame(made).assign(shots=shots, seed=draw), file, "%.6g")
-            rows += pd.read_csv(file, dtype={"stack": str, "method": str}).to_dict("records")
+            rows.append(pd.read_csv(file, dtype={"stack": str, "method": str}))
         if progress is not None:
             progress("few-shot", number + 1, len(jobs), {})
-    scores = pd.DataFrame(rows)
+    scores = pd.concat(rows, ignore_index=True)
     table = judge(scores, list(starts))
     write_csv(scores, to / SCORES, "%.6g")
     write_csv(table, to / COMPARED, "%.6g")
