@@ -59,8 +59,13 @@ class Table:
         """Print a row, and keep its figures."""
         print(f"| {row} | {' | '.join(cells)} |", flush=True)
         self.figures[row] = figures
-        if self.file is not None:
-            self.file.write_text(json.dumps(self.figures, indent=1) + "\n", encoding="utf-8")
+        keep(self.file, self.figures)
+
+
+def keep(file: Path | None, figures: dict[str, dict[str, float]]) -> None:
+    """Write figures by row and name as JSON, if a file is named."""
+    if file is not None:
+        file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 def timed(work: Callable[[], T]) -> tuple[dict[str, float], T]:

@@ -1,6 +1,7 @@
 """Time and memory of opening, reading and writing large OME-TIFF and OME-Zarr files, beside other Python libraries.
 
-    python benchmarks/io.py --to FOLDER [--gib 4] [--repeats 5] [--warm] [--bioio PYTHON | --install-bioio]
+    python benchmarks/io.py --to FOLDER [--gib 4] [--repeats 5] [--warm] [--json FILE]
+        [--bioio PYTHON | --install-bioio]
 
 Peers: tifffile (its Zarr store for tiles, its memory map for what is not compressed), ome-zarr-py, and bioio with
 bioio-ome-tiff and bioio-ome-zarr, which hold pydantic back and need an environment of their own: name its Python, or
@@ -302,12 +303,16 @@ def bioio_python(arguments: argparse.Namespace) -> Path | None:
     return python
 
 
-def table(task: tuple[str, str], found: dict[str, list[dict[str, Any]]], size: dict[str, int]) -> list[str]:
-    """Rows of a task: medians, and what they are in multiples of the fastest peer and of the region."""
-    middle = {
+def medians(found: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, float]]:
+    """Figures of every peer, over its processes."""
+    return {
         peer: {key: statistics.median(run[key] for run in runs) for key in ("wall", "cpu", "memory")}
         for peer, runs in found.items()
     }
+
+
+def table(task: tuple[str, str], middle: dict[str, dict[str, float]], size: dict[str, int]) -> list[str]:
+    """Rows of a task, in multiples of the fastest peer and of the region, too."""
     fastest = min(row["wall"] for peer, row in middle.items() if peer != "Spotlight")
     region = math.prod(REGION) * 2
     rows = []
@@ -322,7 +327,7 @@ def table(task: tuple[str, str], found: dict[str, list[dict[str, Any]]], size: d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.options(__doc__)
     parser.add_argument("--to", type=Path, required=True, help="folder for the files")
     parser.add_argument("--gib", type=float, default=4, help="size of the image")
     parser.add_argument("--repeats", type=int, default=5, help="processes per reader; writers have three at most")
@@ -341,6 +346,7 @@ def main() -> None:
         harness.call(prepare, str(arguments.to), width)
     state = "in the page cache" if arguments.warm else "not in the page cache"
     print(f"\nImage (2, {REGION[0]}, {width}, {width}) uint16; files {state}.")
+    figures: dict[str, dict[str, float]] = {}
     for task, peers in TASKS.items():
         if arguments.only not in (None, task[0]):
             continue
@@ -362,7 +368,10 @@ def main() -> None:
                     remove(written)
                     remove(arguments.to / "tiny" / task[1])
                     os.sync()
-        print("\n".join(table(task, found, size)), flush=True)
+        middle = medians(found)
+        print("\n".join(table(task, middle, size)), flush=True)
+        figures |= {f"{task[0]} {task[1]}, {peer}": row for peer, row in middle.items()}
+        harness.keep(arguments.json, figures)
         values = {run["values"] for runs in found.values() for run in runs if "values" in run}
         if len(values) > 1:
             raise SystemExit("The readers do not return the same values.")

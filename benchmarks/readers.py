@@ -212,7 +212,7 @@ def readers_python(arguments: argparse.Namespace) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.options(__doc__)
     parser.add_argument("--to", type=Path, required=True, help="folder for the files")
     parser.add_argument("--install", action="store_true", help="make the readers' environment in FOLDER")
     parser.add_argument("--readers", type=Path, help="Python of such an environment")
@@ -227,10 +227,10 @@ def main() -> None:
     finally:
         shutil.rmtree(files)
     readers = list(dict.fromkeys(reader for file in found.values() for reader in file))
-    print(f"| file | {' | '.join(readers)} |\n|{'---|' * (len(readers) + 1)}")
+    table = harness.Table(arguments.json, "file", *readers)
     for name, file in found.items():
         cells = ["; ".join(file[r]) or "the same" if r in file else "" for r in readers]
-        print(f"| {name} | {' | '.join(cells)} |")
+        table.add(name, *cells, **{f"{reader}, differences": len(wrong) for reader, wrong in file.items()})
     if any(wrong for file in found.values() for wrong in file.values()):
         raise SystemExit("Not all readers see what was written.")
 

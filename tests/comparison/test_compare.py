@@ -191,7 +191,7 @@ def comparison(manifest: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_comparing_methods_and_seeds(comparison: Path, tmp_path: Path) -> None:
-    compared = compare(comparison, tmp_path / "out")
+    compared = compare(comparison, tmp_path / "out", device="cpu")
     scores = compared.evaluation.scores
     counts = scores.groupby(["method", "seed"]).size()
     assert set(counts.index) == {("target", 0), *((m, s) for m in ("fnet", "spotlight", "fnet-flat") for s in (0, 1))}
@@ -200,14 +200,24 @@ def test_comparing_methods_and_seeds(comparison: Path, tmp_path: Path) -> None:
     assert set(compared.table["method"]) == {"spotlight", "fnet-flat"}
     assert pd.read_csv(tmp_path / "out" / "comparison.csv")["verdict"].tolist() == compared.table["verdict"].tolist()
     spotlight = load_model(tmp_path / "out" / "models" / "spotlight" / "seed-1").description.training
+    assert spotlight["settings"]["training"]["device"] == "cpu"
+    assert (
+        yaml.safe_load((tmp_path / "out" / "evaluation.yaml").read_text())["settings"]["prediction"]["device"] == "cpu"
+    )
     assert spotlight["settings"]["loss"] == protocol("spotlight").loss.model_dump(mode="json") | {"background": 0}
     values = yaml.safe_load(comparison.read_text())
     values["methods"]["fnet-too"] = {"model": str(tmp_path / "out" / "models" / "fnet" / "seed-0")}
     comparison.write_text(yaml.safe_dump(values))
     before = stamps(tmp_path / "out")
-    more = compare(comparison, tmp_path / "out").evaluation.scores.set_index(["method", "seed"])
+    more = compare(comparison, tmp_path / "out", device="cpu").evaluation.scores.set_index(["method", "seed"])
     assert {name: stamps(tmp_path / "out")[name] for name in before} == before
     assert more.loc[("fnet-too", 0), "mean_ap"] == pytest.approx(more.loc[("fnet", 0), "mean_ap"], nan_ok=True)
+
+
+def test_a_device_that_is_not_there_is_refused_first(comparison: Path, tmp_path: Path) -> None:
+    with pytest.raises(SpotlightError, match="device 'abacus' cannot be used here"):
+        compare(comparison, tmp_path / "out", device="abacus")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -302,6 +302,7 @@ def evaluate(
 def compare(
     comparison: Annotated[Path, typer.Argument(help="YAML file: pairs, methods, seeds and baseline.")],
     to: To,
+    device: Device = None,
     workers: Workers = None,
 ) -> None:
     """Train several methods with several seeds, judge them on the same pairs, and say which is better, with tests."""
@@ -311,7 +312,7 @@ def compare(
     from spotlight.report.text import score_text
 
     with Reporter(resumable=True) as report:
-        compared = run(comparison, to, workers=workers or os.cpu_count() or 1, progress=report)
+        compared = run(comparison, to, device=device, workers=workers or os.cpu_count() or 1, progress=report)
         page = write_report(to, "Comparison of methods")
     say("", *score_text(compared.evaluation.scores).splitlines(), "", *compared.table["verdict"])
     say("", f"The page with pictures and curves: {page}")

@@ -8,6 +8,7 @@ import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
 from spotlight.csv_files import write_csv
+from spotlight.devices import find_device
 from spotlight.errors import SpotlightError
 from spotlight.evaluation.evaluate import Evaluation, evaluate
 from spotlight.evaluation.methods import Source
@@ -124,6 +125,7 @@ def compare(
     comparison: Comparison | str | Path,
     to: str | Path,
     *,
+    device: str | None = None,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Compared:
@@ -137,6 +139,8 @@ def compare(
         Settings, or the YAML file that holds them.
     to : path
         Folder for models, stains, tables and ``comparison.csv``.
+    device : str, optional
+        What trains and stains, instead of the settings' devices: "auto", "gpu", "cpu" or a name such as "cuda:1".
     workers : int
         Processes of the evaluation; see `evaluate`.
     progress : callable, optional
@@ -154,17 +158,23 @@ def compare(
     >>> for sentence in compared.table["verdict"]:  # doctest: +SKIP
     ...     print(sentence)
     """
+    if device is not None:
+        find_device(device)
     to, base = Path(to), Path()
     if not isinstance(comparison, Comparison):
         base = Path(comparison).parent
         comparison = Comparison.from_yaml(comparison)
     write_text(to / "comparison.yaml", comparison.to_yaml())
-    pairs, sources = base / comparison.pairs, train_methods(comparison, to, base, progress=progress)
+    pairs, sources = base / comparison.pairs, train_methods(comparison, to, base, device=device, progress=progress)
+    settings = comparison.evaluation
+    if device is not None:
+        prediction = settings.prediction.model_copy(update={"device": device})
+        settings = settings.model_copy(update={"prediction": prediction})
     evaluation = evaluate(
         pairs,
         sources,
         to,
-        comparison.evaluation,
+        settings,
         input_channel=comparison.input_channel,
         target_channel=comparison.target_channel,
         target=comparison.target,
@@ -180,7 +190,12 @@ def compare(
 
 
 def train_methods(
-    comparison: Comparison, to: str | Path, base: str | Path = "", *, progress: Progress | None = None
+    comparison: Comparison,
+    to: str | Path,
+    base: str | Path = "",
+    *,
+    device: str | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, dict[int, Source]]:
     """Train what has to be trained; gives the models of all methods by seed, as `evaluate` takes them.
 
@@ -192,6 +207,8 @@ def train_methods(
         Folder for models; those that it holds already are not trained again.
     base : path
         Folder that paths in the comparison are relative to.
+    device : str, optional
+        What trains, instead of the settings' devices; see `compare`.
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
 
@@ -201,7 +218,7 @@ def train_methods(
         If a setting or a file is wrong, or the folder holds other models.
     """
     to, base = Path(to), Path(base)
-    experiments = {name: _experiment(method, comparison, base) for name, method in comparison.methods.items()}
+    experiments = {name: _experiment(method, comparison, base, device) for name, method in comparison.methods.items()}
     sources: dict[str, dict[int, Source]] = {}
     for name, experiment in experiments.items():
         sources[name] = {}
@@ -229,7 +246,7 @@ def train_methods(
     return sources
 
 
-def _experiment(method: ComparedMethod, comparison: Comparison, base: Path) -> Experiment | None:
+def _experiment(method: ComparedMethod, comparison: Comparison, base: Path, device: str | None) -> Experiment | None:
     """Settings of the training of a method; None if it is not trained."""
     if method.protocol is None and method.settings is None:
         return None
@@ -240,6 +257,8 @@ def _experiment(method: ComparedMethod, comparison: Comparison, base: Path) -> E
     values = _merged(values, method.change)
     if comparison.steps is not None:
         values["training"]["steps"] = comparison.steps
+    if device is not None:
+        values["training"]["device"] = device
     return Experiment.parse(values, "change")
 
 
