@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from conftest import TINY, ellipsoid, real_data
 from spotlight.cli import app
 from spotlight.errors import SpotlightError
-from spotlight.evaluation import evaluate, score_masks
+from spotlight.evaluation import evaluate, evaluate_masks, score_masks
 from spotlight.export.onnx import Graph
 from spotlight.images import Stack, read, slabs
 from spotlight.images.slabs import in_memory
@@ -347,6 +347,18 @@ def test_a_model_from_training_to_files(tmp_path: Path) -> None:
     assert not np.isnan(scores.loc["cells", ["cl_dice", "component_f1"]]).any()  # of no stated kind: both
     page = (tmp_path / "judged" / "masks.html").read_text(encoding="utf-8")
     assert page.count('class="outline"') >= 2
+    stored = tmp_path / "judged" / "judged" / "model" / "5-cells" / "facts.json"
+    made = stored.stat().st_mtime_ns
+    again = evaluate_masks(path, folder, tmp_path / "judged")
+    assert stored.stat().st_mtime_ns == made  # nothing is done twice
+    pd.testing.assert_frame_equal(again.scores.set_index("structure")[["mask_dice"]], scores[["mask_dice"]], rtol=1e-4)
+    both = evaluate_masks(path, folder, tmp_path / "judged", split="val", workers=2)
+    spread = evaluate_masks(read_pairs(path, every_target=True, column="mask"), folder, tmp_path / "two", split="val")
+    pd.testing.assert_frame_equal(both.scores, spread.scores)
+    Stack(np.roll(known, 9, 2), "ZYX").save(tmp_path / "5-cells.tif")  # a changed file is judged anew
+    changed = evaluate_masks(path, folder, tmp_path / "judged").scores.set_index("structure")
+    assert changed.loc["cells", "mask_dice"] < 0.7 * scores.loc["cells", "mask_dice"]
+    Stack(known, "ZYX").save(tmp_path / "5-cells.tif")
     with pytest.raises(SpotlightError, match="finds masks, which are compared by"):
         evaluate(path, folder, tmp_path / "stains")
     with pytest.raises(SpotlightError, match="learnt the task 'segment', whose results files cannot compute yet"):

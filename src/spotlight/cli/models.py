@@ -267,13 +267,13 @@ def evaluate(
         "--settings": settings,
         "--input-channel": input_channel,
         "--target-channel": target_channel,
-        "--workers": workers,
     }
     if learnt == "segment":
-        score_masks(named, pairs, to, split, target, axes, voxel_size, not_taken)
+        score_masks(named, pairs, to, split, target, axes, voxel_size, workers, not_taken)
         return
     if learnt in ("restore", "classify"):
         of_others = {"--target": target, "--axes": axes, "--voxel-size": voxel_size, "--device": device}
+        of_others["--workers"] = workers
         score = score_restoration if learnt == "restore" else score_classes
         score(named, pairs, to, split, not_taken | of_others)
         return

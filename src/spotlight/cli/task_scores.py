@@ -1,5 +1,6 @@
 """What `evaluate` does for models of other tasks than staining."""
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def score_masks(
     target: str | None,
     axes: str | None,
     voxel_size: str | None,
+    workers: int | None,
     unfit: Mapping[str, Any],
 ) -> None:
     """Evaluate models of masks, print the means, and write the page.
@@ -50,8 +52,9 @@ def score_masks(
     loaded = {name: load_model(folder) for name, folder in models.items()}
     column = next(iter(loaded.values())).description.task.column
     listed = read_pairs(pairs, None, None, target, target is None, axes, size_of(voxel_size), column)
-    with Reporter() as report:
-        result = evaluate_masks(listed, loaded, to, split=split or "test", progress=report)
+    count = workers or os.cpu_count() or 1
+    with Reporter(resumable=True) as report:
+        result = evaluate_masks(listed, loaded, to, split=split or "test", workers=count, progress=report)
     page = write_mask_page(result)
     say("", *mask_text(result).splitlines(), "", f"The page with pictures: {page}")
 

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,23 +12,18 @@ from numpy.typing import NDArray
 
 from spotlight.csv_files import write_csv
 from spotlight.errors import SpotlightError
+from spotlight.evaluation.mask_fields import MaskWork, judge_fields
 from spotlight.evaluation.means import counted_means
-from spotlight.evaluation.methods import TILE_VOXELS, Source
+from spotlight.evaluation.methods import Source
 from spotlight.files import write_text
-from spotlight.images import Stack
-from spotlight.images.joining import all_channels, separate
-from spotlight.images.slabs import in_memory
 from spotlight.locks import works_in
-from spotlight.metrics import betti_errors, cl_dice, component_f1, mask_dice, panoptic_dice
-from spotlight.model import was_seen
 from spotlight.pairs.fields import group_fields
 from spotlight.pairs.listing import read_pairs
-from spotlight.pairs.pair import Listed, Pair
-from spotlight.pairs.prepare import PreparationSettings
-from spotlight.prediction import Model, PredictionSettings, load_model
+from spotlight.pairs.pair import Listed
+from spotlight.prediction import Model, load_model
 from spotlight.prediction.acceptance import tell_doubts
 from spotlight.quoting import safe_name
-from spotlight.tasks import SegmentTask, find_labels
+from spotlight.tasks import SegmentTask
 from spotlight.version import __version__
 
 log = logging.getLogger("spotlight")
@@ -73,12 +67,14 @@ def evaluate_masks(
     split: str = "test",
     target: str | None = None,
     pictured: int = 4,
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> MaskEvaluation:
     """Compare what models of the task "segment" find with masks.
 
     Every score is computed on the grid of the input, where the mask is annotated. Found is what has at least the
-    probability `SegmentTask.threshold` and the size `SegmentTask.least_voxels`.
+    probability `SegmentTask.threshold` and the size `SegmentTask.least_voxels`. What is in the folder already, from
+    files and models that have not changed, is not done again: an interrupted call goes on.
 
     Parameters
     ----------
@@ -94,45 +90,45 @@ def evaluate_masks(
         The only structure to evaluate.
     pictured : int
         Stacks of which pictures are kept.
+    workers : int
+        Processes. More than one need a script to guard its main part, as `multiprocessing` documents.
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
 
     Raises
     ------
     SpotlightError
-        If a model was not trained on masks, or lacks a structure, or there is nothing to evaluate.
+        If a model was not trained on masks, or lacks a structure, or there is nothing to evaluate, or a process dies.
     """
     to = Path(to)
     sources = models if isinstance(models, Mapping) else {_name_of(models): models}
     loaded = {name: one if isinstance(one, Model) else load_model(one) for name, one in sources.items()}
-    tasks = {name: _task_of(model) for name, model in loaded.items()}
-    column = next(iter(tasks.values())).column
+    tasks = [_task_of(model) for model in loaded.values()]
+    column = tasks[0].column
     listed = read_pairs(pairs, target=target, every_target=target is None, column=column)
     chosen = [pair for pair in listed if pair.split in (split, "")]
     if not chosen:
         raise SpotlightError(f"no row has the split {split!r}. Found: {sorted({pair.split for pair in listed})}.")
     fields = [[chosen[number] for number in field] for field in group_fields(chosen)]
-    rows: list[dict[str, Any]] = []
+    rows: list[pd.DataFrame] = []
     pictures: dict[tuple[str, str, str], Masks] = {}
     doubts: dict[str, dict[str, Sequence[str]]] = {name: {} for name in loaded}
-    for done, field in enumerate(fields):
-        image = field[0].read_input()
-        for name, model in loaded.items():
-            result, found_doubts = _predicted(model, image)
-            doubts[name][field[0].name] = found_doubts
-            result.save(to / name / f"{field[0].name}{tasks[name].suffix}.ome.tif")
-            for pair in field:
-                structure = pair.target_name or result.channels[0]
-                made = _score(pair, structure, separate(image)[0], result, tasks[name])
-                who = {"method": name, "structure": structure, "stack": field[0].name}
-                rows.append(who | made[0] | {"seen_in_training": _is_seen(pair, model)})
-                if done < pictured:
-                    pictures[name, structure, field[0].name] = made[1]
+    for done, (field, judged) in enumerate(
+        zip(fields, judge_fields(fields, MaskWork(loaded, to), workers), strict=True)
+    ):
+        for name, one in judged.items():
+            doubts[name][field[0].name] = one.doubts
+            rows.append(one.scores.assign(method=name, stack=field[0].name))
+            for structure, flat in zip(one.scores["structure"] if done < pictured else (), one.pictures, strict=False):
+                pictures[name, structure, field[0].name] = (flat[0], flat[1] > 0, flat[2] > 0)
         if progress is not None:
             progress("evaluating", done + 1, len(fields), {})
     for name, found in doubts.items():
         tell_doubts(name, found)
-    scores = pd.DataFrame(rows)
+    scores = pd.concat(rows, ignore_index=True)
+    scores = scores[
+        ["method", "structure", "stack", *scores.columns.difference(["method", "structure", "stack"], False)]
+    ]
     for name in loaded:
         seen = scores[scores["seen_in_training"] & (scores["method"] == name)]["stack"]
         if len(seen):
@@ -152,35 +148,6 @@ def evaluate_masks(
     return MaskEvaluation(to, scores, means, pictures)
 
 
-def score_masks(
-    truth: NDArray[np.bool_], found: NDArray[np.bool_], kind: str | None, spacing: tuple[float, ...] | None = None
-) -> dict[str, float]:
-    """Score a found mask by what suits a kind of structure.
-
-    Parameters
-    ----------
-    truth, found : (Z, Y, X) or (Y, X) bool
-        The true mask and the found one.
-    kind : "contiguous", "isolated" or None
-        Contiguous structures have clDice and errors of Betti numbers; isolated ones the panoptic quality and F1. With
-        None, a structure has both.
-    spacing : tuple of float, optional
-        Edge lengths of a voxel, for skeletons.
-
-    Returns
-    -------
-    dict of str to float
-        Dice, and NaN for what does not suit the kind.
-    """
-    scores = dict.fromkeys(("cl_dice", "betti_0_error", "betti_1_error", "panoptic_dice", "component_f1"), float("nan"))
-    if kind != "isolated":
-        components, loops, _ = betti_errors(truth, found)
-        scores |= {"cl_dice": cl_dice(truth, found, spacing), "betti_0_error": components, "betti_1_error": loops}
-    if kind != "contiguous":
-        scores |= {"panoptic_dice": panoptic_dice(truth, found), "component_f1": component_f1(truth, found)}
-    return {"mask_dice": mask_dice(truth, found)} | scores
-
-
 def _name_of(source: Source) -> str:
     return source.name if isinstance(source, Model) else safe_name(Path(source).resolve().name)
 
@@ -193,36 +160,3 @@ def _task_of(model: Model) -> SegmentTask:
             "the task 'segment'. Evaluate it alone."
         )
     return task
-
-
-def _predicted(model: Model, image: Stack) -> tuple[Stack, Sequence[str]]:
-    settings = PredictionSettings(precision="float32", voxels=TILE_VOXELS[len(image.spatial_axes)])
-    result, facts = model.stain(model.accept(image, all_channels(image)), settings)
-    return result, facts["doubts"]
-
-
-def _score(
-    pair: Pair, structure: str, image: Stack, result: Stack, task: SegmentTask
-) -> tuple[dict[str, float], Masks]:
-    """Score one structure of one stack; returns the scores, and projections of input, truth and what was found."""
-    if structure not in result.channels:
-        raise SpotlightError(
-            f"{pair.name}: has a mask of {structure!r}, but the model finds {', '.join(result.channels)}. Choose one "
-            "of them with target= (Python) or --target."
-        )
-    probability = result.channel(structure)
-    made = task.prepare(pair, PreparationSettings(grid="native"), in_memory)
-    known = made.mask
-    split = structure in task.split
-    found = (find_labels(probability, task.threshold, task.least_voxels, split).data > 0) & known
-    truth = (made.target > 0) & known
-    kind = task.structures.get(structure)
-    shown = image.data[0] if "C" in image.axes else image.data  # of several channels, the first
-    flat = tuple(array.max(axis=0) if array.ndim == 3 else array for array in (shown, truth, found))
-    return score_masks(truth, found, kind, image.voxel_size), (flat[0].astype(np.float32), flat[1], flat[2])
-
-
-def _is_seen(pair: Pair, model: Model) -> bool:
-    data = model.description.training.get("data", {})
-    trained = {stack["digest"] for part in ("train", "validation") for stack in data.get(part, [])}
-    return pair.digest() in trained or was_seen(model.description, pair)
