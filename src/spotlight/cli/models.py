@@ -273,9 +273,8 @@ def evaluate(
         return
     if learnt in ("restore", "classify"):
         of_others = {"--target": target, "--axes": axes, "--voxel-size": voxel_size, "--device": device}
-        of_others["--workers"] = workers
         score = score_restoration if learnt == "restore" else score_classes
-        score(named, pairs, to, split, not_taken | of_others)
+        score(named, pairs, to, split, {**not_taken, **of_others, "--workers": workers})
         return
     chosen = EvaluationSettings.from_yaml(settings) if settings else EvaluationSettings()
     values = chosen.model_dump() | ({} if split is None else {"split": split})

@@ -14,7 +14,7 @@ from pydantic import Field, PositiveInt
 
 from spotlight.csv_files import write_csv
 from spotlight.errors import SpotlightError
-from spotlight.evaluation.masks import score_masks
+from spotlight.evaluation.mask_fields import score_masks
 from spotlight.evaluation.statistics import compare_methods
 from spotlight.files import write_text
 from spotlight.fingerprint import differences
