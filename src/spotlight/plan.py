@@ -13,6 +13,7 @@ from spotlight.files import write_text
 from spotlight.foreground import find_foreground
 from spotlight.images import Stack
 from spotlight.pairs import Pair
+from spotlight.pairs.gathering import LISTS
 from spotlight.pairs.manifest import write_manifest
 from spotlight.pairs.proposal import propose_pairs
 from spotlight.progress import Progress
@@ -44,11 +45,14 @@ class Plan:
         For ``spotlight train manifest.csv --settings experiment.yaml``.
     reasons : list of str
         Sentences that say what was found and decided.
+    targets : list of str
+        Names of the targets, if there are several.
     """
 
     manifest: Path
     experiment: Path
     reasons: list[str]
+    targets: list[str]
 
 
 def init(
@@ -60,6 +64,8 @@ def init(
     **facts: Any,
 ) -> Plan:
     """Look at a folder of images, and write a manifest and an experiment from which a model can be trained.
+
+    Of images of one file per plane, lists are written into the folder ``stacks`` beside the manifest.
 
     Parameters
     ----------
@@ -90,14 +96,15 @@ def init(
     for name in (MANIFEST, EXPERIMENT):
         if (to / name).exists() and not overwrite:
             raise SpotlightError(f"{to / name}: is there already. Choose another folder with --to, or say --overwrite.")
-    proposal = propose_pairs(folder, **facts)
+    proposal = propose_pairs(folder, lists_to=to / LISTS, **facts)
     prints = _look_at(proposal.pairs, progress)
     experiment, choices = plan_experiment(prints)
     manifest = write_manifest(proposal.pairs, to / MANIFEST)
     reasons = [*proposal.reasons, *_described(prints), *choices.values()]
     head = "".join(f"# {line}\n" for line in ("Planned by `spotlight init`; edit what you know better.", *reasons))
     write_text(to / EXPERIMENT, f"{head}\n{commented_yaml(experiment)}")
-    return Plan(manifest, to / EXPERIMENT, reasons)
+    targets = list(dict.fromkeys(pair.target_name for pair in proposal.pairs if pair.target_name))
+    return Plan(manifest, to / EXPERIMENT, reasons, targets)
 
 
 @dataclass(frozen=True)

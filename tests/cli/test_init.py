@@ -12,7 +12,8 @@ from spotlight import SpotlightError, init, train
 from spotlight.images import Stack
 from spotlight.pairs import Pair, read_manifest
 from spotlight.pairs.manifest import write_manifest
-from spotlight.pairs.proposal import propose_pairs, split_by_group
+from spotlight.pairs.proposal import propose_pairs
+from spotlight.pairs.splits import split_by_group
 from spotlight.plan import Fingerprint, plan_experiment
 from spotlight.settings import commented_yaml
 from spotlight.training import Experiment, protocol
@@ -90,7 +91,12 @@ def test_what_cannot_be_told_is_asked(tmp_path: Path) -> None:
     assert (pair.input_channel, pair.target_channel, pair.split) == ("a", "b", "train")
     one(0, 1).save(tmp_path / "g" / "f_dna.tif")
     one(0, 1).save(tmp_path / "g" / "f_DAPI.tif")
-    with pytest.raises(SpotlightError, match="seems to be the target of the same field"):
+    with pytest.raises(SpotlightError, match=r"the names of the files show no pairs \(f_DAPI, f_dna"):
+        propose_pairs(tmp_path / "g")
+    one(0, 0).save(tmp_path / "g" / "f_bf.tif")
+    assert [pair.target_name for pair in propose_pairs(tmp_path / "g").pairs] == ["DAPI", "dna"]
+    one(0, 0).save(tmp_path / "g" / "f_phase.tif")
+    with pytest.raises(SpotlightError, match="seems to be the input of the same field"):
         propose_pairs(tmp_path / "g")
 
 

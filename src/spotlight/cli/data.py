@@ -99,6 +99,9 @@ def init(
         list[str] | None, typer.Option(help="For files with both: the transmitted light. Several: once for each.")
     ] = None,
     target_channel: Annotated[str | None, typer.Option(help="For files with both: the fluorescence.")] = None,
+    target_plane: Annotated[
+        str | None, typer.Option(help="Of targets that are stacks, take a plane: max, mean, focus, or an index.")
+    ] = None,
     axes: Axes = None,
     voxel_size: VoxelSize = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a manifest and an experiment that are there.")] = False,
@@ -119,9 +122,34 @@ def init(
             voxel_size=size_of(voxel_size),
             input_channel=input_channel,
             target_channel=target_channel,
+            target_plane=target_plane,
         )
     say(*plan.reasons, "", f"Look at {plan.manifest} and {plan.experiment}. Then:")
-    say_commands(("check", plan.manifest), ("train", plan.manifest, "--settings", plan.experiment, "--to", "model"))
+    which = ("--target", plan.targets[0]) if plan.targets else ()
+    train = ("train", plan.manifest, "--settings", plan.experiment, *which, "--to", "model")
+    say_commands(("check", plan.manifest), train)
+
+
+@app.command()
+def stack_planes(
+    folder: Annotated[Path, typer.Argument(help="Folder with one file per plane or timepoint, in subfolders or not.")],
+    to: To,
+) -> None:
+    """Make stacks of files of single planes: writes lists of them, each of which is read as one image."""
+    from spotlight.images.layouts import find_plane_files
+    from spotlight.images.plane_files import write_plane_files
+    from spotlight.pairs.gathering import describe, images_below
+
+    found, faults = find_plane_files(images_below(folder), folder)
+    for fault in faults:
+        say(f"warning: planes are missing, so they are no stack: {fault}", err=True)
+    if not found:
+        raise SpotlightError(
+            f"{folder}: no names of files there say which planes belong together, as img_z000.tif and img_z001.tif do."
+        )
+    for image in found:
+        say(write_plane_files(image, to))
+    say(describe(found))
 
 
 @app.command()
@@ -196,21 +224,34 @@ def check(
 
 
 @app.command()
-def info(images: Annotated[list[Path], typer.Argument(help="Image files.")]) -> None:
+def info(images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")]) -> None:
     """Say what files state: images, axes as stored, sizes, channels and voxel sizes. Reads no pixel values."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from spotlight.addresses import located
-    from spotlight.images import scenes
+    from spotlight.addresses import Address, located
+    from spotlight.images import is_image, scenes
     from spotlight.images.colour import luminances
     from spotlight.images.formats import STORED_AXES
+    from spotlight.images.layouts import find_plane_files
     from spotlight.images.units import impossible_size, unusual_size
+    from spotlight.pairs.gathering import describe, images_below
 
-    doubts = []
+    doubts: list[str] = []
+    files: list[Path] = []
+    for given in map(located, images):
+        if isinstance(given, Address) or not given.is_dir() or is_image(given):
+            files.append(given)
+            continue
+        found, (planes, _) = images_below(given), find_plane_files(images_below(given), given)
+        if not found:
+            raise SpotlightError(f"{given}: is a folder without image files. Give one with images, or a file.")
+        if planes:
+            doubts.append(f"{given}: {describe(planes)} Make stacks of them: spotlight stack-planes.")
+        files += found
     titles = ("image", "axes", "size", "type", "voxel size in µm", "channels")
-    for image in map(located, images):
+    for image in files:
         table = Table(*titles, title=Text(visible(str(image))), title_justify="left")
         for number, scene in enumerate(scenes(image)):
             facts = scene.load()

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import tifffile
 
-from spotlight.images.formats import is_companion, is_zarr
+from spotlight.images.formats import is_companion, is_plane_files, is_zarr
 from spotlight.images.lazy import no_problems
 from spotlight.images.ome_xml import beside
+from spotlight.images.plane_files import listed_files
 
 NAMED = re.compile(r'\b(FileName|MetadataFile)="([^"]+)"')
 
@@ -17,7 +18,7 @@ def files_of(path: Path, scene: str | None = None) -> list[Path]:
     """All files from which an image is read, itself first.
 
     Of an OME-Zarr, its folder; of a field of a plate, that of the field. Of an OME-TIFF, or the companion of several,
-    also those beside it that its OME-XML names.
+    also those beside it that its OME-XML names. Of a list of plane files, all that it names.
 
     Parameters
     ----------
@@ -30,6 +31,8 @@ def files_of(path: Path, scene: str | None = None) -> list[Path]:
         return [path / scene] if scene and is_zarr(path / scene) else [path]
     if not path.is_file():
         return [path]
+    if is_plane_files(path):
+        return [path, *(part for file in listed_files(path) for part in files_of(file))]
     found = {path: None}
     waiting = [path]
     while waiting:

@@ -223,6 +223,8 @@ ZARR = Format(
     ("zarr.json", ".zgroup", ".zattrs", ".zarray"),
     packages=("zarr", "numcodecs", "fsspec", "numpy"),
 )
+PLANE_FILES = ".planes.yaml"
+"""The ending of lists of files that together are one image."""
 BIOIO = Format("bioio image", (), "spotlight.images.bioio:scenes", extra="bioio", packages=("bioio",))
 """What reads files of all other endings, where it is installed."""
 for _form in (
@@ -231,6 +233,7 @@ for _form in (
     Format("NumPy", (".npy",), "spotlight.images.npy:scenes", packages=("numpy",)),
     Format("CZI", (".czi",), "spotlight.images.czi:scenes", extra="czi", packages=("pylibCZIrw",)),
     Format("ND2", (".nd2",), "spotlight.images.nd2:scenes", extra="nd2", packages=("nd2",)),
+    Format("list of plane files", (PLANE_FILES,), "spotlight.images.plane_files:scenes"),
     BIOIO,
 ):
     FORMATS.add(_form.name, _form)
@@ -267,6 +270,11 @@ def is_image(path: Path) -> bool:
 def is_companion(path: Path) -> bool:
     """Whether a file name is that of the metadata of a set of OME-TIFFs, whose images are in the other files."""
     return path.name.lower().endswith(COMPANION)
+
+
+def is_plane_files(path: Path) -> bool:
+    """Whether a file name is that of a list of files that together are one image."""
+    return path.name.lower().endswith(PLANE_FILES)
 
 
 def is_zarr(path: Path) -> bool:

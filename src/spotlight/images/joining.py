@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
+from spotlight.images.focus import Projection, best_focus
 from spotlight.images.lazy import LazyArray
 from spotlight.images.same_field import require_match
 from spotlight.images.selection import Channels, Selection
@@ -17,7 +18,7 @@ from spotlight.images.stack import Stack
 
 SEPARATOR = ";"
 """What stands between the names of channels in a text."""
-PLANE = re.compile(r"(?:(?P<channel>.+?)\s+)?z=(?P<plane>[0-9]+)")
+PLANE = re.compile(r"(?:(?P<channel>.+?)\s+)?z=(?P<plane>[0-9]+|max|mean|focus(?P<offset>[+-][0-9]+)?)")
 
 
 def parse_channels(given: str | int | Sequence[str | int] | None) -> Channels:
@@ -64,8 +65,9 @@ def take(stack: Stack, which: Channels) -> Stack:
         Without T.
     which : str, int, tuple of these, or None
         A channel as for `Stack.channel`, or one of its planes: ``"Brightfield z=3"`` is plane 3, zero-based, of the
-        channel Brightfield, and ``"z=3"`` that of the only channel. Of a tuple, the result has the axis C in the order
-        of the tuple.
+        channel Brightfield, and ``"z=3"`` that of the only channel. ``z=focus`` is the plane in focus (see
+        `best_focus`), ``z=focus+2`` the second above it, ``z=max`` and ``z=mean`` are projections along Z. Of a tuple,
+        the result has the axis C in the order of the tuple.
 
     Raises
     ------
@@ -73,17 +75,32 @@ def take(stack: Stack, which: Channels) -> Stack:
         If there is no such channel or plane, or the parts have different axes.
     """
     if isinstance(which, tuple):
-        return join([take(stack, one) for one in which])
+        focus: dict[str | None, int] = {}
+        return join([_take(stack, one, focus) for one in which])
+    return _take(stack, which, {})
+
+
+def _take(stack: Stack, which: str | int | None, focus: dict[str | None, int]) -> Stack:
+    """Take a channel or a plane of it; `focus` keeps which plane is in focus, by channel."""
     found = PLANE.fullmatch(which) if isinstance(which, str) and which not in stack.channels else None
     if found is None:
         return stack.channel(which)
-    chosen, plane = stack.channel(found["channel"]), int(found["plane"])
+    chosen, named = stack.channel(found["channel"]), found["plane"]
     planes = chosen.shape[0] if chosen.axes == "ZYX" else 0
-    if plane >= planes:
-        raise SpotlightError(
-            f"{stack.source}: has no plane {which!r}; "
-            + (f"there are 0 to {planes - 1}." if planes else f"its axes are {chosen.axes}, without Z.")
-        )
+    if planes and named in ("max", "mean"):
+        projected = LazyArray.of(Projection(chosen.values, mean=named == "mean"))
+        size = chosen.voxel_size and chosen.voxel_size[1:]
+        return replace(chosen, array=projected, axes="YX", voxel_size=size, channels=(str(which),))
+    if planes and named.startswith("focus"):
+        if found["channel"] not in focus:
+            focus[found["channel"]] = best_focus(chosen.values)
+        plane = focus[found["channel"]] + int(found["offset"] or 0)
+        there = f"plane {focus[found['channel']]} is in focus, and there are 0 to {planes - 1}."
+    else:
+        plane = int(named) if named.isdecimal() else 0
+        there = f"there are 0 to {planes - 1}." if planes else f"its axes are {chosen.axes}, without Z."
+    if not 0 <= plane < planes:
+        raise SpotlightError(f"{stack.source}: has no plane {which!r}; {there}")
     return replace(chosen[plane], channels=(str(which),))
 
 

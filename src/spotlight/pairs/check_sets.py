@@ -2,11 +2,15 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from spotlight.addresses import Address
+from spotlight.images.layouts import find_plane_files
 from spotlight.pairs.findings import CheckSettings, Finding, PairReport
+from spotlight.pairs.gathering import describe
 from spotlight.pairs.pair import Pair
 
 
@@ -23,6 +27,25 @@ def find_leaks(pairs: Sequence[Pair]) -> list[Finding]:
             )
             found.append(Finding(group, "error", "leak", text, "Put every group into one split."))
     return found
+
+
+def find_planes(pairs: Sequence[Pair]) -> list[Finding]:
+    """Files that are planes of one stack, and stand in several splits; one finding for all."""
+    rows: dict[Path, list[Pair]] = {}
+    for pair in pairs:
+        if not isinstance(pair.input, Address):
+            rows.setdefault(pair.input.absolute(), []).append(pair)
+    torn = [
+        image
+        for anchor in {file.anchor for file in rows}
+        for image in find_plane_files([file for file in rows if file.anchor == anchor], Path(anchor))[0]
+        if len({pair.split for file in image.files for pair in rows[file]}) > 1
+    ]
+    if not torn:
+        return []
+    text = f"is a plane of a stack, and others of it are in another split. {describe(torn)}"
+    remedy = "Make stacks of them (spotlight init, or spotlight stack-planes), or put all planes of one into one split."
+    return [Finding(rows[torn[0].files[0]][0].name, "error", "planes", text, remedy)]
 
 
 def find_duplicates(pairs: Sequence[Pair], reports: Sequence[PairReport], settings: CheckSettings) -> list[Finding]:

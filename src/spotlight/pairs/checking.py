@@ -19,7 +19,7 @@ from spotlight.images.joining import separate
 from spotlight.images.normalise import mean_and_std
 from spotlight.images.pieces import doubt_pieces
 from spotlight.images.units import impossible_size, unusual_size
-from spotlight.pairs.check_sets import find_duplicates, find_leaks, find_strangers
+from spotlight.pairs.check_sets import find_duplicates, find_leaks, find_planes, find_strangers
 from spotlight.pairs.findings import CheckSettings, Finding, PairReport, Severity
 from spotlight.pairs.listing import read_pairs
 from spotlight.pairs.pair import Listed, Pair
@@ -118,7 +118,11 @@ def check(
             "main part. Use fewer workers (--workers 1)."
         ) from error
     findings = [finding for report in reports for finding in report.findings]
-    findings += [*find_leaks(listed), *find_duplicates(listed, reports, settings), *find_strangers(reports, settings)]
+    findings += [*find_leaks(listed), *find_planes(listed)]
+    findings += [
+        *find_duplicates(listed, reports, settings),
+        *find_strangers(reports, settings),
+    ]
     order = {"error": 0, "warning": 1, "note": 2}
     table = pd.DataFrame(
         [vars(finding) for finding in sorted(findings, key=lambda f: order[f.severity])],

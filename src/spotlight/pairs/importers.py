@@ -15,7 +15,7 @@ from spotlight.images import stem
 from spotlight.images.modality import parse_modality
 from spotlight.pairs.manifest import name_apart
 from spotlight.pairs.pair import Pair
-from spotlight.pairs.proposal import split_by_group
+from spotlight.pairs.splits import split_by_group
 
 SPLIT_SEED = 42
 TRAIN_SHARE = 0.75

@@ -7,6 +7,8 @@ from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.images import Selection, images_in, is_image, suffixes, warn_of_planes
 from spotlight.images.joining import parse_channels
+from spotlight.images.layouts import find_plane_files
+from spotlight.pairs.gathering import describe
 from spotlight.pairs.manifest import name_apart, read_manifest, require_distinct
 from spotlight.pairs.pair import Image, Listed, Pair, pair_of
 
@@ -41,6 +43,12 @@ def pairs_from_folder(
         raise SpotlightError(
             f"{folder}: for a folder of stacks, state which channel is the input and which is the target "
             "(--input-channel and --target-channel, names or zero-based indices)."
+        )
+    planes, _ = find_plane_files(files, folder)
+    if planes:
+        raise SpotlightError(
+            f"{folder}: {describe(planes)} One by one, neighbours would be trained on and tested. Make a manifest of "
+            "them: spotlight init; or stacks: spotlight stack-planes."
         )
     channels = parse_channels(input_channel)
     listed = {file: images_in(file, Selection(axes=axes)) for file in files}

@@ -1,30 +1,29 @@
 """`propose_pairs`: from a folder of files, which inputs and targets seem to belong together, and how to split them."""
 
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
-from spotlight.images import Part, Selection, images_in, is_image, stem
+from spotlight.images import Part, Selection, images_in, read_selected
 from spotlight.images.colour import LUMINANCE, sample_names
+from spotlight.images.formats import is_plane_files
 from spotlight.images.joining import SEPARATOR, parse_channels
-from spotlight.images.modality import LIGHT_WORDS
 from spotlight.images.selection import Channels
+from spotlight.pairs.flat_targets import flatten
+from spotlight.pairs.gathering import gather
 from spotlight.pairs.manifest import name_apart
 from spotlight.pairs.pair import Pair
+from spotlight.pairs.splits import split_by_group, split_by_region
+from spotlight.pairs.suggestion import patterns_for
+from spotlight.pairs.words import names_in, role_of, roles_in
 
-WORDS = {
-    "input": " ".join(LIGHT_WORDS),
-    "target": "dna dapi hoechst nuclei nucleus nuclear nuc fluor fluo fluorescence fluorescent gfp egfp rfp mcherry "
-    "cy3 cy5 fitc tritc mito actin tubulin h2b lamin membrane er golgi target",
-    "labels": "label labels mask masks seg segmentation instances",
-}
-"""Words in names of files, folders and channels, by what they mean."""
-ROLES = {word: role for role, words in WORDS.items() for word in words.split()}
+ROLES = ("input", "target")
+Row = dict[str, Path]
+"""Files of one field, by their roles: input, labels, and target or target:NAME."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,16 @@ def propose_pairs(
     labels_pattern: str | None = None,
     input_channel: str | Sequence[str] | None = None,
     target_channel: str | None = None,
+    target_plane: str | None = None,
     axes: str | None = None,
     voxel_size: tuple[float, ...] | None = None,
+    lists_to: Path | None = None,
 ) -> Proposal:
     """Look at a folder of images and propose pairs, groups and splits.
 
-    Two channels in one file are recognised by their names; channels in separate files by words in the names of files
-    or folders, such as ``bf`` and ``dna``, or by patterns in which ``*`` stands for what both names share.
+    Channels in one file are recognised by their names; channels in separate files by words in the names of files or
+    folders, such as ``bf`` and ``dna``, or by patterns in which ``*`` stands for what both names share. Of several
+    dyes, each becomes a target with a name. Files of single planes become stacks, by lists of these files.
 
     Parameters
     ----------
@@ -69,8 +71,12 @@ def propose_pairs(
         Name or zero-based index, or several in order, for files with several channels.
     target_channel : str, optional
         Name or zero-based index, for files with several channels.
+    target_plane : str, optional
+        Which plane of targets that are stacks: ``max``, ``mean``, ``focus`` or a zero-based index.
     axes, voxel_size : optional
         For files that do not state them; they become columns of the manifest.
+    lists_to : Path, optional
+        Folder for lists of plane files; needed where there are any.
 
     Raises
     ------
@@ -79,19 +85,18 @@ def propose_pairs(
     """
     folder = require_path(folder, "Give a folder with images.")
     light = parse_channels(input_channel)
-    found = _images(folder)
-    if not found:
-        raise SpotlightError(f"{folder}: holds no image files. Give the folder with your stacks.")
-    opened, unreadable = _opened(found, axes)
-    reasons = [f"{len(found)} image files were found."]
+    gathered = gather(folder, lists_to)
+    names = gathered.names
+    opened, unreadable = _opened(list(names), axes)
+    reasons = list(gathered.reasons)
     patterns = {"input": input_pattern, "target": target_pattern, "labels": labels_pattern}
     if any(patterns.values()):
-        pairs = _by_pattern(folder, opened, patterns)
+        pairs = _by_pattern(folder, names, opened, patterns)
     elif sum(_has_both(listed[0], target_channel) for listed in opened.values()) >= len(opened) / 2:
-        pairs, reason = _by_channel(opened, light, target_channel)
+        pairs, reason = _by_channel(folder, opened, light, target_channel)
         reasons.append(reason)
     else:
-        pairs, reason = _by_word(folder, opened)
+        pairs, reason = _by_word(folder, names, opened)
         reasons.append(reason)
     if not pairs[0].input_channel:
         colour = {file for file, listed in opened.items() if light is None and _is_colour(listed[0])}
@@ -99,7 +104,7 @@ def propose_pairs(
             replace(
                 pair,
                 input_channel=LUMINANCE if pair.input in colour else light,  # type: ignore[arg-type]
-                target_channel=target_channel,
+                target_channel=target_channel or pair.target_channel,
             )
             for pair in pairs
         ]
@@ -109,17 +114,31 @@ def propose_pairs(
                 "channel is chosen with --input-channel."
             )
     used = {file for pair in pairs for file in (pair.input, pair.target, pair.labels)}
-    left = [file for file in opened if file not in used]
+    left = [_shown(file, names) for file in opened if file not in used]
     if left:
-        names = ", ".join(file.relative_to(folder).as_posix() for file in left[:5])
-        reasons.append(f"{len(left)} files belong to no pair: {names}{', ...' if len(left) > 5 else ''}.")
+        reasons.append(f"{len(left)} files belong to no pair: {', '.join(left[:5])}{', ...' if len(left) > 5 else ''}.")
     hints = [listed[0].hint for listed in opened.values() if listed[0].hint and listed[0].time is not None]
     if hints:
         reasons.append(f"{len(hints)} files are taken as time series of single planes.{hints[0]}")
     reasons += [f"Cannot be read, and left out: {message}" for message in unreadable]
-    pairs = [replace(pair, group=_group(folder, pair), axes=axes, voxel_size=voxel_size) for pair in pairs]
-    pairs, reason = split_by_group(name_apart(pairs))
-    return Proposal(pairs, [*reasons, f"{len(pairs)} pairs are proposed.", reason])
+    pairs = [replace(pair, group=_group(names[pair.input], pair), axes=axes, voxel_size=voxel_size) for pair in pairs]
+    pairs, said = flatten(pairs, target_plane)
+    pairs, reason = _split(name_apart(pairs))
+    return Proposal(pairs, [*reasons, *said, f"{len(pairs)} pairs are proposed.", reason])
+
+
+def _split(pairs: list[Pair]) -> tuple[list[Pair], str]:
+    """Split by groups or, if there is one field alone, by regions."""
+    first = pairs[0]
+    fields = {(pair.input, pair.scene, pair.time) for pair in pairs}
+    if len(fields) == 1 and first.time is None:
+        stack = read_selected(first.input, first.selection("input").only("scene", "axes"))
+        size = first.voxel_size or stack.voxel_size
+        planes = stack.shape[-3:-2] if "Z" in stack.axes and not isinstance(first.input_channel, tuple) else ()
+        found = split_by_region(pairs, (*planes, *stack.shape[-2:]), size[-1] if size else None)
+        if found is not None:
+            return found
+    return split_by_group(pairs)
 
 
 def _is_colour(part: Part) -> bool:
@@ -127,23 +146,15 @@ def _is_colour(part: Part) -> bool:
 
 
 def _has_both(part: Part, target_channel: str | None) -> bool:
-    """Whether input and target may be channels of one file; those of a colour camera are both only if it is stated."""
-    return part.channels is not None and (target_channel is not None or not _is_colour(part))
+    """Whether input and target may be channels of one file.
 
-
-def _images(folder: Path) -> list[Path]:
-    """Every image below a folder, without going into OME-Zarr folders."""
-    found: list[Path] = []
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise SpotlightError(f"{folder}: cannot be listed ({error}).") from error
-    for entry in entries:
-        if is_image(entry):
-            found.append(entry)
-        elif entry.is_dir() and not entry.is_symlink() and not entry.name.startswith("."):
-            found += _images(entry)
-    return found
+    Those of a colour camera are both only if it is stated, and channels none of which is transmitted light are targets
+    of another file.
+    """
+    if part.channels is None:
+        return False
+    dyes = bool(part.channels) and all(roles_in(name) == {"target"} for name in part.channels)
+    return target_channel is not None or not (_is_colour(part) or dyes)
 
 
 def _opened(files: Sequence[Path], axes: str | None) -> tuple[dict[Path, list[Part]], list[str]]:
@@ -163,89 +174,116 @@ def _opened(files: Sequence[Path], axes: str | None) -> tuple[dict[Path, list[Pa
 
 
 def _by_channel(
-    opened: dict[Path, list[Part]], input_channel: Channels, target_channel: str | None
+    folder: Path, opened: dict[Path, list[Part]], input_channel: Channels, target_channel: str | None
 ) -> tuple[list[Pair], str]:
-    """Pairs of two channels of one file."""
+    """Pairs of channels of one file; a pair for each target."""
     pairs = []
-    chosen: set[tuple[Channels, str]] = set()
+    chosen: set[tuple[Channels, tuple[str, ...]]] = set()
     for file, listed in opened.items():
         for part in listed:
             if part.channels is not None:
-                channels = _channels(file, part.channels, input_channel, target_channel)
-                chosen.add(channels)
-                pairs.append(_pair(part, file, channels))
-    listed_channels = " or ".join(f"{a!r} and {b!r}" for a, b in sorted(chosen, key=repr))
-    return pairs, f"Both channels are in one file: input and target are {listed_channels}."
+                light, targets = _channels(folder, file, part.channels, input_channel, target_channel)
+                chosen.add((light, targets))
+                pairs += [_pair(part, file, (light, name), name if len(targets) > 1 else "") for name in targets]
+    listed_channels = " or ".join(f"{a!r} and {', '.join(map(repr, b))}" for a, b in sorted(chosen, key=repr))
+    return pairs, f"All channels are in one file: input and target are {listed_channels}."
 
 
 def _channels(
-    file: Path, names: tuple[str, ...], input_channel: Channels, target_channel: str | None
-) -> tuple[Channels, str]:
-    light = [name for name in names if "input" in _roles(name)]
-    fluorescent = [name for name in names if "input" not in _roles(name)]
+    folder: Path, file: Path, names: tuple[str, ...], input_channel: Channels, target_channel: str | None
+) -> tuple[Channels, tuple[str, ...]]:
+    """The channels of the input, and those of the targets."""
+    light = [name for name in names if "input" in roles_in(name)]
+    fluorescent = [name for name in names if "input" not in roles_in(name)]
+    targets: tuple[str, ...] = (target_channel,) if target_channel is not None else ()
     if input_channel is None and len(light) == 1:
         input_channel = light[0] if SEPARATOR not in light[0] else f"#{names.index(light[0])}"
-    if target_channel is None and len(fluorescent) == 1 and light:
-        target_channel = fluorescent[0]
-    if input_channel is None or target_channel is None:
+    taken = input_channel if isinstance(input_channel, tuple) else (input_channel,)
+    if not targets and light:
+        targets = tuple(name for name in fluorescent if name not in taken)
+        if len(targets) > 1 and len(set(targets)) < len(targets):
+            targets = ()
+    if input_channel is None or not targets:
+        called = names or ("0", "1")
+        first = light[0] if light else called[0]
+        other = next((name for name in called if name != first), "1")
         raise SpotlightError(
             f"{file}: which channel is the input and which the target is not clear from their names "
-            f"({', '.join(names) or 'none'}). State them with --input-channel and --target-channel, names or indices."
+            f"({', '.join(names) or 'none'}). State them with --input-channel and --target-channel, names or indices. "
+            f"If {first!r} is transmitted light: {_command(folder, input_channel=first, target_channel=other)}"
         )
-    return input_channel, target_channel
+    return input_channel, targets
 
 
-def _roles(text: str) -> set[str]:
-    return {ROLES[word] for word in re.split(r"[^a-z0-9]+", text.lower()) if word in ROLES}
+def _command(folder: Path, **options: str) -> str:
+    """The command that looks at the folder again, with these options."""
+    words = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
+    return shlex.join(["spotlight", "init", str(folder), *words])
 
 
-def _role(path: str) -> tuple[str, str]:
-    """The role that words in a path name, and the path without these words; the file name goes before folders."""
-    folders, _, name = path.lower().rpartition("/")
-    place = name if _roles(name) else folders
-    roles = _roles(place)
-    # "nuclei_labels" is a file of labels: the most special word counts.
-    role = "labels" if "labels" in roles else roles.pop() if len(roles) == 1 else ""
-    bare = re.sub(r"[a-z0-9]+", lambda word: "" if word[0] in ROLES else word[0], place)
-    bare = re.sub(r"[^a-z0-9/]+", " ", bare).strip()
-    return role, f"{folders}/{bare}" if place is name else f"{bare}/{name}"
-
-
-def _by_word(folder: Path, opened: dict[Path, list[Part]]) -> tuple[list[Pair], str]:
+def _by_word(folder: Path, names: Mapping[Path, str], opened: dict[Path, list[Part]]) -> tuple[list[Pair], str]:
     """Pairs of files whose paths differ in the words that tell the role."""
-    rows: dict[str, dict[str, Path]] = {}
+    rows: dict[str, Row] = {}
     words: set[str] = set()
     for file in opened:
-        path = file.relative_to(folder).with_name(stem(file)).as_posix()
-        role, key = _role(path)
+        role, key = role_of(names[file])
         if not role:
             continue
-        words |= {word for word in re.split(r"[^a-z0-9]+", path.lower()) if ROLES.get(word) == role}
+        above, _, name = names[file].rpartition("/")
+        word = names_in(name, role) or names_in(above, role)
+        words.add(word.lower())
         row = rows.setdefault(key, {})
-        if role in row:
+        place = f"target:{word}" if role == "target" else role
+        if place in row:
+            hint = _suggested(folder, names, opened)
             raise SpotlightError(
-                f"{file}: seems to be the {role} of the same field as {row[role]}. State which with --input and "
-                "--target, patterns such as 'bf/*.tif' in which * stands for what the names share."
+                f"{file}: seems to be the {role} of the same field as {row[place]}. State which with --input and "
+                f"--target, patterns such as 'bf/*.tif' in which * stands for what the names share.{hint}"
             )
-        row[role] = file
-    whole = [row for row in rows.values() if {"input", "target"} <= set(row)]
+        row[place] = file
+    whole = [row for row in rows.values() if "input" in row and _targets(row)]
+    lights, dyes = ([(p, file) for row in rows.values() for p, file in row.items() if role in p] for role in ROLES)
+    if not whole and len(lights) == 1 and 0 < len(dict(dyes)) == len(dyes):  # one field needs no name
+        whole = [dict(lights + dyes)]
     if not whole:
-        names = ", ".join(file.relative_to(folder).as_posix() for file in list(opened)[:6])
+        some, hint = ", ".join(names[file] for file in list(opened)[:6]), _suggested(folder, names, opened)
         raise SpotlightError(
-            f"{folder}: the names of the files show no pairs ({names}...). State them with --input and "
-            "--target, patterns such as 'bf/*.tif' in which * stands for what the names share."
+            f"{folder}: the names of the files show no pairs ({some}...). State them with --input and --target, "
+            f"patterns such as 'bf/*.tif' in which * stands for what the names share.{hint}"
         )
-    pairs = [pair for row in whole for pair in _pairs_of_row(row, opened)]
+    several = any(len(_targets(row)) > 1 for row in whole)
+    pairs = [pair for row in whole for pair in _pairs_of_row(row, opened, several)]
     return (
         pairs,
         f"Input and target are in separate files, recognised by words in their paths ({', '.join(sorted(words))}).",
     )
 
 
-def _by_pattern(folder: Path, opened: dict[Path, list[Part]], patterns: dict[str, str | None]) -> list[Pair]:
+def _targets(row: Row) -> dict[str, Path]:
+    """The targets of a field, by their names."""
+    return {place.partition(":")[2]: file for place, file in row.items() if place.startswith("target")}
+
+
+def _suggested(folder: Path, names: Mapping[Path, str], opened: Mapping[Path, object]) -> str:
+    """A command that would find pairs, if one can be made of the names; it begins with a space."""
+    found = patterns_for([_shown(file, names) for file in opened])
+    if found is None:
+        return ""
+    light, dye = reversed(found) if "input" in roles_in(found[1]) else found
+    return f" If {light!r} are transmitted light: {_command(folder, input=light, target=dye)}"
+
+
+def _shown(file: Path, names: Mapping[Path, str]) -> str:
+    """What a pattern is compared with: the path from the folder, or the name of an image of plane files."""
+    return names[file] if is_plane_files(file) else f"{names[file].rpartition('/')[0]}/{file.name}".removeprefix("/")
+
+
+def _by_pattern(
+    folder: Path, names: Mapping[Path, str], opened: dict[Path, list[Part]], patterns: dict[str, str | None]
+) -> list[Pair]:
     if patterns["input"] is None or patterns["target"] is None:
         raise SpotlightError("--input and --target patterns go together; give both.")
-    rows: dict[str, dict[str, Path]] = {}
+    rows: dict[str, Row] = {}
     for role, pattern in patterns.items():
         if pattern is None:
             continue
@@ -255,22 +293,33 @@ def _by_pattern(folder: Path, opened: dict[Path, list[Part]], patterns: dict[str
             )
         shape = re.compile("(.+)".join(re.escape(piece) for piece in pattern.split("*")))
         for file in opened:
-            fit = shape.fullmatch(file.relative_to(folder).as_posix())
+            fit = shape.fullmatch(_shown(file, names))
             if fit:
                 rows.setdefault(fit[1], {})[role] = file
     whole = [row for row in rows.values() if {"input", "target"} <= set(row)]
     if not whole:
-        raise SpotlightError(f"{folder}: no two files fit {patterns['input']!r} and {patterns['target']!r}.")
+        raise SpotlightError(
+            f"{folder}: no two files fit {patterns['input']!r} and {patterns['target']!r}."
+            f"{_suggested(folder, names, opened)}"
+        )
     return [pair for row in whole for pair in _pairs_of_row(row, opened)]
 
 
-def _pairs_of_row(row: dict[str, Path], opened: dict[Path, list[Part]]) -> list[Pair]:
-    return [
-        replace(_pair(part, row["target"], (None, None)), labels=row.get("labels")) for part in opened[row["input"]]
-    ]
+def _pairs_of_row(row: Row, opened: dict[Path, list[Part]], several: bool = False) -> list[Pair]:
+    """Pairs of one field: one for each image of the input and each target; of each channel of a target with several."""
+    pairs = []
+    for name, file in _targets(row).items():
+        dyes = opened[file][0].channels or ()
+        for part in opened[row["input"]]:
+            pair = replace(_pair(part, file, (None, None), name if several else ""), labels=row.get("labels"))
+            if file != row["input"] and len(set(dyes)) == len(dyes) > 1:
+                pairs += [replace(pair, target_channel=dye, target_name=_file_name(dye)) for dye in dyes]
+            else:
+                pairs.append(pair)
+    return pairs
 
 
-def _pair(part: Part, target: Path, channels: tuple[Channels, str | None]) -> Pair:
+def _pair(part: Part, target: Path, channels: tuple[Channels, str | None], name: str = "") -> Pair:
     return Pair(
         part.name,
         part.path,
@@ -279,44 +328,17 @@ def _pair(part: Part, target: Path, channels: tuple[Channels, str | None]) -> Pa
         target_channel=channels[1],
         scene=part.scene,
         time=part.time,
+        target_name=_file_name(name),
     )
 
 
-def _group(folder: Path, pair: Pair) -> str:
+def _file_name(name: str) -> str:
+    """The name of a target, without what names of columns and files cannot have."""
+    return re.sub(r'[/\\:*?"<>|\x00-\x1f]+', "-", name)
+
+
+def _group(path: str, pair: Pair) -> str:
     """The folder that a file lies in, if it is not one of a channel; the file, if it holds several fields."""
-    above = [name for name in pair.input.relative_to(folder).parent.parts if not _roles(name)]
+    above = [name for name in path.split("/")[:-1] if not roles_in(name)]
     several = [pair.input.name] if pair.scene is not None or pair.time is not None else []
     return "/".join([*above, *several])
-
-
-def split_by_group(pairs: Sequence[Pair], seed: int = 0) -> tuple[list[Pair], str]:
-    """Put about 70 % of the groups into training and 15 % each into validation and test.
-
-    A pair without a group is a group of its own. Two groups become training and test. If there is just one, its pairs
-    are split, and the group is dropped, unless they are timepoints, which are too alike: these are all for training.
-    The same seed gives the same splits.
-
-    Returns
-    -------
-    (list of Pair, str)
-        The pairs with splits, and a sentence that says how.
-    """
-    groups = {pair.group for pair in pairs if pair.group}
-    single = len(groups) == 1 and all(pair.group for pair in pairs)
-    if single and not any(pair.time is not None for pair in pairs):
-        pairs = [replace(pair, group="") for pair in pairs]
-        groups = set()
-    units = [pair.group or f"{number}" for number, pair in enumerate(pairs)]
-    names = sorted(set(units))
-    split = dict.fromkeys(names, "train")
-    order = [names[number] for number in np.random.default_rng(seed).permutation(len(names))]
-    count = max(1, round(0.15 * len(names))) if len(names) > 1 else 0
-    split |= dict.fromkeys(order[:count], "test")
-    if len(names) > 2:
-        split |= dict.fromkeys(order[count : 2 * count], "val")
-    done = [replace(pair, split=split[unit]) for pair, unit in zip(pairs, units, strict=True)]
-    counted = ", ".join(f"{sum(p.split == name for p in done)} {name}" for name in ("train", "val", "test"))
-    if len(names) == 1:
-        return done, f"All are for training ({counted}): they cannot be split without showing the test to the training."
-    how = f"by {len(groups)} groups, none of which is in two splits" if groups else "pair by pair"
-    return done, f"They are split {how}: {counted}."
