@@ -35,7 +35,7 @@ class MaskWork:
     folder: Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FieldScores:
     """What was found in one stack by one model.
 
