@@ -34,7 +34,7 @@ ROAD = [
     ["comparison"],
     ["report"],
     ["demonstration", "plan", "export"],
-    ["cli"],
+    ["cli", "napari"],
     ["__main__"],
 ]
 STATION = {room: number for number, rooms in enumerate(ROAD) for room in rooms}
