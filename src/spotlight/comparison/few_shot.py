@@ -140,6 +140,11 @@ def few_shot(
     ------
     SpotlightError
         If there are too few stacks, starts have different networks, or `to` holds another comparison.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> found = spotlight.few_shot("vessels.csv", "few-shot", {"pretrained": "backbone"})  # doctest: +SKIP
     """
     settings, to = settings or FewShotSettings(), Path(to)
     if task != "segment":

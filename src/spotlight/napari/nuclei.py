@@ -153,7 +153,8 @@ class NucleiWidget(Panel):
         nucleus = self.nuclei.iloc[row]
         self.labels.selected_label = int(nucleus["label"])
         for axis, name in enumerate("zyx"[-self.labels.ndim :]):
-            self.viewer.dims.set_point(self.viewer.dims.ndim - self.labels.ndim + axis, float(nucleus[name]) + self.labels.translate[axis])
+            where = float(nucleus[name]) + self.labels.translate[axis]
+            self.viewer.dims.set_point(self.viewer.dims.ndim - self.labels.ndim + axis, where)
 
     def _label_chosen(self) -> None:
         where = self.nuclei.index[self.nuclei["label"] == self.labels.selected_label]
