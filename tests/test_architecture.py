@@ -27,7 +27,13 @@ ROAD = [
     ["pairs"],
     ["tasks"],
     ["model"],
-    ["training", "import_fnet", "prediction"],  # staining must not wait for Lightning's import
+    [
+        "training",
+        "import_fnet",
+        "import_viscy",
+        "catalogue",
+        "prediction",
+    ],  # staining must not wait for Lightning's import
     ["metrics"],
     ["segmentation", "profiles"],
     ["evaluation", "nuclei"],

@@ -35,6 +35,7 @@ SETTINGS: dict[str, list[Any]] = {
     "docs/evaluation.md": [EvaluationSettings, Comparison],
     "docs/instances.md": [SegmentationSettings],
     "docs/light-sheet.md": [LightSheetSettings],
+    "docs/models.md": [Experiment],
     "docs/restoration.md": [Experiment],
     "docs/segmentation-models.md": [Experiment],
 }

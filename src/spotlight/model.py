@@ -30,6 +30,8 @@ FORMAT = 2
 """The newest format of model.yaml: with several input channels. All others are written as format 1."""
 DESCRIPTION = "model.yaml"
 WEIGHTS = "weights.safetensors"
+SHIPPED = Path(__file__).parent / "shipped"
+"""Models that come with Spotlight, each of which goes by its name where no folder of that name is."""
 
 
 class ChannelDescription(Settings):
@@ -232,6 +234,13 @@ def save_model(folder: str | Path, description: ModelDescription, network: torch
     return folder
 
 
+def find_folder(given: str | Path) -> Path:
+    """Give the folder of a model: what is given, or else the model of this name that comes with Spotlight."""
+    given = Path(given)
+    shipped = SHIPPED / given
+    return shipped if not given.exists() and len(given.parts) == 1 and shipped.is_dir() else given
+
+
 def read_description(folder: str | Path) -> ModelDescription:
     """Read ``model.yaml``.
 
@@ -240,7 +249,7 @@ def read_description(folder: str | Path) -> ModelDescription:
     SpotlightError
         If the folder is not a model, was written by a newer version, or its description is damaged.
     """
-    path = require_path(folder, "Give a model folder.") / DESCRIPTION
+    path = require_path(find_folder(folder), "Give a model folder.") / DESCRIPTION
     if not path.exists():
         unfinished = (Path(folder) / "training").is_dir()
         hint = (
@@ -309,5 +318,5 @@ def was_seen(description: ModelDescription, pair: Pair) -> bool:
 
 def load_model_weights(folder: str | Path, description: ModelDescription, network: torch.nn.Module) -> None:
     """Load the weights of a model folder into a network of its architecture; see `load_weights` for the errors."""
-    path = require_file(Path(folder) / WEIGHTS, "Copy the whole model folder again.")
+    path = require_file(find_folder(folder) / WEIGHTS, "Copy the whole model folder again.")
     load_weights(path, network, description.weights_sha256)

@@ -121,7 +121,7 @@ class Tiling:
         shape: tuple[int, ...],
         tile: tuple[int, ...],
         overlap: tuple[int, ...],
-        multiple: int,
+        multiple: int | tuple[int, ...],
         blend: Blend = "linear",
         fit: bool = True,
     ) -> "Tiling":
@@ -133,20 +133,22 @@ class Tiling:
             Shape of the array, of any size.
         tile, overlap : tuple of int
             Greatest tile and least overlap of neighbours, per axis.
-        multiple : int
-            Every edge and start is a multiple of this; an array of another size is extended by reflection.
+        multiple : int or tuple of int
+            Every edge and start is a multiple of this, or of that of its axis; an array of another size is extended by
+            reflection.
         blend : "linear", "gaussian" or "exact"
             How overlapping tiles are weighted; see `axis_weights`.
         fit : bool
             Shrink the tiles to the size that covers the array with the same number of tiles. False: keep the requested
             size, for functions whose result depends on it.
         """
-        padded = tuple(math.ceil(n / multiple) * multiple for n in shape)
+        each = (multiple,) * len(shape) if isinstance(multiple, int) else multiple
+        padded = tuple(math.ceil(n / m) * m for n, m in zip(shape, each, strict=True))
         if fit:
-            tile = tuple(fit_tile(n, t, o, multiple) for n, t, o in zip(padded, tile, overlap, strict=True))
+            tile = tuple(fit_tile(*along) for along in zip(padded, tile, overlap, each, strict=True))
         else:
-            tile = tuple(min(math.ceil(t / multiple) * multiple, n) for n, t in zip(padded, tile, strict=True))
-        axes = [axis_weights(n, t, o, multiple, blend) for n, t, o in zip(padded, tile, overlap, strict=True)]
+            tile = tuple(min(math.ceil(t / m) * m, n) for n, t, m in zip(padded, tile, each, strict=True))
+        axes = [axis_weights(*along, blend) for along in zip(padded, tile, overlap, each, strict=True)]
         return cls(shape, tile, axes, int(np.argmax([len(places) for places in axes])))
 
     @property
@@ -321,7 +323,7 @@ def apply_tiled(
     array: FloatArray,
     tile: tuple[int, ...],
     overlap: tuple[int, ...],
-    multiple: int = 1,
+    multiple: int | tuple[int, ...] = 1,
     results: int | None = None,
     fit: bool = True,
 ) -> FloatArray:

@@ -300,4 +300,4 @@ def test_descriptions_that_make_no_sense(copy: Path) -> None:
 def test_thin_stacks_are_told_the_grid_that_has_a_size(grid: Any, said: str) -> None:
     expected = InputDescription(axes="ZYX", grid=grid, voxel_size=None)
     with pytest.raises(SpotlightError, match=f"too thin: 3 voxels {said}"):
-        require_extent(8, expected, "m", Stack(np.zeros((3, 9, 9)), "ZYX"), (3, 9, 9))
+        require_extent((8, 8, 8), expected, "m", Stack(np.zeros((3, 9, 9)), "ZYX"), (3, 9, 9))

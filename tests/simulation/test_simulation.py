@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import ndimage
 from skimage.filters import threshold_otsu
@@ -12,6 +13,7 @@ from spotlight.errors import SpotlightError
 from spotlight.images import read
 from spotlight.pairs import read_manifest
 from spotlight.simulation import (
+    AnyMicroscopeSettings,
     BrightfieldSettings,
     CellSettings,
     FluorescenceSettings,
@@ -20,6 +22,8 @@ from spotlight.simulation import (
     brightfield,
     fluorescence,
     make_phantom,
+    simulate_any_field,
+    simulate_any_microscope,
     simulate_field,
     simulate_pairs,
 )
@@ -191,3 +195,29 @@ def test_a_folder_of_other_cells_is_refused(tmp_path: Path) -> None:
     simulate_pairs(tmp_path, {"train": 1, "test": 1}, settings, seed=1, workers=2)
     assert (tmp_path / "field-00.ome.tif").stat().st_mtime_ns == before
     assert (tmp_path / "field-01.ome.tif").exists()
+
+
+def test_many_microscopes_differ_and_are_recorded(tmp_path: Path) -> None:
+    settings = AnyMicroscopeSettings(shape=(16, 24, 24), source_points=3)
+    counts = {"train": 2, "test": 1}
+    table = pd.read_csv(simulate_any_microscope(tmp_path, counts, settings, seed=1))
+    assert list(table["split"]) == ["train", "train", "test"]
+    stacks = [read(tmp_path / name) for name in table["input"]]
+    assert len({stack.voxel_size for stack in stacks}) == 3
+    again = simulate_any_field(settings, 10_000)
+    np.testing.assert_array_equal(again.input.data, stacks[0].channel("Brightfield").data)
+    simulate_any_microscope(tmp_path, counts, settings, seed=1)  # what is recorded can be read
+    with pytest.raises(SpotlightError, match="the smaller one first"):
+        AnyMicroscopeSettings.parse({"cleft": [0.1, -0.1]}, "test")
+
+
+def test_the_order_of_planes_and_the_side_of_the_light() -> None:
+    settings = AnyMicroscopeSettings(shape=(16, 24, 24), source_points=3)
+    plain, turned = (
+        simulate_any_field(settings.model_copy(update={"reversed": share, "upright": 0}), 3) for share in (0, 1)
+    )
+    for name in ("input", "target", "labels", "dye"):
+        np.testing.assert_array_equal(getattr(plain, name).data, getattr(turned, name).data[::-1])
+    upright = simulate_any_field(settings.model_copy(update={"reversed": 0, "upright": 1}), 3)
+    np.testing.assert_array_equal(plain.labels.data, upright.labels.data[::-1])
+    assert not np.array_equal(plain.input.data, upright.input.data[::-1])

@@ -11,13 +11,25 @@ import typer
 from typer.models import CommandInfo
 
 from spotlight import stopping
-from spotlight.cli import challenge, data, export, models, pretrain, public, segmentation, training
+from spotlight.cli import challenge, data, export, importing, models, pretrain, public, segmentation, training
 from spotlight.cli.app import Reporter, app
 from spotlight.errors import SpotlightError
 from spotlight.quoting import visible
 from spotlight.version import __version__
 
-__all__ = ["app", "challenge", "data", "export", "main", "models", "pretrain", "public", "segmentation", "training"]
+__all__ = [
+    "app",
+    "challenge",
+    "data",
+    "export",
+    "importing",
+    "main",
+    "models",
+    "pretrain",
+    "public",
+    "segmentation",
+    "training",
+]
 
 
 def _name(command: CommandInfo) -> str:
@@ -26,7 +38,8 @@ def _name(command: CommandInfo) -> str:
 
 ORDER = (
     *("demo", "simulate", "init", "import-pairs", "check", "info", "pretrain", "train", "settings", "clear-cache"),
-    *("predict", "segment", "label", "evaluate", "compare", "few-shot", "export", "import-fnet", "submit"),
+    *("predict", "segment", "label", "evaluate", "compare", "few-shot", "export", "submit"),
+    *("models", "import-fnet", "import-viscy"),
 )
 """Commands in the order in which data pass them; others follow."""
 app.registered_commands.sort(key=lambda command: ORDER.index(_name(command)) if _name(command) in ORDER else len(ORDER))

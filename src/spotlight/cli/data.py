@@ -53,8 +53,11 @@ def simulate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same fields.")] = 0,
     settings: Annotated[Path | None, typer.Option(help="YAML file of simulation settings.")] = None,
     layout: Annotated[
-        Literal["stacks", "light-my-cells", "light-sheet"],
-        typer.Option(help="Stacks of stem cells, study folders of many stains, or cleared tissue with masks."),
+        Literal["stacks", "any-microscope", "light-my-cells", "light-sheet"],
+        typer.Option(
+            help="Stacks of stem cells, seen by one microscope or by many; study folders of many stains; or cleared "
+            "tissue with masks."
+        ),
     ] = "stacks",
     complete: Annotated[
         list[str] | None, typer.Option(help="light-my-cells: a split whose fields have every stain; may be repeated.")
@@ -62,9 +65,11 @@ def simulate(
 ) -> None:
     """Simulate pairs of transmitted light and fluorescence, or light-sheet stacks with masks, and their manifest."""
     from spotlight.simulation import (
+        AnyMicroscopeSettings,
         LightMyCellsSettings,
         LightSheetSettings,
         SimulationSettings,
+        simulate_any_microscope,
         simulate_light_my_cells,
         simulate_light_sheet,
         simulate_pairs,
@@ -82,6 +87,9 @@ def simulate(
         elif layout == "light-sheet":
             sheets = LightSheetSettings.from_yaml(settings) if settings else LightSheetSettings()
             manifest = simulate_light_sheet(to, counts, sheets, seed, workers, progress)
+        elif layout == "any-microscope":
+            ranges = AnyMicroscopeSettings.from_yaml(settings) if settings else AnyMicroscopeSettings()
+            manifest = simulate_any_microscope(to, counts, ranges, seed, workers, progress)
         else:
             chosen = SimulationSettings.from_yaml(settings) if settings else SimulationSettings()
             manifest = simulate_pairs(to, counts, chosen, seed, workers, progress)

@@ -1,6 +1,5 @@
 """Commands of models: stain, segment, evaluate."""
 
-import math
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -315,38 +314,3 @@ def compare(
         page = write_report(to, "Comparison of methods")
     say("", *score_text(compared.evaluation.scores).splitlines(), "", *compared.table["verdict"])
     say("", f"The page with pictures and curves: {page}")
-
-
-@app.command("import-fnet")
-def import_fnet(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of the original F-net code (model.p).")],
-    to: To,
-    branch: Annotated[
-        Literal["release_1", "master"] | None,
-        typer.Option(help="Branch of the original code that trained it; needed where the file does not tell."),
-    ] = None,
-    grid: Annotated[
-        str | None,
-        typer.Option(help="Voxel edge in µm that it was trained on, or native; else that of the branch's pipeline."),
-    ] = None,
-    voxel_size: VoxelSize = None,
-) -> None:
-    """Turn a checkpoint of the original F-net implementation into a model folder."""
-    loading()
-    from spotlight.import_fnet import import_fnet as run
-
-    size = size_of(voxel_size)
-    say(run(checkpoint, to, branch=branch, grid=_parse_grid(grid), voxel_size=size))
-
-
-def _parse_grid(text: str | None) -> float | Literal["native"] | None:
-    """Read the edge of cubic voxels in µm, or "native"."""
-    if text is None or text == "native":
-        return text  # type: ignore[return-value]
-    try:
-        edge = float(text)
-    except ValueError:
-        edge = 0.0
-    if not 0 < edge < math.inf:
-        raise SpotlightError(f"--grid must be a positive length in µm, or native. Received: {text!r}.")
-    return edge

@@ -14,7 +14,7 @@ from spotlight.images.belonging import files_of
 from spotlight.images.joining import all_channels
 from spotlight.images.modality import MODALITIES
 from spotlight.images.same_field import require_match
-from spotlight.model import DESCRIPTION, ModelDescription, read_description
+from spotlight.model import DESCRIPTION, ModelDescription, find_folder, read_description
 from spotlight.pairs.pair import Pair
 from spotlight.prediction import Model, PredictionSettings, load_model
 from spotlight.prediction.listing import TABLES
@@ -147,7 +147,7 @@ def require_stains(sources: Source | Mapping[str, Source | Mapping[int, Source]]
     for source in each:
         if isinstance(source, Model):
             found = source.description
-        elif (Path(source) / DESCRIPTION).exists():
+        elif (find_folder(source) / DESCRIPTION).exists():
             found = read_description(source)
         else:
             continue
@@ -218,7 +218,7 @@ def data_first(pairs: Any, models: Any, function: str) -> tuple[Any, Any]:
 def _open(source: Source, stacks: list[str]) -> tuple[Model | None, dict[str, Path]]:
     if isinstance(source, Model):
         return source, {}
-    folder = require_path(source, "Give a model folder, or a folder of stains.")
+    folder = require_path(find_folder(source), "Give a model folder, or a folder of stains.")
     if not folder.is_dir() or _holds_models(folder):
         return load_model(folder), {}
     found: dict[str, Path] = {}

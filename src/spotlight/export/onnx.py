@@ -18,6 +18,7 @@ from spotlight.files import atomic_file
 from spotlight.images.normalise import mean_and_std, normalise
 from spotlight.images.scaling import UINT16, scaling_in_words
 from spotlight.installation import missing_package
+from spotlight.networks import StainNetwork
 from spotlight.prediction import Model
 from spotlight.tasks import StainTask
 from spotlight.version import __version__
@@ -117,6 +118,11 @@ class Graph(nn.Module):
                 f"model {model.name} normalises an input by {self.scale_in_words}, which our ONNX files cannot compute."
                 " Write only the network with --bare (bare=True), and normalise the input yourself."
             )
+        if normalise and self.network.window is not None:
+            raise SpotlightError(
+                f"model {model.name} stains windows of {self.network.window} planes, but a stack is normalised as a "
+                "whole. Write only the network with --bare (bare=True), and slide the window yourself."
+            )
         self.targets = model.description.targets
         self.flatten = flatten and any(target.flatten for target in self.targets)
         self.intensities = intensities
@@ -206,8 +212,9 @@ class Graph(nn.Module):
             "axes": axes,
             "voxel_size_um": cubic,
             "divisor": str(self.network.divisor),
+            "window": str(self.network.window or ""),
             "input": f"{takes}{channels}. Resample to voxel_size_um before; every spatial size must be a multiple of "
-            "divisor.",
+            f"divisor{', but there are as many planes as window says' if self.network.window else ''}.",
             "output": f"{gives}{background}{several}",
             "tiles": self._tiles(),
         }
@@ -216,6 +223,11 @@ class Graph(nn.Module):
         patch = self.model.description.training.get("patch")
         if self.normalise and not self.fixed_scale:
             return "Give whole stacks: the statistics of a tile differ from those of its stack."
+        if self.network.window is not None:
+            return (
+                "Because of response normalisation, every value depends on all of Y and X. Slide the window over the "
+                "planes of a stack, and take the mean of all windows that hold a plane."
+            )
         if self.network.reach is None:
             own = f" Spotlight uses tiles of {' x '.join(map(str, patch))} voxels, as in training." if patch else ""
             return f"Because of instance normalisation, every value depends on its whole tile.{own}"
@@ -248,10 +260,10 @@ def write_graph(graph: Graph, path: Path) -> None:
             f"model {graph.model.name} has {size / 1e9:.1f} GB of weights, but an ONNX file holds at most 2 GB. Train "
             "a network with fewer channels (network.mult_chan) or levels (network.depth)."
         )
-    smaller, larger = check_sizes(network.dims, network.divisor)
-    traced = tuple(n + network.divisor for n in larger)
+    smaller, larger, traced = check_sizes(network)
     names = [f"{axis}_blocks" for axis in "zyx"[-network.dims :]]
-    free = {2 + i: network.divisor * torch.export.Dim(name, min=1) for i, name in enumerate(names)}
+    fixed = [] if network.window is None else [0]
+    free = {2 + i: network.divisor * torch.export.Dim(name, min=1) for i, name in enumerate(names) if i not in fixed}
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             graph,
@@ -269,10 +281,12 @@ def write_graph(graph: Graph, path: Path) -> None:
     check_file(graph, path, [(1, network.in_channels, *smaller), (2, network.in_channels, *larger)])
 
 
-def check_sizes(dims: int, divisor: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the two spatial sizes at which a file is checked."""
-    smaller = tuple(math.ceil(n / divisor) * divisor for n in SMALLEST[-dims:])
-    return smaller, tuple(n + divisor for n in smaller)
+def check_sizes(network: StainNetwork) -> list[tuple[int, ...]]:
+    """Return the two spatial sizes at which a file is checked, and a larger one with which it is traced."""
+    first = [math.ceil(n / network.divisor) * network.divisor for n in SMALLEST[-network.dims :]]
+    sizes = [[n + network.divisor * more for n in first] for more in range(3)]
+    window = [] if network.window is None else [network.window]
+    return [(*window, *size[len(window) :]) for size in sizes]
 
 
 def check_file(graph: Graph, path: Path, shapes: list[tuple[int, ...]]) -> float:

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 from spotlight.deferred import deferred
 from spotlight.networks.settings import (
     NETWORKS,
+    FcmaeSettings,
     FNetSettings,
     ModuleSettings,
     NetworkField,
     NetworkSettings,
     Pix2PixSettings,
     UNetPlusPlusSettings,
+    UNeXt2Settings,
 )
 
 if TYPE_CHECKING:
@@ -20,12 +22,15 @@ if TYPE_CHECKING:
     from spotlight.networks.patchgan import PatchGAN
     from spotlight.networks.pix2pix import Pix2PixGenerator
     from spotlight.networks.unetpp import UNetPlusPlus
+    from spotlight.networks.unext import UNeXt
+    from spotlight.networks.windows import Windowed
 
 __all__ = [
     "NETWORKS",
     "Conditioned",
     "FNet",
     "FNetSettings",
+    "FcmaeSettings",
     "ModuleSettings",
     "NetworkField",
     "NetworkSettings",
@@ -33,8 +38,11 @@ __all__ = [
     "Pix2PixGenerator",
     "Pix2PixSettings",
     "StainNetwork",
+    "UNeXt",
+    "UNeXt2Settings",
     "UNetPlusPlus",
     "UNetPlusPlusSettings",
+    "Windowed",
     "channels_last",
 ]
 
@@ -47,6 +55,8 @@ __getattr__ = deferred(
         "Pix2PixGenerator": "pix2pix",
         "StainNetwork": "base",
         "UNetPlusPlus": "unetpp",
+        "UNeXt": "unext",
+        "Windowed": "windows",
         "channels_last": "base",
     },
 )

@@ -94,7 +94,23 @@ class StainNetwork(nn.Module, ABC):
     @property
     @abstractmethod
     def divisor(self) -> int:
-        """Every spatial axis of the input must be a multiple of this."""
+        """Every spatial axis of the input must be a multiple of this; of a window of planes, Y and X."""
+
+    @property
+    def window(self) -> int | None:
+        """Planes that the network takes at once, not more and not fewer; None if it takes any number."""
+        return None
+
+    @property
+    def divisors(self) -> tuple[int, ...]:
+        """Of what every spatial axis of a tile must be a multiple."""
+        each = (self.divisor,) * self.dims
+        return each if self.window is None else (1, *each[1:])
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """Memory layout of weights and images in which it is fastest."""
+        return channels_last(self.dims)
 
     @property
     @abstractmethod
@@ -112,8 +128,8 @@ class StainNetwork(nn.Module, ABC):
     def all_but_head_parts(self) -> list[nn.Module]:
         """Modules that stay as they are where only the last layer of every stain is trained."""
 
-    def last_layers(self) -> Sequence[nn.Conv2d | nn.Conv3d | nn.Linear]:
-        """Return the layers of the head, in the order of the outputs."""
+    def last_layers(self) -> Sequence[nn.Module]:
+        """Return the layers whose sizes depend on the stains: those of the head, in the outputs' order."""
         kept = {id(module) for part in self.all_but_head_parts() for module in part.modules()}
         return [m for m in self.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d)) and id(m) not in kept]
 
@@ -133,7 +149,7 @@ class StainNetwork(nn.Module, ABC):
         ValueError
             If the network has no layer with a bias as the last of every output.
         """
-        last = self.last_layers()
+        last = [one for one in self.last_layers() if isinstance(one, (nn.Conv2d, nn.Conv3d, nn.Linear))]
         if sum(len(layer.weight) for layer in last) != len(values) or any(layer.bias is None for layer in last):
             raise ValueError(f"{type(self).__name__} has no layer with a bias as the last of every output")
         left = list(values)

@@ -243,14 +243,16 @@ def _require_voxel_size(expected: InputDescription, name: str, stack: Stack) -> 
             )
 
 
-def require_extent(least: int, expected: InputDescription, name: str, stack: Stack, shape: tuple[int, ...]) -> None:
+def require_extent(
+    least: tuple[int, ...], expected: InputDescription, name: str, stack: Stack, shape: tuple[int, ...]
+) -> None:
     """Raise a `SpotlightError` if a stack has fewer voxels than `least` along an axis of the network's grid."""
     grid = "" if expected.grid == "native" else f" on the network's grid ({expected.grid:g} µm)"
-    for axis, size in zip(stack.spatial_axes, shape, strict=True):
-        if size < least:
+    for axis, size, needed in zip(stack.spatial_axes, shape, least, strict=True):
+        if size < needed:
             raise SpotlightError(
                 f"{stack.source}: is too thin: {size} voxels along {axis}{grid}, but model {name} needs at least "
-                f"{least}."
+                f"{needed}."
             )
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from spotlight.devices import find_device, has_bf16
-from spotlight.networks import StainNetwork, channels_last
+from spotlight.networks import StainNetwork, Windowed
 
 log = logging.getLogger("spotlight")
 
@@ -89,7 +89,7 @@ class Engine:
         kind = torch.bfloat16 if self.precision == "bf16" else torch.float32
         dims = self.networks[0].dims
         image = torch.from_numpy(tile).reshape(1, -1, *tile.shape[-dims:]).to(self.device, kind)
-        layout = channels_last(dims)
+        layout = self.networks[0].layout
         # Means and squares of what was found so far (Welford 1962), so that only these are in memory.
         mean = squares = torch.zeros((), device=self.device)
         count = 0
@@ -139,7 +139,7 @@ def make_engine(
 
     def made(kind: str) -> Engine:
         number = torch.bfloat16 if kind == "bf16" else torch.float32
-        layout = channels_last(networks[0].dims)
+        layout = networks[0].layout
         ready = [folded(n).to(place, number).to(memory_format=layout) for n in networks]  # type: ignore[call-overload]
         return Engine(tuple(ready), place, kind, augment, spread)
 
@@ -149,7 +149,7 @@ def make_engine(
     if not has_bf16(place):
         return exact
     fast = made("bf16")
-    piece = middle(array, PROBE[networks[0].dims], networks[0].divisor)
+    piece = middle(array, _probe(networks[0]), networks[0].divisors)
     plain = [Engine(engine.networks[:1], place, engine.precision) for engine in (exact, fast)]
     (expected, slow), (found, quick) = (timed(engine, piece) for engine in plain)
     if not (np.isfinite(expected).all() and np.isfinite(found).all()):
@@ -165,16 +165,23 @@ def make_engine(
     return chosen
 
 
-def middle(array: FloatArray, size: tuple[int, ...], multiple: int) -> FloatArray:
+def _probe(network: StainNetwork) -> tuple[int, ...]:
+    """Size of the piece: of a sliding window, one window."""
+    size = PROBE[network.dims]
+    return (network.planes, *size[1:]) if isinstance(network, Windowed) else size
+
+
+def middle(array: FloatArray, size: tuple[int, ...], multiples: tuple[int, ...]) -> FloatArray:
     """The middle piece of an array, of at most a size, and a multiple of a number along every axis but channels."""
     index = []
-    for n, s in zip(array.shape[-len(size) :], size, strict=True):
+    for n, s, multiple in zip(array.shape[-len(size) :], size, multiples, strict=True):
         length = max(multiple, min(s, n) // multiple * multiple)
         start = max(0, (n - length) // 2)
         index.append(slice(start, start + length))
     every = (slice(None),) * (array.ndim - len(size))
     piece = np.asarray(array[every + tuple(index)], np.float32)
-    short = [(0, 0)] * len(every) + [(0, -n % multiple) for n in piece.shape[len(every) :]]
+    short = [(0, 0)] * len(every)
+    short += [(0, -n % multiple) for n, multiple in zip(piece.shape[len(every) :], multiples, strict=True)]
     return np.ascontiguousarray(np.pad(piece, short, mode="symmetric"))
 
 

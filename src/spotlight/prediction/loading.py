@@ -5,17 +5,17 @@ from typing import Any
 
 from spotlight.errors import SpotlightError
 from spotlight.images.modality import MODALITIES
-from spotlight.model import DESCRIPTION, ModelDescription, read_model
+from spotlight.model import DESCRIPTION, ModelDescription, find_folder, read_model
 from spotlight.prediction.stain import Model
 from spotlight.quoting import safe_name
 
 
 def load_model(folder: str | Path) -> Model:
-    """Load a model folder written by `spotlight.train` or `spotlight import-fnet`, or a folder of such folders.
+    """Load a model: a folder that `spotlight.train` or an importer wrote, or the name of one that comes with Spotlight.
 
-    They are an ensemble, such as ``spotlight train --seeds`` writes, whose stain is the mean of theirs, in the
-    intensities of the first; or, where they are named ``brightfield``, ``phase`` or ``dic``, models for one modality
-    each, of which every stack gets its own.
+    A folder of model folders is an ensemble, such as ``spotlight train --seeds`` writes, whose stain is the mean of
+    theirs, in the intensities of the first; or, where they are named ``brightfield``, ``phase`` or ``dic``, models for
+    one modality each, of which every stack gets its own.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def load_model(folder: str | Path) -> Model:
     >>> model = spotlight.load_model("model")  # doctest: +SKIP
     >>> stain = model.predict("new.ome.tif")  # doctest: +SKIP
     """
-    folder = Path(folder)
+    folder = find_folder(folder)
     name = safe_name(folder.resolve().name)
     if not (folder / DESCRIPTION).exists():
         separate = {modality: folder / modality for modality in MODALITIES if (folder / modality).is_dir()}

@@ -71,7 +71,7 @@ def measure_seams(model: Model, part: Part, options: StainOptions, progress: Pro
     blended, expected = stains
     difference = np.abs(blended - expected) / expected.std()
     shape = grid_shape(stack, model.description.input.grid)
-    tiling = plan_tiles(shape, model.networks[0], chosen)
+    tiling = plan_tiles(shape, model.sliding(chosen)[0], chosen)
     near = np.zeros(expected.shape, bool)
     for axis, places in enumerate(tiling.axes):
         edges = {edge for start, _ in places for edge in (start, start + tiling.tile[axis])}

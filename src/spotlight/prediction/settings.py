@@ -20,6 +20,14 @@ class PredictionSettings(Settings):
         description="Most voxels of a tile whose edges are left out; itself left out: 10 million, or 1 million in two "
         "dimensions. Not for exact tiles, which are as large as memory allows.",
     )
+    window: PositiveInt | None = Field(
+        None,
+        description="Planes that the network sees at once: a window of so many slides over the stack, and every plane "
+        "gets the mean of all windows that hold it. Left out: the network's own, or none.",
+    )
+    window_step: PositiveInt = Field(
+        1, description="Planes from one window to the next: 1 is slowest and smoothest, a whole window fastest."
+    )
     overlap: tuple[NonNegativeInt, ...] | Literal["exact"] | None = Field(
         None,
         description="Least overlap of tiles, over which they are blended; left out: a quarter of the tile in Y and X "

@@ -21,7 +21,7 @@ from spotlight.images.scaling import input_scale
 from spotlight.images.selection import ALL, Channels
 from spotlight.images.slabs import Allocate, in_memory
 from spotlight.model import ModelDescription
-from spotlight.networks import Conditioned, StainNetwork
+from spotlight.networks import Conditioned, StainNetwork, Windowed
 from spotlight.prediction.acceptance import accept, find_doubts, modality_of_stack, require_extent, tell_doubts
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.steps import Steps
@@ -255,13 +255,34 @@ class Model:
             If the stack is too thin for the network.
         """
         shape = grid_shape(stack, self.description.input.grid)
-        require_extent(self.networks[0].divisor, self.description.input, self.name, stack, shape)
+        network = self.sliding(settings)[0]
+        least = network.divisors
+        if isinstance(network, Windowed):
+            least = (network.planes, *least[1:])
+        require_extent(least, self.description.input, self.name, stack, shape)
         return self.steps_of(lambda: stack, shape, settings, workspace)
+
+    def sliding(self, settings: PredictionSettings) -> tuple[StainNetwork, ...]:
+        """Give the networks as a stack of any depth goes through them: by a sliding window, if they need one.
+
+        Raises
+        ------
+        SpotlightError
+            If the window of the settings does not go with them.
+        """
+        window = settings.window or self.networks[0].window
+        if window is None:
+            return self.networks
+        try:
+            return tuple(Windowed(network, window, settings.window_step) for network in self.networks)
+        except ValueError as error:
+            raise SpotlightError(f"model {self.name}: {error} Change window or window_step (--settings).") from error
 
     def steps_of(
         self, load: Callable[[], Stack], shape: tuple[int, ...], settings: PredictionSettings, workspace: Workspace
     ) -> Steps:
         """Give what is to be done for a stack of this shape on the network's grid, which is loaded when needed."""
+        networks = self.sliding(settings)
         patch = self.description.training.get("patch")
         if settings.tile is None and self.networks[0].reach is None and patch:
             # What such a network makes of a voxel depends on all of the tile, which is to be as it was in training.
@@ -273,7 +294,7 @@ class Model:
             scales = [input_scale(one, expected.normalisation, expected.central_planes) for one in channels]
             return prepare_channels(channels, expected.grid, scales, shape, allocate)
 
-        return Steps(self.networks, shape, prepare, settings, workspace, partial(find_doubts, self.description.input))
+        return Steps(networks, shape, prepare, settings, workspace, partial(find_doubts, self.description.input))
 
     def finish(
         self,

@@ -7,7 +7,7 @@ from functools import partial
 
 from spotlight.devices import find_device, memory_to_use
 from spotlight.errors import SpotlightError
-from spotlight.networks import StainNetwork
+from spotlight.networks import StainNetwork, Windowed
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.tiles import Tiling, tile_starts
 
@@ -36,6 +36,8 @@ def plan_tiles(shape: tuple[int, ...], network: StainNetwork, settings: Predicti
     dims = network.dims
     _require_numbers(network, settings)
     tile = settings.tile or choose_tile(shape, network, settings)
+    if isinstance(network, Windowed):  # which is memory-flat along Z
+        tile = (shape[0], *tile[1:])
     exact = settings.overlap == "exact"
     least = 2 * exact_halo(network) if exact else 0
     overlap = (least,) * dims if exact else settings.overlap or usual_overlap(tile)
@@ -43,7 +45,7 @@ def plan_tiles(shape: tuple[int, ...], network: StainNetwork, settings: Predicti
     if exact:
         tile = tuple(n if t <= least else t for n, t in zip(shape, tile, strict=True))
     blend = "exact" if exact else settings.blend
-    return Tiling.of(shape, tile, overlap, network.divisor, blend, fit=network.reach is not None)
+    return Tiling.of(shape, tile, overlap, network.divisors, blend, fit=network.reach is not None)
 
 
 def _require_numbers(network: StainNetwork, settings: PredictionSettings) -> None:
@@ -69,9 +71,14 @@ def choose_tile(shape: tuple[int, ...], network: StainNetwork, settings: Predict
     memory, why = memory_to_use(find_device(settings.device))
     most = memory // (network.memory_width * BYTES_PER_VOXEL)
     exact = settings.overlap == "exact"
-    if not exact:
+    windowed = isinstance(network, Windowed)
+    if isinstance(
+        network, Windowed
+    ):  # one window is computed at a time; what a network sees all of is best given whole
+        most = most // network.planes * shape[0]
+    if not exact and (settings.voxels or network.reach is not None or not windowed):  # else, the whole field is best
         most = min(most, settings.voxels or ENOUGH[network.dims])
-    multiple = network.divisor
+    multiples = network.divisors
 
     def overlap(edge: int, axis: int) -> int:
         if settings.overlap == "exact":
@@ -80,8 +87,10 @@ def choose_tile(shape: tuple[int, ...], network: StainNetwork, settings: Predict
 
     for shortest in ((1,) * len(shape),) if exact else SHORTEST[network.dims]:
         edges = [
-            list(_edges(math.ceil(n / multiple) * multiple, least, partial(overlap, axis=axis), multiple))
-            for axis, (n, least) in enumerate(zip(shape, shortest, strict=True))
+            [(n, 1)]
+            if windowed and axis == 0
+            else list(_edges(math.ceil(n / multiple) * multiple, least, partial(overlap, axis=axis), multiple))
+            for axis, (n, least, multiple) in enumerate(zip(shape, shortest, multiples, strict=True))
         ]
         fitting = [every for every in itertools.product(*edges) if math.prod(edge for edge, _ in every) <= most]
         if fitting:

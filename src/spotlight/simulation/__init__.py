@@ -1,6 +1,11 @@
 """Simulated pairs: geometric models of cells, images computed by optics, and the exact truth."""
 
 from spotlight.simulation.adherent import AdherentCellSettings
+from spotlight.simulation.any_microscope import (
+    AnyMicroscopeSettings,
+    simulate_any_field,
+    simulate_any_microscope,
+)
 from spotlight.simulation.contrast import DICSettings, PhaseContrastSettings, dic, phase_contrast
 from spotlight.simulation.dataset import SimulatedField, SimulationSettings, simulate_field, simulate_pairs
 from spotlight.simulation.light_sheet import (
@@ -35,6 +40,7 @@ __all__ = [
     "MILD_STUDIES",
     "STRUCTURES",
     "AdherentCellSettings",
+    "AnyMicroscopeSettings",
     "BrightfieldSettings",
     "CellSettings",
     "DICSettings",
@@ -58,6 +64,8 @@ __all__ = [
     "make_organelles",
     "make_phantom",
     "phase_contrast",
+    "simulate_any_field",
+    "simulate_any_microscope",
     "simulate_field",
     "simulate_light_my_cells",
     "simulate_light_sheet",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ from spotlight.locks import works_in
 from spotlight.processes import BrokenProcessPool, processes
 from spotlight.settings import Settings
 from spotlight.simulation.optics import BrightfieldSettings, FluorescenceSettings, brightfield, camera, fluorescence
-from spotlight.simulation.phantom import CellSettings, make_phantom
+from spotlight.simulation.phantom import CellSettings, Phantom, make_phantom
 
 MARGIN_UM = 4.6
 """Cells are simulated this far beyond the field on each side, so that its borders look like its middle."""
@@ -91,19 +92,49 @@ def simulate_field(settings: SimulationSettings | None = None, seed: int = 0) ->
     """
     settings = settings or SimulationSettings()
     rng = np.random.default_rng(seed)
-    voxel, bright, fluor = settings.voxel_um, settings.brightfield, settings.fluorescence
-    margin = round(MARGIN_UM / voxel)
+    return image_phantom(phantom_of(settings, rng), settings, rng, f"simulated field {seed}")
+
+
+def phantom_of(settings: SimulationSettings, rng: np.random.Generator) -> Phantom:
+    """Make the cells of a field, and of a margin around it in Y and X."""
+    margin = 2 * round(MARGIN_UM / settings.voxel_um)
     nz, ny, nx = settings.shape
-    phantom = make_phantom((nz, ny + 2 * margin, nx + 2 * margin), voxel, settings.coverslip_um, settings.cells, rng)
-    light = brightfield(phantom.index, settings.cells.medium_index, voxel, bright, rng) * bright.photons
-    image = camera(light, bright.read_noise, bright.gain, bright.offset, rng)
-    light = fluorescence(phantom.dye, voxel, fluor)
-    target = camera(light, fluor.read_noise, fluor.gain, fluor.offset, rng)
-    again = camera(light, fluor.read_noise, fluor.gain, fluor.offset, rng) if settings.repeat else None
-    inside = (slice(None), slice(margin, margin + ny), slice(margin, margin + nx))
+    return make_phantom((nz, ny + margin, nx + margin), settings.voxel_um, settings.coverslip_um, settings.cells, rng)
+
+
+def image_phantom(
+    phantom: Phantom,
+    settings: SimulationSettings,
+    rng: np.random.Generator,
+    name: str,
+    light: NDArray[np.float32] | None = None,
+) -> SimulatedField:
+    """Take the microscope's images of cells made by `phantom_of`.
+
+    Parameters
+    ----------
+    phantom : Phantom
+        The cells, with a margin.
+    settings : SimulationSettings
+        The microscope.
+    rng : numpy.random.Generator
+        Draws source points and noise.
+    name : str
+        What the stacks call their source.
+    light : (Y, X) ndarray, optional
+        By which the transmitted light is multiplied. Left out: even light.
+    """
+    voxel, bright, fluor = settings.voxel_um, settings.brightfield, settings.fluorescence
+    seen = brightfield(phantom.index, settings.cells.medium_index, voxel, bright, rng) * bright.photons
+    image = camera(seen if light is None else seen * light, bright.read_noise, bright.gain, bright.offset, rng)
+    glow = fluorescence(phantom.dye, voxel, fluor)
+    target = camera(glow, fluor.read_noise, fluor.gain, fluor.offset, rng)
+    again = camera(glow, fluor.read_noise, fluor.gain, fluor.offset, rng) if settings.repeat else None
+    margin = round(MARGIN_UM / voxel)
+    inside = (slice(None), *(slice(margin, margin + size) for size in settings.shape[1:]))
 
     def stack(data: NDArray[np.generic], channel: str) -> Stack:
-        return Stack(np.ascontiguousarray(data), "ZYX", (voxel,) * 3, (channel,), f"simulated field {seed}")
+        return Stack(np.ascontiguousarray(data), "ZYX", (voxel,) * 3, (channel,), name)
 
     return SimulatedField(
         stack(image[inside], "Brightfield"),
@@ -114,7 +145,6 @@ def simulate_field(settings: SimulationSettings | None = None, seed: int = 0) ->
     )
 
 
-@works_in("folder")
 def simulate_pairs(
     folder: str | Path,
     counts: dict[str, int],
@@ -156,11 +186,25 @@ def simulate_pairs(
     >>> manifest.name
     'pairs.csv'
     """
-    folder = Path(folder)
     settings = settings or SimulationSettings()
+    return write_pairs(folder, counts, settings, partial(simulate_field, settings), seed, workers, progress)
+
+
+@works_in("folder")
+def write_pairs(
+    folder: str | Path,
+    counts: dict[str, int],
+    settings: Settings,
+    make: Callable[[int], SimulatedField],
+    seed: int,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> Path:
+    """Write a data set of fields, each of which a function makes of its seed; see `simulate_pairs`."""
+    folder = Path(folder)
     names, seeds = number_fields(counts, seed)
     claim(folder, {"seed": seed}, settings)
-    write_fields(folder, _write_field, (repeat(folder), names, repeat(settings), seeds), len(names), workers, progress)
+    write_fields(folder, _write_field, (repeat(folder), names, repeat(make), seeds), len(names), workers, progress)
     table = pd.DataFrame(
         {
             "input": [f"{name}.ome.tif" for name in names],
@@ -171,8 +215,9 @@ def simulate_pairs(
             "split": [split for split, count in counts.items() for _ in range(count)],
         }
     )
-    if settings.repeat:
-        table["repeat"] = [f"{name}-repeat.ome.tif" for name in names]
+    repeats = [f"{name}-repeat.ome.tif" for name in names]
+    if all((folder / file).exists() for file in repeats):
+        table["repeat"] = repeats
     return write_csv(table, folder / MANIFEST)
 
 
@@ -224,11 +269,11 @@ def write_fields(
         ) from error
 
 
-def _write_field(folder: Path, name: str, settings: SimulationSettings, seed: int) -> None:
+def _write_field(folder: Path, name: str, make: Callable[[int], SimulatedField], seed: int) -> None:
     image_file, labels_file = folder / f"{name}.ome.tif", folder / f"{name}-labels.ome.tif"
     if image_file.exists() and labels_file.exists():
         return  # the image is written last
-    field = simulate_field(settings, seed)
+    field = make(seed)
     both = np.stack([field.input.data, field.target.data])
     pair = Stack(both, "CZYX", field.input.voxel_size, ("Brightfield", "DNA"), origin=f"simulated, seed {seed}")
     field.labels.save(labels_file)

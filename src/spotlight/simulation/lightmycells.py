@@ -20,7 +20,14 @@ from spotlight.settings import Settings
 from spotlight.simulation.adherent import AdherentCellSettings
 from spotlight.simulation.contrast import DICSettings, PhaseContrastSettings, dic, phase_contrast
 from spotlight.simulation.dataset import MANIFEST, claim, write_fields
-from spotlight.simulation.optics import BrightfieldSettings, WidefieldSettings, camera, focus_series, widefield
+from spotlight.simulation.optics import (
+    BrightfieldSettings,
+    WidefieldSettings,
+    camera,
+    focus_series,
+    shading,
+    widefield,
+)
 from spotlight.simulation.organelles import STAINS, OrganellePhantom, make_organelles
 from spotlight.simulation.studies import ABBREVIATIONS, CHALLENGE_STUDIES, PlannedField, StudySettings, plan_fields
 
@@ -143,7 +150,7 @@ def simulate_multi_stain_field(
         series = dic(phantom.index, medium, voxel, heights, optics, for_light)
     else:
         series = focus_series(phantom.index, medium, voxel, heights, optics, for_light)
-    light = series[:, *inside] * _shading(settings.shape, settings.shading, for_light) * optics.photons
+    light = series[:, *inside] * shading(settings.shape, settings.shading, for_light) * optics.photons
     planes = camera(light, optics.read_noise, optics.gain, optics.offset, for_light)
 
     cut = OrganellePhantom(
@@ -250,14 +257,6 @@ def study_settings(settings: LightMyCellsSettings, study: int) -> LightMyCellsSe
             update["shear_deg"] = optics.shear_deg + float(np.rad2deg(rng.normal(0, settings.variation)))
         varied[name] = optics.model_copy(update=update)
     return settings.model_copy(update=varied)
-
-
-def _shading(shape: tuple[int, int], strength: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return uneven light: a linear and a quadratic term over the field, with a mean near 1."""
-    y, x = (np.linspace(-1, 1, n) for n in shape)
-    tilt_y, tilt_x, bowl = rng.uniform(-strength / 2, strength / 2, 3)
-    slope = tilt_y * y[:, None] + tilt_x * x[None, :]
-    return np.asarray(1 + slope + bowl * (y[:, None] ** 2 + x[None, :] ** 2 - 2 / 3), np.float32)
 
 
 def _plane_name(field: PlannedField, plane: int) -> str:

@@ -245,6 +245,14 @@ def _widefield_transfer(
     return np.asarray(fft.rfft2(psf), np.complex64)
 
 
+def shading(shape: tuple[int, int], strength: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return uneven light: a linear and a quadratic term over the field, with a mean near 1."""
+    y, x = (np.linspace(-1, 1, n) for n in shape)
+    tilt_y, tilt_x, bowl = rng.uniform(-strength / 2, strength / 2, 3)
+    slope = tilt_y * y[:, None] + tilt_x * x[None, :]
+    return np.asarray(1 + slope + bowl * (y[:, None] ** 2 + x[None, :] ** 2 - 2 / 3), np.float32)
+
+
 def camera(
     expected: FloatArray, read_noise: float, gain: float, offset: float, rng: np.random.Generator
 ) -> NDArray[np.uint16]:

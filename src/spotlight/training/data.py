@@ -150,7 +150,12 @@ def with_foreground(pairs: list[Pair], prepared: list[PreparedPair]) -> tuple[li
     return [pair for pair, _ in kept], [made for _, made in kept]
 
 
-def patch_size(settings: PatchSettings, shapes: dict[str, tuple[int, ...]], divisor: int) -> tuple[int, ...]:
+def patch_size(
+    settings: PatchSettings,
+    shapes: dict[str, tuple[int, ...]],
+    divisor: int,
+    window: int | None = None,
+) -> tuple[int, ...]:
     """Choose the patch: that of the settings, or the published one shrunk to the smallest stack.
 
     Parameters
@@ -161,18 +166,37 @@ def patch_size(settings: PatchSettings, shapes: dict[str, tuple[int, ...]], divi
         Shapes on the network's grid by the names of their stacks.
     divisor : int
         Of the network: every side of a patch must be a multiple of it.
+    window : int, optional
+        Planes that the network takes at once: a patch has as many.
     """
     smallest = tuple(min(sizes) for sizes in zip(*shapes.values(), strict=True))
-    thin = min(shapes, key=lambda name: min(shapes[name]))
-    if min(smallest) < divisor:
+    least = (divisor,) * len(smallest) if window is None else (window, divisor, divisor)
+    thin = [name for name, shape in shapes.items() if any(n < m for n, m in zip(shape, least, strict=True))]
+    if thin and window is not None:
         raise SpotlightError(
-            f"{thin}: has {shapes[thin]} voxels on the network's grid, but the network needs "
+            f"{thin[0]}: has {shapes[thin[0]]} voxels on the network's grid, but the network needs at least {least}. "
+            "Set a smaller network.window (with a network.stem that divides it), or leave the stack out."
+        )
+    if thin:
+        thinnest = min(shapes, key=lambda name: min(shapes[name]))
+        raise SpotlightError(
+            f"{thinnest}: has {shapes[thinnest]} voxels on the network's grid, but the network needs "
             f"at least {divisor} along every axis. Make it shallower (network.depth), or leave the stack out."
         )
     if settings.size is None:
         usual = (32, 64, 64) if len(smallest) == 3 else (128, 128)
-        return tuple(max(divisor, min(u, n) // divisor * divisor) for u, n in zip(usual, smallest, strict=True))
-    if len(settings.size) != len(smallest) or any(s % divisor for s in settings.size):
+        if window is not None:
+            usual = (window, 128, 128)
+        multiples = least if window is None else (1, divisor, divisor)
+        return tuple(max(m, min(u, n) // m * m) for u, n, m in zip(usual, smallest, multiples, strict=True))
+    if window is not None and (
+        len(settings.size) != 3 or settings.size[0] != window or any(s % divisor for s in settings.size[1:])
+    ):
+        raise SpotlightError(
+            f"patches.size must be {window} planes (network.window) and two multiples of {divisor} for this network. "
+            f"Received: {settings.size}."
+        )
+    if window is None and (len(settings.size) != len(smallest) or any(s % divisor for s in settings.size)):
         raise SpotlightError(
             f"patches.size must be {len(smallest)} multiples of {divisor} for these stacks and this network. "
             f"Received: {settings.size}."

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from spotlight.given import wanted
 from spotlight.losses import Batch, LossSettings, LossTerms, build_loss
-from spotlight.networks import StainNetwork, channels_last
+from spotlight.networks import StainNetwork
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.tasks import StainTask, Task
 from spotlight.tiles import apply_tiled, mean_over_tiles
@@ -39,7 +39,7 @@ class StainModule(lightning.LightningModule):
         over_stains: Literal["mean", "sum"] = "mean",
     ) -> None:
         super().__init__()
-        self.layout = channels_last(network.dims)
+        self.layout = network.layout
         self.network = network
         self.network.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.frozen = frozen_parts(network, training.frozen)
@@ -161,7 +161,8 @@ class StainModule(lightning.LightningModule):
         if network.pools:
             return mean_over_tiles(function, image, tile, network.divisor)
         overlap = tuple(t // 4 for t in tile)
-        return apply_tiled(function, image, tile, overlap, network.divisor, network.stains, network.reach is not None)
+        whole = network.reach is not None
+        return apply_tiled(function, image, tile, overlap, network.divisors, network.stains, whole)
 
     def _score(self, pair: PreparedPair, stains: FloatArray, which: int, in_rows: bool) -> dict[str, float]:
         """Loss, its parts and the scores of one of the outputs for a field."""

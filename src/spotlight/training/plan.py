@@ -135,7 +135,7 @@ class RunPlan:
         shapes = {name: shape for name, (shape, _) in sizes.items()}
         dims = len(next(iter(shapes.values())))
         network = self.skeleton(dims)
-        patch = patch_size(self.experiment.patches, shapes, network.divisor)
+        patch = patch_size(self.experiment.patches, shapes, network.divisor, network.window)
         self.experiment.loss.require_patch(patch, shapes, network.divisor)
         spacing = spacing_of(self.experiment.preparation.grid, next(iter(sizes.values()))[1])
         learnt = {pair.input: shapes[pair.name] for pair in self.training}

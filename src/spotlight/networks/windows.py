@@ -1,0 +1,101 @@
+"""2.5D: a network for windows of planes, slid over a stack of any depth."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from spotlight.networks.base import StainNetwork
+
+
+class Windowed(StainNetwork):
+    """A network whose window slides over the planes of a stack; every plane gets the mean of all windows that hold it.
+
+    Windows begin at plane 0, `step`, 2 `step`, ..., and the last one ends with the last plane. One window is in the
+    network at a time, so that memory does not grow with the number of planes.
+
+    Parameters
+    ----------
+    network : StainNetwork
+        A network of three dimensions.
+    window : int
+        Planes of a window: the network's, if it takes no other number.
+    step : int
+        Planes from one window to the next, at most `window`. With 1, the network computes every plane `window` times.
+
+    Raises
+    ------
+    ValueError
+        If the network does not take such windows.
+    """
+
+    def __init__(self, network: StainNetwork, window: int, step: int = 1) -> None:
+        super().__init__(
+            network.dims, network.width, network.stains, network.modalities, network.conditioning, network.in_channels
+        )
+        if network.dims != 3 or window % network.divisors[0] or network.window not in (None, window):
+            fits = network.window or f"a multiple of {network.divisors[0]}"
+            raise ValueError(
+                f"windows of planes are for networks of three dimensions, and of {fits} planes for this one. Received: "
+                f"{network.dims} dimensions and {window} planes."
+            )
+        if not 1 <= step <= window:
+            raise ValueError(f"windows of {window} planes move by 1 to {window} planes. Received: {step}.")
+        self.network = network
+        self.planes: int = window
+        self.step: int = step
+
+    @property
+    def window(self) -> None:
+        """It takes any number of planes that a window fits into."""
+        return
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """That of the network."""
+        return self.network.layout
+
+    @property
+    def memory_width(self) -> int:
+        """That of the network."""
+        return self.network.memory_width
+
+    @property
+    def divisor(self) -> int:
+        """That of the network."""
+        return self.network.divisor
+
+    @property
+    def divisors(self) -> tuple[int, ...]:
+        """Any number of planes, and Y and X as the network needs them."""
+        return 1, *self.network.divisors[1:]
+
+    @property
+    def reach(self) -> int | None:
+        """That of the network, along Y and X; along Z, it is given all planes."""
+        return self.network.reach
+
+    def encoder_parts(self) -> list[nn.Module]:
+        """Those of the network."""
+        return self.network.encoder_parts()
+
+    def all_but_head_parts(self) -> list[nn.Module]:
+        """Those of the network."""
+        return self.network.all_but_head_parts()
+
+    def last_layers(self) -> Sequence[nn.Module]:
+        """Those of the network."""
+        return self.network.last_layers()
+
+    def compute(self, x: Tensor, modality: Tensor | None) -> Tensor:
+        """Slide the window."""
+        depth = x.shape[2]
+        if depth < self.planes:
+            raise ValueError(f"a window of {self.planes} planes needs a stack of as many. Received: {depth}.")
+        starts = [*range(0, depth - self.planes, self.step), depth - self.planes]
+        mean = x.new_zeros((x.shape[0], self.stains, *x.shape[2:]), dtype=torch.float32)
+        counts = [sum(start <= plane < start + self.planes for start in starts) for plane in range(depth)]
+        for start in starts:
+            held = slice(start, start + self.planes)
+            mean[:, :, held] += self.network(x[:, :, held].contiguous(), modality)
+        return mean / mean.new_tensor(counts)[:, None, None]
