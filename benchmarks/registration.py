@@ -16,7 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spotlight.images import read
-from spotlight.pairs.checking import CheckSettings, is_shifted
+from spotlight.pairs import CheckSettings
+from spotlight.pairs.check_pairs import is_shifted
 from spotlight.pairs.registration import find_shift
 from spotlight.simulation import SimulationSettings, simulate_field
 from spotlight.simulation.lightmycells import LightMyCellsSettings, simulate_multi_stain_field

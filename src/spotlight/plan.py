@@ -18,6 +18,7 @@ from spotlight.pairs.manifest import write_manifest
 from spotlight.pairs.proposal import propose_pairs
 from spotlight.progress import Progress
 from spotlight.settings import commented_yaml
+from spotlight.tasks import SegmentTask
 from spotlight.training.protocols import protocol
 from spotlight.training.settings import Experiment
 
@@ -97,14 +98,34 @@ def init(
         if (to / name).exists() and not overwrite:
             raise SpotlightError(f"{to / name}: is there already. Choose another folder with --to, or say --overwrite.")
     proposal = propose_pairs(folder, lists_to=to / LISTS, **facts)
-    prints = _look_at(proposal.pairs, progress)
-    experiment, choices = plan_experiment(prints)
-    manifest = write_manifest(proposal.pairs, to / MANIFEST)
-    reasons = [*proposal.reasons, *_described(prints), *choices.values()]
+    if facts.get("mask_pattern") is not None:
+        experiment, reasons = _plan_of_masks(proposal.pairs)
+        manifest = write_manifest(proposal.pairs, to / MANIFEST, "mask")
+        reasons = [*proposal.reasons, *reasons]
+    else:
+        prints = _look_at(proposal.pairs, progress)
+        experiment, choices = plan_experiment(prints)
+        manifest = write_manifest(proposal.pairs, to / MANIFEST)
+        reasons = [*proposal.reasons, *_described(prints), *choices.values()]
     head = "".join(f"# {line}\n" for line in ("Planned by `spotlight init`; edit what you know better.", *reasons))
     write_text(to / EXPERIMENT, f"{head}\n{commented_yaml(experiment)}")
     targets = list(dict.fromkeys(pair.target_name for pair in proposal.pairs if pair.target_name))
     return Plan(manifest, to / EXPERIMENT, reasons, targets)
+
+
+def _plan_of_masks(pairs: Sequence[Pair]) -> tuple[Experiment, list[str]]:
+    """Choose settings for masks by the values of the first."""
+    first = pairs[0]
+    values = np.unique(first.read_mask(first.read_channels()[0]).data).tolist()
+    white = values in ([0, 255], [255])
+    task = SegmentTask(foreground=(255,), not_annotated=()) if white else SegmentTask()
+    meaning = "255 is the structure" if white else "1 is the structure, 0 is not, and 255 is not annotated"
+    return protocol("spotlight", task), [
+        f"The mask of {first.name} has the values {', '.join(f'{value:g}' for value in values[:6])}: {meaning} "
+        "(task.foreground, task.not_annotated).",
+        "Grid: native; stacks keep their voxels. Whether a structure is contiguous or isolated is for you to say "
+        "(task.structures).",
+    ]
 
 
 @dataclass(frozen=True)

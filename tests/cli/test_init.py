@@ -225,3 +225,27 @@ def test_two_groups_one_group_and_a_movie() -> None:
     assert "cannot be split" in reason
     same_names = [pair] * 20
     assert {p.split for p in split_by_group(same_names)[0]} == {"train", "val", "test"}
+
+
+def test_masks_in_place_of_targets(tmp_path: Path) -> None:
+    for folder in ("raw", "vessels"):
+        (tmp_path / folder).mkdir()
+    for number in range(4):
+        image = one(number, 1)
+        image.save(tmp_path / "raw" / f"b{number}.ome.tif")
+        mask = np.where(image.data > 160, 255, 0).astype(np.uint8)
+        Stack(mask, "ZYX").save(tmp_path / "vessels" / f"b{number}.tif")
+    plan = init(tmp_path, tmp_path / "plan", input_pattern="raw/*.ome.tif", mask_pattern="vessels/*.tif")
+    found = read_manifest(plan.manifest, column="mask")
+    assert [(pair.input.name, pair.target.name) for pair in found] == [(f"b{n}.ome.tif", f"b{n}.tif") for n in range(4)]
+    experiment = Experiment.from_yaml(plan.experiment)
+    assert (experiment.task.kind, experiment.task.foreground, experiment.preparation.grid) == (
+        "segment",
+        (255,),
+        "native",
+    )
+    assert any("has the values 0, 255: 255 is the structure" in reason for reason in plan.reasons)
+    with pytest.raises(SpotlightError, match="a mask stands in place of target and labels"):
+        propose_pairs(tmp_path, input_pattern="raw/*.ome.tif", mask_pattern="vessels/*.tif", target_pattern="a/*.tif")
+    with pytest.raises(SpotlightError, match="--input goes together with --target or --mask"):
+        propose_pairs(tmp_path, mask_pattern="vessels/*.tif")

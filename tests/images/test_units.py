@@ -16,7 +16,7 @@ from spotlight.images import Stack, read, resampled_shape
 from spotlight.images.normalise import grid_shape
 from spotlight.images.units import micrometres, read_lengths, read_number
 from spotlight.pairs import Pair
-from spotlight.pairs.checking import check_pair
+from spotlight.pairs.check_pairs import check_pair
 from spotlight.pairs.findings import CheckSettings
 from spotlight.pairs.manifest import parse_voxel_size
 from spotlight.plan import init

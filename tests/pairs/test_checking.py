@@ -13,7 +13,7 @@ from scipy import ndimage
 from conftest import real_data
 from spotlight.images import Stack, read
 from spotlight.pairs import Check, CheckSettings, Pair, check
-from spotlight.pairs.checking import is_shifted
+from spotlight.pairs.check_pairs import is_shifted
 from spotlight.pairs.registration import find_shift
 from spotlight.report import write_check_page
 from spotlight.simulation import SimulationSettings, simulate_field

@@ -103,6 +103,9 @@ def init(
     input_pattern: Annotated[str | None, typer.Option("--input", help="Inputs, e.g. 'bf/*.tif': * is shared.")] = None,
     target_pattern: Annotated[str | None, typer.Option("--target", help="Targets, e.g. 'dna/*.tif'.")] = None,
     labels_pattern: Annotated[str | None, typer.Option("--labels", help="Instance labels, likewise.")] = None,
+    mask_pattern: Annotated[
+        str | None, typer.Option("--mask", help="Instead of targets: masks of a structure, to segment it.")
+    ] = None,
     input_channel: Annotated[
         list[str] | None, typer.Option(help="For files with both: the transmitted light. Several: once for each.")
     ] = None,
@@ -126,6 +129,7 @@ def init(
             input_pattern=input_pattern,
             target_pattern=target_pattern,
             labels_pattern=labels_pattern,
+            mask_pattern=mask_pattern,
             axes=axes,
             voxel_size=size_of(voxel_size),
             input_channel=input_channel,

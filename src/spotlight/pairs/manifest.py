@@ -136,7 +136,7 @@ def _choose(path: Path, targets: Sequence[str], target: str | None, every: bool)
     return [target] if target is not None else targets or [""]
 
 
-def write_manifest(pairs: Sequence[Pair], path: str | Path) -> Path:
+def write_manifest(pairs: Sequence[Pair], path: str | Path, column: str = "target") -> Path:
     """Write a manifest with the columns that are used; paths are relative to its folder if possible.
 
     Pairs with named targets that are equal in all other columns share a row; missing targets are written as absent.
@@ -147,6 +147,8 @@ def write_manifest(pairs: Sequence[Pair], path: str | Path) -> Path:
         The rows.
     path : path
         CSV, or Parquet by its suffix.
+    column : str
+        What the column of the truth is called, for pairs of a single target; see `read_manifest`.
     """
     path = Path(path)
     targets = list(dict.fromkeys(pair.target_name for pair in pairs if pair.target_name))
@@ -168,7 +170,10 @@ def write_manifest(pairs: Sequence[Pair], path: str | Path) -> Path:
     names = [*COLUMNS, *(f"{column}:{name}" for name in inputs for column in OF_INPUT)]
     names += [f"{column}:{name}" for name in targets for column in OF_TARGET]
     used = [name for name in names if any(row.get(name) for row in rows.values())]
-    return write_table(used, list(rows.values()), path)
+    heads = [column if name == "target" else name for name in used]
+    return write_table(
+        heads, [{column if n == "target" else n: c for n, c in row.items()} for row in rows.values()], path
+    )
 
 
 def _cell(value: Any, folder: Path) -> str:

@@ -48,6 +48,7 @@ def propose_pairs(
     input_pattern: str | None = None,
     target_pattern: str | None = None,
     labels_pattern: str | None = None,
+    mask_pattern: str | None = None,
     input_channel: str | Sequence[str] | None = None,
     target_channel: str | None = None,
     target_plane: str | None = None,
@@ -67,6 +68,8 @@ def propose_pairs(
         Searched with its subfolders.
     input_pattern, target_pattern, labels_pattern : str, optional
         For separate files: paths from the folder with one ``*`` each, for example ``"bf/*.tif"`` and ``"dna/*.tif"``.
+    mask_pattern : str, optional
+        Instead of a target: masks of a structure, which are learnt by the task "segment".
     input_channel : str or sequence of str, optional
         Name or zero-based index, or several in order, for files with several channels.
     target_channel : str, optional
@@ -89,7 +92,9 @@ def propose_pairs(
     names = gathered.names
     opened, unreadable = _opened(list(names), axes)
     reasons = list(gathered.reasons)
-    patterns = {"input": input_pattern, "target": target_pattern, "labels": labels_pattern}
+    if mask_pattern is not None and (target_pattern or labels_pattern or target_channel):
+        raise SpotlightError("a mask stands in place of target and labels. Give --mask and --input alone.")
+    patterns = {"input": input_pattern, "target": mask_pattern or target_pattern, "labels": labels_pattern}
     if any(patterns.values()):
         pairs = _by_pattern(folder, names, opened, patterns)
     elif sum(_has_both(listed[0], target_channel) for listed in opened.values()) >= len(opened) / 2:
@@ -282,7 +287,7 @@ def _by_pattern(
     folder: Path, names: Mapping[Path, str], opened: dict[Path, list[Part]], patterns: dict[str, str | None]
 ) -> list[Pair]:
     if patterns["input"] is None or patterns["target"] is None:
-        raise SpotlightError("--input and --target patterns go together; give both.")
+        raise SpotlightError("--input goes together with --target or --mask; give both.")
     rows: dict[str, Row] = {}
     for role, pattern in patterns.items():
         if pattern is None:

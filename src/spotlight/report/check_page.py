@@ -19,6 +19,8 @@ COLUMNS = {
     "shape": "size",
     "voxel_size": "voxels in µm",
     "foreground_fraction": "foreground",
+    "annotated_fraction": "annotated",
+    "contrast": "contrast (deviations)",
     "shift_y_px": "shift Y (px)",
     "shift_x_px": "shift X (px)",
     "shift_uncertainty_px": "uncertainty (px)",
@@ -78,7 +80,7 @@ def _cell(name: str, value: Any) -> str:
         return value
     if not np.isfinite(value):
         return ""
-    if name in ("foreground_fraction", "target_saturated"):
+    if name in ("foreground_fraction", "annotated_fraction", "target_saturated"):
         return f"{100 * value:.3g} %"
     return f"{value:+.1f}" if name.startswith(("shift_y", "shift_x", "focus")) else f"{value:.4g}"
 
