@@ -2,7 +2,7 @@
 
     python benchmarks/prediction.py [--sizes 64x256x256 64x640x928] [--depth 4] [--channels 32] [--only NAME ...]
     python benchmarks/prediction.py --error MODEL IMAGE
-    python benchmarks/prediction.py --memory [--stacks 64x512x512 64x2048x2048 128x6400x6400] [--to FOLDER] [--segment]
+    python benchmarks/prediction.py --memory [--stacks 64x512x512 64x2048x2048 ...] [--to FOLDER] [--segment | --labels]
 
 Every row is a process of its own with the same random network, whose batch statistics are as of a trained one. "whole
 volume" is the original's way: float32, the stack through the network at once. "MONAI" is its sliding window with tiles
@@ -34,14 +34,17 @@ import harness
 from harness import Table, growth
 from spotlight import load_model, read
 from spotlight.devices import find_device
+from spotlight.images import Stack
+from spotlight.images.lazy import LazyArray
 from spotlight.images.normalise import prepare_input
 from spotlight.images.scaling import input_scale
+from spotlight.images.slabs import in_files
 from spotlight.model import InputDescription, ModelDescription, TargetDescription
 from spotlight.networks import FNet, FNetSettings
 from spotlight.prediction import Model, PredictionSettings, StainOptions, find_parts, stain_files
 from spotlight.prediction.engines import folded, make_engine, middle
 from spotlight.prediction.tiling import plan_tiles, usual_overlap
-from spotlight.tasks import SegmentTask
+from spotlight.tasks import SegmentTask, find_labels
 from spotlight.tiles import Blended
 from spotlight.training.explanation import network_cost
 from training import clock, peak
@@ -199,6 +202,30 @@ def segmented(shape: list[int], to: str | None) -> dict[str, float]:
         return {"memory": memory, "seconds": seconds}
 
 
+class Cubes:
+    """Probabilities of bright cubes, computed where they are asked for, as those of a large stack are."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, shape: list[int]) -> None:
+        self.shape = tuple(shape)
+
+    def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
+        keys = [*key, *[slice(None)] * (3 - len(key))]
+        z, y, x = (np.arange(n)[k] % EVERY < CUBE for n, k in zip(self.shape, keys, strict=True))
+        return np.asarray(z[:, None, None] & y[:, None] & x, np.float32)
+
+
+def labelled(shape: list[int], to: str | None) -> dict[str, float]:
+    """Peak of own memory while probabilities of a shape are labelled in a file."""
+    probability = Stack(LazyArray.of(Cubes(shape)), "ZYX", (1.0, 1.0, 1.0), ("cubes",))
+    with tempfile.TemporaryDirectory(dir=to) as name:
+        begin = time.perf_counter()
+        memory, labels = growth(lambda: find_labels(probability, allocate=in_files(Path(name))))
+        assert int(labels.values[shape[0] - EVERY :].max()) == math.prod(-(-n // EVERY) for n in shape)
+        return {"memory": memory, "seconds": time.perf_counter() - begin}
+
+
 def main() -> None:
     parser = harness.options(__doc__)
     parser.add_argument("--sizes", nargs="+", default=["64x256x256", "64x640x928"])
@@ -208,6 +235,7 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--stacks", nargs="+", default=["64x512x512", "64x2048x2048", "128x6400x6400"])
     parser.add_argument("--segment", action="store_true", help="With --memory: probabilities and labels.")
+    parser.add_argument("--labels", action="store_true", help="With --memory: labels of given probabilities alone.")
     parser.add_argument("--to", help="Where there is space for --memory, five times that of the stack.")
     parser.add_argument("--error", nargs=2, metavar=("MODEL", "IMAGE"))
     arguments = parser.parse_args()
@@ -217,7 +245,8 @@ def main() -> None:
         table = Table(arguments.json, "stack", "input MB", "peak of own memory MB", "seconds")
         for stack in arguments.stacks:
             shape = list(map(int, stack.split("x")))
-            found = harness.call(segmented if arguments.segment else flat, shape, arguments.to)
+            measured = segmented if arguments.segment else labelled if arguments.labels else flat
+            found = harness.call(measured, shape, arguments.to)
             cells = (f"{math.prod(shape) * 2 / 1e6:.0f}", f"{found['memory'] / 1e6:.0f}", f"{found['seconds']:.0f}")
             table.add(stack, *cells, **found)
     else:
