@@ -123,6 +123,32 @@ def test_planes_taken_one_by_one_are_told(tmp_path: Path) -> None:
     assert "planes" not in set(check(same).findings["subject"])
 
 
+def test_timepoints_of_an_incucyte_stay_together(tmp_path: Path) -> None:
+    for well in "ABC":
+        for time in range(3):
+            for name, image in zip(("Phase", "GFP"), field(ord(well) + time), strict=True):
+                write(tmp_path / "raw" / name / f"{name}_{well}1_1_2024y01m0{time + 1}d_00h00m.tif", image[4])
+    found = propose_pairs(tmp_path / "raw", lists_to=tmp_path / "lists").pairs
+    assert len(found) == 9
+    assert sorted({(pair.group, pair.split) for pair in found}) == sorted(
+        (f"Phase-Phase_{well}1_1.planes.yaml", split)
+        for well in "ABC"
+        for split in {pair.split for pair in found if f"_{well}1" in pair.group}
+    )
+    assert {pair.split for pair in found} == {"train", "val", "test"}
+    (last,) = [pair for pair in found if pair.time == 2 and "_B1" in pair.input.name]
+    np.testing.assert_array_equal(last.read_target().data, field(ord("B") + 2)[1][4])
+
+
+def test_timepoints_with_both_channels_may_be_trained_on_one_by_one(tmp_path: Path) -> None:
+    for time in range(3):
+        Stack(np.stack(field(time)), "CZYX", SIZE, ("BF", "DAPI")).save(tmp_path / f"a_t{time}.ome.tif")
+    pairs = read_pairs(tmp_path, "BF", "DAPI")
+    split = [replace(pair, split="test" if pair.name == "a_t1" else "train") for pair in pairs]
+    found = check(split).findings
+    assert [f["severity"] for f in found.to_dict("records") if f["subject"] == "planes"] == ["warning"]
+
+
 def test_a_folder_is_an_argument_of_info_and_of_stack_planes(tmp_path: Path) -> None:
     for z, plane in enumerate(field(0)[0]):
         write(tmp_path / "raw" / f"a_z{z}.tif", plane)

@@ -9,7 +9,7 @@ import numpy as np
 
 from spotlight.addresses import Address
 from spotlight.images.layouts import find_plane_files
-from spotlight.pairs.findings import CheckSettings, Finding, PairReport
+from spotlight.pairs.findings import CheckSettings, Finding, PairReport, Severity
 from spotlight.pairs.gathering import describe
 from spotlight.pairs.pair import Pair
 
@@ -30,7 +30,7 @@ def find_leaks(pairs: Sequence[Pair]) -> list[Finding]:
 
 
 def find_planes(pairs: Sequence[Pair]) -> list[Finding]:
-    """Files that are planes of one stack, and stand in several splits; one finding for all."""
+    """Files that are planes of one stack, or timepoints, and stand in several splits; one finding for all."""
     rows: dict[Path, list[Pair]] = {}
     for pair in pairs:
         if not isinstance(pair.input, Address):
@@ -43,9 +43,11 @@ def find_planes(pairs: Sequence[Pair]) -> list[Finding]:
     ]
     if not torn:
         return []
-    text = f"is a plane of a stack, and others of it are in another split. {describe(torn)}"
-    remedy = "Make stacks of them (spotlight init, or spotlight stack-planes), or put all planes of one into one split."
-    return [Finding(rows[torn[0].files[0]][0].name, "error", "planes", text, remedy)]
+    text = f"shows a part of an image, of which other parts are in another split. {describe(torn)}"
+    remedy = "Make stacks of them (spotlight init, or spotlight stack-planes), or put all parts of one into one split."
+    # What a number behind a t means is less certain.
+    severity: Severity = "error" if any("Z" in image.axes for image in torn) else "warning"
+    return [Finding(rows[torn[0].files[0]][0].name, severity, "planes", text, remedy)]
 
 
 def find_duplicates(pairs: Sequence[Pair], reports: Sequence[PairReport], settings: CheckSettings) -> list[Finding]:

@@ -44,7 +44,7 @@ def pairs_from_folder(
             f"{folder}: for a folder of stacks, state which channel is the input and which is the target "
             "(--input-channel and --target-channel, names or zero-based indices)."
         )
-    planes, _ = find_plane_files(files, folder)
+    planes = [image for image in find_plane_files(files, folder)[0] if "Z" in image.axes]
     if planes:
         raise SpotlightError(
             f"{folder}: {describe(planes)} One by one, neighbours would be trained on and tested. Make a manifest of "

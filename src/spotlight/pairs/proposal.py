@@ -228,26 +228,18 @@ def _command(folder: Path, **options: str) -> str:
 
 def _by_word(folder: Path, names: Mapping[Path, str], opened: dict[Path, list[Part]]) -> tuple[list[Pair], str]:
     """Pairs of files whose paths differ in the words that tell the role."""
-    rows: dict[str, Row] = {}
-    words: set[str] = set()
-    for file in opened:
-        role, key = role_of(names[file])
-        if not role:
-            continue
-        above, _, name = names[file].rpartition("/")
-        word = names_in(name, role) or names_in(above, role)
-        words.add(word.lower())
-        row = rows.setdefault(key, {})
-        place = f"target:{word}" if role == "target" else role
-        if place in row:
-            hint = _suggested(folder, names, opened)
-            raise SpotlightError(
-                f"{file}: seems to be the {role} of the same field as {row[place]}. State which with --input and "
-                f"--target, patterns such as 'bf/*.tif' in which * stands for what the names share.{hint}"
-            )
-        row[place] = file
-    whole = [row for row in rows.values() if "input" in row and _targets(row)]
-    lights, dyes = ([(p, file) for row in rows.values() for p, file in row.items() if role in p] for role in ROLES)
+    rows, words, twice = _rows(names, opened)
+    if not any(map(_is_whole, rows)):
+        again = _rows(names, opened, bare_folders=True)
+        rows, words, twice = again if any(map(_is_whole, again[0])) and not again[2] else (rows, words, twice)
+    if twice:
+        (file, role, other), hint = twice, _suggested(folder, names, opened)
+        raise SpotlightError(
+            f"{file}: seems to be the {role} of the same field as {other}. State which with --input and --target, "
+            f"patterns such as 'bf/*.tif' in which * stands for what the names share.{hint}"
+        )
+    whole = [row for row in rows if _is_whole(row)]
+    lights, dyes = ([(p, file) for row in rows for p, file in row.items() if role in p] for role in ROLES)
     if not whole and len(lights) == 1 and 0 < len(dict(dyes)) == len(dyes):  # one field needs no name
         whole = [dict(lights + dyes)]
     if not whole:
@@ -262,6 +254,30 @@ def _by_word(folder: Path, names: Mapping[Path, str], opened: dict[Path, list[Pa
         pairs,
         f"Input and target are in separate files, recognised by words in their paths ({', '.join(sorted(words))}).",
     )
+
+
+def _rows(
+    names: Mapping[Path, str], opened: Mapping[Path, object], bare_folders: bool = False
+) -> tuple[list[Row], set[str], tuple[Path, str, Path] | None]:
+    """Files by field and role, the words that tell the roles, and two files of one role of a field, if there are."""
+    rows: dict[str, Row] = {}
+    words: set[str] = set()
+    twice = None
+    for file in opened:
+        role, key = role_of(names[file], bare_folders)
+        if role:
+            above, _, name = names[file].rpartition("/")
+            word = names_in(name, role) or names_in(above, role)
+            words.add(word.lower())
+            row = rows.setdefault(key, {})
+            place = f"target:{word}" if role == "target" else role
+            twice = twice or ((file, role, row[place]) if place in row else None)
+            row[place] = file
+    return list(rows.values()), words, twice
+
+
+def _is_whole(row: Row) -> bool:
+    return "input" in row and bool(_targets(row))
 
 
 def _targets(row: Row) -> dict[str, Path]:

@@ -61,8 +61,10 @@ def names_in(text: str, role: str) -> str:
     return " ".join(named[start] for start in sorted(named))
 
 
-def role_of(path: str) -> tuple[str, str]:
+def role_of(path: str, bare_folders: bool = False) -> tuple[str, str]:
     """The role that words in a path name, and the path without these words; the file name goes before folders.
+
+    Folders keep their words if the name has some, unless `bare_folders`, as for ``bf/f1_bf`` beside ``dna/f1_dna``.
 
     Examples
     --------
@@ -74,6 +76,12 @@ def role_of(path: str) -> tuple[str, str]:
     roles = roles_in(place)
     # "nuclei_labels" is a file of labels: the most special word counts.
     role = "labels" if "labels" in roles else roles.pop() if len(roles) == 1 else ""
-    bare = re.sub(r"[a-z0-9]+", lambda word: "" if word[0] in ROLES else word[0], place)
-    bare = re.sub(r"[^a-z0-9/]+", " ", bare).strip()
-    return role, f"{folders}/{bare}" if place is name else f"{bare}/{name}"
+    if place is folders:
+        return role, f"{_bare(folders)}/{name}"
+    above = _bare(folders) if bare_folders else folders
+    return role, f"{above}/{_bare(name)}"
+
+
+def _bare(text: str) -> str:
+    text = re.sub(r"[a-z0-9]+", lambda word: "" if word[0] in ROLES else word[0], text)
+    return re.sub(r"[^a-z0-9/]+", " ", text).strip()
