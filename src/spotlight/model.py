@@ -62,10 +62,10 @@ class InputDescription(ChannelDescription):
         None, description="Least and greatest voxel size of the training files per axis in µm; None if unknown."
     )
     voxel_size_tolerance: float = Field(0.1, description="Accepted relative deviation from that voxel size.")
-    normalisation: Scaling = Field(
+    normalisation: Scaling | Literal["none"] = Field(
         "mean/std",
         description="Statistics of each channel of the whole stack at native resolution; 'uint16': 0 to 65535 becomes "
-        "-1 to 1.",
+        "-1 to 1; 'none': the network takes the values as they are.",
     )
     central_planes: PositiveInt | None = Field(
         None, description="Number of central planes used for the statistics; None: the whole stack."

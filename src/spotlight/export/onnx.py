@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +19,10 @@ from spotlight.files import atomic_file
 from spotlight.images.normalise import mean_and_std, normalise
 from spotlight.images.scaling import UINT16, scaling_in_words
 from spotlight.installation import missing_package
+from spotlight.model import ModelDescription
 from spotlight.networks import StainNetwork
 from spotlight.prediction import Model
+from spotlight.prediction.onnx_files import EMBEDDED
 from spotlight.tasks import StainTask
 from spotlight.version import __version__
 
@@ -204,6 +207,7 @@ class Graph(nn.Module):
         whole = "all of a stack together" if len(expected.axes) == 3 else "a single image"
         return {
             "spotlight": __version__,
+            EMBEDDED: self.described().to_yaml(),
             "model": self.model.name,
             "input_channel": ", ".join(expected.names),
             "modality": ", ".join(expected.modalities),
@@ -218,6 +222,16 @@ class Graph(nn.Module):
             "output": f"{gives}{background}{several}",
             "tiles": self._tiles(),
         }
+
+    def described(self) -> ModelDescription:
+        """Describe the file as a model, so that Spotlight can take it back: what it does itself is not done twice."""
+        said = self.model.description
+        expected = said.input.model_copy(update={"normalisation": "none"} if self.normalise else {})
+        plain = {"normalised_range": (0.0, 1.0), "intensity_range": (0.0, 1.0)} if self.intensities else {}
+        done: dict[str, Any] = plain | ({"flatten": False} if self.flatten else {})
+        first, *further = (target.model_copy(update=done) for target in said.targets)
+        changed = {"input": expected, "target": first, "further_targets": tuple(further), "training": {}}
+        return said.model_copy(update=changed)
 
     def _tiles(self) -> str:
         patch = self.model.description.training.get("patch")

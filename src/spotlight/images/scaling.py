@@ -23,7 +23,9 @@ UINT16 = (32767.5, 32767.5)
 """Centre and scale that map 0 to 65535 onto -1 to 1."""
 
 
-def input_scale(stack: Stack, scaling: Scaling, central_planes: int | None = None) -> tuple[float, float]:
+def input_scale(
+    stack: Stack, scaling: Scaling | Literal["none"], central_planes: int | None = None
+) -> tuple[float, float]:
     """Return what is subtracted from a transmitted-light stack and what it is then divided by.
 
     Zeros that pad the image are left out (see `zeros_are_padding`).
@@ -32,8 +34,8 @@ def input_scale(stack: Stack, scaling: Scaling, central_planes: int | None = Non
     ----------
     stack : Stack
         Axes ZYX or YX, at native resolution.
-    scaling : {"mean/std", "median/iqr", "percentiles", "uint16"}
-        The rule.
+    scaling : {"mean/std", "median/iqr", "percentiles", "uint16", "none"}
+        The rule; "none" leaves values as they are.
     central_planes : int, optional
         Find the values from so many planes in the middle of a ZYX stack, not from all of it.
 
@@ -47,6 +49,8 @@ def input_scale(stack: Stack, scaling: Scaling, central_planes: int | None = Non
     SpotlightError
         If the stack is constant, has fewer planes than `central_planes`, or is not of 16 bits where that is needed.
     """
+    if scaling == "none":
+        return 0.0, 1.0
     if scaling == "uint16":
         require_uint16(stack)
         return UINT16
@@ -119,6 +123,8 @@ def scaling_in_words(scaling: str, central_planes: int | None = None) -> str:
     scaling, central_planes
         See `input_scale`.
     """
+    if scaling == "none":
+        return "nothing: the network takes the values as they are"
     if scaling == "uint16":
         return "a fixed scale: 0 to 65535 become -1 to 1"
     names = {"mean/std": "mean and standard deviation", "median/iqr": "median and interquartile range"}

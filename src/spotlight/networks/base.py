@@ -102,6 +102,11 @@ class StainNetwork(nn.Module, ABC):
         return None
 
     @property
+    def whole(self) -> bool:
+        """Whether it is to be given stacks as a whole, never tiles."""
+        return False
+
+    @property
     def divisors(self) -> tuple[int, ...]:
         """Of what every spatial axis of a tile must be a multiple."""
         each = (self.divisor,) * self.dims

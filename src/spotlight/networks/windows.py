@@ -51,6 +51,11 @@ class Windowed(StainNetwork):
         return
 
     @property
+    def whole(self) -> bool:
+        """That of the network."""
+        return self.network.whole
+
+    @property
     def layout(self) -> torch.memory_format:
         """That of the network."""
         return self.network.layout

@@ -6,12 +6,16 @@ from typing import Any
 from spotlight.errors import SpotlightError
 from spotlight.images.modality import MODALITIES
 from spotlight.model import DESCRIPTION, ModelDescription, find_folder, read_model
+from spotlight.prediction.onnx_files import ENDINGS, load_onnx
 from spotlight.prediction.stain import Model
 from spotlight.quoting import safe_name
 
 
 def load_model(folder: str | Path) -> Model:
     """Load a model: a folder that `spotlight.train` or an importer wrote, or the name of one that comes with Spotlight.
+
+    ONNX files and packages of the BioImage Model Zoo (``.zip``) are models, too; see
+    `spotlight.prediction.onnx_files.load_onnx`.
 
     A folder of model folders is an ensemble, such as ``spotlight train --seeds`` writes, whose stain is the mean of
     theirs, in the intensities of the first; or, where they are named ``brightfield``, ``phase`` or ``dic``, models for
@@ -29,6 +33,8 @@ def load_model(folder: str | Path) -> Model:
     >>> stain = model.predict("new.ome.tif")  # doctest: +SKIP
     """
     folder = find_folder(folder)
+    if folder.suffix.lower() in ENDINGS and folder.is_file():
+        return load_onnx(folder)
     name = safe_name(folder.resolve().name)
     if not (folder / DESCRIPTION).exists():
         separate = {modality: folder / modality for modality in MODALITIES if (folder / modality).is_dir()}

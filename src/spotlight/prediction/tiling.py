@@ -38,6 +38,8 @@ def plan_tiles(shape: tuple[int, ...], network: StainNetwork, settings: Predicti
     tile = settings.tile or choose_tile(shape, network, settings)
     if isinstance(network, Windowed):  # which is memory-flat along Z
         tile = (shape[0], *tile[1:])
+    if network.whole:
+        tile = shape
     exact = settings.overlap == "exact"
     least = 2 * exact_halo(network) if exact else 0
     overlap = (least,) * dims if exact else settings.overlap or usual_overlap(tile)
@@ -68,6 +70,8 @@ def choose_tile(shape: tuple[int, ...], network: StainNetwork, settings: Predict
         If there is memory for none, or the settings do not go with the network.
     """
     _require_numbers(network, settings)
+    if network.whole:
+        return shape
     memory, why = memory_to_use(find_device(settings.device))
     most = memory // (network.memory_width * BYTES_PER_VOXEL)
     exact = settings.overlap == "exact"
