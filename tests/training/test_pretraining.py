@@ -18,7 +18,7 @@ from spotlight.cli import app
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
 from spotlight.images.slabs import in_memory
-from spotlight.losses import Batch, HiddenLossSettings, hidden_loss
+from spotlight.losses import Batch, HiddenLossSettings, distillation_loss, hidden_loss
 from spotlight.model import read_description
 from spotlight.networks import FNet, FNetSettings
 from spotlight.pairs import PreparationSettings
@@ -369,3 +369,56 @@ def test_the_command_says_what_comes_next(archive: Path, tmp_path: Path) -> None
 
 def test_nothing_changes_for_other_tasks() -> None:
     assert TINY.task.hiding((8, 8), None) is None
+
+
+def test_the_teacher_is_as_published_on_hand_worked_values() -> None:
+    """Softmax of (1, 0) is (e, 1) / (e + 1); the divergence from its mirror image is (e - 1) / (e + 1)."""
+    student = torch.tensor([[[[0.0, 5.0]], [[3.0, 0.0]]]])  # only directions count
+    teacher = torch.tensor([[[[2.0, 1.0]], [[0.0, 0.0]]]])
+    hidden = torch.tensor([[[[True, True]]]])
+    apart = (np.e - 1) / (np.e + 1)
+    assert distillation_loss(student, teacher, hidden, 1.0, 1.0).item() == pytest.approx(apart / 2)
+    assert distillation_loss(student, teacher, hidden[..., :1], 1.0, 1.0).item() == pytest.approx(apart)
+    assert distillation_loss(teacher, teacher, hidden).item() == pytest.approx(0, abs=1e-6)
+    # At temperature 0.1: p = e^10 / (e^10 + 1) for the teacher, and the logs differ by 10.
+    p = 1 / (1 + np.exp(-10.0))
+    assert distillation_loss(student, teacher, hidden[..., :1]).item() == pytest.approx(10 * (2 * p - 1), rel=1e-5)
+    target, guess = torch.tensor([[[[0.0, 2.0, 8.0]]]]), torch.tensor([[[[3.0, 1.0, 0.0]]]])
+    where = torch.tensor([[[[True, True, False]]]])
+    assert hidden_loss(guess, target, where, 0.0, False).total.item() == 2  # (3 + 1) / 2, plain L1
+
+
+def test_the_published_recipe_runs_small(archive: Path, tmp_path: Path) -> None:
+    published = protocol("lsm-2026")
+    assert published.training.ema == 0.996
+    assert (published.teacher.weight, published.teacher.reconstruction) == (0.29, 0.2)  # type: ignore[union-attr]
+    hiding = published.task.hiding((64, 64, 64), (1.0, 1.0, 1.0))
+    early, late = ([hiding((0, step, n)).mean() for n in range(12)] for step in (0, 40_000))  # type: ignore[misc]
+    assert np.mean(early) == pytest.approx(0.05, abs=0.01)
+    assert np.mean(late) == pytest.approx(0.30, abs=0.02)
+    edges = set()
+    for n in range(12):
+        places = np.unique(np.nonzero(np.diff(hiding((0, 40_000, n)).astype(int), axis=2))[2])  # type: ignore[misc]
+        edges.add(int(np.gcd.reduce(np.diff(places))))
+    assert edges == {8, 16}
+    values = published.model_dump()
+    values["network"], values["task"] = tiny().network.model_dump(), {"kind": "hidden", "block_px": 8}
+    values["patches"]["size"] = (8, 16, 16)
+    values["training"] |= {"steps": 3, "precision": "float32", "validate_every": 3, "checkpoint_every": 1}
+    small = Experiment.parse(values, "test")
+
+    def stop(work: str, done: int, total: int, figures: dict[str, float]) -> None:
+        if work == "training":
+            raise KeyboardInterrupt
+
+    straight = pretrain(archive, tmp_path / "straight", small)
+    log = pd.read_csv(straight / "training" / "log.csv")
+    assert (log["distillation"].dropna() > 0).all()
+    assert len(log["distillation"].dropna()) > 0
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(archive, tmp_path / "again", small, progress=stop)
+    pretrain(archive, tmp_path / "again", small)
+    first, second = (load_file(tmp_path / name / "weights.safetensors") for name in ("straight", "again"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    with pytest.raises(SpotlightError, match="a teacher is the running average"):
+        Experiment.parse(values | {"training": values["training"] | {"ema": 0.0}}, "test")

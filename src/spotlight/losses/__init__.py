@@ -17,6 +17,7 @@ from spotlight.losses.settings import (
     MseSettings,
     SpotlightLossSettings,
     StructureLossSettings,
+    TeacherSettings,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from spotlight.losses.sharp import Blur, sharp_loss
     from spotlight.losses.spotlight import soft_threshold, spotlight_loss, tunable_sigmoid
     from spotlight.losses.structure import structure_loss
+    from spotlight.losses.teacher import distillation_loss
 
 __all__ = [
     "LOSSES",
@@ -49,11 +51,13 @@ __all__ = [
     "SharpLossSettings",
     "SpotlightLossSettings",
     "StructureLossSettings",
+    "TeacherSettings",
     "blob_dice_loss",
     "build_loss",
     "cc_dice_loss",
     "class_loss",
     "discriminator_loss",
+    "distillation_loss",
     "generator_loss",
     "hidden_loss",
     "l1_loss",
@@ -78,6 +82,7 @@ __getattr__ = deferred(
         "cc_dice_loss": "instances",
         "class_loss": "classes",
         "discriminator_loss": "adversarial",
+        "distillation_loss": "teacher",
         "generator_loss": "adversarial",
         "hidden_loss": "hidden",
         "l1_loss": "pixels",

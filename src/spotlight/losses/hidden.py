@@ -9,7 +9,9 @@ FAINT = 1e-3
 """Least deviation, in those of the stack, by which a patch is divided; one of less contrast is not made louder."""
 
 
-def hidden_loss(prediction: Tensor, target: Tensor, hidden: Tensor, beta: float = 1.0) -> LossTerms:
+def hidden_loss(
+    prediction: Tensor, target: Tensor, hidden: Tensor, beta: float = 1.0, scaled: bool = True
+) -> LossTerms:
     """Mean smooth L1 of hidden voxels, each patch divided by its own standard deviation, so that dim ones count.
 
     ::
@@ -23,7 +25,9 @@ def hidden_loss(prediction: Tensor, target: Tensor, hidden: Tensor, beta: float 
     hidden : Tensor
         The same shape, bool. Other voxels do not count.
     beta : float
-        From which the error grows linearly.
+        From which the error grows linearly; with 0 it is the absolute one.
+    scaled : bool
+        Whether patches are divided by their deviation.
 
     Examples
     --------
@@ -35,6 +39,7 @@ def hidden_loss(prediction: Tensor, target: Tensor, hidden: Tensor, beta: float 
     with torch.autocast(prediction.device.type, enabled=False):
         truth = target.float()
         deviation = truth.flatten(1).std(1, correction=0).clamp(min=FAINT).view(-1, *[1] * (truth.ndim - 1))
+        deviation = deviation if scaled else torch.ones_like(deviation)
         both = prediction.float() / deviation, truth / deviation
         each = torch.nn.functional.smooth_l1_loss(*both, reduction="none", beta=beta)
         total = (each * hidden).sum() / hidden.sum().clamp(min=1)

@@ -261,19 +261,21 @@ class HiddenLossSettings(LossSettings):
 
     kind: Literal["hidden"] = "hidden"
     compares: ClassVar[str] = "what was hidden"
-    beta: float = Field(
-        1.0, gt=0, description="Error, in standard deviations of the patch, from which it grows linearly."
-    )
+    beta: float = Field(1.0, ge=0, description="Error from which it grows linearly; 0: everywhere (L1).")
+    scaled: bool = Field(True, description="Divide each patch by its own standard deviation.")
 
     def build(self) -> "Loss":
         """See `LossSettings.build`."""
         from spotlight.losses.hidden import hidden_loss
 
-        return lambda prediction, batch, progress=1.0: hidden_loss(prediction, batch.target, batch.mask, self.beta)
+        return lambda prediction, batch, progress=1.0: hidden_loss(
+            prediction, batch.target, batch.mask, self.beta, self.scaled
+        )
 
     def describe(self) -> str:
         """See `LossSettings.describe`."""
-        return "smooth L1 on hidden voxels, in standard deviations of their patch"
+        unit = "their patch" if self.scaled else "the stack"
+        return f"{'smooth ' if self.beta else ''}L1 on hidden voxels, in standard deviations of {unit}"
 
 
 @LOSSES.register
@@ -382,6 +384,20 @@ class FunctionLossSettings(LossSettings):
 
 
 LOSSES.of_given = FunctionLossSettings.of
+
+
+class TeacherSettings(Settings):
+    """A teacher in pretraining, the running average of the network (training.ema), to whom nothing is hidden.
+
+    The weights are those of the published light-sheet model without text (Scheinfeld et al., arXiv:2605.26026).
+    """
+
+    terms: ClassVar[Mapping[str, str]] = {"distillation": "distance from the teacher's features"}
+
+    weight: float = Field(0.29, gt=0, description="Weight of that distance. Paper: 0.29.")
+    reconstruction: float = Field(0.2, ge=0, description="Weight of the loss beside it. Paper: 0.20.")
+    student_temperature: float = Field(0.1, gt=0, description="Of the network's channels. Paper: 0.1.")
+    teacher_temperature: float = Field(0.1, gt=0, description="Of the teacher's. Paper: 0.1.")
 
 
 class AdversarialSettings(Settings):

@@ -13,7 +13,7 @@ from spotlight.errors import SpotlightError
 from spotlight.files import require_file
 from spotlight.images.pictures import data_uri
 from spotlight.images.scaling import scaling_in_words
-from spotlight.losses.settings import LOSSES, AdversarialSettings
+from spotlight.losses.settings import LOSSES, AdversarialSettings, TeacherSettings
 from spotlight.plain_yaml import load_yaml
 from spotlight.report.figure import rendered
 from spotlight.report.writing import write_page
@@ -112,7 +112,8 @@ def figure_titles(settings: dict[str, Any]) -> dict[str, str]:
     loss = LOSSES.find(settings["loss"]["kind"])
     task = TASKS.find(settings.get("task", {}).get("kind", TASKS.default))
     game = AdversarialSettings.terms if settings.get("adversarial") else {}
-    return {"loss": "loss", **task.scores, **loss.terms, **game}
+    taught = TeacherSettings.terms if settings.get("teacher") else {}
+    return {"loss": "loss", **task.scores, **loss.terms, **game, **taught}
 
 
 def network_in_words(network: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from scipy import ndimage
 
 from spotlight.errors import SpotlightError
@@ -53,6 +53,19 @@ class HiddenTask(Task):
         "cover the same length, at least 2.",
     )
 
+    further_blocks_px: tuple[PositiveInt, ...] = Field(
+        (), description="Further edges of blocks: each patch draws one of all, with equal chances."
+    )
+    early_share: float | None = Field(
+        None, gt=0, le=0.9, description="Share that is hidden in the first steps. None: that of all others."
+    )
+    early_steps: int = Field(0, ge=0, description="Number of those steps.")
+
+    @property
+    def blocks_px(self) -> tuple[int, ...]:
+        """All edges of blocks."""
+        return self.block_px, *self.further_blocks_px
+
     def defaults(self) -> dict[str, Any]:
         """Patches from everywhere, varied; the loss of what is hidden."""
         return {
@@ -71,9 +84,9 @@ class HiddenTask(Task):
             "guesses: the mean, and inpainting by a normalised Gaussian convolution."
         )
 
-    def block(self, dims: int, spacing: tuple[float, ...] | None) -> tuple[int, ...]:
+    def block(self, dims: int, spacing: tuple[float, ...] | None, edge: int | None = None) -> tuple[int, ...]:
         """Return the voxels of a block per axis; where the voxel size is not known, voxels count as cubic."""
-        edge = self.block_px
+        edge = self.block_px if edge is None else edge
         if dims == 2:
             return edge, edge
         planes = edge if spacing is None else round(edge * spacing[-1] / spacing[0])
@@ -121,11 +134,11 @@ class HiddenTask(Task):
         self, patch: tuple[int, ...], spacing: tuple[float, ...] | None, shapes: Sequence[tuple[int, ...]]
     ) -> None:
         """Raise a `SpotlightError` if blocks are too large for patches of this size, or there are too few voxels."""
-        block = self.block(len(patch), spacing)
+        block = self.block(len(patch), spacing, max(self.blocks_px))
         if any(2 * b > p for b, p in zip(block, patch, strict=True)):
             raise SpotlightError(
-                f"a hidden block of {block} voxels (task.block_px {self.block_px}) is larger than half a patch of "
-                f"{patch} voxels. Lower task.block_px, or make patches.size larger."
+                f"a hidden block of {block} voxels (task.block_px {max(self.blocks_px)}) is larger than half a patch "
+                f"of {patch} voxels. Lower task.block_px, or make patches.size larger."
             )
         room = sum(np.prod(shape) for shape in shapes) / np.prod(patch)
         if room < FEWEST_PATCHES:
@@ -137,9 +150,16 @@ class HiddenTask(Task):
     def hiding(
         self, patch: tuple[int, ...], spacing: tuple[float, ...] | None
     ) -> Callable[[Sequence[int]], NDArray[np.bool_]]:
-        """Draw hidden blocks from a seed, a patch of bool."""
-        block = self.block(len(patch), spacing)
-        return lambda seed: hidden_blocks(patch, block, self.hidden_share, np.random.default_rng([*seed, 2]))
+        """Draw hidden blocks of a patch from a seed: that of the run, the step, and the number in the batch."""
+        blocks = [self.block(len(patch), spacing, edge) for edge in self.blocks_px]
+
+        def hide(seed: Sequence[int]) -> NDArray[np.bool_]:
+            rng = np.random.default_rng([*seed, 2])
+            block = blocks[int(rng.integers(len(blocks)))] if len(blocks) > 1 else blocks[0]
+            early = self.early_share if seed[1] < self.early_steps else None
+            return hidden_blocks(patch, block, self.hidden_share if early is None else early, rng)
+
+        return hide
 
     def shown(self, pair: PreparedPair) -> NDArray[np.float32]:
         """The input with the blocks of validation filled with 0, the mean."""

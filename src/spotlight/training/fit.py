@@ -25,6 +25,7 @@ from spotlight.training.callbacks import CHECKPOINT, LOG, RunCallback, checkpoin
 from spotlight.training.engine import StainModule
 from spotlight.training.hardware import Processes
 from spotlight.training.settings import Experiment
+from spotlight.training.teacher import TeacherModule
 
 log = logging.getLogger("spotlight")
 
@@ -32,9 +33,13 @@ log = logging.getLogger("spotlight")
 def build_module(network: StainNetwork, experiment: Experiment) -> StainModule:
     """Build what Lightning trains: the network with its loss, alone or against discriminators."""
     common = network, experiment.loss, experiment.training, experiment.over_stains
-    module = (
-        StainModule(*common) if experiment.adversarial is None else AdversarialModule(*common, experiment.adversarial)
-    )
+    module: StainModule
+    if experiment.adversarial is not None:
+        module = AdversarialModule(*common, experiment.adversarial)
+    elif experiment.teacher is not None:
+        module = TeacherModule(*common, experiment.teacher)
+    else:
+        module = StainModule(*common)
     module.task = experiment.task
     module.metrics = {one.name: recall(one.source, one.sha256, "metric") for one in experiment.metrics}
     return module

@@ -5,10 +5,17 @@ from collections.abc import Callable
 from spotlight.errors import SpotlightError
 from spotlight.foreground import ForegroundSettings
 from spotlight.losses.blurred import SharpLossSettings
-from spotlight.losses.settings import AdversarialSettings, L1Settings, MseSettings, SpotlightLossSettings
+from spotlight.losses.settings import (
+    AdversarialSettings,
+    HiddenLossSettings,
+    L1Settings,
+    MseSettings,
+    SpotlightLossSettings,
+    TeacherSettings,
+)
 from spotlight.networks.settings import FNetSettings, Pix2PixSettings
 from spotlight.pairs.prepare import PreparationSettings
-from spotlight.tasks import TASKS, Task
+from spotlight.tasks import TASKS, HiddenTask, Task
 from spotlight.training.settings import Experiment, PatchSettings, TrainingSettings
 
 
@@ -113,6 +120,26 @@ def light_my_cells_2024() -> Experiment:
     )
 
 
+def lsm_2026() -> Experiment:
+    """Pretraining of the light-sheet model of Scheinfeld et al. (arXiv:2605.26026), without its text.
+
+    Shares of 0.05, then 0.30 hidden in blocks of 8 or 16; L1 and distillation from a running average, with the
+    published weights; 64-voxel patches. Not as published: the network is an F-net, inputs are standardised, and steps
+    stand for its 500 epochs, of which the first 20 to 30 hide less.
+    """
+    steps = 50_000
+    return Experiment(
+        protocol="lsm-2026",
+        task=HiddenTask(early_share=0.05, early_steps=steps // 20, further_blocks_px=(16,)),
+        preparation=PreparationSettings(grid="native"),
+        patches=PatchSettings(size=(64, 64, 64), least_foreground=0.0, augment=True, intensity=0.2, noise=0.02),
+        network=FNetSettings(),
+        loss=HiddenLossSettings(beta=0.0, scaled=False),
+        teacher=TeacherSettings(),
+        training=TrainingSettings(steps=steps, batch_size=2, learning_rate=1e-4, ema=0.996),
+    )
+
+
 PROTOCOLS: dict[str, Callable[[], Experiment]] = {
     "spotlight": spotlight_small,
     "fnet": fnet_small,
@@ -121,6 +148,7 @@ PROTOCOLS: dict[str, Callable[[], Experiment]] = {
     "spotlight-2025": spotlight_2025,
     "fnet-2018": fnet_2018,
     "lightmycells-2024": light_my_cells_2024,
+    "lsm-2026": lsm_2026,
 }
 
 

@@ -11,6 +11,7 @@ from spotlight.losses.settings import (
     AdversarialSettings,
     LossField,
     SpotlightLossSettings,
+    TeacherSettings,
 )
 from spotlight.networks.settings import FNetSettings, NetworkField
 from spotlight.pairs.prepare import PreparationSettings
@@ -171,6 +172,9 @@ class Experiment(Settings):
     adversarial: AdversarialSettings | None = Field(
         None, description="A discriminator per stain, whose verdict is added to the loss. None: no such game."
     )
+    teacher: TeacherSettings | None = Field(
+        None, description="In pretraining: a teacher, whose features are learnt, too. None: nobody teaches."
+    )
     over_stains: Literal["mean", "sum"] = Field(
         "mean",
         description="Of a network with several stains: the mean loss over all targets that are there, or the sum over "
@@ -222,6 +226,15 @@ class Experiment(Settings):
             )
         if task.learns != "intensities" and (self.flatten_background or self.adversarial is not None):
             raise ValueError(f"flatten_background and adversarial are for stains; the task {task.kind} needs them off")
+        return self
+
+    @model_validator(mode="after")
+    def _a_teacher_is_an_average(self) -> Self:
+        if self.teacher is not None and (not self.task.backbone or self.training.ema == 0 or self.adversarial):
+            raise ValueError(
+                "a teacher is the running average of a network that fills in what is hidden; set task to hidden, "
+                "training.ema above 0 and adversarial to null, or teacher to null"
+            )
         return self
 
     @model_validator(mode="after")
