@@ -15,11 +15,11 @@ from spotlight.evaluation import evaluate_classes, score_classes
 from spotlight.images import Stack
 from spotlight.losses import Batch, ClassLossSettings, build_loss
 from spotlight.metrics import balanced_accuracy, confusion_matrix, macro_f1
-from spotlight.model import load_trunk, read_description
+from spotlight.model import ModelDescription, load_trunk, read_description, save_model
 from spotlight.networks import FNet, UNetPlusPlus
 from spotlight.pairs import read_pairs
 from spotlight.prediction import classify, load_model
-from spotlight.tasks import ClassifyTask
+from spotlight.tasks import ClassifyTask, TargetDescription
 from spotlight.tiles import mean_over_tiles
 from spotlight.training import Experiment, explain, protocol, train
 
@@ -93,6 +93,7 @@ def test_the_network_pools_its_deepest_features() -> None:
     assert not any(name.startswith("trunk.ups") for name in network.state_dict())
     network.begin_at([0.0, 0.0, 0.0])
     assert not network(image).any()
+    assert TASK.adapt(FNet(3, 1, 2, stains=2))(torch.randn(1, 1, 8, 8, 8)).shape == (1, 2, 1, 1, 1)
     with pytest.raises(ValueError, match="by the encoder of 'fnet', not by UNetPlusPlus"):
         TASK.adapt(UNetPlusPlus(2, 1, 4))
 
@@ -175,8 +176,13 @@ def test_a_model_from_training_to_tables(tmp_path: Path) -> None:
     with pytest.raises(SpotlightError, match="does not know the class dots; it knows columns, rows"):
         evaluate_classes(other, folder, tmp_path / "unknown")
 
-    # Its encoder starts another model of classes; one with a decoder cannot start from it.
-    again = TASK.adapt(FNet(2, 2, 4, stains=5))
+    # The encoder of another task can be the start, and this one starts another model of classes, but none of images.
+    stain, again = FNet(2, 2, 4), TASK.adapt(FNet(2, 2, 4, stains=5))
+    of_stain = TargetDescription(center="mean", normalised_range=(0, 1), intensity_range=(0, 1))
+    about = {"network": description.network, "input": description.input, "target": of_stain}
+    save_model(tmp_path / "stain", ModelDescription(**about), stain)
+    load_trunk(tmp_path / "stain", read_description(tmp_path / "stain"), again)
+    assert all(torch.equal(w, stain.state_dict()[name]) for name, w in again.trunk.state_dict().items())
     load_trunk(folder, description, again)
     own = model.networks[0].state_dict()
     assert all(torch.equal(weight, own[name]) for name, weight in again.trunk.state_dict(prefix="trunk.").items())

@@ -41,7 +41,7 @@ def train(
     ] = None,
     task: Annotated[
         str | None,
-        option(METHOD, help="What is learnt: stain (default), segment, or one of an installed package."),
+        option(METHOD, help="What is learnt: stain (default), segment, restore, classify, or one of another package."),
     ] = None,
     steps: Annotated[int | None, option(METHOD, help="Training steps, instead of the protocol's.")] = None,
     batch_size: Annotated[int | None, option(METHOD, help="Patches per step, instead of the protocol's.")] = None,
