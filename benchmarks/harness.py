@@ -123,7 +123,7 @@ def growth(work: Callable[[], T]) -> tuple[int, T]:
 
 def own_memory() -> int:
     """Bytes of this process that no file stands for."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 
 

@@ -110,7 +110,7 @@ than removes it, so each one needs a reason: settings must not wait for PyTorch,
 
 @cache
 def parsed(file: Path) -> ast.Module:
-    return ast.parse(file.read_text())
+    return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def import_graph(late: bool) -> dict[str, set[str]]:

@@ -2,10 +2,7 @@
 
 import json
 import re
-import subprocess
-import sys
 import tomllib
-import zipfile
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
@@ -60,19 +57,6 @@ def test_a_missing_package_is_named_with_its_remedy() -> None:
     assert re.match(
         r"reading CZI files needs the package pylibCZIrw, .* Install it with: pip install .*\[czi\]", str(error)
     )
-
-
-def test_the_wheel_tells_type_checkers_that_it_is_typed(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT],
-        check=True,
-        timeout=300,
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert "spotlight/py.typed" in names
-    sources = (f for f in (ROOT / "src").rglob("*") if f.is_file() and f.suffix != ".pyc")
-    assert {str(f.relative_to(ROOT / "src")) for f in sources} <= set(names)
 
 
 @pytest.mark.parametrize(("name", "extra"), [("spotlight.images.lazy", "czi"), ("numpy", "")])

@@ -205,9 +205,9 @@ def test_comparing_methods_and_seeds(comparison: Path, tmp_path: Path) -> None:
         yaml.safe_load((tmp_path / "out" / "evaluation.yaml").read_text())["settings"]["prediction"]["device"] == "cpu"
     )
     assert spotlight["settings"]["loss"] == protocol("spotlight").loss.model_dump(mode="json") | {"background": 0}
-    values = yaml.safe_load(comparison.read_text())
+    values = yaml.safe_load(comparison.read_text(encoding="utf-8"))
     values["methods"]["fnet-too"] = {"model": str(tmp_path / "out" / "models" / "fnet" / "seed-0")}
-    comparison.write_text(yaml.safe_dump(values))
+    comparison.write_text(yaml.safe_dump(values), encoding="utf-8")
     before = stamps(tmp_path / "out")
     more = compare(comparison, tmp_path / "out", device="cpu").evaluation.scores.set_index(["method", "seed"])
     assert {name: stamps(tmp_path / "out")[name] for name in before} == before

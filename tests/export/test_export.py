@@ -101,6 +101,7 @@ def test_the_file_gives_the_stain_of_predict(dims: int, depth: int, tmp_path: Pa
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_every_input_channel_is_normalised_by_itself(tmp_path: Path) -> None:
     model = untrained(2, 1, channels=("Brightfield", "Phase"))
     path = export_onnx(model, tmp_path / "model.onnx")
@@ -348,6 +349,7 @@ def test_a_file_is_for_one_modality(tmp_path: Path) -> None:
         told.for_modality("phase").for_modality("brightfield")
 
 
+@pytest.mark.slow
 def test_the_command_line_chooses_the_modality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = told_modality()
 

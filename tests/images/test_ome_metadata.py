@@ -307,7 +307,7 @@ def test_companion_files(companion: Path) -> None:
         np.testing.assert_array_equal(stack.data, STACK.reshape(2, 3, 32, 40))
         np.testing.assert_array_equal(read(path, channel="DNA").data, STACK[3:])
     assert [scene.name for scene in scenes(companion)] == ["field 0"]
-    companion.write_bytes(companion.read_text().replace("UTF-8", "UTF-16").encode("utf-16"))
+    companion.write_bytes(companion.read_text(encoding="utf-8").replace("UTF-8", "UTF-16").encode("utf-16"))
     np.testing.assert_array_equal(read(companion, channel="DNA").data, STACK[3:])
     # A folder's images are its TIFF files; a companion that is named itself is all of them.
     assert [part.name for part in find_parts([companion.parent])] == ["f_c0"]
@@ -317,11 +317,11 @@ def test_companion_files(companion: Path) -> None:
 
 def test_a_companion_that_is_lost_or_belongs_to_others(companion: Path) -> None:
     file = companion.with_name("f_c1.ome.tif")
-    text = companion.read_text()
-    companion.write_text(text.replace('UUID="m"', 'UUID="n"'))
+    text = companion.read_text(encoding="utf-8")
+    companion.write_text(text.replace('UUID="m"', 'UUID="n"'), encoding="utf-8")
     with pytest.raises(SpotlightError, match=r"f\.companion\.ome' beside it is that of other images"):
         read(file)
-    companion.write_text(text.replace("f_c1", "g_c1").replace(">u1<", ">u3<"))
+    companion.write_text(text.replace("f_c1", "g_c1").replace(">u1<", ">u3<"), encoding="utf-8")
     with pytest.raises(SpotlightError, match=r"the OME-XML of f\.companion\.ome describes other files"):
         read(file)
     companion.unlink()

@@ -79,7 +79,14 @@ def test_good_pairs_pass(fields: Path, tmp_path: Path) -> None:
     assert page.count("<figure>") == 4
 
 
-@pytest.mark.parametrize("shift", [(0.0, 0.0), (5.5, -8.25), (-12.0, 3.0)])
+@pytest.mark.parametrize(
+    "shift",
+    [
+        pytest.param((0.0, 0.0), marks=pytest.mark.slow),
+        (5.5, -8.25),
+        pytest.param((-12.0, 3.0), marks=pytest.mark.slow),
+    ],
+)
 def test_a_shift_is_measured(fields: Path, shift: tuple[float, float]) -> None:
     found = []
     for number in range(4):
@@ -92,6 +99,7 @@ def test_a_shift_is_measured(fields: Path, shift: tuple[float, float]) -> None:
     np.testing.assert_allclose(found, [shift] * len(found), atol=2)
 
 
+@pytest.mark.slow
 def test_strangers_have_no_certain_shift(fields: Path) -> None:
     stacks = [read(fields / f"f{number}.ome.tif").data for number in range(4)]
     for number in range(4):
@@ -106,6 +114,7 @@ def test_real_pairs_are_registered() -> None:
     assert find_shift(both[0][0, :512, :512], both[1][1, :512, :512]).uncertainty > 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("channel", "known"), [(1, (-2, -5)), (2, (-1, -2.5))], ids=["Hoechst", "membrane"])
 def test_a_shift_of_few_pixels_between_phase_and_fluorescence_is_found(
     channel: int, known: tuple[float, float]
@@ -146,6 +155,7 @@ def test_a_shifted_target(fields: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_focus_apart(fields: Path, tmp_path: Path) -> None:
     def lift(data: NDArray[np.uint16]) -> None:
         data[1] = np.roll(data[1], 12, axis=0)
@@ -195,12 +205,14 @@ def test_a_group_on_both_sides(fields: Path) -> None:
     assert said(check(pairs)) == [("plate 1", "error", "leak")]
 
 
+@pytest.mark.slow
 def test_other_voxels_than_the_rest(fields: Path, tmp_path: Path) -> None:
     shutil.copytree(fields, tmp_path, dirs_exist_ok=True)
     replace(read(fields / "f1.ome.tif"), voxel_size=(0.29, 0.2, 0.2)).save(tmp_path / "f1.ome.tif")
     assert ("f1", "warning", "voxel size") in said(check(pairs_of(tmp_path)))
 
 
+@pytest.mark.slow
 def test_limits_are_settings(fields: Path) -> None:
     result = check(pairs_of(fields), settings=CheckSettings(shift_px=0.01))
     assert {subject for _, _, subject in said(result)} == {"registration"}
@@ -225,6 +237,7 @@ def test_a_constant_input_is_an_error(tmp_path: Path) -> None:
     assert ("a", "error", "unusable") in said(result)
 
 
+@pytest.mark.slow
 def test_one_target_for_planes_of_several_splits(fields: Path) -> None:
     first = pairs_of(fields)[0]
     planes = [replace(first, name=f"z{n}", input=fields / f"f{n}.ome.tif") for n in range(3)]

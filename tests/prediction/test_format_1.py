@@ -56,7 +56,9 @@ def this_machine() -> dict[str, str]:
     """What decides about the last bit: PyTorch and the processor."""
     processor = platform.processor()
     if (about := Path("/proc/cpuinfo")).exists():
-        processor = next((line for line in about.read_text().splitlines() if "model name" in line), processor)
+        processor = next(
+            (line for line in about.read_text(encoding="utf-8").splitlines() if "model name" in line), processor
+        )
     return {"torch": torch.__version__, "processor": processor, "kernels": torch.backends.cpu.get_cpu_capability()}
 
 

@@ -336,6 +336,6 @@ def test_an_experiment_survives_yaml(tmp_path: Path) -> None:
 
 def test_precision_follows_the_processor() -> None:
     assert choose_precision("float32", torch.device("cpu")) == "float32"
-    expected = "bf16" if "avx512_bf16" in Path("/proc/cpuinfo").read_text() else "float32"
+    expected = "bf16" if "avx512_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8") else "float32"
     assert choose_precision("auto", torch.device("cpu")) == expected
     assert TrainingSettings().precision == "auto"

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="spotlight",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Virtual staining in 3D: train on pairs of transmitted-light and fluorescence stacks, stain new ones, "
     "find and measure their nuclei, and judge the result.",

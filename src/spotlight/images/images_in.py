@@ -1,6 +1,7 @@
 """`images_in`: every image of a file at every timepoint, and warnings about them."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,9 @@ from spotlight.images.selection import ALL, FurtherInput, Selection
 from spotlight.quoting import safe_name
 
 log = logging.getLogger("spotlight")
+
+UNFIT = re.compile(r'[/\\:*?"<>|]')
+"""Characters that names of files cannot have on some system."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +79,7 @@ def images_in(path: str | Path, chosen: Selection = ALL) -> list[Part]:
         number = numbers[id(item)]
         unique = uses[item.name] == 1
         which = None if len(found) == 1 else item.name if unique else f"#{number}"
-        called = safe_name(f"-{item.name if unique else number}").replace("/", "-") if which is not None else ""
+        called = UNFIT.sub("-", safe_name(f"-{item.name if unique else number}")) if which is not None else ""
         stack = in_order(path, item.load(), chosen.axes)
         channels = stack.channels if "C" in stack.axes else None
         part = Part(name=f"{stem(path)}{called}", path=path, channels=channels, hint=stack.hint)
