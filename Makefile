@@ -7,8 +7,8 @@ PIP := $(BIN)/python -m pip install $(PIP_OPTIONS) --constraint constraints.txt
 # Dependency groups need pip 25.1.
 NEW_PIP := --disable-pip-version-check --quiet --upgrade 'pip>=25.1'
 TESTED := '.[cluster,czi,data,export,nd2,remote,tensorboard]' --group dev
-# JOBS=2 runs the tests in two processes. A file stays in one of them, so that what its tests share is made once.
-PYTEST := $(if $(JOBS),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile)
+# JOBS=2 runs the tests in two processes, as `make fast` does. A file stays in one of them, so that what its tests share is made once.
+PYTEST = $(if $(JOBS),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile)
 
 .PHONY: demo test fast coverage least wheel-test lint docs notebooks clean
 
@@ -18,6 +18,7 @@ demo: .venv/installed
 test: .venv/installed-dev lint
 	$(PYTEST)
 
+fast: JOBS ?= 2
 fast: .venv/installed-dev
 	$(PYTEST) -m "not slow"
 

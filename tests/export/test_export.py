@@ -161,6 +161,7 @@ def test_the_published_network_reaches_as_far_as_measured() -> None:
     assert FNet(2, 4, 1).reach == 108  # 93 by convolutions, and up to 15 by the block that a voxel lies in
 
 
+@pytest.mark.slow
 def test_the_file_says_what_it_takes(written: tuple[Model, Path]) -> None:
     _, path = written
     file = onnx.load(path)

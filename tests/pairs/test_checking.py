@@ -131,6 +131,7 @@ def test_a_shift_of_few_pixels_between_phase_and_fluorescence_is_found(
 
 
 @pytest.mark.parametrize("modality", ["brightfield", "phase", "dic"])
+@pytest.mark.slow
 def test_a_shift_is_found_in_every_modality(modality: str) -> None:
     field = simulate_multi_stain_field(
         LightMyCellsSettings(shape=(176, 176), planes=1, focus_planes=(0, 0)), modality, focus=0

@@ -325,6 +325,7 @@ def test_strangers_do_not_reach_a_run(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.slow
 def test_a_scheduler_with_certificates_stains(model_folder: Path, large: Part, tmp_path: Path) -> None:
     def stained(**more: object) -> list[str]:
         results = stain_on_cluster(model_folder, [large], tmp_path / "to", OPTIONS, **more)  # type: ignore[arg-type]
@@ -358,6 +359,7 @@ STAND_INS = {
 }
 
 
+@pytest.mark.slow
 def test_a_job_that_dies_before_its_worker_answers_is_replaced(
     model_folder: Path, large: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

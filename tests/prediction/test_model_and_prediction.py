@@ -72,6 +72,7 @@ def test_intensities_are_the_affine_map_of_normalised_values(model: Model, image
     ).tolist() == [100, 500, 200]
 
 
+@pytest.mark.slow
 def test_a_flat_background_has_the_training_targets_level(model: Model, image: Stack, manifest: Path) -> None:
     free = model.predict(image, normalised=True, flatten=False).data
     flat = model.predict(image, normalised=True, flatten=True).data
@@ -88,6 +89,7 @@ def test_a_model_without_a_threshold_cannot_flatten() -> None:
         target.flattened(np.zeros((2, 2), np.float32))
 
 
+@pytest.mark.slow
 def test_tiles_agree_with_the_whole_where_their_context_is_the_same(model: Model, image: Stack) -> None:
     whole = model.predict(image, normalised=True).data
     tiles = PredictionSettings(tile=(32, 48, 48), overlap=(0, 40, 40))
@@ -226,6 +228,7 @@ def test_weights_that_the_description_does_not_mean(copy: Path, model: Model) ->
     load_model(copy)
 
 
+@pytest.mark.slow
 def test_a_stain_that_is_not_finite_is_not_written(model: Model, image: Stack, manifest: Path, tmp_path: Path) -> None:
     """Weights that are finite, but so large that what follows from them is not."""
     network = deepcopy(model.networks[0])
@@ -263,6 +266,7 @@ def test_a_flat_background_is_flat_after_resampling_too(model: Model, image: Sta
     assert low.size == 0 or np.ptp(low) == 0
 
 
+@pytest.mark.slow
 def test_another_name_than_in_training_has_to_be_confirmed(model: Model, image: Stack) -> None:
     other = replace(image, channels=("DIC",))
     with pytest.raises(SpotlightError, match="named 'DIC', but model tiny was trained on 'Brightfield'"):

@@ -115,6 +115,7 @@ def like_training(model: Model, stack: Stack) -> Stack:
     return replace(stack, array=image[:16, :64, :64] + 10)
 
 
+@pytest.mark.slow
 def test_exact_tiles_give_what_the_whole_stack_gives(model: Model, large: Path) -> None:
     assert exact_halo(model.networks[0]) == 24
     assert exact_halo(FNet(3, depth=4, mult_chan=1)) == 112
@@ -201,6 +202,7 @@ def test_memory_for_tiles(model: Model, monkeypatch: pytest.MonkeyPatch) -> None
         choose_tile((200, 200, 200), network, exact)
 
 
+@pytest.mark.slow
 def test_an_ensemble_gives_mean_and_spread_of_its_members(model_folder: Path, large: Path, tmp_path: Path) -> None:
     shutil.copytree(model_folder, tmp_path / "e" / "seed-0")
     other = Path(shutil.copytree(model_folder, tmp_path / "e" / "seed-1"))
@@ -526,6 +528,7 @@ stain_files(load_model({model!r}), find_parts([{image!r}]), {to!r}, StainOptions
 """
 
 
+@pytest.mark.slow
 def test_killed_between_tiles_it_goes_on_and_ends_the_same(
     model: Model, model_folder: Path, large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

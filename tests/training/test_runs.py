@@ -109,6 +109,7 @@ def test_that_slurm_is_installed_is_nothing_to_warn_of(
     assert read_description(train(manifest, tmp_path / "run", change(TINY, steps=2))).training["processes"] == 1
 
 
+@pytest.mark.slow
 def test_what_fits_into_memory_is_found_said_and_kept(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -132,6 +133,7 @@ def test_out_of_memory_says_what_would_fit(manifest: Path, tmp_path: Path, monke
         train(manifest, tmp_path / "m", TINY)
 
 
+@pytest.mark.slow
 def test_the_running_average_is_that_of_the_weights(manifest: Path, tmp_path: Path) -> None:
     experiment = change(TINY, ema=0.5, steps=3, validate_every=3, checkpoint_every=1)
     folder = train(manifest, tmp_path / "average", experiment)
@@ -153,6 +155,7 @@ def test_a_run_ends_early_where_nothing_gets_better(manifest: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("frozen", "moved"), [("encoder", {"ups", "decoders", "head"}), ("all but head", {"head"})])
+@pytest.mark.slow
 def test_fine_tuning_begins_from_a_model_and_keeps_what_is_frozen(
     manifest: Path, model_folder: Path, tmp_path: Path, frozen: str, moved: set[str]
 ) -> None:
@@ -166,6 +169,7 @@ def test_fine_tuning_begins_from_a_model_and_keeps_what_is_frozen(
     assert load_model(folder).predict(manifest.parent / "field-03.ome.tif", channel="Brightfield").shape
 
 
+@pytest.mark.slow
 def test_fine_tuning_with_other_weights_is_another_run(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
     train(manifest, base, change(TINY, steps=1, validate_every=1))
@@ -181,6 +185,7 @@ def test_fine_tuning_with_other_weights_is_another_run(manifest: Path, model_fol
 
 
 @pytest.mark.parametrize("instances", ["cc-dice", "blob"])
+@pytest.mark.slow
 def test_losses_that_count_nuclei_are_trained_with_and_without_a_cache(
     manifest: Path, tmp_path: Path, instances: str
 ) -> None:

@@ -48,6 +48,7 @@ def write_anew(file: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["ome.tif", "ome.zarr"])
+@pytest.mark.slow
 def test_data_that_changed_are_other_data(manifest: Path, form: str, tmp_path: Path) -> None:
     pairs, files = own(manifest, tmp_path, form)
     model = train(pairs, tmp_path / "model", ONE_STEP)
@@ -107,6 +108,7 @@ def test_training_says_who_is_at_work(manifest: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "model").glob(".*"))
 
 
+@pytest.mark.slow
 def test_of_two_trainings_for_one_folder_one_is_refused(manifest: Path, tmp_path: Path) -> None:
     """Both are started at the same time, with different seeds."""
     (tmp_path / "e.yaml").write_text(ONE_STEP.to_yaml())

@@ -382,6 +382,7 @@ PIX2PIX = {
 }
 
 
+@pytest.mark.slow
 def test_the_game_is_taken_up_where_it_was_left(collection: Path, tmp_path: Path) -> None:
     """A run that stops after two of four steps and goes on ends with the weights of one that never stopped."""
     whole = trained(SMALL, collection, tmp_path / "whole", **PIX2PIX)
