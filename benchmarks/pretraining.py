@@ -63,8 +63,10 @@ def real(data: Path, part: str, to: Path) -> Path:
 def simulated(structure: str, to: Path) -> Path:
     """Simulate stacks of one structure: eight to draw from, eight to judge on."""
     from spotlight.simulation.light_sheet import LightSheetSettings, simulate_light_sheet
+    from spotlight.simulation.sheet import MICROSCOPES
 
-    settings = LightSheetSettings(shape=(24, 64, 64), structures=(structure,), microscope="cleared-12x")
+    fine = MICROSCOPES["cleared-12x"].model_copy(update={"voxel_um": MICROSCOPES["cleared-2x"].voxel_um})
+    settings = LightSheetSettings(shape=(24, 64, 64), structures=(structure,), microscope=fine)
     return simulate_light_sheet(to / "data", {"train": 8, "test": 8}, settings, seed=7)
 
 
@@ -193,7 +195,7 @@ def main() -> None:
             for structure in OTHER[part]:
                 kind = "contiguous" if structure == "vessels" else "isolated"
                 manifest = simulated(structure, to / structure)
-                compare(part, structure, manifest, to / structure, kind, arguments, "cleared-12x")
+                compare(part, structure, manifest, to / structure, kind, arguments, "cleared-2x")
 
 
 if __name__ == "__main__":

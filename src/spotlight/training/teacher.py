@@ -28,7 +28,7 @@ class TeacherModule(StainModule):
         self.seen: dict[str, Tensor] = {}
         assert self.average is not None
         for name, one in (("student", network), ("teacher", self.average.module)):
-            one.last_layers()[0].register_forward_pre_hook(self._keep(name))  # type: ignore[operator, union-attr]
+            one.last_layers()[0].register_forward_pre_hook(self._keep(name))  # type: ignore[operator]
 
     def _keep(self, name: str) -> Any:
         def keep(layer: nn.Module, given: tuple[Tensor]) -> None:
