@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--protocol", default="spotlight")
     parser.add_argument("--name", default="model")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="Model folder whose weights are the start.")
     parser.add_argument("--real", type=Path)
     asked = parser.parse_args()
     counts = {"train": asked.fields, "val": 3, "test": 3}
@@ -47,7 +48,14 @@ def main() -> None:
         asked.to / "data", counts, small, progress=lambda n, of: print(f"field {n} of {of}", flush=True)
     )
     chosen = protocol(asked.protocol)
-    changes = {"steps": asked.steps, "batch_size": 4, "seed": asked.seed, "validate_every": 100, "schedule": "cosine"}
+    changes = {
+        "steps": asked.steps,
+        "finetune": asked.start,
+        "batch_size": 4,
+        "seed": asked.seed,
+        "validate_every": 100,
+        "schedule": "cosine",
+    }
     seen = {"size": (16, 64, 64), "augment": True, "intensity": 0.3, "noise": 0.3, "focus": 0.5}
     experiment = chosen.model_copy(
         update={

@@ -339,7 +339,9 @@ def test_the_command(checkpoint: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_is_trained_from_scratch_and_from_a_checkpoint(manifest: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_it_is_trained_from_scratch_and_from_a_checkpoint(
+    manifest: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     experiment = change(
         Experiment(preparation=TINY.preparation, training=TINY.training, network=SMALL), steps=2, validate_every=2
     )
@@ -357,6 +359,7 @@ def test_it_is_trained_from_scratch_and_from_a_checkpoint(manifest: Path, checkp
     start = import_viscy(tmp_path / "one.ckpt", tmp_path / "one", ["DNA"])
     finer = change(experiment, finetune=start, frozen="encoder", learning_rate=1e-3)
     _, tuned = read_model(train(manifest, tmp_path / "tuned", finer))
+    assert "learnt with the scaling 'median/iqr', but this run has 'mean/std'" in caplog.text
     before, after = one.state_dict(), tuned.state_dict()
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert {"decoder", "head"} <= changed <= {"decoder", "head", "mix", "rectify"}

@@ -117,8 +117,12 @@ def require_unseen(description: ModelDescription, pairs: Sequence[Pair], experim
 
 
 def require_same_preparation(description: ModelDescription, experiment: Experiment, name: str) -> None:
-    """Raise a `SpotlightError` if a backbone has seen inputs on another grid or in another scaling than this run."""
-    if "pretext" not in description.training:
+    """Raise a `SpotlightError` if a backbone has seen inputs on another grid or in another scaling than this run.
+
+    Of an imported network, a warning says so.
+    """
+    pretrained = "pretext" in description.training
+    if not pretrained and "imported" not in description.training:
         return
     had, now = description.input, experiment.preparation
     for what, a, b, remedy in (
@@ -126,7 +130,9 @@ def require_same_preparation(description: ModelDescription, experiment: Experime
         ("the scaling", had.normalisation, now.scaling, f"preparation.scaling {had.normalisation}"),
         ("planes", had.planes, now.planes, f"--planes {had.planes} (preparation.planes)"),
     ):
-        if a != b:
+        if a != b and not pretrained:
+            log.warning("%s: learnt with %s %r, but this run has %r. Better train with %s.", name, what, a, b, remedy)
+        elif a != b:
             raise SpotlightError(
                 f"{name}: was pretrained with {what} {a!r}, but this run has {b!r}. Train with {remedy}, or pretrain "
                 "again."
