@@ -46,6 +46,7 @@ def small() -> Experiment:
     values = protocol("spotlight", "classify").model_dump()
     values["network"] |= {"depth": 2, "mult_chan": 4}
     values["patches"] |= {"size": (16, 16), "augment": False}
+    values["training"]["precision"] = "float32"  # "auto" is what is faster at the moment
     values["training"] |= {"steps": 100, "batch_size": 8, "learning_rate": 3e-3, "validate_every": 50, "device": "cpu"}
     return Experiment.parse(values, "test")
 

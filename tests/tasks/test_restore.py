@@ -22,7 +22,7 @@ from spotlight.metrics import structural_similarity
 from spotlight.model import read_description
 from spotlight.networks import FNet
 from spotlight.pairs import Pair, PreparationSettings, read_pairs
-from spotlight.prediction import load_model
+from spotlight.prediction import PredictionSettings, load_model
 from spotlight.report import write_restoration_page
 from spotlight.tasks import DegradeSettings, RestoreTask, degrade
 from spotlight.training import Experiment, explain, protocol, train
@@ -57,6 +57,7 @@ def small(task: RestoreTask) -> Experiment:
     values = protocol("spotlight", task).model_dump()
     values["network"] |= {"depth": 1, "mult_chan": 4}
     values["patches"] |= {"size": (8, 16, 16)}
+    values["training"]["precision"] = "float32"  # "auto" is what is faster at the moment
     values["training"] |= {"steps": 40, "batch_size": 4, "learning_rate": 5e-3, "validate_every": 20, "device": "cpu"}
     return Experiment.parse(values, "test")
 
@@ -161,18 +162,20 @@ def test_a_model_from_training_to_files(tmp_path: Path) -> None:
     description = read_description(folder)
     assert (description.task.kind, description.input.normalisation) == ("restore", "percentiles")
     model, test = load_model(folder), tmp_path / "3.ome.tif"
-    result = model.predict(test)
+    exactly = PredictionSettings(precision="float32")
+    result = model.predict(test, settings=exactly)
     assert (result.channels, result.voxel_size) == (("488 (restored)",), VOXEL)
     truth, given = sharp(3).data.astype(float), read(test).data
     error, before = (float(np.mean((image - truth) ** 2)) for image in (result.data, given))
     assert error < 0.9 * before
     # The units are those of the input, whatever they are.
-    brighter = model.predict(replace(read(test), array=3 * given + 50))
+    brighter = model.predict(replace(read(test), array=3 * given + 50), settings=exactly)
     np.testing.assert_allclose(brighter.data, 3 * result.data + 50, rtol=1e-3, atol=1)
 
     done = CliRunner().invoke(app, ["predict", str(folder), str(test), "--to", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
-    np.testing.assert_array_equal(read(tmp_path / "out" / "3-restored.ome.tif").data, result.data)
+    found = read(tmp_path / "out" / "3-restored.ome.tif").data  # in bfloat16, where that is faster
+    np.testing.assert_allclose(found, result.data, atol=0.03 * np.ptp(result.data))
 
     done = CliRunner().invoke(app, ["evaluate", str(path), "-m", str(folder), "--to", str(tmp_path / "judged")])
     assert done.exit_code == 0, done.output
