@@ -47,6 +47,7 @@ def test_a_run_writes_a_log_and_keeps_the_best_weights(model_folder: Path) -> No
 
 
 @pytest.mark.parametrize("loss", [MseSettings(), SpotlightLossSettings(background=0.5)])
+@pytest.mark.slow
 def test_the_loss_falls(manifest: Path, tmp_path: Path, loss: MseSettings | SpotlightLossSettings) -> None:
     experiment = change(TINY, steps=40, validate_every=40).model_copy(update={"loss": loss})
     train(manifest, tmp_path / "model", experiment)
@@ -155,6 +156,7 @@ def test_tensorboard_logs_beside_the_csv(manifest: Path, tmp_path: Path) -> None
     assert [e.value for e in events.Scalars("loss")] == pytest.approx(log["loss"].tolist(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_repeated_and_another_is_refused(
     manifest: Path, model_folder: Path, tmp_path: Path
 ) -> None:
@@ -171,6 +173,7 @@ def test_a_finished_run_is_not_repeated_and_another_is_refused(
     assert read_description(copy).training["data"]["train"][0]["name"] == "field-01"
 
 
+@pytest.mark.slow
 def test_validation_stacks_are_held_out_where_none_are_named(manifest: Path, tmp_path: Path) -> None:
     pairs = [pair for pair in read_manifest(manifest) if pair.split == "train"]
     train(pairs, tmp_path / "two", TINY)
@@ -278,6 +281,7 @@ def test_a_loss_that_is_no_number_stops_the_run(manifest: Path, tmp_path: Path) 
     assert not (tmp_path / "wild" / "model.yaml").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named(manifest: Path, tmp_path: Path) -> None:
     to = tmp_path / "model"
     train(manifest, to, TINY)
