@@ -9,7 +9,7 @@ from pathlib import Path
 from spotlight.errors import SpotlightError
 from spotlight.files import write_text
 from spotlight.fingerprint import State, changed, differences, states_of
-from spotlight.model import DESCRIPTION, WEIGHTS
+from spotlight.model import DESCRIPTION, WEIGHTS, find_folder
 from spotlight.pairs.pair import Pair
 from spotlight.training.batches import Outputs
 from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, PREVIEW
@@ -47,7 +47,7 @@ class Data:
         digests = {pair.name: pair.digest() for pair in pairs}
         facts = sorted(digests.items())
         if experiment.training.finetune:
-            weights = (experiment.training.finetune / WEIGHTS).read_bytes()
+            weights = (find_folder(experiment.training.finetune) / WEIGHTS).read_bytes()
             facts.append(("finetune", hashlib.sha256(weights).hexdigest()))
         if outputs.partial or outputs.modalities or experiment.balance == "stains and modalities":
             facts += [(f"stain {number}", name) for number, name in enumerate(outputs.names)]
