@@ -218,6 +218,7 @@ def check(
     from spotlight.pairs import CheckSettings
     from spotlight.pairs import check as run
     from spotlight.report import write_check_page
+    from spotlight.report.check_page import group_findings
 
     chosen = CheckSettings.from_yaml(settings) if settings else CheckSettings()
     with Reporter() as report:
@@ -233,8 +234,11 @@ def check(
             workers=workers or os.cpu_count() or 1,
             progress=report,
         )
-    for finding in result.findings.to_dict("records"):
-        say(f"{finding['severity']}: {finding['pair']}: {finding['subject']}: {finding['found']}")
+    for group in group_findings(result.findings):
+        names, more = group["pairs"], " (the first of them)" if group["each"] else ""
+        who = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
+        who = who if len(names) == 1 else f"{len(names)} pairs ({who})"
+        say(f"{group['severity']}: {who}: {group['subject']}: {group['found']}{more}")
     say(f"{len(result.pairs)} pairs; the page with pictures: {write_check_page(result, to)}")
     if result.failed:
         raise typer.Exit(1)

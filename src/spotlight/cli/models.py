@@ -259,7 +259,7 @@ def evaluate(
     from spotlight.evaluation import EvaluationSettings
     from spotlight.evaluation import evaluate as run
     from spotlight.report import write_report
-    from spotlight.report.text import score_text
+    from spotlight.report.text import score_text, summary_text
 
     learnt = task_of(named.values())
     not_taken = {
@@ -293,7 +293,8 @@ def evaluate(
             progress=report,
         )
         page = write_report(to)
-    say("", *score_text(evaluation.scores).splitlines(), "", f"The page with pictures and curves: {page}")
+    say("", *score_text(evaluation.scores).splitlines(), "", *summary_text(evaluation.scores).splitlines())
+    say("", f"The page with pictures and curves: {page}")
 
 
 @app.command()

@@ -58,17 +58,47 @@ def write_check_page(result: Check, folder: str | Path, title: str = "Check of p
         }
         for row in table.to_dict("records")
     ]
+    groups = group_findings(result.findings)
     counts = result.findings["severity"].value_counts()
     return write_page(
         Path(folder) / CHECK_PAGE,
         "check.html.j2",
         title=title,
-        findings=result.findings.to_dict("records"),
+        groups=groups,
         counts={kind: int(counts.get(kind, 0)) for kind in ("error", "warning", "note")},
         heads=list(columns.values()),
         rows=rows,
         pictured=sum(bool(row["pictures"]) for row in rows),
     )
+
+
+def group_findings(findings: pd.DataFrame) -> list[dict[str, Any]]:
+    """Findings of one kind as one: what they say, or the first of them if they differ, and their pairs.
+
+    Parameters
+    ----------
+    findings : DataFrame
+        Of a `Check`, the worst first.
+
+    Returns
+    -------
+    list of dict
+        ``severity``, ``subject``, ``found``, ``remedy``, ``pairs`` and ``each``: what is said of every pair, where that
+        differs.
+    """
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in findings.to_dict("records"):
+        one = {str(name): value for name, value in row.items()}
+        groups.setdefault((one["severity"], one["subject"], one["remedy"]), []).append(one)
+    return [
+        {
+            **dict(zip(("severity", "subject", "remedy"), key, strict=True)),
+            "found": members[0]["found"],
+            "pairs": [one["pair"] for one in members],
+            "each": [one["found"] for one in members] if len({one["found"] for one in members}) > 1 else [],
+        }
+        for key, members in groups.items()
+    ]
 
 
 def _says_something(column: "pd.Series[Any]") -> bool:

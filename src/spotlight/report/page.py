@@ -13,6 +13,7 @@ from spotlight.report.contents import Contents, first_of, read_contents
 from spotlight.report.curves import draw_charts
 from spotlight.report.figure import FIGURES, save_figures
 from spotlight.report.pictures import method_colors
+from spotlight.report.summary import headline, remarks_on
 from spotlight.report.tables import (
     SIGNIFICANT,
     comparison_table,
@@ -73,6 +74,8 @@ def write_report(folder: str | Path, title: str = "Virtual staining report", rem
         "page.html.j2",
         title=title,
         remarks=remarks,
+        headline=headline(contents.scores),
+        meaning=remarks_on(contents.scores),
         scores=score_table(contents.scores),
         verdicts=verdicts(contents.tables["comparison"]) if "comparison" in contents.tables else None,
         significant=SIGNIFICANT,

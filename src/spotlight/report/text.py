@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from spotlight.report.summary import headline, remarks_on
 from spotlight.report.tables import NOTHING, score_table
 from spotlight.report.writing import aligned
 
@@ -18,6 +19,11 @@ def score_text(scores: pd.DataFrame) -> str:
     if any(cell["part"] for row in table["rows"] for cell in row["cells"]):
         over += f" that have all values; (2 of 3): values are missing; {NOTHING}: there is none"
     return "\n".join([*aligned(lines), over])
+
+
+def summary_text(scores: pd.DataFrame) -> str:
+    """The result in words: one line for the whole, and one for everything that is to be said of it."""
+    return "\n".join([headline(scores), *(remark.text for remark in remarks_on(scores))])
 
 
 def _cell(cell: dict[str, str]) -> str:

@@ -167,6 +167,7 @@ def pictured_stack(contents: Contents, name: str, colors: dict[str, str], stacks
         "cursor": cursor,
         "depth": target.shape[0] if target.axes == "ZYX" else 1,
         "window": window,
+        "bar": scale_bar(grid),
         "matched": any(view["matches"] is not None for view in data),
         "data": {
             "name": name,
@@ -179,6 +180,16 @@ def pictured_stack(contents: Contents, name: str, colors: dict[str, str], stacks
             "truth": TRUTH_COLOR,
         },
     }
+
+
+def scale_bar(grid: Grid) -> dict[str, Any] | None:
+    """A bar of a round length, a fifth of the width or less: its share of the width, and its text; None without µm."""
+    if grid.scale is None:
+        return None
+    width = grid.shape[2] * grid.scale[2]
+    power = 10.0 ** np.floor(np.log10(width / 5))
+    length = max(step * power for step in (1, 2, 5) if step * power <= width / 5)
+    return {"share": length / width, "text": f"{length:g} µm"}
 
 
 def nucleus_places(labels: NDArray[Any]) -> dict[int, list[int]]:
