@@ -118,6 +118,7 @@ def test_every_input_channel_is_normalised_by_itself(tmp_path: Path) -> None:
     assert "trained only on 'Brightfield' and 'Phase'" in card
 
 
+@pytest.mark.slow
 def test_every_image_of_a_batch_is_normalised_by_itself(written: tuple[Model, Path]) -> None:
     _, path = written
     images = np.stack([picture((24, 32), mean, seed) for seed, mean in enumerate((100, 5000))])[:, None]
@@ -174,6 +175,7 @@ def test_the_file_says_what_it_takes(written: tuple[Model, Path]) -> None:
         run(path, np.zeros((1, 1, 7, 8), np.float32))
 
 
+@pytest.mark.slow
 def test_a_wrong_file_is_found(written: tuple[Model, Path]) -> None:
     _, path = written
     other = untrained(2)

@@ -129,6 +129,7 @@ def test_exact_tiles_give_what_the_whole_stack_gives(model: Model, large: Path) 
     assert np.abs(blended - whole).max() / whole.std() > 1e-4
 
 
+@pytest.mark.slow
 def test_seams_are_measured_against_exact_tiles(model: Model, large: Path, tmp_path: Path) -> None:
     thin = replace(read(large), array=read(large).data[:8])
     (part,) = find_parts([thin.save(tmp_path / "thin.ome.tif")])

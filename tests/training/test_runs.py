@@ -142,6 +142,7 @@ def test_the_running_average_is_that_of_the_weights(manifest: Path, tmp_path: Pa
     torch.testing.assert_close(weights(folder)["head.weight"], 0.25 * one + 0.25 * two + 0.5 * three)
 
 
+@pytest.mark.slow
 def test_a_run_ends_early_where_nothing_gets_better(manifest: Path, tmp_path: Path) -> None:
     stuck = change(TINY, learning_rate=1e-9, steps=400, validate_every=2, patience=2, choose_by="foreground_pearson")
     folder = train(manifest, tmp_path / "m", stuck)

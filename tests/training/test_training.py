@@ -79,6 +79,7 @@ def test_a_stain_of_dye_is_learnt_through_the_blur_and_never_below_the_offset(ma
     assert offset == pytest.approx(136, abs=25)
 
 
+@pytest.mark.slow
 def test_the_same_settings_give_the_same_weights_and_another_seed_others(
     manifest: Path, model_folder: Path, tmp_path: Path
 ) -> None:
@@ -145,6 +146,7 @@ def test_control_c_leaves_a_run_that_goes_on(manifest: Path, tmp_path: Path) -> 
     assert (tmp_path / "m" / "training" / "last.ckpt").exists()  # nothing was lost
 
 
+@pytest.mark.slow
 def test_tensorboard_logs_beside_the_csv(manifest: Path, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
