@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from micromanager_files import write_stack
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack, read, scenes
 
@@ -60,6 +61,11 @@ def write_colour(folder: Path) -> Path:
 def write_plain(folder: Path) -> Path:
     tifffile.imwrite(folder / "x.tif", DATA.reshape(8, *DATA.shape[2:]), metadata=None)
     return folder / "x.tif"
+
+
+def write_micromanager(folder: Path) -> Path:
+    planes = {(c, z, 0, 0): DATA[c, z] for z in range(4) for c in range(2)}
+    return write_stack(folder / "x_MMStack.ome.tif", planes, Slices=4)
 
 
 def write_set(folder: Path, companion: bool = False) -> Path:
@@ -120,6 +126,7 @@ FORMATS: dict[str, Callable[[Path], Path]] = {
     "imagej": write_imagej,
     "signed": write_signed,
     "colour": write_colour,
+    "micromanager": write_micromanager,
     "plain": write_plain,
     "zarr": write_zarr,
     "npy": write_npy,

@@ -1,5 +1,6 @@
 """Stacks of Micro-Manager: an index says which page is which plane, and a summary says the rest."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from spotlight.images.units import Lengths, read_lengths
 
 COUNTS = {"C": "Channels", "Z": "Slices", "T": "Frames", "R": "Positions"}
 """What the summary calls how many there are."""
+MOST_PLANES, MOST_PER_PAGE = 10**5, 100
+"""In a set of files there are at most so many planes, or so many times as many as one of the files has pages."""
 HEAD = 162
 """Bytes of a page's own header in these files, behind which its values begin."""
 
@@ -31,11 +34,18 @@ def require_index(path: Path, tif: tifffile.TiffFile, pages: frozenset[int]) -> 
         Where the pages begin.
     """
     metadata: dict[str, Any] = tif.micromanager_metadata or {}
-    named = metadata["IndexMap"][:, 4].tolist()
+    places, named = metadata["IndexMap"][:, :4], metadata["IndexMap"][:, 4].tolist()
     if set(named) != pages or len(named) != len(pages):
         raise Disagreement(
             f"{path}: its Micro-Manager index names {len(set(named))} planes, {len(set(named) & pages)} of them where "
             f"the file has pages, but the file has {len(pages)} pages. {REMEDY}"
+        )
+    summary = metadata["Summary"]
+    sizes = [max(int(n) + 1, _count(summary, axis)) for axis, n in zip("CZTR", places.max(0), strict=True)]
+    if math.prod(sizes) > max(MOST_PLANES, MOST_PER_PAGE * len(pages)):
+        raise Disagreement(
+            f"{path}: its Micro-Manager index and summary state {math.prod(sizes)} planes, but the file has "
+            f"{len(pages)} pages. {REMEDY}"
         )
     last = max(named)
     tif.filehandle.seek(last)
@@ -50,13 +60,18 @@ def require_index(path: Path, tif: tifffile.TiffFile, pages: frozenset[int]) -> 
 def doubt_count(path: Path, summary: Mapping[str, Any], image: tifffile.TiffPageSeries) -> None:
     """Warn if the summary states more planes than the files of the set have: they are missing, or it was stopped."""
     there = dict(zip(image.get_axes(squeeze=False), image.get_shape(squeeze=False), strict=True))
-    stated = {axis: int(summary.get(name) or 1) for axis, name in COUNTS.items()}
+    stated = {axis: _count(summary, axis) for axis in COUNTS}
     fewer = [f"{there.get(a, 1)} of {n} {COUNTS[a].lower()}" for a, n in stated.items() if there.get(a, 1) < n]
     if fewer:
         tell(
             f"{path}: has {', '.join(fewer)} that its Micro-Manager summary states: the acquisition was stopped, or "
             "other files of the set are missing. What is there is read."
         )
+
+
+def _count(summary: Mapping[str, Any], axis: str) -> int:
+    found = summary.get(COUNTS[axis])
+    return found if isinstance(found, int) and found > 0 else 1
 
 
 def positions(source: Source, axes: str) -> list[tuple[Source, str]]:
