@@ -129,11 +129,10 @@ def without_labels(manifest: Path, model: Path) -> float:
 
 def found(folder: Path, pair: object) -> np.ndarray:
     """What a model finds in a stack."""
-    from spotlight.images.joining import all_channels
     from spotlight.prediction import PredictionSettings, load_model
 
     image, model = pair.read_input(), load_model(folder)
-    result, _ = model.stain(model.accept(image, all_channels(image)), PredictionSettings(precision="float32"))
+    result, _ = model.stain(model.accept(image, (*image.channels, None)[0]), PredictionSettings(precision="float32"))
     return result.data.reshape(image.shape) >= 0.5
 
 
