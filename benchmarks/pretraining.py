@@ -129,10 +129,11 @@ def without_labels(manifest: Path, model: Path) -> float:
 
 def found(folder: Path, pair: object) -> np.ndarray:
     """What a model finds in a stack."""
+    from spotlight.images.joining import all_channels
     from spotlight.prediction import PredictionSettings, load_model
 
     image, model = pair.read_input(), load_model(folder)
-    result, _ = model.stain(model.accept(image, (*image.channels, None)[0]), PredictionSettings(precision="float32"))
+    result, _ = model.stain(model.accept(image, all_channels(image)), PredictionSettings(precision="float32"))
     return result.data.reshape(image.shape) >= 0.5
 
 
@@ -148,7 +149,7 @@ def heads(data: Path, to: Path, arguments: object) -> None:
     backbone = starts(manifest, to / "cfos", "spots", arguments)["hidden"]
     listed = [replace(pair, region=":, 0:64, 0:64") for pair in read_pairs(manifest, column="mask")]
     pool, judged = ([pair for pair in listed if (pair.split == "test") == test] for test in (False, True))
-    truth = np.concatenate([pair.read_mask(pair.read_input()).data.ravel() > 0 for pair in judged])
+    truth = np.concatenate([pair.read_mask(pair.read_input()).data > 0 for pair in judged])
     print(f"\nheads, c-Fos, {SHOTS[0]} labelled, {arguments.draws} draws, {arguments.steps} steps\n", flush=True)
     file = arguments.json and arguments.json.with_stem(f"{arguments.json.stem}-heads")
     table = harness.Table(file, "prior in the head", "rate of the head", "Dice of each draw")
@@ -161,7 +162,7 @@ def heads(data: Path, to: Path, arguments: object) -> None:
                 changes = {"head_rate": rate, "finetune": backbone, "validation_share": 0.0, "choose_by": "loss"}
                 own = base.model_copy(update={"training": base.training.model_copy(update=changes)})
                 model = train(drawn, to / "heads" / f"{prior}-{rate:g}-{draw}", own)
-                dice.append(mask_dice(truth, np.concatenate([found(model, pair).ravel() for pair in judged])))
+                dice.append(mask_dice(truth, np.concatenate([found(model, pair) for pair in judged])))
             cells = (f"x{rate:g}", ", ".join(f"{value:.3f}" for value in dice))
             table.add("yes" if prior else "no", *cells, dice=float(np.mean(dice)))
 

@@ -171,7 +171,7 @@ def test_settings_are_told_apart_by_their_architecture() -> None:
         assert settings.memory_width == settings.build(2).memory_width == width
     assert (FNetSettings(mult_chan=8).width, Pix2PixSettings().width, UNetPlusPlusSettings().width) == (8, 64, 32)
     for wrong, message in (
-        ({"architecture": "unet"}, "unknown network 'unet'. Did you mean 'unetpp'?"),
+        ({"architecture": "unet_pp"}, "unknown network 'unet_pp'. Did you mean 'unetpp'?"),
         ({"architecture": "pix2pix", "block": 9}, "did you mean 'blocks'"),
         ({"dept": 3}, "did you mean 'depth'"),
         (3, "valid dictionary or instance of NetworkSettings"),
