@@ -212,9 +212,9 @@ class UNeXt(StainNetwork):
         """Make (N, stains, Z, Y, X) of the decoder's last channels."""
         if self.kind == "fcmae":
             x = smoothed(functional.pixel_shuffle(x, self.pixels), self.pixels)
-            return x.unflatten(1, (self.stains, self.planes))
+            return torch.unflatten(x, 1, (self.stains, self.planes))
         x = smoothed(functional.pixel_shuffle(x, HEAD_SCALE), HEAD_SCALE)
-        x = x.unflatten(1, (-1, self.planes + 2))
+        x = torch.unflatten(x, 1, (-1, self.planes + 2))
         x = self.head(self.rectify(functional.instance_norm(self.mix(x))))
         return functional.pixel_shuffle(x.movedim(1, 2), HEAD_SCALE).movedim(2, 1)
 
