@@ -1,8 +1,8 @@
 """Print constraints that install the least versions that pyproject.toml allows; the rest as in constraints.txt.
 
 `make least` installs them into an environment of its own and runs the fast tests there, so that the lower bounds are
-true. torch stays as in constraints.txt: its older releases bring gigabytes of CUDA. The fast tests of networks and
-losses pass with torch 2.6.0, installed by hand beside these versions and a monai that takes it.
+true. torch stays as in constraints.txt: its older releases bring gigabytes of CUDA. The fast tests of networks, losses,
+training, tasks and prediction pass with torch 2.6.0, installed by hand beside these versions and a monai that takes it.
 """
 
 import re
