@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.filters import apply_hysteresis_threshold, sato, threshold_otsu
+from skimage.filters import apply_hysteresis_threshold, threshold_otsu
 
 import harness
 from spotlight import load_model, read, train
@@ -31,6 +31,7 @@ from spotlight.metrics import betti_errors, cl_dice, component_f1, length_error,
 from spotlight.metrics.masks import components
 from spotlight.networks import FNetSettings
 from spotlight.pairs import Pair
+from spotlight.segmentation.classical import difference_of_gaussians, ridges
 from spotlight.training import protocol
 
 Volume = NDArray[np.float32]
@@ -102,21 +103,6 @@ def top_hat(volume: Volume, spacing: Spacing, size: float) -> Volume:
     return np.asarray(smooth - ndimage.grey_opening(smooth, box))
 
 
-def difference_of_gaussians(volume: Volume, spacing: Spacing, size: float) -> Volume:
-    """Blurred by the size, less blurred by three times the size."""
-    narrow, wide = (ndimage.gaussian_filter(volume, [k * size / edge for edge in spacing]) for k in (1, 3))
-    return np.asarray(narrow - wide)
-
-
-def vesselness(volume: Volume, spacing: Spacing, size: float) -> Volume:
-    """Sato's vesselness (1998) at the size and half of it, on cubic voxels."""
-    fine = min(spacing)
-    cubic = ndimage.zoom(volume, [edge / fine for edge in spacing], order=1)
-    ridges = sato(cubic, sigmas=(size / fine / 2, size / fine), black_ridges=False)
-    back = [n / m for n, m in zip(volume.shape, ridges.shape, strict=True)]
-    return np.asarray(ndimage.zoom(ridges, back, order=1), np.float32)
-
-
 def noise(response: Volume) -> float:
     """Robust standard deviation."""
     return float(1.4826 * np.median(np.abs(response - np.median(response)))) or 1.0
@@ -130,7 +116,7 @@ METHODS = (
     Method("top-hat, Otsu", top_hat, threshold_otsu, (8, 16, 32), FACTORS),
     Method("difference of Gaussians", difference_of_gaussians, noise, (1.5, 3, 5, 8), STEPS),
 )
-SATO = Method("Sato, hysteresis", vesselness, noise, (2, 4, 6), STEPS, low=0.5)
+SATO = Method("Sato, hysteresis", ridges, noise, (2, 4, 6), STEPS, low=0.5)
 
 
 def over(method: Method, response: Volume, factor: float) -> Mask:

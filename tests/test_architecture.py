@@ -20,7 +20,7 @@ ROAD = [
         *("errors", "quoting", "version", "addresses", "files", "fingerprint", "locks", "installation"),
         *("plain_yaml", "csv_files", "settings", "stopping", "processes", "deferred", "given", "progress"),
     ],
-    ["registry", "psf"],
+    ["registry", "psf", "checkpoints"],
     ["images", "networks", "losses", "tiles", "devices"],
     ["foreground"],
     ["simulation"],

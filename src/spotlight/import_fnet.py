@@ -5,11 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import torch
-from torch import Tensor
-
+from spotlight.checkpoints import read_state_dict
 from spotlight.errors import SpotlightError
-from spotlight.files import require_file
 from spotlight.images.normalise import Grid
 from spotlight.model import DESCRIPTION, InputDescription, ModelDescription, save_model
 from spotlight.networks import FNet, FNetSettings
@@ -125,20 +122,8 @@ def read_original_fnet(path: str | Path) -> tuple[FNet, FNetSettings, str | None
     SpotlightError
         If the file cannot be loaded safely or does not hold an F-net.
     """
-    path = require_file(path, "Give a checkpoint of the original code.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged archives fail in more ways than can be listed
-        raise SpotlightError(
-            f"{path}: cannot be loaded as a checkpoint of tensors ({error}). Files with arbitrary pickles are not "
-            "opened, because they can run code; save the network's state dict with the program that made the file."
-        ) from error
-    state = content.get("nn_state", content) if isinstance(content, dict) else content
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise SpotlightError(
-            f"{path}: holds no network weights ('nn_state' or a state dict of tensors). Give a checkpoint of F-net."
-        )
-    renamed = {_rename(str(name), str(path)): tensor for name, tensor in state.items()}
+    state, content = read_state_dict(path, "nn_state", "F-net")
+    renamed = {_rename(name, str(path)): tensor for name, tensor in state.items()}
     first, head = renamed.get("encoders.0.0.weight"), renamed.get("head.weight")
     if first is None or head is None or first.ndim not in (4, 5) or "encoders.1.0.weight" not in renamed:
         raise SpotlightError(f"{path}: is not a checkpoint of F-net; layers are missing. Give a complete one.")

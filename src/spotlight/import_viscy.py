@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
+from spotlight.checkpoints import read_state_dict
 from spotlight.errors import SpotlightError
-from spotlight.files import require_file
 from spotlight.model import DESCRIPTION, InputDescription, ModelDescription, save_model
 from spotlight.networks import FcmaeSettings, UNeXt, UNeXt2Settings
 from spotlight.tasks import TargetDescription
@@ -120,20 +119,8 @@ def read_viscy(path: str | Path) -> tuple[UNeXt, UNeXt2Settings | FcmaeSettings]
     SpotlightError
         If the file cannot be loaded safely, or holds no UNeXt2 or FCMAE network of one input channel.
     """
-    path = require_file(path, "Give a checkpoint of VisCy.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged archives fail in more ways than can be listed
-        raise SpotlightError(
-            f"{path}: cannot be loaded as a checkpoint of tensors ({error}). Files with arbitrary pickles are not "
-            "opened, because they can run code; save the network's state dict with the program that made the file."
-        ) from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise SpotlightError(
-            f"{path}: holds no network weights ('state_dict' or a state dict of tensors). Give a checkpoint of VisCy."
-        )
-    model = {str(name).removeprefix("model."): value for name, value in state.items()}
+    state, _ = read_state_dict(path, "state_dict", "VisCy")
+    model = {name.removeprefix("model."): value for name, value in state.items()}
     return network_of(model, str(path))
 
 

@@ -83,8 +83,8 @@ def group_findings(findings: pd.DataFrame) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``severity``, ``subject``, ``found``, ``remedy``, ``pairs`` and ``each``: what is said of every pair, where that
-        differs.
+        ``severity``, ``subject``, ``found``, ``remedy``, ``pairs`` and ``each``, which has the text of each pair where
+        the texts differ.
     """
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in findings.to_dict("records"):

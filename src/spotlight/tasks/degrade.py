@@ -85,8 +85,8 @@ def degrade(stack: Stack, settings: DegradeSettings, seed: int | str = 0) -> Sta
         low, high = percentiles(values, EXTREMES)
         if not high > low:
             raise SpotlightError(
-                f"{stack.source}: 98 % of its values are {low:g}, so a number of photons means nothing for it. Leave "
-                "the stack out."
+                f"{stack.source}: 98 % of its values are {low:g}: it has no signal whose photons could be counted. "
+                "Leave the stack out."
             )
         rng = np.random.default_rng(zlib.crc32(seed.encode()) if isinstance(seed, str) else seed)
         gain = (high - low) / settings.photons
