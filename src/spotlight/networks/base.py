@@ -198,6 +198,66 @@ class StainNetwork(nn.Module, ABC):
         return found + x[:, :1] if self.adds_input else found
 
 
+class AroundNetwork(StainNetwork):
+    """Another use of a network: all that it does not change is the network's own.
+
+    Parameters
+    ----------
+    network : StainNetwork
+        What is used.
+    modalities : int
+        As of `StainNetwork`; that of the network unless it is given.
+    """
+
+    def __init__(self, network: StainNetwork, modalities: int | None = None) -> None:
+        conditioning = network.conditioning if modalities is None or modalities else "none"
+        modalities = network.modalities if modalities is None else modalities
+        super().__init__(network.dims, network.width, network.stains, modalities, conditioning, network.in_channels)
+        self.network = network
+
+    @property
+    def memory_width(self) -> int:
+        """That of the network."""
+        return self.network.memory_width
+
+    @property
+    def divisor(self) -> int:
+        """That of the network."""
+        return self.network.divisor
+
+    @property
+    def window(self) -> int | None:
+        """That of the network."""
+        return self.network.window
+
+    @property
+    def whole(self) -> bool:
+        """That of the network."""
+        return self.network.whole
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """That of the network."""
+        return self.network.layout
+
+    @property
+    def reach(self) -> int | None:
+        """That of the network."""
+        return self.network.reach
+
+    def encoder_parts(self) -> list[nn.Module]:
+        """Those of the network."""
+        return self.network.encoder_parts()
+
+    def all_but_head_parts(self) -> list[nn.Module]:
+        """Those of the network."""
+        return self.network.all_but_head_parts()
+
+    def last_layers(self) -> Sequence[nn.Module]:
+        """Those of the network."""
+        return self.network.last_layers()
+
+
 def channels_last(dims: int) -> torch.memory_format:
     """Memory layout in which convolutions are fastest, for two- or three-dimensional stacks."""
     return torch.channels_last_3d if dims == 3 else torch.channels_last

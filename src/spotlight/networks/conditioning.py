@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spotlight.networks.base import CONV, NORM, StainNetwork
+from spotlight.networks.base import CONV, NORM, AroundNetwork, StainNetwork
 
 GROUPED = {2: functional.conv2d, 3: functional.conv3d}
 
@@ -159,7 +159,7 @@ def double_conv(dims: int, inputs: int, outputs: int, dynamic: int = 0, film: in
     )
 
 
-class Conditioned(StainNetwork):
+class Conditioned(AroundNetwork):
     """A copy of a conditioned network with a fixed modality, whose forward takes `x` alone.
 
     The scaled kernels of dynamic convolutions are plain convolutions here and the modulation of FiLM is a fixed one,
@@ -179,7 +179,7 @@ class Conditioned(StainNetwork):
     """
 
     def __init__(self, network: StainNetwork, modality: Tensor) -> None:
-        super().__init__(network.dims, network.width, network.stains, 0, "none", network.in_channels)
+        super().__init__(network, modalities=0)
         if not network.modalities or modality.shape != (network.modalities,):
             raise ValueError(
                 f"`modality` must have shape ({network.modalities},) for this network, and a "
@@ -193,29 +193,6 @@ class Conditioned(StainNetwork):
                 if isinstance(layer, ModalityLayer):
                     setattr(parent, name, layer.fixed(modality))
         self.train(network.training)
-
-    @property
-    def memory_width(self) -> int:
-        """That of the network."""
-        return self.network.memory_width
-
-    @property
-    def divisor(self) -> int:
-        """That of the network."""
-        return self.network.divisor
-
-    @property
-    def reach(self) -> int | None:
-        """That of the network."""
-        return self.network.reach
-
-    def encoder_parts(self) -> list[nn.Module]:
-        """Those of the network."""
-        return self.network.encoder_parts()
-
-    def all_but_head_parts(self) -> list[nn.Module]:
-        """Those of the network."""
-        return self.network.all_but_head_parts()
 
     def compute(self, x: Tensor, modality: Tensor | None) -> Tensor:
         """Apply the network, whose modality is fixed."""

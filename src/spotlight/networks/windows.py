@@ -1,14 +1,12 @@
 """2.5D: a network for windows of planes, slid over a stack of any depth."""
 
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from spotlight.networks.base import StainNetwork
+from spotlight.networks.base import AroundNetwork, StainNetwork
 
 
-class Windowed(StainNetwork):
+class Windowed(AroundNetwork):
     """A network whose window slides over the planes of a stack; every plane gets the mean of all windows that hold it.
 
     Windows begin at plane 0, `step`, 2 `step`, ..., and the last one ends with the last plane. One window is in the
@@ -30,9 +28,7 @@ class Windowed(StainNetwork):
     """
 
     def __init__(self, network: StainNetwork, window: int, step: int = 1) -> None:
-        super().__init__(
-            network.dims, network.width, network.stains, network.modalities, network.conditioning, network.in_channels
-        )
+        super().__init__(network)
         if network.dims != 3 or window % network.divisors[0] or network.window not in (None, window):
             fits = network.window or f"a multiple of {network.divisors[0]}"
             raise ValueError(
@@ -41,7 +37,6 @@ class Windowed(StainNetwork):
             )
         if not 1 <= step <= window:
             raise ValueError(f"windows of {window} planes move by 1 to {window} planes. Received: {step}.")
-        self.network = network
         self.planes: int = window
         self.step: int = step
 
@@ -49,26 +44,6 @@ class Windowed(StainNetwork):
     def window(self) -> None:
         """It takes any number of planes that a window fits into."""
         return
-
-    @property
-    def whole(self) -> bool:
-        """That of the network."""
-        return self.network.whole
-
-    @property
-    def layout(self) -> torch.memory_format:
-        """That of the network."""
-        return self.network.layout
-
-    @property
-    def memory_width(self) -> int:
-        """That of the network."""
-        return self.network.memory_width
-
-    @property
-    def divisor(self) -> int:
-        """That of the network."""
-        return self.network.divisor
 
     @property
     def divisors(self) -> tuple[int, ...]:
@@ -79,18 +54,6 @@ class Windowed(StainNetwork):
     def reach(self) -> int | None:
         """That of the network, along Y and X; along Z, it is given all planes."""
         return self.network.reach
-
-    def encoder_parts(self) -> list[nn.Module]:
-        """Those of the network."""
-        return self.network.encoder_parts()
-
-    def all_but_head_parts(self) -> list[nn.Module]:
-        """Those of the network."""
-        return self.network.all_but_head_parts()
-
-    def last_layers(self) -> Sequence[nn.Module]:
-        """Those of the network."""
-        return self.network.last_layers()
 
     def compute(self, x: Tensor, modality: Tensor | None) -> Tensor:
         """Slide the window."""
