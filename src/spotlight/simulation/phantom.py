@@ -283,16 +283,22 @@ def _cell_bodies(
     return inside, cleft & inside
 
 
-def _granules(where: NDArray[np.bool_], count: int, voxel_um: float, rng: np.random.Generator) -> FloatArray:
-    """Make round granules with soft edges (mitochondria, vesicles, lipid droplets) of 0.2 to 0.45 µm radius."""
+def _granules(
+    where: NDArray[np.bool_],
+    count: int,
+    voxel_um: float,
+    rng: np.random.Generator,
+    radius_um: tuple[float, float] = (0.2, 0.45),
+) -> FloatArray:
+    """Make round granules with soft edges: mitochondria, vesicles, lipid droplets."""
     granules = np.zeros(where.shape, np.float32)
     places = np.argwhere(where)
     if not len(places) or not count:
         return granules
     centers = places[rng.integers(0, len(places), count)]
-    radii = rng.uniform(0.2, 0.45, count)
+    radii = rng.uniform(*radius_um, count)
     strengths = rng.uniform(0.4, 1.2, count)
-    reach = int(np.ceil(0.9 / voxel_um))
+    reach = int(np.ceil(2 * radius_um[1] / voxel_um))
     offsets = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 3, indexing="ij"), -1).reshape(-1, 3)
     for center, radius, strength in zip(centers, radii, strengths, strict=True):
         distance = np.linalg.norm(offsets * voxel_um, axis=1)
