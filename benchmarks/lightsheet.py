@@ -15,14 +15,13 @@ with the settings of the task "segment" at the size of `NETWORK`. Their threshol
 the other methods. DIR keeps them, and an interrupted call goes on.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.filters import apply_hysteresis_threshold, threshold_otsu
+from skimage.filters import threshold_otsu
 
 import harness
 from spotlight import load_model, read, train
@@ -31,7 +30,7 @@ from spotlight.metrics import betti_errors, cl_dice, component_f1, length_error,
 from spotlight.metrics.masks import components
 from spotlight.networks import FNetSettings
 from spotlight.pairs import Pair
-from spotlight.segmentation.classical import difference_of_gaussians, ridges
+from spotlight.segmentation.classical import DIFFERENCE, RIDGES, Method, best_settings, dice_of_settings
 from spotlight.training import protocol
 
 Volume = NDArray[np.float32]
@@ -48,33 +47,6 @@ class Labelled:
     volume: Volume
     mask: Mask
     spacing: Spacing
-
-
-@dataclass(frozen=True)
-class Method:
-    """A classical method: a filter of a size in µm, and a threshold that is a factor times a unit of what it gives."""
-
-    name: str
-    filtered: Callable[[Volume, Spacing, float], Volume]
-    unit: Callable[[Volume], float]
-    sizes: tuple[float, ...]
-    factors: tuple[float, ...]
-    low: float = 1.0
-    """Of hysteresis: voxels above this part of the threshold count where they touch one above it."""
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A method with its settings."""
-
-    method: Method
-    size: float
-    factor: float
-    least: int = 1
-
-    def find(self, volume: Volume, spacing: Spacing) -> Mask:
-        """Segment a volume."""
-        return large(over(self.method, self.method.filtered(volume, spacing, self.size), self.factor), self.least)
 
 
 def large(found: Mask, least: int) -> Mask:
@@ -103,44 +75,15 @@ def top_hat(volume: Volume, spacing: Spacing, size: float) -> Volume:
     return np.asarray(smooth - ndimage.grey_opening(smooth, box))
 
 
-def noise(response: Volume) -> float:
-    """Robust standard deviation."""
-    return float(1.4826 * np.median(np.abs(response - np.median(response)))) or 1.0
-
-
-STEPS = tuple(np.round(np.geomspace(1.5, 200, 21), 2))
 FACTORS = tuple(np.round(np.geomspace(0.25, 16, 25), 2))
-METHODS = (
-    Method("Otsu", plain, threshold_otsu, (0,), (1,)),
-    Method("Otsu times a factor", plain, threshold_otsu, (0,), FACTORS),
-    Method("top-hat, Otsu", top_hat, threshold_otsu, (8, 16, 32), FACTORS),
-    Method("difference of Gaussians", difference_of_gaussians, noise, (1.5, 3, 5, 8), STEPS),
-)
-SATO = Method("Sato, hysteresis", ridges, noise, (2, 4, 6), STEPS, low=0.5)
-
-
-def over(method: Method, response: Volume, factor: float) -> Mask:
-    """Apply the threshold, with hysteresis if the method has it."""
-    high = factor * method.unit(response)
-    if method.low < 1:
-        return np.asarray(apply_hysteresis_threshold(response, method.low * high, high), bool)
-    return np.asarray(response > high)
-
-
-def dice_of_settings(method: Method, volumes: list[Labelled]) -> NDArray[np.float64]:
-    """Dice of every volume at every size and factor."""
-    table = np.zeros((len(volumes), len(method.sizes), len(method.factors)))
-    for n, one in enumerate(volumes):
-        for s, size in enumerate(method.sizes):
-            response = method.filtered(one.volume, one.spacing, size)
-            table[n, s] = [mask_dice(one.mask, over(method, response, factor)) for factor in method.factors]
-    return table
-
-
-def choose(method: Method, dice: NDArray[np.float64], volumes: list[Labelled]) -> Chosen:
-    """Take the settings of the greatest mean Dice on labelled volumes, and the least size from their components."""
-    size, factor = np.unravel_index(int(dice.mean(0).argmax()), dice.shape[1:])
-    return Chosen(method, method.sizes[size], method.factors[factor], least_size(volumes))
+SIZES_UM: dict[Method, tuple[float, ...]] = {
+    Method("Otsu", plain, threshold_otsu, (1,)): (0,),
+    Method("Otsu times a factor", plain, threshold_otsu, FACTORS): (0,),
+    Method("top-hat, Otsu", top_hat, threshold_otsu, FACTORS): (8, 16, 32),
+    DIFFERENCE: (1.5, 3, 5, 8),
+}
+"""Methods, and the sizes of their filters in µm that are tried."""
+OF_VESSELS = SIZES_UM | {replace(RIDGES, name="Sato, hysteresis"): (2, 4, 6)}
 
 
 def read_volumes(data: Path, structure: str) -> list[Labelled]:
@@ -238,17 +181,18 @@ def main() -> None:
         file = arguments.json and arguments.json.with_stem(f"{arguments.json.stem}-{structure}")
         table = harness.Table(file, "method", *heads, "settings by left-out parent (size in µm, factor, least voxels)")
         every: dict[str, list[list[dict[str, float]]]] = {}
-        for method in (*METHODS, SATO) if contiguous else METHODS:
-            dice = dice_of_settings(method, volumes)
+        for method, sizes in (OF_VESSELS if contiguous else SIZES_UM).items():
+            seen = ([getattr(one, part) for one in volumes] for part in ("volume", "mask", "spacing"))
+            dice = dice_of_settings(method, sizes, *seen)
             rows: dict[str, dict[str, float]] = {}
             used = []
             for parent in parents:
                 others = [n for n, one in enumerate(volumes) if one.parent != parent]
-                chosen = choose(method, dice[others], [volumes[n] for n in others])
-                used.append(f"{parent}: {chosen.size:g}, {chosen.factor:g}, {chosen.least}")
+                chosen, least = best_settings(method, sizes, dice[others]), least_size([volumes[n] for n in others])
+                used.append(f"{parent}: {chosen.size:g}, {chosen.factor:g}, {least}")
                 for one in volumes:
                     if one.parent == parent:
-                        rows[one.name] = scores(one, chosen.find(one.volume, one.spacing), contiguous)
+                        rows[one.name] = scores(one, large(chosen.find(one.volume, one.spacing), least), contiguous)
             every[method.name] = [[rows[one.name] for one in volumes]]
             show(table, method.name, heads, every[method.name], volumes, used)
         if arguments.models is None or contiguous:

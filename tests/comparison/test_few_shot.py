@@ -90,7 +90,7 @@ def test_what_helps_or_harms_much_is_said() -> None:
 def test_a_threshold_is_tuned_on_what_is_annotated() -> None:
     image, mask = field(1)
     tuned = tune_threshold([image], [mask], VOXEL, contiguous=False)
-    assert tuned.kind == "difference of Gaussians"
+    assert tuned.method.name == "difference of Gaussians"
     assert tuned.dice > 0.8
     other, truth = field(2)
     found = tuned.find(other, VOXEL)

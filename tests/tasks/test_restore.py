@@ -198,5 +198,5 @@ def test_a_model_from_training_to_files(tmp_path: Path) -> None:
     assert evaluate_restoration(path, made, tmp_path / "judged-real").degraded is None  # the manifest has targets
     with pytest.raises(SpotlightError, match="made in another way"):
         evaluate_restoration(path, {"a": folder, "b": made}, tmp_path / "both")
-    with pytest.raises(SpotlightError, match="no row has the split 'none'"):
+    with pytest.raises(SpotlightError, match="no pair has the split 'none'"):
         evaluate_restoration(path, folder, tmp_path / "none", split="none")

@@ -58,6 +58,15 @@ def fields(folder: Path, count: int = 2, seed: int = 0) -> Path:
     return folder / "masks.csv"
 
 
+def test_a_structure_that_is_absent_everywhere_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = fields(tmp_path)
+    table = pd.read_csv(path)
+    table.assign(**{"mask:nerves": "absent", "mask:plaques": ""}).to_csv(path, index=False)
+    found = read_manifest(path, every_target=True, column="mask")
+    assert {pair.target_name for pair in found} == {"cells", "vessels"}
+    assert "absent in every row, so not learnt and not judged: nerves, plaques" in caplog.text
+
+
 def test_a_manifest_of_masks(tmp_path: Path) -> None:
     path = fields(tmp_path)
     found = read_manifest(path, every_target=True, column="mask")

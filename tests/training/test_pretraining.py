@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import spotlight
 from conftest import TINY, change
+from killing import command_of, kill_often
 from spotlight.cli import app
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack
@@ -174,6 +175,13 @@ def test_a_stopped_run_goes_on_to_the_same_bits(backbone: Path, labelled: Path, 
     pretrain(labelled, tmp_path / "again", tiny(), cache=tmp_path / "cache")
     first, second = (load_file(folder / "weights.safetensors") for folder in (backbone, tmp_path / "again"))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    same, fallen = kill_often(command_of(tmp_path, backbone=True), tmp_path, 1, 3, np.random.default_rng(1))
+    assert same == [True]
+    assert sum(fallen.values()) == 3
 
 
 def test_batch_statistics_are_those_of_whole_patches(archive: Path) -> None:

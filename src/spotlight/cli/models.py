@@ -34,7 +34,7 @@ from spotlight.cli.app import (
     size_of,
 )
 from spotlight.cli.challenge import score_light_my_cells
-from spotlight.cli.task_scores import refuse, score_classes, score_masks, score_restoration, task_of
+from spotlight.cli.task_scores import SCORED, refuse, score_task, task_of
 from spotlight.errors import SpotlightError
 from spotlight.quoting import safe_name
 
@@ -262,18 +262,14 @@ def evaluate(
     from spotlight.report.text import score_text, summary_text
 
     learnt = task_of(named.values())
-    not_taken = {
+    not_taken: dict[str, object] = {
         "--settings": settings,
         "--input-channel": input_channel,
         "--target-channel": target_channel,
     }
-    if learnt == "segment":
-        score_masks(named, pairs, to, split, target, axes, voxel_size, workers, not_taken)
-        return
-    if learnt in ("restore", "classify"):
-        of_others = {"--target": target, "--axes": axes, "--voxel-size": voxel_size, "--device": device}
-        score = score_restoration if learnt == "restore" else score_classes
-        score(named, pairs, to, split, {**not_taken, **of_others, "--workers": workers})
+    if learnt in SCORED:
+        not_taken["--device"] = device
+        score_task(learnt, named, pairs, to, split, target, axes, voxel_size, workers, not_taken)
         return
     chosen = EvaluationSettings.from_yaml(settings) if settings else EvaluationSettings()
     values = chosen.model_dump() | ({} if split is None else {"split": split})

@@ -1,6 +1,5 @@
 """The commands `pretrain` and `few-shot`: starts for other tasks, and whether they help."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -81,6 +80,7 @@ def pretrain(
     from spotlight.training import pretrain as run
     from spotlight.training import pretraining
     from spotlight.training.explanation import explain as explained
+    from spotlight.training.hardware import is_first
 
     if settings is None:
         edge = None if grid is None else grid if grid == "native" else _number(grid)
@@ -130,7 +130,7 @@ def pretrain(
             cache=cache,
             progress=report,
         )
-    if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0:
+    if is_first():
         what = "model" if pretext == "simulated" else "backbone"
         say(f"{what}: {made}", f"its training: {write_training_page(made)}", "next:")
         say_commands(("train", "MANIFEST", "--task", task, "--from", made, "--to", "MODEL"))

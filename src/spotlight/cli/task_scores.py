@@ -8,6 +8,9 @@ from typing import Any
 from spotlight.cli.app import Reporter, say, size_of
 from spotlight.errors import SpotlightError
 
+SCORED = ("segment", "restore", "classify")
+"""Tasks, besides staining, whose models `evaluate` judges."""
+
 
 def task_of(folders: Iterable[Path]) -> str:
     """Return what the first folder that is a model or an ensemble learnt: the kind of its task; empty if none is."""
@@ -27,7 +30,8 @@ def refuse(unfit: Mapping[str, Any], what: str) -> None:
         raise SpotlightError(f"{', '.join(given)} cannot be used for models that {what}. Leave it out.")
 
 
-def score_masks(
+def score_task(
+    kind: str,
     models: Mapping[str, Path],
     pairs: Path,
     to: Path,
@@ -38,52 +42,37 @@ def score_masks(
     workers: int | None,
     unfit: Mapping[str, Any],
 ) -> None:
-    """Evaluate models of masks, print the means, and write the page.
+    """Evaluate models of another task, print the scores, and write the page.
 
-    `unfit` are options that are for stains, by their names, with what was given for them.
+    `kind` is one of `SCORED`; `unfit` are options that are for stains, by their names, with what was given for them.
     """
-    from spotlight.evaluation import evaluate_masks
+    from spotlight import evaluation, report
     from spotlight.pairs import read_pairs
     from spotlight.prediction import load_model
-    from spotlight.report import write_mask_page
+    from spotlight.report.class_page import class_text
     from spotlight.report.mask_page import mask_text
-
-    refuse(unfit, "find masks")
-    loaded = {name: load_model(folder) for name, folder in models.items()}
-    column = next(iter(loaded.values())).description.task.column
-    listed = read_pairs(pairs, None, None, target, target is None, axes, size_of(voxel_size), column)
-    count = workers or os.cpu_count() or 1
-    with Reporter(resumable=True) as report:
-        result = evaluate_masks(listed, loaded, to, split=split or "test", workers=count, progress=report)
-    page = write_mask_page(result)
-    say("", *mask_text(result).splitlines(), "", f"The page with pictures: {page}")
-
-
-def score_restoration(
-    models: Mapping[str, Path], pairs: Path, to: Path, split: str | None, unfit: Mapping[str, Any]
-) -> None:
-    """Evaluate models that restore images, print the means, and write the page."""
-    from spotlight.evaluation import evaluate_restoration
-    from spotlight.report import write_restoration_page
     from spotlight.report.restoration_page import restoration_text
 
-    refuse(unfit, "restore images")
-    with Reporter() as report:
-        result = evaluate_restoration(pairs, models, to, split=split or "test", progress=report)
-    page = write_restoration_page(result)
-    say("", *restoration_text(result).splitlines(), "", f"The page with pictures: {page}")
-
-
-def score_classes(
-    models: Mapping[str, Path], pairs: Path, to: Path, split: str | None, unfit: Mapping[str, Any]
-) -> None:
-    """Evaluate models that tell classes apart, print the scores, and write the page."""
-    from spotlight.evaluation import evaluate_classes
-    from spotlight.report import write_class_page
-    from spotlight.report.class_page import class_text
-
-    refuse(unfit, "tell classes apart")
-    with Reporter() as report:
-        result = evaluate_classes(pairs, models, to, split=split or "test", progress=report)
-    page = write_class_page(result)
-    say("", *class_text(result).splitlines(), "", f"The page with the confusions: {page}")
+    kinds: dict[str, tuple[Any, Any, Any, str, int]] = {  # what restores needs much memory: one stack at a time
+        "segment": (evaluation.evaluate_masks, report.write_mask_page, mask_text, "find masks", os.cpu_count() or 1),
+        "restore": (
+            evaluation.evaluate_restoration,
+            report.write_restoration_page,
+            restoration_text,
+            "restore images",
+            1,
+        ),
+        "classify": (evaluation.evaluate_classes, report.write_class_page, class_text, "tell classes apart", 1),
+    }
+    run, write, text, what, count = kinds[kind]
+    refuse(unfit, what)
+    if kind != "segment":
+        refuse({"--target": target, "--axes": axes, "--voxel-size": voxel_size}, what)
+    loaded = {name: load_model(folder) for name, folder in models.items()}
+    listed: Any = pairs
+    if kind == "segment":
+        column = next(iter(loaded.values())).description.task.column
+        listed = read_pairs(pairs, None, None, target, target is None, axes, size_of(voxel_size), column)
+    with Reporter(resumable=True) as shown:
+        result = run(listed, loaded, to, split=split or "test", workers=workers or count, progress=shown)
+    say("", *text(result).splitlines(), "", f"The page: {write(result)}")

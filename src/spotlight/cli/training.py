@@ -1,6 +1,5 @@
 """Commands of training: `train`, and the settings that it takes."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -139,6 +138,7 @@ def train(
     from spotlight.report import write_training_page
     from spotlight.training import train as run
     from spotlight.training.explanation import explain as explained
+    from spotlight.training.hardware import is_first
 
     size = size_of(voxel_size)
     if explain:
@@ -169,7 +169,7 @@ def train(
             cache=cache,
             progress=report,
         )
-    if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0:
+    if is_first():
         for made in sorted(path.parent for path in to.rglob(DESCRIPTION)):
             say(f"model: {made}", f"its training: {write_training_page(made)}")
 

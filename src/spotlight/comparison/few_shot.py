@@ -355,5 +355,5 @@ def _by_threshold(drawn: Sequence[Pair], task: SegmentTask) -> Finder:
         spacing = image.voxel_size or (1.0,) * image.data.ndim
     kind = task.structures.get(drawn[0].target_name)
     tuned = tune_threshold(images, masks, spacing, None if kind is None else kind == "contiguous", known)
-    log.info("Tuned threshold: %s of %.3g, %.3g deviations.", tuned.kind, tuned.size, tuned.factor)
+    log.info("Tuned threshold: %s of %.3g, %.3g deviations.", tuned.method.name, tuned.size, tuned.factor)
     return lambda image: tuned.find(separate(image)[0].data, spacing)

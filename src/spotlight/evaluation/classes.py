@@ -7,28 +7,28 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
 
 from spotlight.csv_files import write_csv
 from spotlight.errors import SpotlightError
 from spotlight.evaluation.methods import Source
-from spotlight.files import write_text
+from spotlight.evaluation.shared import is_seen, judge_each, open_models, rows_of, tell_seen, write_record
+from spotlight.evaluation.store import load, save
+from spotlight.fingerprint import fingerprint
 from spotlight.images.joining import all_channels
 from spotlight.locks import works_in
 from spotlight.metrics import balanced_accuracy, confusion_matrix, macro_f1
 from spotlight.pairs.listing import read_pairs
-from spotlight.pairs.pair import Listed
-from spotlight.prediction import Model, load_model
-from spotlight.prediction.acceptance import tell_doubts
+from spotlight.pairs.pair import Listed, Pair
+from spotlight.prediction import Model
 from spotlight.prediction.classes import PROBABILITY, classify_stack, require_classes
 from spotlight.progress import Progress
-from spotlight.quoting import safe_name
-from spotlight.version import __version__
 
 STACKS = "class_stacks.csv"
 SCORES = "class_scores.csv"
 RECORD = "class_evaluation.yaml"
+LAYOUT = 1
+JUDGED = "judged"
 RESAMPLES = 2000
 FEWEST_SPECIMENS = 5
 """Specimens from which on an interval is given: fewer have too few resamples."""
@@ -60,6 +60,22 @@ class ClassEvaluation:
     names: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class ClassWork:
+    """What is done with every stack: the models, by name, and the folder for what they find."""
+
+    models: Mapping[str, Model]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class FoundClass:
+    """What one model found in one stack: the probability of every class, and in which ways the input is unlike."""
+
+    shares: dict[str, float]
+    doubts: list[str]
+
+
 @works_in("to")
 def evaluate_classes(
     pairs: Listed,
@@ -67,9 +83,13 @@ def evaluate_classes(
     to: str | Path,
     *,
     split: str = "test",
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> ClassEvaluation:
     """Compare the classes that models of the task "classify" find with true ones.
+
+    What is in the folder already, from files and models that have not changed, is not done again: an interrupted call
+    goes on.
 
     Parameters
     ----------
@@ -81,22 +101,21 @@ def evaluate_classes(
         Folder for tables.
     split : str
         Rows to evaluate; those without a split are, too.
+    workers : int
+        Processes. More than one need a script to guard its main part, as `multiprocessing` documents.
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
 
     Raises
     ------
     SpotlightError
-        If a model was trained for something else or does not know a class, or there is nothing to evaluate.
+        If a model was trained for something else or does not know a class, or there is nothing to evaluate, or a
+        process dies.
     """
-    to = Path(to)
-    sources = models if isinstance(models, Mapping) else {_name_of(models): models}
-    loaded = {name: one if isinstance(one, Model) else load_model(one) for name, one in sources.items()}
+    to, loaded = Path(to), open_models(models)
     for model in loaded.values():
         require_classes(model)
-    chosen = [pair for pair in read_pairs(pairs, column="class") if pair.split in (split, "")]
-    if not chosen:
-        raise SpotlightError(f"no row has the split {split!r}. Add rows with it, or choose another with split=.")
+    chosen = rows_of(read_pairs(pairs, column="class"), split)
     names = tuple(target.channel for target in next(iter(loaded.values())).description.targets)
     for name, model in loaded.items():
         known = {target.channel for target in model.description.targets}
@@ -107,19 +126,18 @@ def evaluate_classes(
             )
     rows: list[dict[str, Any]] = []
     doubts: dict[str, dict[str, Sequence[str]]] = {name: {} for name in loaded}
-    for done, pair in enumerate(chosen):
-        image = pair.read_input()
-        for name, model in loaded.items():
-            shares, doubts[name][pair.name] = classify_stack(model, model.accept(image, all_channels(image)))
-            best = max(shares, key=lambda one: shares[one])
+    work = ClassWork(loaded, to)
+    for done, (pair, judged) in enumerate(zip(chosen, judge_each(judge_classes, chosen, work, workers), strict=True)):
+        for name, one in judged.items():
+            doubts[name][pair.name] = one.doubts
+            best = max(one.shares, key=lambda kind: one.shares[kind])
             who = {"method": name, "stack": pair.name, "specimen": pair.group or pair.name}
-            rows.append(
-                who | {"class": pair.target_name, "found": best} | {f"{PROBABILITY}{one}": shares[one] for one in names}
-            )
+            shares = {f"{PROBABILITY}{kind}": one.shares[kind] for kind in names}
+            rows.append(who | {"class": pair.target_name, "found": best} | shares)
         if progress is not None:
             progress("evaluating", done + 1, len(chosen), {})
-    for name, found in doubts.items():
-        tell_doubts(name, found)
+    for name, model in loaded.items():
+        tell_seen(name, [pair.name for pair in chosen if is_seen(pair, model)])
     stacks = pd.DataFrame(rows)
     scores = pd.DataFrame(
         [{"method": name} | score_classes(stacks[stacks["method"] == name], names) for name in loaded]
@@ -130,16 +148,25 @@ def evaluate_classes(
     }
     write_csv(stacks, to / STACKS, "%.6g")
     write_csv(scores, to / SCORES, "%.6g")
-    record = {
-        "versions": {"spotlight": __version__},
-        "split": split,
-        "models": {name: model.description.model_dump(mode="json") for name, model in loaded.items()},
-        "confusion": {name: counts.tolist() for name, counts in confusion.items()},
-        "classes": list(names),
-        "doubts": {name: {stack: list(said) for stack, said in found.items()} for name, found in doubts.items()},
-    }
-    write_text(to / RECORD, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+    counts = {str(name): table.tolist() for name, table in confusion.items()}
+    listed = [{"name": pair.name, "input": str(pair.input), "class": pair.target_name} for pair in chosen]
+    write_record(to / RECORD, split, loaded, listed, doubts, confusion=counts, classes=list(names))
     return ClassEvaluation(to, stacks, scores, {str(name): found for name, found in confusion.items()}, names)
+
+
+def judge_classes(pair: Pair, work: ClassWork) -> dict[str, FoundClass]:
+    """Classify a stack by all models, or load what they found in an earlier call."""
+    facts, judged = (LAYOUT, pair.digest(), pair.fingerprints()), {}
+    for name, model in work.models.items():
+        key, place = fingerprint(*facts, model.digest), work.folder / JUDGED / name / pair.name
+        found = load(FoundClass, key, place)
+        if found is None:
+            image = pair.read_input()
+            shares, doubts = classify_stack(model, model.accept(image, all_channels(image)))
+            found = FoundClass(shares, list(doubts))
+            save(found, key, place)
+        judged[name] = found
+    return judged
 
 
 def score_classes(rows: pd.DataFrame, names: Sequence[str], seed: int = 0) -> dict[str, float]:
@@ -174,7 +201,3 @@ def score_classes(rows: pd.DataFrame, names: Sequence[str], seed: int = 0) -> di
             low, high = np.percentile([score(one) for one in resampled], [2.5, 97.5])
             bounds |= {f"{name}_low": float(low), f"{name}_high": float(high)}
     return scores | bounds | {"stacks": len(rows), "specimens": len(counts)}
-
-
-def _name_of(source: Source) -> str:
-    return source.name if isinstance(source, Model) else safe_name(Path(source).resolve().name)

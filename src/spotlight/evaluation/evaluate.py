@@ -27,7 +27,8 @@ from spotlight.evaluation.sets import (
     score_sets,
 )
 from spotlight.evaluation.settings import EvaluationSettings
-from spotlight.evaluation.stacks import Truth, Work, judge_all
+from spotlight.evaluation.shared import judge_each, rows_of
+from spotlight.evaluation.stacks import Truth, Work, judge_stack
 from spotlight.files import write_text
 from spotlight.images.joining import separate
 from spotlight.locks import works_in
@@ -147,13 +148,11 @@ def evaluate(
     pairs, models, to = *data_first(pairs, models, "evaluate"), Path(to)
     require_stains(models)
     listed = read_pairs(pairs, input_channel, target_channel, target, axes=axes, voxel_size=voxel_size)
-    chosen = [pair for pair in listed if pair.split in (settings.split, "")]
-    if not chosen:
-        raise SpotlightError(f"no pair has the split {settings.split!r}. Found: {sorted({p.split for p in listed})}.")
+    chosen = rows_of(listed, settings.split)
     methods = tuple(find_methods(models, [pair.name for pair in chosen]))
     work = Work(methods, settings, _data_range(methods, chosen, settings), find_metrics(settings, metrics), to)
     judged: dict[str, tuple[Truth, dict[str, StackScores]]] = {}
-    with closing(judge_all(chosen, work, workers)) as results:
+    with closing(judge_each(judge_stack, chosen, work, workers)) as results:
         for number, (pair, result) in enumerate(zip(chosen, results, strict=True), start=1):
             judged[pair.name] = result
             if progress is not None:

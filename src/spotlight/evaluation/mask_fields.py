@@ -1,6 +1,6 @@
-"""Scoring masks one stack after another: what is computed, what is stored, and the processes that share the work."""
+"""Scoring the masks of a stack: what is computed, and what is stored."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,20 +10,19 @@ from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.evaluation.methods import TILE_VOXELS
+from spotlight.evaluation.shared import is_seen
 from spotlight.evaluation.store import load, save
 from spotlight.fingerprint import fingerprint
 from spotlight.images import Stack
 from spotlight.images.joining import all_channels, separate
 from spotlight.images.slabs import in_memory
 from spotlight.metrics import betti_errors, cl_dice, component_f1, mask_dice, panoptic_dice
-from spotlight.model import was_seen
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.prepare import PreparationSettings
 from spotlight.prediction import Model, PredictionSettings
-from spotlight.processes import BrokenProcessPool, processes
 from spotlight.tasks import SegmentTask, find_labels
 
-LAYOUT = 1
+LAYOUT = 2
 JUDGED = "judged"
 
 
@@ -54,56 +53,15 @@ class FieldScores:
     doubts: list[str]
 
 
-def judge_fields(fields: list[list[Pair]], work: MaskWork, workers: int) -> Iterator[dict[str, FieldScores]]:
-    """Score every stack, each of which may have masks of several structures, in `workers` processes; by model.
-
-    Raises
-    ------
-    SpotlightError
-        If a process dies.
-    """
-    count = min(workers, len(fields))
-    if count <= 1:
-        yield from (judge_field(field, work) for field in fields)
-        return
-    import torch
-
-    try:
-        with processes(count, _begin, (work, max(1, torch.get_num_threads() // count))) as run:
-            yield from run(_judge_in_process, fields)
-    except BrokenProcessPool as error:
-        raise SpotlightError(
-            "a worker process died. Either it ran out of memory, or your script lacks "
-            '`if __name__ == "__main__":`. Add that, or use fewer workers; finished stacks are kept.'
-        ) from error
-
-
-_work: MaskWork | None = None
-"""In a worker process: what it received when it started, so that models are sent once."""
-
-
-def _begin(work: MaskWork, threads: int) -> None:
-    import torch
-
-    global _work
-    _work = work
-    torch.set_num_threads(threads)
-
-
-def _judge_in_process(field: list[Pair]) -> dict[str, FieldScores]:
-    assert _work is not None
-    return judge_field(field, _work)
-
-
 def judge_field(field: list[Pair], work: MaskWork) -> dict[str, FieldScores]:
     """Score all models on one stack, or load the scores of an earlier call; probabilities are written."""
     facts = [(pair.name, pair.digest(), pair.fingerprints()) for pair in field]
     image: Stack | None = None
     judged = {}
     for name, model in work.models.items():
-        key, place = fingerprint(LAYOUT, facts, model.digest), work.folder / JUDGED / name / field[0].name
         task = model.description.task
         assert isinstance(task, SegmentTask)
+        key, place = fingerprint(LAYOUT, facts, model.digest, task), work.folder / JUDGED / name / field[0].name
         path = work.folder / name / f"{field[0].name}{task.suffix}.ome.tif"
         known = load(FieldScores, key, place) if path.exists() else None
         if known is None:
@@ -121,7 +79,7 @@ def _judge_anew(field: list[Pair], image: Stack, model: Model, task: SegmentTask
     for pair in field:
         structure = pair.target_name or result.channels[0]
         scores, flat = _score(pair, structure, separate(image)[0], result, task)
-        rows.append({"structure": structure} | scores | {"seen_in_training": _is_seen(pair, model)})
+        rows.append({"structure": structure} | scores | {"seen_in_training": is_seen(pair, model)})
         pictures.append(flat)
     result.save(path)
     return FieldScores(pd.DataFrame(rows), np.stack(pictures), list(facts["doubts"]))
@@ -175,9 +133,3 @@ def _score(
     shown = image.data[0] if "C" in image.axes else image.data  # of several channels, the first
     flat = tuple(array.max(axis=0) if array.ndim == 3 else array for array in (shown, truth, found))
     return score_masks(truth, found, kind, image.voxel_size), np.stack(flat, dtype=np.float32, casting="unsafe")
-
-
-def _is_seen(pair: Pair, model: Model) -> bool:
-    data = model.description.training.get("data", {})
-    trained = {stack["digest"] for part in ("train", "validation") for stack in data.get(part, [])}
-    return pair.digest() in trained or was_seen(model.description, pair)

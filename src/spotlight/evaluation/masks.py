@@ -1,38 +1,31 @@
 """`evaluate_masks`: probabilities of structures against masks that were not trained on."""
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
 
 from spotlight.csv_files import write_csv
 from spotlight.errors import SpotlightError
-from spotlight.evaluation.mask_fields import MaskWork, judge_fields
+from spotlight.evaluation.mask_fields import MaskWork, judge_field
 from spotlight.evaluation.means import counted_means
 from spotlight.evaluation.methods import Source
-from spotlight.files import write_text
+from spotlight.evaluation.shared import judge_each, open_models, rows_of, tell_seen, write_record
 from spotlight.locks import works_in
 from spotlight.pairs.fields import group_fields
 from spotlight.pairs.listing import read_pairs
 from spotlight.pairs.pair import Listed
-from spotlight.prediction import Model, load_model
-from spotlight.prediction.acceptance import tell_doubts
-from spotlight.quoting import safe_name
+from spotlight.prediction import Model
+from spotlight.progress import Progress
 from spotlight.tasks import SegmentTask
-from spotlight.version import __version__
-
-log = logging.getLogger("spotlight")
 
 SCORES = "mask_scores.csv"
 MEANS = "mask_means.csv"
 RECORD = "mask_evaluation.yaml"
 
-Progress = Callable[[str, int, int, dict[str, float]], None]
 Masks = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]
 
 
@@ -100,22 +93,15 @@ def evaluate_masks(
     SpotlightError
         If a model was not trained on masks, or lacks a structure, or there is nothing to evaluate, or a process dies.
     """
-    to = Path(to)
-    sources = models if isinstance(models, Mapping) else {_name_of(models): models}
-    loaded = {name: one if isinstance(one, Model) else load_model(one) for name, one in sources.items()}
+    to, loaded = Path(to), open_models(models)
     tasks = [_task_of(model) for model in loaded.values()]
-    column = tasks[0].column
-    listed = read_pairs(pairs, target=target, every_target=target is None, column=column)
-    chosen = [pair for pair in listed if pair.split in (split, "")]
-    if not chosen:
-        raise SpotlightError(f"no row has the split {split!r}. Found: {sorted({pair.split for pair in listed})}.")
+    chosen = rows_of(read_pairs(pairs, target=target, every_target=target is None, column=tasks[0].column), split)
     fields = [[chosen[number] for number in field] for field in group_fields(chosen)]
     rows: list[pd.DataFrame] = []
     pictures: dict[tuple[str, str, str], Masks] = {}
     doubts: dict[str, dict[str, Sequence[str]]] = {name: {} for name in loaded}
-    for done, (field, judged) in enumerate(
-        zip(fields, judge_fields(fields, MaskWork(loaded, to), workers), strict=True)
-    ):
+    judged_fields = judge_each(judge_field, fields, MaskWork(loaded, to), workers)
+    for done, (field, judged) in enumerate(zip(fields, judged_fields, strict=True)):
         for name, one in judged.items():
             doubts[name][field[0].name] = one.doubts
             rows.append(one.scores.assign(method=name, stack=field[0].name))
@@ -123,33 +109,18 @@ def evaluate_masks(
                 pictures[name, structure, field[0].name] = (flat[0], flat[1] > 0, flat[2] > 0)
         if progress is not None:
             progress("evaluating", done + 1, len(fields), {})
-    for name, found in doubts.items():
-        tell_doubts(name, found)
     scores = pd.concat(rows, ignore_index=True)
     scores = scores[
         ["method", "structure", "stack", *scores.columns.difference(["method", "structure", "stack"], False)]
     ]
     for name in loaded:
-        seen = scores[scores["seen_in_training"] & (scores["method"] == name)]["stack"]
-        if len(seen):
-            stacks = ", ".join(dict.fromkeys(seen))
-            log.warning("%s was trained or pretrained on %s: these scores are not those of unseen data.", name, stacks)
+        tell_seen(name, scores[scores["seen_in_training"] & (scores["method"] == name)]["stack"])
     means = counted_means(scores.drop(columns=["stack", "seen_in_training"]), ["method", "structure"])
     write_csv(scores, to / SCORES, "%.6g")
     write_csv(means, to / MEANS, "%.6g")
-    record = {
-        "versions": {"spotlight": __version__},
-        "split": split,
-        "models": {name: model.description.model_dump(mode="json") for name, model in loaded.items()},
-        "stacks": [{"name": pair.name, "input": str(pair.input), "mask": str(pair.target)} for pair in chosen],
-        "doubts": {name: {stack: list(said) for stack, said in found.items()} for name, found in doubts.items()},
-    }
-    write_text(to / RECORD, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+    stacks = [{"name": pair.name, "input": str(pair.input), "mask": str(pair.target)} for pair in chosen]
+    write_record(to / RECORD, split, loaded, stacks, doubts)
     return MaskEvaluation(to, scores, means, pictures)
-
-
-def _name_of(source: Source) -> str:
-    return source.name if isinstance(source, Model) else safe_name(Path(source).resolve().name)
 
 
 def _task_of(model: Model) -> SegmentTask:

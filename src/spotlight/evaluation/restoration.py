@@ -1,13 +1,11 @@
 """`evaluate_restoration`: restored images against sharper ones, and against what classical methods make."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
 
 from spotlight.csv_files import write_csv
@@ -15,25 +13,29 @@ from spotlight.errors import SpotlightError
 from spotlight.evaluation.deconvolution import DECONVOLVED, SMOOTHED, Classical
 from spotlight.evaluation.means import counted_means
 from spotlight.evaluation.methods import TILE_VOXELS, Source
-from spotlight.files import write_text
+from spotlight.evaluation.shared import is_seen, judge_each, open_models, rows_of, tell_seen, write_record
+from spotlight.evaluation.store import load, save
+from spotlight.fingerprint import fingerprint
 from spotlight.images import Stack
 from spotlight.images.scaling import percentiles
 from spotlight.locks import works_in
 from spotlight.metrics import fourier_shell_of_two, intensity_scores, structural_similarity
 from spotlight.pairs.listing import read_pairs
-from spotlight.pairs.pair import Listed
+from spotlight.pairs.pair import Listed, Pair
 from spotlight.pairs.prepare import PreparationSettings
 from spotlight.pairs.table import read_table
-from spotlight.prediction import Model, PredictionSettings, load_model
-from spotlight.prediction.acceptance import tell_doubts
+from spotlight.prediction import Model, PredictionSettings
 from spotlight.progress import Progress
-from spotlight.quoting import safe_name
 from spotlight.tasks import DegradeSettings, RestoreTask
-from spotlight.version import __version__
 
 SCORES = "restoration_scores.csv"
 MEANS = "restoration_means.csv"
 RECORD = "restoration_evaluation.yaml"
+
+LAYOUT = 1
+JUDGED = "judged"
+CLASSICAL = ".classical"
+"""Where the scores of the input and of classical methods are kept, among those of models."""
 
 INPUT = "input"
 """The row of the input as it is."""
@@ -79,6 +81,50 @@ class RestorationEvaluation:
     pictures: Mapping[tuple[str, str], FloatArray]
 
 
+@dataclass(frozen=True)
+class RestorationWork:
+    """What is done with every stack.
+
+    Attributes
+    ----------
+    models : dict of str to Model
+        By their names.
+    folder : Path
+        For what they make.
+    task : RestoreTask
+        How inputs are read, or made.
+    blur_um : tuple of float or None
+        Standard deviations of the blur of the inputs.
+    classical : tuple of Classical
+        The methods beside them.
+    """
+
+    models: Mapping[str, Model]
+    folder: Path
+    task: RestoreTask
+    blur_um: tuple[float, ...] | None
+    classical: tuple[Classical, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class RestorationScores:
+    """What one model, or the classical methods, made of one stack.
+
+    Attributes
+    ----------
+    scores : DataFrame
+        One row per method and setting that was tried.
+    pictures : (rows, Y, X) float32
+        Middle planes; of the classical methods the target's last. Empty for stacks without pictures.
+    doubts : list of str
+        In which ways the input is unlike those of the training.
+    """
+
+    scores: pd.DataFrame
+    pictures: FloatArray
+    doubts: list[str]
+
+
 @works_in("to")
 def evaluate_restoration(
     pairs: Listed,
@@ -88,13 +134,15 @@ def evaluate_restoration(
     split: str = "test",
     blur_um: Sequence[float] | None = None,
     pictured: int = 3,
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> RestorationEvaluation:
     """Compare what models of the task "restore" make with sharper images, on the grid of the input.
 
     Beside them stand the input itself, a Gaussian filter and, where the blur is known, the filter of Wiener and the
     iteration of Richardson and Lucy. Each of these has the setting that has the greatest mean PSNR on these very
-    stacks, which is in their favour.
+    stacks, which is in their favour. What is in the folder already, from files and models that have not changed, is not
+    done again: an interrupted call goes on.
 
     Parameters
     ----------
@@ -112,6 +160,8 @@ def evaluate_restoration(
         settings `degrade` say, or unknown.
     pictured : int
         Stacks of which pictures are kept.
+    workers : int
+        Processes. More than one need a script to guard its main part, as `multiprocessing` documents.
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
 
@@ -119,70 +169,112 @@ def evaluate_restoration(
     ------
     SpotlightError
         If a model was not trained to restore, models were trained on inputs made in different ways, or there is nothing
-        to evaluate.
+        to evaluate, or a process dies.
     """
-    to = Path(to)
-    sources = models if isinstance(models, Mapping) else {_name_of(models): models}
-    loaded = {name: one if isinstance(one, Model) else load_model(one) for name, one in sources.items()}
+    to, loaded = Path(to), open_models(models)
     task = _common_task(loaded)
     if task.degrade is not None and isinstance(pairs, (str, Path)) and _has_targets(Path(pairs)):
         task = RestoreTask()  # real pairs say more than made ones
-    chosen = [p for p in read_pairs(pairs, column=task.truth_column()) if p.split in (split, "")]
-    if not chosen:
-        raise SpotlightError(f"no row has the split {split!r}. Add rows with it, or choose another with split=.")
+    chosen = rows_of(read_pairs(pairs, column=task.truth_column()), split)
     if blur_um is None and task.degrade is not None and any(task.degrade.blur_um):
         blur_um = task.degrade.blur_um
     classical = (SMOOTHED, *(DECONVOLVED if blur_um is not None else ()))
-    rows: list[dict[str, Any]] = []
+    work = RestorationWork(loaded, to, task, None if blur_um is None else tuple(blur_um), classical)
+    rows: list[pd.DataFrame] = []
     pictures: dict[tuple[str, str], FloatArray] = {}
     doubts: dict[str, dict[str, Sequence[str]]] = {name: {} for name in loaded}
-    for done, pair in enumerate(chosen):
-        (given,), sharp = task.read(pair, PreparationSettings(grid="native"))
-        truth, image = sharp.data.astype(np.float32), given.data.astype(np.float32)
-        made: dict[str, tuple[FloatArray, str]] = {INPUT: (image, "")}
-        for name, model in loaded.items():
-            result, doubts[name][pair.name] = _restored(model, given)
-            result.save(to / name / f"{pair.name}{task.suffix}.ome.tif")
-            made[name] = (result.data, "")
-        sigmas = _in_voxels(blur_um, given)
-        for method in classical:
-            for value in method.values:
-                made[f"{method.name} {value:g}"] = (method.restore(image, sigmas, value), method.name)
-        scored = {name: score_restoration(truth, array, given.voxel_size) for name, (array, _) in made.items()}
-        for name, (array, family) in made.items():
-            own, before = scored[name], scored[INPUT]
-            gains = {
-                "gain_db": own["psnr"] - before["psnr"],
-                "gain_fitted_db": own["psnr_fitted"] - before["psnr_fitted"],
-            }
-            rows.append({"method": family or name, "tried": name, "stack": pair.name} | own | gains)
-            if done < pictured:
-                pictures[pair.name, name] = _middle(array)
-        if done < pictured:
-            pictures[pair.name, "target"] = _middle(truth)
+    items = [(pair, number < pictured) for number, pair in enumerate(chosen)]
+    for done, (pair, judged) in enumerate(
+        zip(chosen, judge_each(judge_restoration, items, work, workers), strict=True)
+    ):
+        first = judged[CLASSICAL].scores
+        parts = (first[:1], *(judged[name].scores for name in loaded), first[1:])
+        rows += [part.assign(stack=pair.name) for part in parts]
+        for name, one in judged.items():
+            if name != CLASSICAL:
+                doubts[name][pair.name] = one.doubts
+            for tried, plane in zip((*one.scores["tried"], "target"), one.pictures, strict=False):
+                pictures[pair.name, tried] = plane
         if progress is not None:
             progress("evaluating", done + 1, len(chosen), {})
-    for name, found in doubts.items():
-        tell_doubts(name, found)
-    scores, settings = _best_of(pd.DataFrame(rows), classical)
-    kept = {*scores["tried"], "target"}
-    pictures = {(stack, name): array for (stack, name), array in pictures.items() if name in kept}
+    for name, model in loaded.items():
+        tell_seen(name, [pair.name for pair in chosen if is_seen(pair, model)])
+    every = pd.concat(rows, ignore_index=True)
+    before = every[every["method"] == INPUT].set_index("stack")
+    for gain, score in (("gain_db", "psnr"), ("gain_fitted_db", "psnr_fitted")):
+        every[gain] = every[score] - every["stack"].map(before[score])
+    scores, settings = _best_of(every, classical)
+    shown = [pair.name for pair in chosen[:pictured]]
+    names = [*dict.fromkeys(scores["tried"]), "target"]
+    pictures = {(stack, name): pictures[stack, name] for stack in shown for name in names}
     scores = scores.drop(columns="tried")
     means = counted_means(scores.drop(columns=["stack", "data_range"]), ["method"])
     means["setting"] = [settings.get(name, "") for name in means["method"]]
     write_csv(scores, to / SCORES, "%.6g")
     write_csv(means, to / MEANS, "%.6g")
-    record = {
-        "versions": {"spotlight": __version__},
-        "split": split,
+    more = {
         "blur_um": None if blur_um is None else list(blur_um),
         "degraded": None if task.degrade is None else task.degrade.model_dump(mode="json"),
-        "models": {name: model.description.model_dump(mode="json") for name, model in loaded.items()},
-        "stacks": [{"name": pair.name, "input": str(pair.input), "target": str(pair.target)} for pair in chosen],
-        "doubts": {name: {stack: list(said) for stack, said in found.items()} for name, found in doubts.items()},
     }
-    write_text(to / RECORD, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+    stacks = [{"name": pair.name, "input": str(pair.input), "target": str(pair.target)} for pair in chosen]
+    write_record(to / RECORD, split, loaded, stacks, doubts, **more)
     return RestorationEvaluation(to, scores, means, task.degrade, pictures)
+
+
+def judge_restoration(item: tuple[Pair, bool], work: RestorationWork) -> dict[str, RestorationScores]:
+    """Restore a stack by all models and methods and score it, or load the scores of an earlier call.
+
+    The item is the pair, and whether pictures are kept. The input and the classical methods come first.
+    """
+    pair, pictured = item
+    facts = (LAYOUT, pair.name, pair.digest(), pair.fingerprints(), work.task, pictured)
+    of_classical = fingerprint(*facts, work.blur_um, [(one.name, one.values) for one in work.classical])
+    keys = {CLASSICAL: of_classical} | {name: fingerprint(*facts, model.digest) for name, model in work.models.items()}
+    read: tuple[Stack, FloatArray] | None = None
+    judged = {}
+    for name, key in keys.items():
+        place = work.folder / JUDGED / name / pair.name
+        path = work.folder / name / f"{pair.name}{work.task.suffix}.ome.tif"
+        known = load(RestorationScores, key, place) if name == CLASSICAL or path.exists() else None
+        if known is None:
+            if read is None:
+                (given,), sharp = work.task.read(pair, PreparationSettings(grid="native"))
+                read = given, sharp.data.astype(np.float32)
+            known = _judge_anew(name, *read, work, pictured, path)
+            save(known, key, place)
+        judged[name] = known
+    return judged
+
+
+def _judge_anew(
+    name: str, given: Stack, truth: FloatArray, work: RestorationWork, pictured: bool, path: Path
+) -> RestorationScores:
+    """Restore by one model, or by the classical methods, and score what is made."""
+    doubts: Sequence[str] = ()
+    if name == CLASSICAL:
+        made = _classical(given, work)
+    else:
+        result, doubts = _restored(work.models[name], given)
+        made = iter([(name, name, result.data)])
+    rows, planes = [], []
+    for method, tried, array in made:
+        rows.append({"method": method, "tried": tried} | score_restoration(truth, array, given.voxel_size))
+        planes.append(_middle(array))
+    if name == CLASSICAL:
+        planes.append(_middle(truth))
+    else:
+        result.save(path)
+    kept = np.stack(planes) if pictured else np.zeros((0, 0, 0), np.float32)
+    return RestorationScores(pd.DataFrame(rows), kept, list(doubts))
+
+
+def _classical(given: Stack, work: RestorationWork) -> Iterator[tuple[str, str, FloatArray]]:
+    """Give the input and what classical methods make of it, one at a time: method, setting, image."""
+    image, sigmas = given.data.astype(np.float32), _in_voxels(work.blur_um, given)
+    yield INPUT, INPUT, image
+    for method in work.classical:
+        for value in method.values:
+            yield method.name, f"{method.name} {value:g}", method.restore(image, sigmas, value)
 
 
 def score_restoration(
@@ -252,10 +344,6 @@ def _common_task(models: Mapping[str, Model]) -> RestoreTask:
 
 def _has_targets(path: Path) -> bool:
     return path.is_file() and "target" in read_table(path)[0]
-
-
-def _name_of(source: Source) -> str:
-    return source.name if isinstance(source, Model) else safe_name(Path(source).resolve().name)
 
 
 def _restored(model: Model, image: Stack) -> tuple[Stack, Sequence[str]]:

@@ -1,6 +1,5 @@
-"""Scoring one stack after another: what is computed, what is stored, and the processes that share the work."""
+"""Scoring the stains of a stack: what is computed, and what is stored."""
 
-from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spotlight.errors import SpotlightError
 from spotlight.evaluation.further_metrics import Cards, sources
 from spotlight.evaluation.judge import StackScores, judge, sample
 from spotlight.evaluation.methods import REPEAT, TARGET, Method
@@ -18,7 +16,6 @@ from spotlight.evaluation.settings import EvaluationSettings
 from spotlight.evaluation.store import key_of, load, save
 from spotlight.images import Stack
 from spotlight.pairs.pair import Pair
-from spotlight.processes import BrokenProcessPool, processes
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,49 +40,6 @@ class Work:
     data_range: float
     metrics: Cards
     folder: Path
-
-
-def judge_all(pairs: list[Pair], work: Work, workers: int) -> Generator[tuple[Truth, dict[str, StackScores]]]:
-    """Score every stack, in `workers` processes, in the order of the pairs.
-
-    Raises
-    ------
-    SpotlightError
-        If a process dies.
-    """
-    count = min(workers, len(pairs))
-    if count <= 1:
-        for pair in pairs:
-            yield judge_stack(pair, work)
-        return
-    import torch
-
-    threads = max(1, torch.get_num_threads() // count)
-    try:
-        with processes(count, _begin, (work, threads)) as run:
-            yield from run(_judge_in_process, pairs)
-    except BrokenProcessPool as error:
-        raise SpotlightError(
-            "a worker process died. Either it ran out of memory, or your script lacks "
-            '`if __name__ == "__main__":`. Add that, or use fewer workers; finished stacks are kept.'
-        ) from error
-
-
-_work: Work | None = None
-"""In a worker process: what it received when it started, so that models are sent once."""
-
-
-def _begin(work: Work, threads: int) -> None:
-    import torch
-
-    global _work
-    _work = work
-    torch.set_num_threads(threads)
-
-
-def _judge_in_process(pair: Pair) -> tuple[Truth, dict[str, StackScores]]:
-    assert _work is not None
-    return judge_stack(pair, _work)
 
 
 def judge_stack(pair: Pair, work: Work) -> tuple[Truth, dict[str, StackScores]]:

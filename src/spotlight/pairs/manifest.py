@@ -1,6 +1,7 @@
 """The manifest: a table that assigns targets to inputs, and pairs to splits and groups."""
 
 import difflib
+import logging
 import math
 import re
 from collections import Counter
@@ -22,6 +23,8 @@ from spotlight.pairs.cells import channels_in, further_in, parse_offset, parse_t
 from spotlight.pairs.pair import FILES, SPLITS, Pair
 from spotlight.pairs.table import read_table, write_table
 from spotlight.quoting import safe_name
+
+log = logging.getLogger("spotlight")
 
 COLUMNS = {
     "input": "file of the transmitted-light stack (required); for further channels in other files, input:NAME",
@@ -117,6 +120,8 @@ def read_manifest(
     if not pairs:
         what = f"target {target!r}" if target else column
         raise SpotlightError(f"{path}: {what} is absent in every row. Choose another one.")
+    if every_target and (empty := sorted({*chosen} - {pair.target_name for pair in pairs} - {""})) and len(chosen) > 1:
+        log.warning("%s: absent in every row, so not learnt and not judged: %s.", path, ", ".join(empty))
     without = [where for where, pair in zip(places, pairs, strict=True) if not pair.split]
     if without and len(without) < len(pairs):
         raise SpotlightError(f"{without[0]}: has no split, but other rows do. Give every row one, or none.")

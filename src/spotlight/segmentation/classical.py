@@ -19,34 +19,67 @@ STEPS = tuple(float(step) for step in np.round(np.geomspace(1.5, 200, 21), 2))
 """Thresholds that are tried, in the unit of a method."""
 SIZES_PX = (0.75, 1.5, 2.5, 4.0)
 """Sizes of a filter that are tried, in the least edge of a voxel."""
-LOW = 0.5
-"""Voxels above this part of the threshold count where they touch one above it (hysteresis), of ridges."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A filter of a size, and a threshold that is a factor times a unit of what the filter gives.
+
+    Attributes
+    ----------
+    name : str
+        What it is called.
+    filtered : callable
+        Filters a stack of a spacing, with a size in the unit of the spacing.
+    unit : callable
+        Gives the unit of the threshold for a filtered stack.
+    factors : tuple of float
+        Which are tried.
+    low : float
+        Voxels above this part of the threshold count where they touch one above it (hysteresis); 1: none do.
+    """
+
+    name: str
+    filtered: Callable[[Volume, Spacing, float], Volume]
+    unit: Callable[[Volume], float]
+    factors: tuple[float, ...]
+    low: float = 1.0
+
+    def above(self, response: Volume, factor: float) -> Mask:
+        """Apply the threshold of a factor to a filtered stack."""
+        high = factor * self.unit(response)
+        if self.low == 1:
+            return np.asarray(response > high)
+        from skimage.filters import apply_hysteresis_threshold
+
+        return np.asarray(apply_hysteresis_threshold(response, self.low * high, high), bool)
 
 
 @dataclass(frozen=True)
 class TunedThreshold:
-    """A filter, its size and its threshold.
+    """A method with its settings.
 
     Attributes
     ----------
-    kind : str
-        "difference of Gaussians", for all structures, or "ridges" (Sato et al. 1998), for vessels and fibres.
+    method : Method
+        Filter and threshold.
     size : float
-        In the unit of the spacing.
+        Of the filter, in the unit of the spacing.
     factor : float
-        The threshold in robust standard deviations of the filtered stack.
+        Of the threshold.
     dice : float
         Mean Dice coefficient on the stacks that it was tuned on.
     """
 
-    kind: str
+    method: Method
     size: float
     factor: float
     dice: float
 
     def find(self, image: NDArray[Any], spacing: Spacing) -> Mask:
         """Segment a stack; axes and spacing in the same order."""
-        return _above(FILTERS[self.kind](np.asarray(image, np.float32), spacing, self.size), self.factor, self.kind)
+        response = self.method.filtered(np.asarray(image, np.float32), spacing, self.size)
+        return self.method.above(response, self.factor)
 
 
 def tune_threshold(
@@ -56,7 +89,7 @@ def tune_threshold(
     contiguous: bool | None = None,
     known: Sequence[Mask] | None = None,
 ) -> TunedThreshold:
-    """Choose filter, size and threshold of the greatest mean Dice coefficient on annotated stacks.
+    """Choose method, size and threshold of the greatest mean Dice coefficient on annotated stacks.
 
     Parameters
     ----------
@@ -78,21 +111,55 @@ def tune_threshold(
     """
     if not images:
         raise SpotlightError("a threshold is tuned on annotated stacks, and none was given. Give at least one.")
-    kinds = list(FILTERS) if contiguous in (None, True) else list(FILTERS)[:1]
-    valid = [np.ones(mask.shape, bool) for mask in masks] if known is None else known
-    best = TunedThreshold(kinds[0], min(spacing), STEPS[0], -1.0)
-    for kind in kinds:
-        for size in SIZES_PX:
-            width = size * min(spacing)
-            table = np.zeros((len(images), len(STEPS)))
-            for number, (image, mask, where) in enumerate(zip(images, masks, valid, strict=True)):
-                filtered = FILTERS[kind](np.asarray(image, np.float32), spacing, width)
-                for step, factor in enumerate(STEPS):
-                    table[number, step] = mask_dice(mask & where, _above(filtered, factor, kind) & where)
-            means = table.mean(0)
-            if means.max() > best.dice:
-                best = TunedThreshold(kind, width, STEPS[int(means.argmax())], float(means.max()))
-    return best
+    sizes = [size * min(spacing) for size in SIZES_PX]
+    spacings = [spacing] * len(images)
+    tuned = [
+        best_settings(method, sizes, dice_of_settings(method, sizes, images, masks, spacings, known))
+        for method in ((DIFFERENCE,) if contiguous is False else (DIFFERENCE, RIDGES))
+    ]
+    return max(tuned, key=lambda one: one.dice)
+
+
+def dice_of_settings(
+    method: Method,
+    sizes: Sequence[float],
+    images: Sequence[NDArray[Any]],
+    masks: Sequence[Mask],
+    spacings: Sequence[Spacing],
+    known: Sequence[Mask] | None = None,
+) -> NDArray[np.float64]:
+    """Return the Dice coefficient of every stack (rows) at every size and factor of a method.
+
+    Parameters
+    ----------
+    method : Method
+        What is tried.
+    sizes : sequence of float
+        Of its filter.
+    images, masks, spacings, known
+        A stack each, as of `tune_threshold`.
+    """
+    table = np.zeros((len(images), len(sizes), len(method.factors)))
+    for number, (image, mask, spacing) in enumerate(zip(images, masks, spacings, strict=True)):
+        where = np.True_ if known is None else known[number]
+        for place, size in enumerate(sizes):
+            response = method.filtered(np.asarray(image, np.float32), spacing, size)
+            table[number, place] = [
+                mask_dice(mask & where, method.above(response, factor) & where) for factor in method.factors
+            ]
+    return table
+
+
+def best_settings(method: Method, sizes: Sequence[float], dice: NDArray[np.float64]) -> TunedThreshold:
+    """Take the size and factor of the greatest mean of what `dice_of_settings` gave."""
+    means = dice.mean(0)
+    size, factor = map(int, np.unravel_index(int(means.argmax()), means.shape))
+    return TunedThreshold(method, sizes[size], method.factors[factor], float(means[size, factor]))
+
+
+def noise(response: Volume) -> float:
+    """Robust standard deviation; 1 of a constant."""
+    return float(1.4826 * np.median(np.abs(response - np.median(response)))) or 1.0
 
 
 def difference_of_gaussians(image: Volume, spacing: Spacing, size: float) -> Volume:
@@ -112,17 +179,7 @@ def ridges(image: Volume, spacing: Spacing, size: float) -> Volume:
     return np.asarray(ndimage.zoom(found, back, order=1), np.float32)
 
 
-FILTERS: dict[str, Callable[[Volume, Spacing, float], Volume]] = {
-    "difference of Gaussians": difference_of_gaussians,
-    "ridges": ridges,
-}
-
-
-def _above(filtered: Volume, factor: float, kind: str) -> Mask:
-    """Apply a threshold in robust standard deviations."""
-    noise = float(1.4826 * np.median(np.abs(filtered - np.median(filtered)))) or 1.0
-    if kind != "ridges":
-        return np.asarray(filtered > factor * noise)
-    from skimage.filters import apply_hysteresis_threshold
-
-    return np.asarray(apply_hysteresis_threshold(filtered, LOW * factor * noise, factor * noise), bool)
+DIFFERENCE = Method("difference of Gaussians", difference_of_gaussians, noise, STEPS)
+"""For all structures."""
+RIDGES = Method("ridges", ridges, noise, STEPS, low=0.5)
+"""For vessels and fibres (Sato et al. 1998)."""

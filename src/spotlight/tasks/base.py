@@ -133,6 +133,21 @@ class Task(Settings):
         """
         return pair.read_pair(settings.planes)
 
+    def read_whole(self, pair: Pair, settings: PreparationSettings) -> list[Stack]:
+        """Read the channels of the input, for a task that does not see one plane at a time.
+
+        Raises
+        ------
+        SpotlightError
+            If the settings say that it does.
+        """
+        if settings.planes != "together":
+            raise SpotlightError(
+                f"the task {self.kind} sees all planes together. Set preparation.planes to 'together' (leave out "
+                "--planes)."
+            )
+        return pair.read_channels()
+
     def in_words(self) -> str:
         """Say what becomes of the truth, for people, where it is no intensity; empty if there is nothing to say."""
         return ""
@@ -214,9 +229,10 @@ class Task(Settings):
         """Score all outputs of a field, of which this number has the truth; here that output alone counts."""
         return self.score(outputs[which], pair)
 
-    @abstractmethod
     def describe(self, pairs: Sequence[PreparedPair], settings: PreparationSettings) -> TargetDescription:
-        """Say what must be known of an output to `finish` it, from the training pairs that have it."""
+        """Say what must be known of an output to `finish` it, from the training pairs that have it: here its name."""
+        name = common_name([pair.channels[1] for pair in pairs])
+        return TargetDescription(channel=name, normalised_range=(0.0, 1.0), intensity_range=(0.0, 1.0))
 
     def in_units_of(self, target: TargetDescription, scale: tuple[float, float]) -> TargetDescription:
         """Say how an output becomes intensities, if its units are those of an input: here they are not.
@@ -251,6 +267,26 @@ TASKS: Registry[Task] = Registry("task", "spotlight.tasks", Task, "kind", "stain
 """All tasks; staining where plain values do not say which, as before there were others."""
 TaskField = Annotated[SerializeAsAny[Task], BeforeValidator(TASKS.parse), TASKS]
 """A task as a field of other settings."""
+
+
+def with_native_grid(loss: str, **changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings that tasks share which are no staining: the stacks' own grid, patches of all kinds, a fast head.
+
+    Parameters
+    ----------
+    loss : str
+        Its kind.
+    **changes
+        Further settings, by the names of their groups.
+    """
+    values: dict[str, Any] = {
+        "preparation": {"grid": "native"},
+        "patches": {"least_foreground": 0.0},
+        "loss": {"kind": loss},
+        "training": {"warmup": 20, "head_rate": 5.0},
+        "flatten_background": False,
+    }
+    return values | {name: values.get(name, {}) | dict(given) for name, given in changes.items()}
 
 
 def common_name(names: Sequence[str]) -> str:

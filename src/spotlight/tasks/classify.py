@@ -13,7 +13,7 @@ from spotlight.images.slabs import Allocate
 from spotlight.pairs.fields import group_fields
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.prepare import PreparationSettings, PreparedPair, with_input
-from spotlight.tasks.base import TASKS, TargetDescription, Task, common_name
+from spotlight.tasks.base import TASKS, Task, with_native_grid
 
 if TYPE_CHECKING:
     from spotlight.networks import StainNetwork
@@ -41,14 +41,7 @@ class ClassifyTask(Task):
 
     def defaults(self) -> dict[str, Any]:
         """Patches of all kinds, classes drawn equally often, the loss of classes, and a faster last layer."""
-        return {
-            "preparation": {"grid": "native"},
-            "patches": {"least_foreground": 0.0},
-            "loss": {"kind": "classes"},
-            "balance": "stains",
-            "training": {"warmup": 20, "head_rate": 5.0},
-            "flatten_background": False,
-        }
+        return with_native_grid("classes") | {"balance": "stains"}
 
     def require(self, pairs: Sequence[Pair]) -> None:
         """Raise a `SpotlightError` unless classes can be learnt, and judged by specimens that were not seen."""
@@ -92,9 +85,7 @@ class ClassifyTask(Task):
 
     def read(self, pair: Pair, settings: PreparationSettings) -> tuple[list[Stack], Stack]:
         """Read the input; it has no truth in a file."""
-        if settings.planes != "together":
-            raise SpotlightError("classes are learnt from all planes together. Set preparation.planes to 'together'.")
-        inputs = pair.read_channels()
+        inputs = self.read_whole(pair, settings)
         return inputs, inputs[0]
 
     def prepare(self, pair: Pair, settings: PreparationSettings, allocate: Allocate) -> PreparedPair:
@@ -115,8 +106,3 @@ class ClassifyTask(Task):
     def score_outputs(self, outputs: NDArray[np.float32], which: int, pair: PreparedPair) -> dict[str, float]:
         """1 if the true class, the one of this number, has the greatest output; else 0."""
         return {"accuracy": float(outputs.ravel().argmax() == which)}
-
-    def describe(self, pairs: Sequence[PreparedPair], settings: PreparationSettings) -> TargetDescription:
-        """Name the class."""
-        name = common_name([pair.channels[1] for pair in pairs])
-        return TargetDescription(channel=name, normalised_range=(0.0, 1.0), intensity_range=(0.0, 1.0))

@@ -16,7 +16,7 @@ from spotlight.images.slabs import Allocate, slabs, values_of
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import Places, patch_starts
 from spotlight.pairs.prepare import PreparationSettings, PreparedPair, with_input
-from spotlight.tasks.base import TASKS, TargetDescription, Task
+from spotlight.tasks.base import TASKS, TargetDescription, Task, with_native_grid
 
 FEWEST_PATCHES = 4
 """Patches for which the stacks of a run must have voxels."""
@@ -68,13 +68,8 @@ class HiddenTask(Task):
 
     def defaults(self) -> dict[str, Any]:
         """Patches from everywhere, varied; the loss of what is hidden."""
-        return {
-            "preparation": {"grid": "native"},
-            "patches": {"least_foreground": 0.0, "augment": True, "intensity": 0.2, "noise": 0.1},
-            "loss": {"kind": "hidden"},
-            "training": {"warmup": 100},
-            "flatten_background": False,
-        }
+        varied = {"augment": True, "intensity": 0.2, "noise": 0.1}
+        return with_native_grid("hidden", patches=varied, training={"warmup": 100, "head_rate": 1.0})
 
     def in_words(self) -> str:
         """Say what is hidden."""
@@ -94,11 +89,7 @@ class HiddenTask(Task):
 
     def read(self, pair: Pair, settings: PreparationSettings) -> tuple[list[Stack], Stack]:
         """Read the input alone; it is its own truth."""
-        if settings.planes != "together":
-            raise SpotlightError(
-                "pretraining sees all planes together. Set preparation.planes to 'together' (leave out --planes)."
-            )
-        inputs = pair.read_channels()
+        inputs = self.read_whole(pair, settings)
         return inputs, inputs[0]
 
     def prepare(self, pair: Pair, settings: PreparationSettings, allocate: Allocate) -> PreparedPair:

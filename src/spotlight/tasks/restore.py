@@ -15,7 +15,7 @@ from spotlight.images.scaling import input_scale
 from spotlight.images.slabs import Allocate
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.prepare import PreparationSettings, PreparedPair, on_grid, with_input
-from spotlight.tasks.base import TASKS, TargetDescription, Task, common_name
+from spotlight.tasks.base import TASKS, TargetDescription, Task, with_native_grid
 from spotlight.tasks.degrade import DegradeSettings, degrade
 
 if TYPE_CHECKING:
@@ -52,13 +52,7 @@ class RestoreTask(Task):
 
     def defaults(self) -> dict[str, Any]:
         """Scaling by the input's percentiles, patches of all kinds, and a loss of errors and structure."""
-        return {
-            "preparation": {"grid": "native", "scaling": "percentiles"},
-            "patches": {"least_foreground": 0.0},
-            "loss": {"kind": "l1-ssim"},
-            "training": {"warmup": 20, "head_rate": 5.0},
-            "flatten_background": False,
-        }
+        return with_native_grid("l1-ssim", preparation={"scaling": "percentiles"})
 
     def adapt(self, network: "StainNetwork") -> "StainNetwork":
         """Add the input to what the network gives."""
@@ -93,11 +87,6 @@ class RestoreTask(Task):
         """Score as PSNR, where 1 is the distance of the input's percentiles."""
         error = float(np.mean(np.square(output - pair.target, dtype=np.float64)))
         return {"psnr": -10 * math.log10(max(error, 1e-12))}
-
-    def describe(self, pairs: Sequence[PreparedPair], settings: PreparationSettings) -> TargetDescription:
-        """Name the channel; how values become intensities depends on each input."""
-        name = common_name([pair.channels[1] for pair in pairs])
-        return TargetDescription(channel=name, normalised_range=(0.0, 1.0), intensity_range=(0.0, 1.0))
 
     def in_units_of(self, target: TargetDescription, scale: tuple[float, float]) -> TargetDescription:
         """Undo the scaling of the input; nothing is clipped."""

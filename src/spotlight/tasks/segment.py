@@ -17,7 +17,7 @@ from spotlight.images.slabs import Allocate, in_memory, slabs, values_of
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import Mixed, Places, centred_starts, patch_starts
 from spotlight.pairs.prepare import PreparationSettings, PreparedPair, on_grid, with_input
-from spotlight.tasks.base import TASKS, TargetDescription, Task, common_name
+from spotlight.tasks.base import TASKS, TargetDescription, Task, common_name, with_native_grid
 from spotlight.tasks.components import find_labels
 
 log = logging.getLogger("spotlight")
@@ -70,13 +70,7 @@ class SegmentTask(Task):
 
     def defaults(self) -> dict[str, Any]:
         """Patches of all kinds, the loss of masks, a faster head, and the weights of the best Dice."""
-        return {
-            "preparation": {"grid": "native"},
-            "patches": {"least_foreground": 0.0},
-            "loss": {"kind": "masks"},
-            "training": {"warmup": 20, "head_rate": 5.0, "choose_by": "mask_dice"},
-            "flatten_background": False,
-        }
+        return with_native_grid("masks", training={"choose_by": "mask_dice"})
 
     def in_words(self) -> str:
         """Say what the values of a mask mean."""
@@ -92,9 +86,7 @@ class SegmentTask(Task):
 
     def read(self, pair: Pair, settings: PreparationSettings) -> tuple[list[Stack], Stack]:
         """Read the input and the mask, which need not state its voxel size."""
-        if settings.planes != "together":
-            raise SpotlightError("masks are learnt from all planes together. Set preparation.planes to 'together'.")
-        inputs = pair.read_channels()
+        inputs = self.read_whole(pair, settings)
         return inputs, pair.read_mask(inputs[0])
 
     def prepare(self, pair: Pair, settings: PreparationSettings, allocate: Allocate) -> PreparedPair:
@@ -143,11 +135,6 @@ class SegmentTask(Task):
         found, true = (output >= 0) & known, (np.asarray(pair.target) > 0) & known
         sizes = np.count_nonzero(found) + np.count_nonzero(true)
         return {"mask_dice": 2 * np.count_nonzero(found & true) / sizes if sizes else 1.0}
-
-    def describe(self, pairs: Sequence[PreparedPair], settings: PreparationSettings) -> TargetDescription:
-        """Name the structure; probabilities need nothing else to be known."""
-        name = common_name([pair.channels[1] for pair in pairs])
-        return TargetDescription(channel=name, normalised_range=(0.0, 1.0), intensity_range=(0.0, 1.0))
 
     def finish(self, values: NDArray[np.float32], target: TargetDescription) -> NDArray[np.float32]:
         """Turn log-odds into a probability."""
