@@ -1,6 +1,8 @@
 """A model that needs no pairs: trained on simulated cells seen by many microscopes, judged on a real stack.
 
-    python benchmarks/any_microscope.py --to DIR [--fields 40] [--steps 800] [--real brightfield_dna.ome.tif]
+    python benchmarks/any_microscope.py --to DIR [--fields 80] [--steps 1500] [--start MODEL]
+        [--real brightfield_dna.ome.tif] [--stain early_fnet_prediction.ome.tif] [--called NAME]
+    python benchmarks/any_microscope.py --to DIR --judge MODEL --real brightfield_dna.ome.tif --finetune 2 --steps 100
 
 Judged by the area under the ROC curve: how well the values tell voxels of nuclei from others; .5 is chance. Voxels of
 nuclei are the foreground of the real fluorescence, as measured or after a Gaussian of one voxel: a noisy fluorescence
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, stats
 
 from spotlight import load_model, read
+from spotlight.files import write_text
 from spotlight.foreground import ForegroundSettings, find_foreground
 from spotlight.metrics import score_instances
 from spotlight.networks import FNetSettings, UNeXt2Settings
@@ -28,6 +31,7 @@ from spotlight.segmentation import SegmentationSettings, segment
 from spotlight.simulation import AnyMicroscopeSettings, simulate_any_microscope
 from spotlight.training import Experiment, protocol, train
 
+CARD = Path(__file__).with_name("any_microscope_card.md")
 NETWORKS = {
     "unext2": UNeXt2Settings(depths=(2, 2, 2), widths=(32, 48, 80), window=8, stem=(4, 4)),
     "fnet": FNetSettings(depth=3, mult_chan=8),
@@ -44,8 +48,8 @@ def auroc(values: NDArray[np.floating], inside: NDArray[np.bool_]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", type=Path, required=True)
-    parser.add_argument("--fields", type=int, default=120)
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--fields", type=int, default=80)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--network", choices=NETWORKS, default="unext2")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--name", default="model")
@@ -53,6 +57,8 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="Model folder whose weights are the start.")
     parser.add_argument("--judge", type=Path, help="Judge this model; train nothing.")
     parser.add_argument("--real", type=Path)
+    parser.add_argument("--stain", type=Path, help="A stain of the real stack that was made elsewhere.")
+    parser.add_argument("--called", help="Write a card of this name beside the model.")
     parser.add_argument("--finetune", type=int, metavar="SEEDS", help="Train on half of the real pair, so many times.")
     asked = parser.parse_args()
     if asked.judge is None:
@@ -60,7 +66,10 @@ def main() -> None:
     if asked.finetune:
         finetune(asked.judge, asked.real, asked.to, asked.steps, asked.finetune)
     elif asked.real:
-        judge(asked.judge, asked.real)
+        rows = judge(asked.judge, asked.real, asked.stain)
+        print(table_of(rows))
+        if asked.called:
+            write_card(asked.judge, rows, asked)
 
 
 def learn(asked: argparse.Namespace) -> Path:
@@ -117,35 +126,59 @@ def experiment_of(network: str, steps: int, rate: float, seed: int, start: Path 
     )
 
 
-def judge(folder: Path, file: Path) -> None:
-    """Print areas under the ROC curve, and shares of nuclei found, for a real pair."""
+def judge(folder: Path, file: Path, other: Path | None) -> dict[str, list[str]]:
+    """Areas under the ROC curve, and shares of nuclei found, for a real pair, in words."""
     image, fluorescence = read(file).channel("Brightfield"), read(file).channel("DNA")
     target = fluorescence.data
     model, settings = load_model(folder), PredictionSettings(precision="float32")
     values = image.data.astype(float)
     mean, square = (ndimage.uniform_filter(v, 5) for v in (values, values**2))
+    finest = values - ndimage.gaussian_filter(values, (0, 0.69, 0.69))
     turned = replace(image, array=np.ascontiguousarray(image.data[::-1]))
     stains = {
         "model": model.predict(image, settings=settings).data,
         "model, stored from the last plane on": model.predict(turned, settings=settings).data[::-1],
         "intensity": values,
         "minus the local variance, smoothed": -ndimage.gaussian_filter(square - mean**2, 3),
+        "minus the finest contrast, smoothed": -ndimage.gaussian_filter(finest**2, (3.4, 5.5, 5.5)),
     }
     stains["model, mean of both orders"] = stains["model"] + stains["model, stored from the last plane on"]
+    if other:
+        stains["a stain made elsewhere, from real pairs"] = read(other).channel(0).data
     noisy = target >= find_foreground(target, ForegroundSettings(median_px=3, gaussian_px=0)).threshold
     smooth = ndimage.gaussian_filter(target, 1)
     plain = smooth >= find_foreground(target, ForegroundSettings()).threshold
     # The stack is cut through the cells: nuclei at its borders count.
     segmenter = SegmentationSettings(clear_border=False, min_size=50, max_size=2500)
     truth = segment(fluorescence, segmenter).data
-    print(f"{folder}: voxels of nuclei, as measured {noisy.mean():.3f}, smoothed {plain.mean():.3f}")
+    rows = {}
     for name, stain in stains.items():
         found = segment(replace(image, array=np.asarray(stain, np.float32)), segmenter).data
         scores = score_instances(truth, found)
-        print(
-            f"  {name}: AUROC {auroc(stain, noisy):.3f} as measured, {auroc(stain, plain):.3f} smoothed; "
-            f"{scores.recall[0.5]:.2f} of {scores.true_count} nuclei at IoU 0.5, {scores.predicted_count} found"
-        )
+        nuclei = f"{scores.recall[0.5]:.2f} of {scores.true_count}"
+        rows[name] = [f"{auroc(stain, noisy):.3f}", f"{auroc(stain, plain):.3f}", nuclei, str(scores.predicted_count)]
+    return rows
+
+
+def table_of(rows: dict[str, list[str]]) -> str:
+    """The judgement as Markdown."""
+    lines = ["| | AUROC, as measured | AUROC, smoothed | nuclei with IoU 0.5 | nuclei found |", "|---|---|---|---|---|"]
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(row)} |" for name, row in rows.items())])
+
+
+def write_card(folder: Path, rows: dict[str, list[str]], asked: argparse.Namespace) -> None:
+    """Write what the model saw and what it reaches beside it."""
+    start = f" --start {asked.start.name}" if asked.start else ""
+    command = f"--fields {asked.fields} --steps {asked.steps} --seed {asked.seed}{start}"
+    text = CARD.read_text(encoding="utf-8").format(
+        name=asked.called,
+        fields=asked.fields,
+        steps=asked.steps,
+        network=load_model(folder).description.network.describe(),
+        command=command,
+        table=table_of(rows),
+    )
+    write_text(folder / "card.md", text)
 
 
 def finetune(folder: Path, file: Path, to: Path, steps: int, seeds: int) -> None:

@@ -108,10 +108,10 @@ def real_stack(text: str) -> tuple[Array, dict[str, float]]:
     file, _, channel = text.partition(":")
     stack = read(file)
     light = stack.channel(channel) if channel else stack
-    image = on_grid(light.data, light.voxel_size)[..., :512, :512]
+    image = on_grid(light.data, light.voxel_size)[..., :256, :256]
     found = appearance(image)
     if "DNA" in stack.channels:
-        target = on_grid(stack.channel("DNA").data, light.voxel_size)[..., :512, :512]
+        target = on_grid(stack.channel("DNA").data, light.voxel_size)[..., :256, :256]
         threshold = find_foreground(target, ForegroundSettings()).threshold
         found |= nuclei_appearance(image, ndimage.gaussian_filter(target, 1) > threshold)
     return image, found
