@@ -50,11 +50,11 @@ def kill_often(
     command: list[str], folder: Path, runs: int, kills: int, rng: np.random.Generator
 ) -> tuple[list[bool], dict[str, int]]:
     """Return of every run whether it ended with the weights of a straight one, and in which phases the kills fell."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    environment, silent = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}, subprocess.DEVNULL
 
     def start(number: str) -> "subprocess.Popen[bytes]":
         places = ["--to", number, "--cache", f"cache-{number}"]
-        return subprocess.Popen([*command, *places], cwd=folder, env=environment, stderr=subprocess.DEVNULL)
+        return subprocess.Popen([*command, *places], cwd=folder, env=environment, stdout=silent, stderr=silent)
 
     begin = time.perf_counter()
     assert start("straight").wait() == 0

@@ -22,7 +22,7 @@ from spotlight.pairs.prepare import PreparationSettings
 from spotlight.prediction import Model, PredictionSettings
 from spotlight.tasks import SegmentTask, find_labels
 
-LAYOUT = 2
+LAYOUT = 1
 JUDGED = "judged"
 
 
@@ -61,7 +61,7 @@ def judge_field(field: list[Pair], work: MaskWork) -> dict[str, FieldScores]:
     for name, model in work.models.items():
         task = model.description.task
         assert isinstance(task, SegmentTask)
-        key, place = fingerprint(LAYOUT, facts, model.digest, task), work.folder / JUDGED / name / field[0].name
+        key, place = fingerprint(LAYOUT, facts, model.digest), work.folder / JUDGED / name / field[0].name
         path = work.folder / name / f"{field[0].name}{task.suffix}.ome.tif"
         known = load(FieldScores, key, place) if path.exists() else None
         if known is None:
