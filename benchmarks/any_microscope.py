@@ -190,7 +190,7 @@ def finetune(folder: Path, file: Path, to: Path, steps: int, seeds: int) -> None
     target = read(file).channel("DNA").data
     nuclei = ndimage.gaussian_filter(target, 1) >= find_foreground(target, ForegroundSettings()).threshold
     image = read(file).channel("Brightfield")
-    rows = []
+    rows, known = [], load_model(folder).description
     for half, (seen, judged) in enumerate(halves):
         pair = Pair("seen", file, file, split="train", input_channel="Brightfield", target_channel="DNA", region=seen)
         places = (..., slice(*map(int, judged.split(", ")[2].split(":"))))
@@ -200,9 +200,17 @@ def finetune(folder: Path, file: Path, to: Path, steps: int, seeds: int) -> None
             for seed in range(seeds if start else 1):
                 found = folder
                 if start:
-                    chosen = experiment_of("unext2", steps, 5e-4, seed, None if start == "scratch" else folder)
-                    narrow = chosen.patches.model_copy(update={"size": (8, 48, 48), "least_foreground": 0.0})
-                    found = train([pair], to / f"{name}-{half}-{seed}", chosen.model_copy(update={"patches": narrow}))
+                    chosen = experiment_of("unext2", steps, 1e-3, seed, None if start == "scratch" else folder)
+                    changes = {"ema": 0.0, "warmup": steps // 5, "validation_share": 0.0}
+                    chosen = chosen.model_copy(
+                        update={
+                            "network": known.network,
+                            "preparation": chosen.preparation.model_copy(update={"scaling": known.input.normalisation}),
+                            "patches": chosen.patches.model_copy(update={"size": (8, 48, 48)}),
+                            "training": chosen.training.model_copy(update=changes),
+                        }
+                    )
+                    found = train([pair], to / f"{name}-{half}-{seed}", chosen)
                 stain = load_model(found).predict(part, settings=PredictionSettings(precision="float32")).data
                 rows.append({"start": name, "half": half, "seed": seed, "auroc": auroc(stain, nuclei[places])})
                 print(rows[-1], flush=True)
