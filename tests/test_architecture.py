@@ -37,7 +37,7 @@ ROAD = [
     ["metrics"],
     ["segmentation", "profiles"],
     ["evaluation", "nuclei"],
-    ["comparison"],
+    ["comparison", "plates"],
     ["report"],
     ["demonstration", "plan", "export"],
     ["cli", "napari"],

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from spotlight.nuclei import segment_files
     from spotlight.pairs import check
     from spotlight.plan import init
+    from spotlight.plates import segment_plate
     from spotlight.prediction import Model, load_model
     from spotlight.profiles import measure
     from spotlight.report import write_report
@@ -45,6 +46,7 @@ _HOMES = {
     "read": "images",
     "segment": "segmentation",
     "segment_files": "nuclei",
+    "segment_plate": "plates",
     "simulate_field": "simulation",
     "simulate_pairs": "simulation",
     "train": "training",
@@ -68,6 +70,7 @@ __all__ = [
     "read",
     "segment",
     "segment_files",
+    "segment_plate",
     "simulate_field",
     "simulate_pairs",
     "train",

@@ -11,7 +11,7 @@ values that are left out, and a test compares them.
 and inode are unchanged, the file counts as unchanged and is not read. Otherwise the hash decides. Files of up to
 `WHOLE_BYTES` are hashed completely, so a copied or touched file is recognised. Of larger files, evenly spaced blocks
 are hashed, and size and time of change must also be unchanged. The state of a folder, such as an OME-Zarr, covers all
-files in it.
+files in it but its labels, which are images of their own and may be written from this one.
 
 Not detected: a change of the same size within one tick of the file system's clock (4 ms, on some network drives 2 s);
 on systems without a time of status change, a change of the same size by a program that resets the time of change;
@@ -41,6 +41,8 @@ WHOLE_BYTES = 64 * 2**20
 BLOCK_BYTES = 64 * 2**10
 BLOCKS = 64
 """Of larger ones, this number of blocks of `BLOCK_BYTES` is hashed."""
+LABELS = "labels"
+"""The folder of an OME-Zarr image that holds its labels."""
 LISTED = 100
 """An image of at most this number of files has one recorded state per file; a larger one has a single state."""
 
@@ -155,12 +157,14 @@ class State:
 
 
 def state_of(path: str | Path) -> State:
-    """Return the current state of a file or folder; a missing one has a state, too."""
+    """Return the current state of a file or folder without its labels; a missing one has a state, too."""
     path = located(path).resolve()
     if not path.is_dir():
         return State(path, tuple(_facts("", path)))
     found = []
-    for folder, _, names in os.walk(path):
+    for folder, folders, names in os.walk(path):
+        if Path(folder) == path and LABELS in folders:
+            folders.remove(LABELS)
         below = os.path.relpath(folder, path)
         for name in names:
             found += _facts(f"{below}/{name}", Path(folder, name))

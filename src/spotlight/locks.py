@@ -145,8 +145,7 @@ def _take(hold: _Hold) -> None:
     with _alone_in(path.parent):
         while True:
             try:
-                with path.open("x", encoding="utf-8") as file:
-                    file.write(hold.text())
+                _create(path, hold)
                 return
             except FileExistsError:
                 found = _read(path)
@@ -165,6 +164,27 @@ def _take(hold: _Hold) -> None:
         time.sleep(PAUSE)
         if _read(path).get("token") != hold.token:
             raise Busy(_who(hold.output, path, _read(path), False, 0.0))
+
+
+def _create(path: Path, hold: _Hold) -> None:
+    """Make the lock file with its text at once: one without, of who was killed between, would name no process.
+
+    Raises
+    ------
+    FileExistsError
+        If there is one.
+    """
+    temporary = path.with_name(f"{path.name}.{hold.token[:8]}.part")
+    temporary.write_text(hold.text(), encoding="utf-8")
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        with path.open("x", encoding="utf-8") as file:
+            file.write(hold.text())
+    finally:
+        temporary.unlink()
 
 
 def _who(output: Path, path: Path, found: dict[str, Any], here: bool, silent: float) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
+
 from spotlight.files import write_text
 from spotlight.images import Part
 from spotlight.images.joining import take
@@ -13,7 +15,7 @@ from spotlight.locks import working_on
 from spotlight.prediction.listing import find_parts, read_part
 from spotlight.profiles import ProfileSettings, measure, write_table
 from spotlight.progress import Progress
-from spotlight.segmentation import InstanceSettings, SegmentationSettings, find_instances
+from spotlight.segmentation import InstanceSettings, Segmentation, SegmentationSettings, find_instances
 
 log = logging.getLogger("spotlight")
 
@@ -41,6 +43,20 @@ class SegmentedFile:
     tables: tuple[Path, ...]
     record: Path
     doubts: tuple[str, ...]
+
+
+def nuclei_of(
+    part: Part,
+    settings: InstanceSettings,
+    channel: str | int | None,
+    axes: str | None,
+    voxel_size: tuple[float, ...] | None,
+    features: Literal["quick", "full"],
+) -> tuple[Segmentation, pd.DataFrame]:
+    """Find and measure the nuclei of one image; see `segment_files`."""
+    stack = take(read_part(part, axes, voxel_size), part.channel if channel is None else channel)
+    found = find_instances(stack, settings)
+    return found, measure(found.labels, stack, ProfileSettings(features=features)).assign(contrast=found.contrast)
 
 
 def segment_files(
@@ -103,9 +119,7 @@ def segment_files(
     for part in listed:
         path = to / f"{part.name}-labels.{form}"
         with working_on(path):
-            stack = take(read_part(part, axes, voxel_size), part.channel if channel is None else channel)
-            found = find_instances(stack, chosen)
-            nuclei = measure(found.labels, stack, ProfileSettings(features=features)).assign(contrast=found.contrast)
+            found, nuclei = nuclei_of(part, chosen, channel, axes, voxel_size, features)
             labels = found.labels.save(path)
             tables = write_table(nuclei, to / f"{part.name}-nuclei")
             record = to / f"{part.name}-segmentation.yaml"

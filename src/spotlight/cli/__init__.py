@@ -11,13 +11,14 @@ import typer
 from typer.models import CommandInfo
 
 from spotlight import stopping
-from spotlight.cli import challenge, data, export, importing, models, pretrain, public, segmentation, training
+from spotlight.cli import adding, challenge, data, export, importing, models, pretrain, public, segmentation, training
 from spotlight.cli.app import Reporter, app
 from spotlight.errors import SpotlightError
 from spotlight.quoting import visible
 from spotlight.version import __version__
 
 __all__ = [
+    "adding",
     "app",
     "challenge",
     "data",

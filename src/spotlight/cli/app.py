@@ -40,6 +40,10 @@ PROTOCOLS = (
 )
 Protocol = Annotated[str, option(METHOD, help=PROTOCOLS)]
 To = Annotated[Path, option(OUTPUT, "--to", "-o", help="Where to write.")]
+ToPlate = Annotated[
+    Path,
+    option(OUTPUT, "--to", "-o", help="Where to write: a folder or, for an OME-Zarr plate, NAME.ome.zarr: one plate."),
+]
 InputChannel = Annotated[
     list[str] | None,
     option(INPUT, help="For a folder: name or index of the transmitted-light channel. For several: once for each."),

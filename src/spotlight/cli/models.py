@@ -25,6 +25,7 @@ from spotlight.cli.app import (
     TargetChannel,
     Time,
     To,
+    ToPlate,
     VoxelSize,
     Workers,
     app,
@@ -43,7 +44,7 @@ from spotlight.quoting import safe_name
 def predict(
     model: Annotated[Path, typer.Argument(help="Model folder, or a folder of models: an ensemble.")],
     images: Annotated[list[Path], typer.Argument(help="Stacks of transmitted light, plates, folders, manifests.")],
-    to: To,
+    to: ToPlate,
     channel: Annotated[
         list[str] | None,
         option(
@@ -127,11 +128,14 @@ def predict(
 ) -> None:
     """Stain stacks. Each stain is named after its input, in the folder given by --to.
 
+    With --to NAME.ome.zarr, the stains of an OME-Zarr plate are one plate of the same wells and fields.
+
     Stains that are there already, from the same model, input and options, are kept; interrupted, the same command goes
     on. Files that fail are listed at the end, with exit status 1, or 2 if it was the only one.
     """
     loading()
     from spotlight.images.joining import parse_channels
+    from spotlight.images.plates import names_a_zarr
     from spotlight.plain_yaml import load_yaml
     from spotlight.prediction import (
         PredictionSettings,
@@ -170,6 +174,8 @@ def predict(
     loaded = load_model(model)
     listed = find_parts(images, scene, time, axes, strict=seams, split=split)
     if loaded.description.task.learns == "classes":
+        if names_a_zarr(to):
+            raise SpotlightError(f"{to}: this model tells classes apart, in a table. Name a folder with --to.")
         refuse({"--seams": seams, "--scheduler": scheduler, "--cluster": cluster}, "tell classes apart")
         with Reporter(resumable=True) as report:
             table, faults = classify_files(loaded, listed, to, options, overwrite=overwrite, progress=report)

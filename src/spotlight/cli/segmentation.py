@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from spotlight.cli.app import (
+    INPUT,
     METHOD,
     OUTPUT,
     TUNING,
@@ -19,6 +20,7 @@ from spotlight.cli.app import (
     TargetChannel,
     Time,
     To,
+    ToPlate,
     VoxelSize,
     app,
     option,
@@ -33,12 +35,15 @@ def segment(
     images: Annotated[
         list[Path], typer.Argument(help="Fluorescence stacks or stains; with --tune a CSV manifest or a folder.")
     ],
-    to: To,
+    to: ToPlate,
     channel: Channel = None,
     scene: Scene = None,
     time: Time = None,
     axes: Axes = None,
     voxel_size: VoxelSize = None,
+    wells: Annotated[
+        Path | None, option(INPUT, help="Of a plate: table with a column well, to stand beside every nucleus.")
+    ] = None,
     method: Annotated[
         str | None,
         option(METHOD, help="watershed (default), cellpose, or one of an installed package."),
@@ -50,6 +55,17 @@ def segment(
     ] = "quick",
     device: Device = None,
     form: Form = "ome.tif",
+    table: Annotated[
+        list[Path] | None,
+        option(
+            OUTPUT,
+            help="Of a plate: where its table goes, .csv, .parquet or .h5ad; else beside it. Repeat for several.",
+        ),
+    ] = None,
+    names: Annotated[
+        Literal["plain", "pycytominer"],
+        option(OUTPUT, help="Of a plate: names of the table's columns; with Metadata_ and Nuclei_ for pycytominer."),
+    ] = "plain",
     tune: Annotated[
         bool,
         option(
@@ -75,11 +91,15 @@ def segment(
 
     NAME-segmentation.yaml says with which settings they were found, and what speaks against them.
 
+    With --to PLATE.ome.zarr, labels of an OME-Zarr plate go into a plate, and all nuclei into one table; interrupted,
+    the same command goes on. With the name of the plate itself, they are added to it.
+
     With --tune, the folder gets segmentation.yaml, to be given by --settings here and by evaluation settings, and
     tuning.csv with all that was tried.
     """
     from spotlight.csv_files import write_csv
     from spotlight.files import write_text
+    from spotlight.images.plates import names_a_zarr
     from spotlight.locks import working_on
     from spotlight.nuclei import segment_files
     from spotlight.segmentation import SEGMENTERS, read_settings
@@ -118,6 +138,36 @@ def segment(
         say(f"mean AP {tuning.first_score:.3f} -> {tuning.score:.3f} on {len(tuning.stacks)} stacks")
         say(to / "segmentation.yaml")
         return
+    if names_a_zarr(to):
+        from spotlight.plates import segment_plate
+
+        if len(images) > 1:
+            raise SpotlightError(f"{to}: is made of one OME-Zarr plate. Give one, or name a folder with --to.")
+        with Reporter(resumable=True) as report:
+            plate = segment_plate(
+                images[0],
+                to,
+                chosen,
+                channel=channel,
+                scene=scene,
+                time=time,
+                axes=axes,
+                voxel_size=size,
+                features=features,
+                wells=wells,
+                tables=table,
+                naming=names,
+                progress=report,
+            )
+        again = f" ({plate.kept} fields were there already)" if plate.kept else ""
+        say(f"{to}: {len(plate.table)} nuclei in {len(plate.labels)} fields{again}", *plate.tables)
+        if plate.failed:
+            say("", f"{len(plate.failed)} of {len(plate.failed) + len(plate.labels)} failed:", err=True)
+            say(*(f"  {name}: {reason}" for name, reason in plate.failed.items()), err=True)
+            raise typer.Exit(1)
+        return
+    if wells is not None or table or names != "plain":
+        raise SpotlightError("--wells, --table and --names are for one table of a plate; end --to in .ome.zarr.")
     with Reporter() as report:
         found = segment_files(
             images,

@@ -81,7 +81,7 @@ def blocks(
     for number, (place, z, y) in enumerate(places, start=1):
         cut = (slice(z, min(z + step, depth)),) if volume else ()
         index = (*place, *cut, slice(y, min(y + tall, shape[-2])))
-        block, lost = _converted(np.asarray(stack.values[index]), kind)
+        block, lost = converted(np.asarray(stack.values[index]), kind)
         clipped += lost
         if clipped and number == len(places):
             share = 100 * clipped / np.prod(shape, dtype=np.int64)
@@ -91,13 +91,22 @@ def blocks(
         yield index, block
 
 
-def _converted(block: NDArray[Any], kind: np.dtype[Any]) -> tuple[NDArray[Any], int]:
+def converted(block: NDArray[Any], kind: np.dtype[Any]) -> tuple[NDArray[Any], int]:
+    """Convert values to a type, rounded and clipped where it is an integer type; gives also how many were clipped."""
     if block.dtype == kind or kind.kind == "f" or np.can_cast(block.dtype, kind):
         return block.astype(kind, copy=False), 0
     limits = np.iinfo(kind)
     whole = np.rint(block) if block.dtype.kind == "f" else block
     lost = int(np.count_nonzero(~((whole >= limits.min) & (whole <= limits.max))))
     return np.nan_to_num(np.clip(whole, limits.min, limits.max)).astype(kind), lost
+
+
+def extent(block: NDArray[Any]) -> tuple[float, float]:
+    """Smallest and largest value that is a number; the one above the other if none is."""
+    if block.dtype.kind != "f":
+        return float(block.min()), float(block.max())
+    finite = np.isfinite(block)
+    return float(block.min(initial=np.inf, where=finite)), float(block.max(initial=-np.inf, where=finite))
 
 
 def pyramid_depth(shape: tuple[int, ...]) -> int:

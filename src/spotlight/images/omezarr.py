@@ -109,8 +109,7 @@ def _pieces(
 def scenes(path: Path) -> list[Scene]:
     """List the images of an OME-Zarr folder, or of a part of one; see `spotlight.images.scenes`."""
     with explained_reading(path, "OME-Zarr"):
-        options = _reach(path) if isinstance(path, Address) else None
-        node = zarr.open(str(path), mode="r", storage_options=options)
+        node = open_node(path)
         if isinstance(node, zarr.Array):
             return [Scene(path.name, partial(_bare, path, node))]
         found = [Scene(name or _own_name(path, group), partial(_facts, path, group)) for name, group in _images(node)]
@@ -120,6 +119,11 @@ def scenes(path: Path) -> list[Scene]:
                 "path of an array inside of it."
             )
         return found
+
+
+def open_node(path: Path) -> "zarr.Group | zarr.Array[Any]":
+    """Open the group or array at a path or an address, to read."""
+    return zarr.open(str(path), mode="r", storage_options=_reach(path) if isinstance(path, Address) else None)
 
 
 def _reach(address: Address) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from yaozarrs.write.v05 import prepare_image
 
 from spotlight.errors import SpotlightError
 from spotlight.files import atomic_folder
-from spotlight.images.blocks import blocks, halved, pyramid_depth, storable
+from spotlight.images.blocks import blocks, extent, halved, pyramid_depth, storable
 from spotlight.images.formats import Kind, explained_reading, is_labels_of_an_image, is_zarr
 from spotlight.images.omezarr import ome_attributes, scenes
+from spotlight.images.plates import list_labels
 from spotlight.images.stack import Stack
 
 CHUNK = (8, 256, 256)
@@ -77,21 +78,13 @@ def _write(stack: Stack, to: Path, name: Path, kind: Kind | None) -> None:
         written: Future[None] = Future()
         written.set_result(None)
         for index, block in blocks(stack, stored, SHARD[0], rows):  # the next band is read while one is written
-            lowest, highest = _extent(block)
+            lowest, highest = extent(block)
             low, high = min(low, lowest), max(high, highest)
             written.result()
             written = beside.submit(_put, levels, waiting, 0, index, block, rows, stack.labels)
         written.result()
     if low <= high:
         _set_window(to, low, high)
-
-
-def _extent(block: NDArray[Any]) -> tuple[float, float]:
-    """Smallest and largest value that is a number; the one above the other if none is."""
-    if block.dtype.kind != "f":
-        return float(block.min()), float(block.max())
-    finite = np.isfinite(block)
-    return float(block.min(initial=np.inf, where=finite)), float(block.max(initial=-np.inf, where=finite))
 
 
 def _put(
@@ -187,8 +180,5 @@ def _write_labels(stack: Stack, path: Path, kind: Kind | None) -> Path:
         )
     with atomic_folder(path) as temporary:
         _write(stack, temporary, path, kind)
-    listing = zarr.open_group(str(path.parent), mode="a", zarr_format=3)
-    ome: Any = listing.attrs.get("ome", {"version": "0.5"})
-    names = [*ome.get("labels", []), path.name]
-    listing.attrs["ome"] = ome | {"labels": list(dict.fromkeys(names))}
+    list_labels(image, path.name)
     return path

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from spotlight.errors import SpotlightError
 from spotlight.files import explained_writing
 from spotlight.images import Part
+from spotlight.images.plates import beside
 from spotlight.installation import missing_package
 from spotlight.locks import Busy, working_on
 from spotlight.prediction import tasks
 from spotlight.prediction.acceptance import tell_doubts
-from spotlight.prediction.files import SUFFIX, Stained, StainOptions, workspace_of
+from spotlight.prediction.files import Stained, StainOptions, workspace_of
 from spotlight.prediction.loading import load_model
+from spotlight.prediction.places import Places
 from spotlight.progress import Progress
 
 if TYPE_CHECKING:
@@ -88,22 +90,25 @@ def stain_on_cluster(
     SpotlightError
         If the scheduler cannot be reached, a worker cannot take part, or a package is missing.
     """
-    model_folder, to = Path(model_folder).absolute(), Path(to)
+    model_folder = Path(model_folder).absolute()
+    model = load_model(model_folder)
+    places = Places.of(listed, to, model.description.task.suffix, options.form)
+    shared = places.to if places.plate is None else places.to.parent
     spec = tasks.RunSpec(
         model_folder,
-        load_model(model_folder).digest,
-        to.absolute() / f".cluster-{uuid.uuid4().hex[:8]}.part",
-        options,
+        model.digest,
+        shared.absolute() / f".cluster-{uuid.uuid4().hex[:8]}.part",
+        replace(options, form=places.form),
         overwrite,
     )
-    with _connected(scheduler, certificates, cluster, workers, cluster_options or {}, to) as (client, jobs):
-        with explained_writing(to):
-            to.mkdir(parents=True, exist_ok=True)
+    with _connected(scheduler, certificates, cluster, workers, cluster_options or {}, shared) as (client, jobs):
+        with explained_writing(shared):
+            shared.mkdir(parents=True, exist_ok=True)
             spec.marker.touch()
         try:
             _wait_for_a_worker(client, jobs)
             with _explained_loss():
-                results = _Run(client, spec, listed, to, progress).done()
+                results = _Run(client, spec, places, progress).done()
         finally:
             spec.marker.unlink(missing_ok=True)
     tell_doubts(model_folder.name, {one.part.name: one.doubts for one in results})
@@ -235,18 +240,17 @@ PRIORITY = {"begin": 0, "layer": 1, "finish": 2}
 class _Run:
     """What is to be done, in the air and done."""
 
-    def __init__(
-        self, client: "Client", spec: tasks.RunSpec, listed: Sequence[Part], to: Path, progress: Progress | None
-    ) -> None:
+    def __init__(self, client: "Client", spec: tasks.RunSpec, places: Places, progress: Progress | None) -> None:
         from distributed import as_completed
 
         self.client = client
         self.spec = spec
-        self.listed = listed
-        self.paths = [to / f"{part.name}{SUFFIX}.{spec.options.form}" for part in listed]
+        self.places = places
+        self.listed = places.listed
+        self.paths = [places.path_of(part) for part in self.listed]
         self.progress = progress
         self.name = uuid.uuid4().hex[:8]
-        self.waiting = deque(_Task(image, "begin") for image in range(len(listed)))
+        self.waiting = deque(_Task(image, "begin") for image in range(len(self.listed)))
         self.suspects: list[_Task] = []
         self.taken: list[_Task] = []
         self.locks: dict[int, ExitStack] = {}
@@ -314,7 +318,7 @@ class _Run:
         if task.image not in self.locks:
             lock = ExitStack()
             try:
-                lock.enter_context(working_on(self.paths[task.image]))
+                lock.enter_context(working_on(beside(self.paths[task.image])))
             except Busy as error:
                 if task.last:
                     self._fail(task.image, str(error))
@@ -362,6 +366,7 @@ class _Run:
             if outcome.state == "failed":
                 self._fail(image, outcome.reason)
             else:
+                self.places.list(self.listed[image])
                 self.results[image] = replace(outcome, part=self.listed[image], path=self.paths[image])
                 self._unlock(image)
             return

@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,12 +17,14 @@ from spotlight.fingerprint import State, changed, fingerprint, recorded, states_
 from spotlight.images import Part, Selection, Stack
 from spotlight.images.belonging import files_of
 from spotlight.images.formats import Kind
+from spotlight.images.plates import OWN, beside, put, read_attributes, write_attributes, zarr_around
 from spotlight.images.selection import Channels, FurtherInput
 from spotlight.images.slabs import SLAB_VOXELS, in_files, in_memory
 from spotlight.locks import Busy, working_on
 from spotlight.prediction.acceptance import tell_doubts
 from spotlight.prediction.former import is_former
 from spotlight.prediction.listing import read_part, reason_of
+from spotlight.prediction.places import Places
 from spotlight.prediction.records import doubts_of, key_of, made_from, made_from_others, read_record, record_of
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.stain import Model
@@ -139,7 +141,8 @@ def stain_files(
     listed : sequence of Part
         From `find_parts`.
     to : path
-        Folder for the stains, ``NAME-stain.ome.tif`` or ``.ome.zarr``.
+        Folder for the stains, ``NAME-stain.ome.tif`` or ``.ome.zarr``; or, for the fields of one OME-Zarr plate, a path
+        that ends in ``.ome.zarr``: a plate whose wells and fields are named as there, with the stain as image of each.
     options : StainOptions
         What is to become of them.
     overwrite : bool
@@ -154,12 +157,15 @@ def stain_files(
     """
     look = lru_cache(maxsize=1)(states_of_image)  # of the timepoints of one file, once
     results: dict[str, Stained] = {}
+    places = Places.of(listed, to, model.description.task.suffix, options.form)
+    listed, options = places.listed, replace(options, form=places.form)
 
     def stain(part: Part, wait: bool) -> None:
-        path = Path(to) / f"{part.name}{model.description.task.suffix}.{options.form}"
+        path = places.path_of(part)
         try:
             states = None if part.fault else look(part.path, part.scene, part.further)
             state = stain_file(model, part, path, options, overwrite, progress, states)
+            places.list(part)
             results[part.name] = Stained(part, path, state, doubts=doubts_of(path))
         except Exception as error:  # even a fault of a reader or of the machine is no reason to leave the others undone
             if isinstance(error, Busy) and wait:
@@ -205,10 +211,10 @@ def stain_file(
 
     if work.is_made(overwrite):
         if work.folder.folder.exists():  # of who was killed before removing it, or is at work on it anew
-            with suppress(Busy), working_on(path):
+            with suppress(Busy), working_on(beside(path)):
                 work.folder.remove()
         return "kept"
-    with working_on(path):
+    with working_on(beside(path)):
         if work.is_made(overwrite):  # by the process that was at work until now
             return "kept"
         try:
@@ -374,10 +380,18 @@ class FileStain:
             **facts,
         }
         # Written in the folder and moved, so that what a kill leaves half written is removed with the folder.
-        written = stain.save(self.folder.folder / path.name, options.kind)
+        in_plate = zarr_around(path) is not None
+        written = stain.save(self.folder.folder / f"{path.name}{'.ome.zarr' if in_plate else ''}", options.kind)
         allocate = in_files(self.folder.folder) if self.is_large else in_memory
         for suffix, stack in self.model.further(stain, allocate).items():
-            stack.save(self.path_of(suffix))  # before the result, so that whoever finds that finds these
+            # Before the result, so that whoever finds that finds these.
+            stack.save(written / "labels" / suffix.strip("-") if in_plate else self.path_of(suffix))
+        if in_plate:
+            attributes = read_attributes(written)
+            write_attributes(written, attributes | {OWN: attributes.get(OWN, {}) | described})
+            put(written, path)
+            self.folder.remove()
+            return
         self.folder.noted("finishing", lambda: {"mark": self.fingerprint})
         record_of(path).unlink(missing_ok=True)  # beside a new stain, an old record would be taken for its own
         with atomic_folder(path) if written.is_dir() else atomic_file(path) as temporary:
@@ -388,4 +402,5 @@ class FileStain:
 
 def workspace_of(path: Path) -> InFolder:
     """Where what a stain is made of is kept until it is whole."""
-    return InFolder(path.with_name(f".{path.name}.part"))
+    place = beside(path)
+    return InFolder(place.with_name(f".{place.name}.part"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from spotlight.fingerprint import differences, fingerprint, plain
 from spotlight.images import Part
+from spotlight.images.plates import OWN, read_attributes, zarr_around
 from spotlight.prediction.stain import Model
 
 if TYPE_CHECKING:
@@ -22,7 +23,13 @@ def record_of(path: Path) -> Path:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """What is recorded of the stain at a path; empty if there is no record that can be read."""
+    """What is recorded of the stain at a path; empty if there is no record that can be read.
+
+    That of a field of a plate is part of its metadata.
+    """
+    if zarr_around(path) is not None:
+        own = read_attributes(path).get(OWN)
+        return own if isinstance(own, dict) else {}
     file = record_of(path)
     try:
         found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
