@@ -94,10 +94,23 @@ def test_a_layer_is_stained_on_its_own_grid(viewer: Any, cells: Any, model: Path
     assert panel.button.enabled
 
 
+def test_a_model_that_comes_with_spotlight_goes_by_its_name(viewer: Any, cells: Any) -> None:
+    panel = opened(viewer, cells, StainWidget)
+    panel.layer.value = viewer.layers["Brightfield"]
+    panel.shipped.value = "demo-nuclei"
+    assert not panel.model.enabled
+    assert "demonstration" in panel.status.value
+    press(panel)
+    stain = next(layer for layer in viewer.layers if "(virtual)" in layer.name)
+    assert "model demo-nuclei" in stain.metadata["origin"]
+    expected = spotlight.load_model("demo-nuclei").predict(cells[0][0], voxel_size=(0.29,) * 3)
+    np.testing.assert_array_equal(stain.data, expected.data)
+
+
 def test_what_is_missing_is_said(viewer: Any, model: Path) -> None:
     panel = opened(viewer, [(np.zeros((8, 32, 32), np.uint16), {"name": "plain"}, "image")], StainWidget)
     press(panel)
-    assert panel.status.value.startswith("Choose a model folder")
+    assert panel.status.value.startswith("Choose a model")
     panel.model.value = model
     press(panel)
     assert "voxel size must be 3 positive lengths" in panel.status.value

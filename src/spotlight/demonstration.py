@@ -91,5 +91,5 @@ def demo(
         "Truth is exact here: it is what the images were made from. The segmentation was tuned on the fluorescence of "
         f"{TUNED_ON} training fields, and is the same for all.",
     )
-    page = write_report(to, "F-net and Spotlight on simulated cells", remarks)
+    page = write_report(to, "F-net and Spotlight on simulated cells", remarks, progress)
     return page, score_text(evaluation.scores)

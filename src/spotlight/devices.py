@@ -4,7 +4,9 @@ PyTorch is imported where a device is asked for, since `init` plans a training w
 """
 
 import os
+import platform
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spotlight.errors import SpotlightError
@@ -50,6 +52,25 @@ def has_bf16(device: "torch.device") -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def hardware_in_words(device: "torch.device") -> str:
+    """Name what computes on a device: the GPU, or the processor and how many of its threads are used."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    what = "a GPU of Apple" if device.type == "mps" else f"{threads} processor thread{'s' * (threads != 1)}"
+    return f"{what} ({_processor()})"
+
+
+def _processor() -> str:
+    """Name of the processor; Linux alone writes it down where no program has to be run for it."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(encoding="utf-8", errors="replace").splitlines() if facts.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def memory_to_use(device: "torch.device | None" = None) -> tuple[int, str]:

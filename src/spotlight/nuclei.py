@@ -14,7 +14,7 @@ from spotlight.images.joining import take
 from spotlight.locks import working_on
 from spotlight.prediction.listing import find_parts, read_part
 from spotlight.profiles import ProfileSettings, measure, write_table
-from spotlight.progress import Progress
+from spotlight.progress import Progress, tracked
 from spotlight.segmentation import InstanceSettings, Segmentation, SegmentationSettings, find_instances
 
 log = logging.getLogger("spotlight")
@@ -116,7 +116,7 @@ def segment_files(
     to, chosen = Path(to), settings or SegmentationSettings()
     listed = find_parts([images] if isinstance(images, (str, Path)) else images, scene, time, axes, strict=True)
     done: list[SegmentedFile] = []
-    for part in listed:
+    for part in tracked(listed, "segmenting", len(listed), progress):
         path = to / f"{part.name}-labels.{form}"
         with working_on(path):
             found, nuclei = nuclei_of(part, chosen, channel, axes, voxel_size, features)
@@ -127,6 +127,4 @@ def segment_files(
         for doubt in found.doubts:
             log.warning("%s: %s", part.name, doubt)
         done.append(SegmentedFile(part, labels, tables, record, found.doubts))
-        if progress is not None:
-            progress("segmenting", len(done), len(listed), {})
     return done

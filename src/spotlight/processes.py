@@ -6,7 +6,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import wait as wait_for
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
@@ -16,6 +17,7 @@ from typing import Any
 from spotlight.files import remove_unfinished
 from spotlight.stopping import ABORTED, SIGNALS
 
+TICK_S = 0.5
 PATIENCE_S = 2.0
 """Seconds that a process gets to end before it is killed."""
 
@@ -34,6 +36,9 @@ def processes(
     this process is killed, they detect it and end. They do not receive Ctrl-C. They are spawned, not forked, because a
     forked process can hang when a library has started threads. So a script needs ``if __name__ == "__main__":``.
 
+    The function takes a further argument, ``tick``, which is called twice a second while a result is awaited from
+    other processes.
+
     Parameters
     ----------
     workers : int
@@ -49,15 +54,15 @@ def processes(
         If one of the processes dies.
     """
     if workers <= 1:
-        yield map
+        yield lambda function, *tasks, tick=None: map(function, *tasks)
         return
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, context, _begin, (begin, arguments))
 
-    def run(function: Callable[..., Any], *tasks: Any) -> Iterator[Any]:
+    def run(function: Callable[..., Any], *tasks: Any, tick: Callable[[], None] | None = None) -> Iterator[Any]:
         with _signals_held(SIGNALS[:1]):  # processes that start here must not receive it either
-            return pool.map(function, *tasks)
+            return _results([pool.submit(function, *one) for one in zip(*tasks, strict=False)], tick)
 
     try:
         yield run
@@ -67,6 +72,15 @@ def processes(
         raise
     finally:
         pool.shutdown()
+
+
+def _results(futures: list[Future[Any]], tick: Callable[[], None] | None) -> Iterator[Any]:
+    futures.reverse()
+    while futures:
+        future = futures.pop()  # so that its result is not kept
+        while tick is not None and not wait_for([future], TICK_S).done:
+            tick()
+        yield future.result()
 
 
 def _end(children: "set[multiprocessing.process.BaseProcess]") -> None:

@@ -1,6 +1,9 @@
 """What functions that take long tell of their progress."""
 
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Progress(Protocol):
@@ -25,3 +28,38 @@ def named(progress: Progress | None, name: str) -> Progress | None:
     if progress is None:
         return None
     return lambda work, done, total, figures: progress(f"{name}: {work}", done, total, figures)
+
+
+def tracked(items: Iterable[T], work: str, total: int, progress: Progress | None) -> Iterator[T]:
+    """Yield items, and tell of a piece of work before the first of them and after each.
+
+    Parameters
+    ----------
+    items : iterable
+        What is worked on, one after another.
+    work : str
+        What is being done.
+    total : int
+        Number of the items.
+    progress : callable or None
+        Whom to tell.
+    """
+    if progress is None or not total:
+        yield from items
+        return
+    progress(work, 0, total, {})
+    for done, item in enumerate(items, start=1):
+        yield item
+        progress(work, done, total, {})
+
+
+def duration_in_words(seconds: float) -> str:
+    """Write a length of time as a person says it.
+
+    >>> duration_in_words(400)
+    '7 min'
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from command_line import run_command
 from spotlight.cli import Visible
-from spotlight.cli.app import Reporter, say, say_commands
+from spotlight.cli.output import Reporter, say, say_commands
 from spotlight.csv_files import guarded, unguarded, write_csv
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack, read, stem

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from spotlight.report.check_page import group_findings
-from spotlight.report.summary import headline, remarks_on
+from spotlight.report.summary import headline, remarks_on, remarks_on_training
 from spotlight.report.volumes import Grid, scale_bar
 
 
@@ -81,3 +81,35 @@ def test_findings_of_one_kind_are_one() -> None:
     shifts, sizes = group_findings(table)
     assert (shifts["pairs"], shifts["each"]) == (["p1", "p2"], ["1 pixels.", "2 pixels."])
     assert (sizes["pairs"], sizes["each"], sizes["found"]) == (names, [], "It is not stated.")
+
+
+def course(*losses: float) -> pd.DataFrame:
+    """The log of a training that was validated every ten steps."""
+    return pd.DataFrame({"step": 10 * np.arange(1, len(losses) + 1), "loss": 1.0, "validation_loss": losses})
+
+
+@pytest.mark.parametrize(
+    ("losses", "correlation", "kind", "words"),
+    [
+        ((0.9, 0.5, 0.40, 0.40, 0.395, 0.40), 0.8, "good", "levelled off"),
+        ((0.9, 0.8, 0.70, 0.60, 0.50, 0.40), 0.8, "doubt", "training longer will probably help"),
+        ((0.9, 0.4, 0.50, 0.60, 0.70, 0.80), 0.8, "doubt", "best at step 20 of 60 and worse later"),
+        ((0.9, 0.5, 0.40, 0.40, 0.395, 0.40), 0.02, "bad", "The stain is flat"),
+        ((0.9, 0.5, 0.40, 0.40, 0.395, 0.40), float("nan"), "bad", "The stain is flat"),
+        ((0.9, 0.5, 0.40, 0.40, 0.395, 0.40), 0.3, "bad", "correlation 0.30 on the foreground"),
+    ],
+)
+def test_the_course_of_a_training_in_words(
+    losses: tuple[float, ...], correlation: float, kind: str, words: str
+) -> None:
+    log = course(*losses)
+    best = {"step": 10 * (1 + int(np.argmin(losses))), "loss": min(losses), "foreground_pearson": correlation}
+    remarks = remarks_on_training(log, best, 60)
+    assert remarks[0].kind == kind
+    assert words in remarks[0].text
+    assert not any(remark.kind == "good" for remark in remarks[1:])
+
+
+def test_a_training_without_validation_says_nothing_of_its_worth() -> None:
+    (remark,) = remarks_on_training(pd.DataFrame({"step": [10], "loss": [0.5]}), {"step": 10}, 10)
+    assert (remark.kind, "spotlight evaluate" in remark.text) == ("doubt", True)

@@ -212,6 +212,10 @@ def test_the_page_of_a_run(model_folder: Path) -> None:
     assert page.count("<figure>") == 4  # loss, its two parts, and the correlation
     assert not re.search(r"(src|href)=.(https?:|/)", page)
     assert "field-00, field-01" in page
+    assert re.search(r"<td>duration</td><td>\d+ s for [\d,]+ steps</td>", page)
+    assert re.search(r"<td>hardware</td><td>.+</td>", page)
+    assert "input: Brightfield" in page
+    assert re.search(r'<li class="(bad|doubt|good)">', page)
     with pytest.raises(SpotlightError, match="no such file"):
         write_training_page(model_folder / "training")
 

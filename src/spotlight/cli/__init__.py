@@ -5,14 +5,15 @@ import io
 import logging
 import signal
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.models import CommandInfo
 
 from spotlight import stopping
 from spotlight.cli import adding, challenge, data, export, importing, models, pretrain, public, segmentation, training
-from spotlight.cli.app import Reporter, app
+from spotlight.cli.app import app
+from spotlight.cli.output import Reporter, begin, current
 from spotlight.errors import SpotlightError
 from spotlight.quoting import visible
 from spotlight.version import __version__
@@ -67,31 +68,54 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # of a terminal or file that has no µ
-    handler = logging.StreamHandler()
+    handler = Handler()
     handler.setFormatter(Visible())
     logging.basicConfig(handlers=[handler])
     logging.getLogger("spotlight").setLevel(logging.INFO)
-    status: object = 0
+    begin(quiet="--quiet" in sys.argv, as_json="--json" in sys.argv)  # also if the arguments cannot be read
+    status, fault = 0, ""
     try:
-        status = app(standalone_mode=False)
+        status = int(app(standalone_mode=False) or 0)
     except SpotlightError as error:
-        _fail(str(error))
+        fault = str(error)
     except MemoryError as error:
-        _fail(f"the machine's memory does not suffice ({error}). {less_memory(sys.argv[1:])}")
+        fault = f"the machine's memory does not suffice ({error}). {less_memory(sys.argv[1:])}"
     except RuntimeError as error:
         # torch has no error of its own for a processor's memory, and importing it to name the GPU's takes seconds.
         if "not enough memory" not in str(error) and "out of memory" not in str(error):
             raise
-        _fail(f"the memory does not suffice ({str(error).splitlines()[0]}). {less_memory(sys.argv[1:])}")
+        fault = f"the memory does not suffice ({str(error).splitlines()[0]}). {less_memory(sys.argv[1:])}"
     except (KeyboardInterrupt, typer.Abort):
         status = stopping.ABORTED + signal.SIGINT
     except Exception as error:
-        status = _of_usage(error)
+        status, told = _of_usage(error)
+        current().finish(_command(), status, told)
+        sys.exit(status)
+    if fault:
+        typer.secho(f"error: {visible(fault, lines=True)}", fg=typer.colors.RED, err=True)
+        status = 2
     if stopping.asked():
         Reporter.say_stopped()
-        status = stopping.ABORTED + stopping.asked()
+        status, fault = stopping.ABORTED + stopping.asked(), "stopped"
         gc.freeze()  # the collection of all that was imported takes seconds
-    sys.exit(status if isinstance(status, int) else 0)
+    current().finish(_command(), status, fault)
+    sys.exit(status)
+
+
+def _command() -> str:
+    """Name of the command that was given; empty if it is none."""
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    return words[0] if words else ""
+
+
+class Handler(logging.StreamHandler[Any]):
+    """Shows log messages, and keeps warnings for --json."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a message."""
+        super().emit(record)
+        if record.levelno >= logging.WARNING:
+            current().warnings.append(record.getMessage())
 
 
 class Visible(logging.Formatter):
@@ -102,13 +126,8 @@ class Visible(logging.Formatter):
         return visible(super().format(record), lines=True)
 
 
-def _fail(message: str) -> NoReturn:
-    typer.secho(f"error: {visible(message, lines=True)}", fg=typer.colors.RED, err=True)
-    sys.exit(2)
-
-
-def _of_usage(error: Exception) -> int:
-    """Say what is wrong with the arguments of a command, as Typer does, and give the status; others are raised."""
+def _of_usage(error: Exception) -> tuple[int, str]:
+    """Say what is wrong with the arguments of a command, as Typer does; give status and text. Others are raised."""
     if not hasattr(error, "format_message") or not hasattr(error, "exit_code"):
         raise error
     from typer.rich_utils import rich_format_error
@@ -116,7 +135,7 @@ def _of_usage(error: Exception) -> int:
     if isinstance(getattr(error, "message", None), str):
         error.message = visible(error.message)  # type: ignore[attr-defined]
     rich_format_error(error)  # type: ignore[arg-type]
-    return int(error.exit_code)
+    return int(error.exit_code), str(error.format_message())
 
 
 def _version(show: bool) -> None:

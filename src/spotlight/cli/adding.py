@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from spotlight.cli.app import OUTPUT, Reporter, app, option, say
+from spotlight.cli.app import OUTPUT, app, option
+from spotlight.cli.output import Reporter, answer, wrote
 from spotlight.errors import SpotlightError
 
 
@@ -25,6 +26,7 @@ def add(
     from spotlight.images import read, scenes
     from spotlight.images.adding import add_channels, add_labels
     from spotlight.images.plates import plate_metadata, read_attributes
+    from spotlight.progress import tracked
 
     if results.resolve() == to.resolve():
         raise SpotlightError(f"{to}: is the same as the results. Name the OME-Zarr that they were made from.")
@@ -35,7 +37,7 @@ def add(
         )
     added = 0
     with Reporter(resumable=True) as report:
-        for number, field in enumerate(fields, start=1):
+        for field in tracked(fields, "adding", len(fields), report):
             source, image = results / field, to / field
             if "image-label" in read_attributes(source).get("ome", {}):
                 if only != "channels":
@@ -45,5 +47,5 @@ def add(
             listed = read_attributes(source / "labels").get("ome", {}).get("labels", [])
             for name in listed if only != "channels" else []:
                 added += add_labels(source / "labels" / name, image, name)
-            report("adding", number, len(fields), {})
-    say(f"{to}: {added} channels and labels added in {len(fields)} images")
+    answer(added=added)
+    wrote(to, f"{{}}: {added} channels and labels added in {len(fields)} images")

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from spotlight.cli.app import Reporter, To, app, loading, say
+from spotlight.cli.app import To, app
+from spotlight.cli.output import Reporter, answer, loading, say, wrote
 from spotlight.errors import SpotlightError
 
 
@@ -28,10 +29,10 @@ def submit(
     for part in find_parts(stains):
         stain = read(part.path, scene=part.scene, time=part.time)
         if challenge == "selma3d-2026":
-            say(write_selma3d(stain, part.name.removesuffix("-labels"), to, overwrite=overwrite))
+            wrote(write_selma3d(stain, part.name.removesuffix("-labels"), to, overwrite=overwrite))
             continue
         for path in write_submission(stain, part.name.removesuffix(SUFFIX), to, overwrite=overwrite):
-            say(path)
+            wrote(path)
 
 
 def score_light_my_cells(
@@ -57,4 +58,6 @@ def score_light_my_cells(
         result = evaluate_light_my_cells(
             pairs, stains, to, LightMyCellsSettings.parse(values, "command line"), target=target, progress=report
         )
-    say("", *table_text(result).splitlines(), "", f"The page: {write_challenge_page(result)}")
+    answer(scores=result.table)
+    say("", *table_text(result).splitlines(), "")
+    wrote(write_challenge_page(result), "The page: {}")

@@ -12,7 +12,6 @@ from spotlight.cli.app import (
     InputChannel,
     PairAxes,
     Pairs,
-    Reporter,
     Scene,
     Target,
     TargetChannel,
@@ -21,11 +20,9 @@ from spotlight.cli.app import (
     VoxelSize,
     Workers,
     app,
-    loading,
-    say,
-    say_commands,
     size_of,
 )
+from spotlight.cli.output import Reporter, answer, current, loading, say, say_commands, warn, wrote
 from spotlight.errors import SpotlightError
 from spotlight.quoting import visible
 
@@ -46,7 +43,8 @@ def demo(
 
     with Reporter(resumable=True) as report:
         page, table = run(to, seed, report, workers=os.cpu_count() or 1)
-    say("", *table.splitlines(), "", f"The page with pictures and curves: {page}")
+    say("", *table.splitlines(), "")
+    wrote(page, "The page with pictures and curves: {}")
 
 
 @app.command()
@@ -98,7 +96,7 @@ def simulate(
         else:
             chosen = SimulationSettings.from_yaml(settings) if settings else SimulationSettings()
             manifest = simulate_pairs(to, counts, chosen, seed, workers, progress)
-    say(manifest)
+    wrote(manifest)
 
 
 @app.command()
@@ -141,7 +139,11 @@ def init(
             target_channel=target_channel,
             target_plane=target_plane,
         )
-    say(*plan.reasons, "", f"Look at {plan.manifest} and {plan.experiment}. Then:")
+    answer(reasons=plan.reasons, targets=plan.targets)
+    say(*plan.reasons, "", "Look at these files:")
+    wrote(plan.manifest)
+    wrote(plan.experiment)
+    say("", "Then:")
     which = ("--target", plan.targets[0]) if plan.targets else ()
     train = ("train", plan.manifest, "--settings", plan.experiment, *which, "--to", "model")
     say_commands(("check", plan.manifest), train)
@@ -159,13 +161,13 @@ def stack_planes(
 
     found, faults = find_plane_files(images_below(folder), folder)
     for fault in faults:
-        say(f"warning: planes are missing, so they are no stack: {fault}", err=True)
+        warn(f"planes are missing, so they are no stack: {fault}")
     if not found:
         raise SpotlightError(
             f"{folder}: no names of files there say which planes belong together, as img_z000.tif and img_z001.tif do."
         )
     for image in found:
-        say(write_plane_files(image, to))
+        wrote(write_plane_files(image, to))
     say(describe(found))
 
 
@@ -197,9 +199,9 @@ def import_pairs(
         raise SpotlightError(f"{unfit} does not apply to {layout}. Remove it.")
     pairs = LAYOUTS[layout](source, **facts)
     absent = sorted({str(f) for pair in pairs for f in (pair.input, pair.target) if not f.exists()})
-    say(f"{write_manifest(pairs, to)}: {len(pairs)} pairs")
+    wrote(write_manifest(pairs, to), f"{{}}: {len(pairs)} pairs")
     if absent:
-        say(f"{len(absent)} of their files are not there yet, the first: {absent[0]}", err=True)
+        warn(f"{len(absent)} of their files are not there yet, the first: {absent[0]}")
 
 
 @app.command()
@@ -238,8 +240,10 @@ def check(
         names, more = group["pairs"], " (the first of them)" if group["each"] else ""
         who = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
         who = who if len(names) == 1 else f"{len(names)} pairs ({who})"
-        say(f"{group['severity']}: {who}: {group['subject']}: {group['found']}{more}")
-    say(f"{len(result.pairs)} pairs; the page with pictures: {write_check_page(result, to)}")
+        said = f"{who}: {group['subject']}: {group['found']}{more}"
+        (say if group["severity"] == "note" else answer)(f"{group['severity']}: {said}")
+    answer(findings=result.findings)
+    wrote(write_check_page(result, to), f"{len(result.pairs)} pairs; the page with pictures: {{}}")
     if result.failed:
         raise typer.Exit(1)
 
@@ -260,6 +264,7 @@ def info(images: Annotated[list[Path], typer.Argument(help="Image files, or fold
     from spotlight.pairs.gathering import describe, images_below
 
     doubts: list[str] = []
+    described: list[dict[str, object]] = []
     files: list[Path] = []
     for given in map(located, images):
         if isinstance(given, Address) or not given.is_dir() or is_image(given):
@@ -290,10 +295,22 @@ def info(images: Annotated[list[Path], typer.Argument(help="Image files, or fold
             shape = " x ".join(map(str, facts.array.shape))
             kind = str(facts.array.dtype)
             cells = (f"{number}: {scene.name}", axes, shape, kind, size or "not stated", channels)
+            described.append(
+                {
+                    "file": image,
+                    "scene": scene.name,
+                    "axes": facts.axes if set(facts.axes) <= set(STORED_AXES) else None,
+                    "shape": facts.array.shape,
+                    "dtype": kind,
+                    "voxel_size_um": facts.voxel_size,
+                    "channels": facts.all_channels,
+                }
+            )
             table.add_row(*(Text(visible(cell)) for cell in cells))
-        Console(soft_wrap=True).print(table)
+        Console(soft_wrap=True, stderr=current().as_json).print(table)
+    answer(images=described)
     for doubt in doubts:
-        say(f"warning: {doubt}", err=True)
+        warn(doubt)
 
 
 @app.command()
@@ -319,7 +336,7 @@ def resample(
         path = to / f"{part.name}.{form}"
         if path.exists() and (not overwrite or path.resolve() in (part.path.resolve(), like.resolve())):
             raise SpotlightError(f"{path}: is there already. Choose another folder with --to, or say --overwrite.")
-        say(resample_like(read_part(part, axes, size), grid, labels).save(path))
+        wrote(resample_like(read_part(part, axes, size), grid, labels).save(path))
 
 
 @app.command()
@@ -327,4 +344,5 @@ def clear_cache(folder: Annotated[Path, typer.Argument(help="Cache of prepared p
     """Remove what `train --cache` prepared, and nothing else."""
     from spotlight.pairs import clear_cache as run
 
-    say(f"{run(folder)} prepared pairs removed from {folder}")
+    removed = run(folder)
+    answer(f"{removed} prepared pairs removed from {folder}", removed=removed)

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from spotlight.cli.app import To, app, loading, say
+from spotlight.cli.app import To, app
+from spotlight.cli.output import loading, wrote
 from spotlight.errors import SpotlightError
 
 
@@ -63,7 +64,7 @@ def export(
     from spotlight.prediction import load_model
 
     if form == "card":
-        say(write_card(read_description(model), model.resolve().name, to / "card.md"))
+        wrote(write_card(read_description(model), model.resolve().name, to / "card.md"))
         return
     loaded = load_model(model)
     file = loaded.name
@@ -74,11 +75,11 @@ def export(
     if flatten is not None:
         loaded = loaded.flattened(flatten)
     if form == "onnx":
-        say(export_onnx(loaded, to / f"{file}{'-bare' if bare else ''}.onnx", bare=bare))
+        wrote(export_onnx(loaded, to / f"{file}{'-bare' if bare else ''}.onnx", bare=bare))
         return
     values = {"authors": author, "licence": licence, "name": name, "cite": cite or ()}
     publication = Publication.parse(values, "command line")
-    say(export_bioimage(loaded, to / f"{file}.bioimage.zip", publication, halo=halo))
+    wrote(export_bioimage(loaded, to / f"{file}.bioimage.zip", publication, halo=halo))
 
 
 def _require_fitting(form: str, **options: dict[str, Any]) -> None:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from spotlight.cli.app import To, VoxelSize, app, loading, say, size_of
+from spotlight.cli.app import To, VoxelSize, app, size_of
+from spotlight.cli.output import answer, loading, wrote
 from spotlight.errors import SpotlightError
 
 
@@ -29,7 +30,7 @@ def import_fnet(
     from spotlight.import_fnet import import_fnet as run
 
     size = size_of(voxel_size)
-    say(run(checkpoint, to, branch=branch, grid=_parse_grid(grid), voxel_size=size))
+    wrote(run(checkpoint, to, branch=branch, grid=_parse_grid(grid), voxel_size=size))
 
 
 @app.command("import-viscy")
@@ -55,7 +56,7 @@ def import_viscy(
 
     names = [*outputs, *(further or ())]  # all words after --outputs
     sizes = size_of(voxel_size), size_of(greatest_voxel_size)
-    say(
+    wrote(
         run(
             checkpoint,
             to,
@@ -88,13 +89,15 @@ def models(
     if write:
         if where is None:
             raise SpotlightError("--write makes the list of a folder of models. Name the folder.")
-        say(write_list(where, licence))
+        wrote(write_list(where, licence))
         return
     if get is not None and to is not None:
-        say(copy_model(get, to, where))
+        wrote(copy_model(get, to, where))
         return
-    for name, model in list_models(where).models.items():
-        say(f"{name}  {model.summary}{f' [{model.licence}]' if model.licence else ''}")
+    found = list_models(where).models
+    answer(models={name: model.model_dump(mode="json") for name, model in found.items()})
+    for name, model in found.items():
+        answer(f"{name}  {model.summary}{f' [{model.licence}]' if model.licence else ''}")
 
 
 def _parse_grid(text: str | None) -> float | Literal["native"] | None:

@@ -19,7 +19,6 @@ from spotlight.cli.app import (
     Kind,
     PairAxes,
     Pairs,
-    Reporter,
     Scene,
     Target,
     TargetChannel,
@@ -29,12 +28,11 @@ from spotlight.cli.app import (
     VoxelSize,
     Workers,
     app,
-    loading,
     option,
-    say,
     size_of,
 )
 from spotlight.cli.challenge import score_light_my_cells
+from spotlight.cli.output import Reporter, answer, loading, report_failures, say, wrote
 from spotlight.cli.task_scores import SCORED, refuse, score_task, task_of
 from spotlight.errors import SpotlightError
 from spotlight.quoting import safe_name
@@ -180,16 +178,20 @@ def predict(
         with Reporter(resumable=True) as report:
             table, faults = classify_files(loaded, listed, to, options, overwrite=overwrite, progress=report)
         counts = ", ".join(f"{count} {name}" for name, count in table["class"].value_counts().items())
-        say(f"{to / 'classes.csv'}: {counts}" if len(table) else "No image was classified.")
-        if faults:
-            say("", f"{len(faults)} of {len(listed)} failed:", err=True)
-            say(*(f"  {name}: {reason}" for name, reason in faults.items()), err=True)
-            raise typer.Exit(2 if len(listed) == 1 else 1)
+        answer(classes=table)
+        if len(table):
+            wrote(to / "classes.csv", f"{{}}: {counts}")
+        else:
+            say("No image was classified.")
+        report_failures(faults, len(listed))
         return
     with Reporter(resumable=True) as report:
         if seams:
+            seams_of: dict[str, object] = {}
             for part in listed:
-                say(f"{part.name}: {measure_seams(loaded, part, options, report)}")
+                found = measure_seams(loaded, part, options, report)
+                seams_of[part.name] = vars(found)
+                answer(f"{part.name}: {found}", seams=seams_of)
             return
         if scheduler or cluster:
             results = stain_on_cluster(
@@ -209,13 +211,8 @@ def predict(
             results = stain_files(loaded, listed, to, options, overwrite=overwrite, progress=report)
     for result in results:
         if result.state != "failed":
-            say(f"{result.path}{' (was there already)' if result.state == 'kept' else ''}")
-    failed = [result for result in results if result.state == "failed"]
-    if failed:
-        say("", f"{len(failed)} of {len(results)} failed:", err=True)
-        for result in failed:
-            say(f"  {result.part.name}: {result.reason}", err=True)
-        raise typer.Exit(2 if len(failed) == len(results) == 1 else 1)
+            wrote(result.path, f"{{}}{' (was there already)' if result.state == 'kept' else ''}")
+    report_failures({one.part.name: one.reason for one in results if one.state == "failed"}, len(results))
 
 
 @app.command()
@@ -294,9 +291,11 @@ def evaluate(
             workers=workers or os.cpu_count() or 1,
             progress=report,
         )
-        page = write_report(to)
-    say("", *score_text(evaluation.scores).splitlines(), "", *summary_text(evaluation.scores).splitlines())
-    say("", f"The page with pictures and curves: {page}")
+        page = write_report(to, progress=report)
+    summary = summary_text(evaluation.scores).splitlines()
+    answer(scores=evaluation.scores, summary=summary)
+    say("", *score_text(evaluation.scores).splitlines(), "", *summary, "")
+    wrote(page, "The page with pictures and curves: {}")
 
 
 @app.command()
@@ -314,6 +313,7 @@ def compare(
 
     with Reporter(resumable=True) as report:
         compared = run(comparison, to, device=device, workers=workers or os.cpu_count() or 1, progress=report)
-        page = write_report(to, "Comparison of methods")
-    say("", *score_text(compared.evaluation.scores).splitlines(), "", *compared.table["verdict"])
-    say("", f"The page with pictures and curves: {page}")
+        page = write_report(to, "Comparison of methods", progress=report)
+    answer(scores=compared.evaluation.scores, comparison=compared.table)
+    say("", *score_text(compared.evaluation.scores).splitlines(), "", *compared.table["verdict"], "")
+    wrote(page, "The page with pictures and curves: {}")

@@ -13,17 +13,14 @@ from spotlight.cli.app import (
     Device,
     InputChannel,
     PairAxes,
-    Reporter,
     To,
     VoxelSize,
     Workers,
     app,
-    loading,
     option,
-    say,
-    say_commands,
     size_of,
 )
+from spotlight.cli.output import Reporter, answer, loading, say, say_commands, wrote
 from spotlight.errors import SpotlightError
 
 
@@ -109,7 +106,7 @@ def pretrain(
             raise SpotlightError(
                 "--explain looks at stacks that are there. Simulate some, and explain `train` on them."
             )
-        say(*explained(read_inputs(source, input_channel, axes, size), experiment, probe=probe).splitlines())
+        answer(*explained(read_inputs(source, input_channel, axes, size), experiment, probe=probe).splitlines())
         return
     chosen = STRUCTURES if structures is None else tuple(part.strip() for part in structures.split(","))
     if unknown := [name for name in chosen if name not in STRUCTURES]:
@@ -132,7 +129,9 @@ def pretrain(
         )
     if is_first():
         what = "model" if pretext == "simulated" else "backbone"
-        say(f"{what}: {made}", f"its training: {write_training_page(made)}", "next:")
+        wrote(made, f"{what}: {{}}")
+        wrote(write_training_page(made), "its training: {}")
+        say("next:")
         say_commands(("train", "MANIFEST", "--task", task, "--from", made, "--to", "MODEL"))
 
 
@@ -177,7 +176,9 @@ def few_shot(
             cache=cache,
             progress=report,
         )
-    say(*found.verdicts(), f"The page with the learning curve: {write_few_shot_page(found.folder)}")
+    answer(scores=found.scores, comparison=found.table)
+    say(*found.verdicts())
+    wrote(write_few_shot_page(found.folder), "The page with the learning curve: {}")
 
 
 def _number(text: str) -> float:

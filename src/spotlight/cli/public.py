@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from spotlight.cli.app import Reporter, To, app, say, say_commands
+from spotlight.cli.app import App, To, app
+from spotlight.cli.output import Reporter, say, say_commands, wrote
 
-data = typer.Typer(no_args_is_help=True, help="Fetch a public data set, with its manifest.")
+data = App(no_args_is_help=True, help="Fetch a public data set, with its manifest.")
 app.add_typer(data, name="data")
 
 
@@ -32,5 +33,6 @@ def allen_dna(
     with Reporter(resumable=True) as report:
         server = Server(endpoint, connections=connections)
         manifest = fetch_integrated_cell(to, fields, server=server, overwrite=overwrite, progress=report)
-    say(manifest, "Next:")
+    wrote(manifest)
+    say("Next:")
     say_commands(("check", manifest), ("train", manifest, "--to", "model"))

@@ -15,7 +15,6 @@ from spotlight.cli.app import (
     Device,
     Form,
     InputChannel,
-    Reporter,
     Scene,
     TargetChannel,
     Time,
@@ -24,9 +23,9 @@ from spotlight.cli.app import (
     VoxelSize,
     app,
     option,
-    say,
     size_of,
 )
+from spotlight.cli.output import Reporter, answer, report_failures, say, wrote
 from spotlight.errors import SpotlightError
 
 
@@ -135,8 +134,9 @@ def segment(
         with working_on(to / "segmentation.yaml"):
             write_csv(tuning.tried, to / "tuning.csv", "%.4g")
             write_text(to / "segmentation.yaml", tuning.to_yaml())
+        answer(scores={"mean_ap": tuning.score, "mean_ap_before": tuning.first_score, "stacks": len(tuning.stacks)})
         say(f"mean AP {tuning.first_score:.3f} -> {tuning.score:.3f} on {len(tuning.stacks)} stacks")
-        say(to / "segmentation.yaml")
+        wrote(to / "segmentation.yaml")
         return
     if names_a_zarr(to):
         from spotlight.plates import segment_plate
@@ -160,11 +160,10 @@ def segment(
                 progress=report,
             )
         again = f" ({plate.kept} fields were there already)" if plate.kept else ""
-        say(f"{to}: {len(plate.table)} nuclei in {len(plate.labels)} fields{again}", *plate.tables)
-        if plate.failed:
-            say("", f"{len(plate.failed)} of {len(plate.failed) + len(plate.labels)} failed:", err=True)
-            say(*(f"  {name}: {reason}" for name, reason in plate.failed.items()), err=True)
-            raise typer.Exit(1)
+        wrote(to, f"{{}}: {len(plate.table)} nuclei in {len(plate.labels)} fields{again}")
+        for path in plate.tables:
+            wrote(path)
+        report_failures(plate.failed, max(2, len(plate.failed) + len(plate.labels)))
         return
     if wells is not None or table or names != "plain":
         raise SpotlightError("--wells, --table and --names are for one table of a plate; end --to in .ome.zarr.")
@@ -183,7 +182,8 @@ def segment(
             progress=report,
         )
     for one in found:
-        say(one.labels, *one.tables)
+        for path in (one.labels, *one.tables):
+            wrote(path)
 
 
 @app.command()
@@ -209,4 +209,4 @@ def label(
         if path.exists() and not overwrite:
             raise SpotlightError(f"{path}: is there already. Choose another folder with --to, or say --overwrite.")
         labels = label_pieces(take(read_part(part, axes, size), channel or part.channel))
-        say(f"{labels.save(path)}: {labels.data.max(initial=0)} bodies")
+        wrote(labels.save(path), f"{{}}: {labels.data.max(initial=0)} bodies")

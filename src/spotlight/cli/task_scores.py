@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from spotlight.cli.app import Reporter, say, size_of
+from spotlight.cli.app import size_of
+from spotlight.cli.output import Reporter, answer, say, wrote
 from spotlight.errors import SpotlightError
 
 SCORED = ("segment", "restore", "classify")
@@ -75,4 +76,6 @@ def score_task(
         listed = read_pairs(pairs, None, None, target, target is None, axes, size_of(voxel_size), column)
     with Reporter(resumable=True) as shown:
         result = run(listed, loaded, to, split=split or "test", workers=workers or count, progress=shown)
-    say("", *text(result).splitlines(), "", f"The page: {write(result)}")
+    answer(scores=result.scores)
+    say("", *text(result).splitlines(), "")
+    wrote(write(result), "The page: {}")

@@ -16,16 +16,14 @@ from spotlight.cli.app import (
     PairAxes,
     Pairs,
     Protocol,
-    Reporter,
     TargetChannel,
     To,
     VoxelSize,
     app,
-    loading,
     option,
-    say,
     size_of,
 )
+from spotlight.cli.output import Reporter, answer, loading, say, wrote
 from spotlight.errors import SpotlightError
 
 
@@ -136,6 +134,7 @@ def train(
     loading()
     from spotlight.model import DESCRIPTION
     from spotlight.report import write_training_page
+    from spotlight.report.training_page import training_text
     from spotlight.training import train as run
     from spotlight.training.explanation import explain as explained
     from spotlight.training.hardware import is_first
@@ -152,7 +151,7 @@ def train(
             voxel_size=size,
             probe=probe,
         )
-        say(*text.splitlines())
+        answer(*text.splitlines(), plan=text)
         return
     with Reporter(resumable=True) as report:
         run(
@@ -171,7 +170,9 @@ def train(
         )
     if is_first():
         for made in sorted(path.parent for path in to.rglob(DESCRIPTION)):
-            say(f"model: {made}", f"its training: {write_training_page(made)}")
+            wrote(made, "model: {}")
+            wrote(write_training_page(made), "its training: {}")
+            say(*training_text(made).splitlines())
 
 
 @app.command("settings")
@@ -185,4 +186,5 @@ def show_settings(
     from spotlight.settings import commented_yaml
     from spotlight.training import protocol as named
 
-    say(*commented_yaml(named(protocol, task)).splitlines())
+    experiment = named(protocol, task)
+    answer(*commented_yaml(experiment).splitlines(), settings=experiment.model_dump(mode="json"))

@@ -111,6 +111,11 @@ def evaluate_classes(
     SpotlightError
         If a model was trained for something else or does not know a class, or there is nothing to evaluate, or a
         process dies.
+
+    Examples
+    --------
+    >>> result = evaluate_classes("phases.csv", "model", "evaluation")  # doctest: +SKIP
+    >>> result.scores["balanced_accuracy"]  # doctest: +SKIP
     """
     to, loaded = Path(to), open_models(models)
     for model in loaded.values():
@@ -127,15 +132,13 @@ def evaluate_classes(
     rows: list[dict[str, Any]] = []
     doubts: dict[str, dict[str, Sequence[str]]] = {name: {} for name in loaded}
     work = ClassWork(loaded, to)
-    for done, (pair, judged) in enumerate(zip(chosen, judge_each(judge_classes, chosen, work, workers), strict=True)):
+    for pair, judged in zip(chosen, judge_each(judge_classes, chosen, work, workers, progress), strict=True):
         for name, one in judged.items():
             doubts[name][pair.name] = one.doubts
             best = max(one.shares, key=lambda kind: one.shares[kind])
             who = {"method": name, "stack": pair.name, "specimen": pair.group or pair.name}
             shares = {f"{PROBABILITY}{kind}": one.shares[kind] for kind in names}
             rows.append(who | {"class": pair.target_name, "found": best} | shares)
-        if progress is not None:
-            progress("evaluating", done + 1, len(chosen), {})
     for name, model in loaded.items():
         tell_seen(name, [pair.name for pair in chosen if is_seen(pair, model)])
     stacks = pd.DataFrame(rows)

@@ -152,11 +152,9 @@ def evaluate(
     methods = tuple(find_methods(models, [pair.name for pair in chosen]))
     work = Work(methods, settings, _data_range(methods, chosen, settings), find_metrics(settings, metrics), to)
     judged: dict[str, tuple[Truth, dict[str, StackScores]]] = {}
-    with closing(judge_each(judge_stack, chosen, work, workers)) as results:
-        for number, (pair, result) in enumerate(zip(chosen, results, strict=True), start=1):
+    with closing(judge_each(judge_stack, chosen, work, workers, progress, 1 + len(methods))) as results:
+        for pair, result in zip(chosen, results, strict=True):
             judged[pair.name] = result
-            if progress is not None:
-                progress("evaluating", number, len(chosen), {})
     for method in methods:
         doubted = {name: found[method.key].doubts for name, (_, found) in judged.items()}
         tell_doubts(method.key, doubted)
@@ -298,6 +296,13 @@ def _training_digests(description: ModelDescription) -> set[str]:
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean, standard deviation and number of values over stacks: one row per method, three columns per metric."""
+    """Mean, standard deviation and number of values over stacks: one row per method, three columns per metric.
+
+    Examples
+    --------
+    >>> scores = pd.DataFrame({"stack": ["a", "b"], "seed": 0, "method": "ours", "pearson": [0.8, 0.9]})
+    >>> round(float(summarise(scores).loc["ours", ("pearson", "mean")]), 2)
+    0.85
+    """
     numbers = scores.drop(columns=["stack", "seed"]).groupby("method", sort=False)
     return numbers.agg(["mean", "std", "count"])

@@ -22,7 +22,7 @@ from spotlight.locks import works_in
 from spotlight.metrics.challenge import CHALLENGE_SCORES, challenge_scores, has_contrast
 from spotlight.pairs.listing import read_pairs
 from spotlight.pairs.pair import Pair
-from spotlight.progress import Progress
+from spotlight.progress import Progress, tracked
 from spotlight.quoting import safe_name
 from spotlight.settings import Settings
 from spotlight.version import __version__
@@ -122,6 +122,11 @@ def evaluate_light_my_cells(
     ------
     SpotlightError
         If there is nothing to score, a stain is missing or does not fit its target, or a target has no contrast.
+
+    Examples
+    --------
+    >>> result = evaluate_light_my_cells("studies.csv", "stains", "evaluation")  # doctest: +SKIP
+    >>> print(result.table)  # doctest: +SKIP
     """
     settings = settings or LightMyCellsSettings()
     pairs, stains, to = *data_first(pairs, stains, "evaluate_light_my_cells"), Path(to)
@@ -132,7 +137,7 @@ def evaluate_light_my_cells(
     work = [(method, *one) for method, files in found.items() for one in zip(chosen, fields, files, strict=True)]
     rows: list[dict[str, Any]] = []
     pictures: dict[tuple[str, str], Picture] = {}
-    for number, (method, pair, field, file) in enumerate(work, start=1):
+    for method, pair, field, file in tracked(work, "scoring", len(work), progress):
         if file is not None:
             truth = pair.read_target()
             stain = file.read(pair, truth)
@@ -140,8 +145,6 @@ def evaluate_light_my_cells(
             if (pair.target_name, method) not in pictures:
                 images = {"input": pair.read_channels()[0], "target": truth, "stain": stain}
                 pictures[pair.target_name, method] = {name: _small(image) for name, image in images.items()}
-        if progress is not None:
-            progress("scoring", number, len(work), {})
     planes = pd.DataFrame(rows)
     result = LightMyCells(to, planes, summarise_planes(planes), _missing(chosen, found), settings, pictures)
     _write(result, folders)

@@ -104,6 +104,13 @@ def score_masks(
     -------
     dict of str to float
         Dice, and NaN for what does not suit the kind.
+
+    Examples
+    --------
+    >>> truth = np.zeros((8, 8), bool)
+    >>> truth[2:6, 2:6] = True
+    >>> float(score_masks(truth, truth, None)["mask_dice"])
+    1.0
     """
     scores = dict.fromkeys(("cl_dice", "betti_0_error", "betti_1_error", "panoptic_dice", "component_f1"), float("nan"))
     if kind != "isolated":

@@ -92,6 +92,11 @@ def evaluate_masks(
     ------
     SpotlightError
         If a model was not trained on masks, or lacks a structure, or there is nothing to evaluate, or a process dies.
+
+    Examples
+    --------
+    >>> result = evaluate_masks("vessels.csv", "model", "evaluation")  # doctest: +SKIP
+    >>> result.means[["structure", "dice"]]  # doctest: +SKIP
     """
     to, loaded = Path(to), open_models(models)
     tasks = [_task_of(model) for model in loaded.values()]
@@ -100,15 +105,13 @@ def evaluate_masks(
     rows: list[pd.DataFrame] = []
     pictures: dict[tuple[str, str, str], Masks] = {}
     doubts: dict[str, dict[str, Sequence[str]]] = {name: {} for name in loaded}
-    judged_fields = judge_each(judge_field, fields, MaskWork(loaded, to), workers)
+    judged_fields = judge_each(judge_field, fields, MaskWork(loaded, to), workers, progress)
     for done, (field, judged) in enumerate(zip(fields, judged_fields, strict=True)):
         for name, one in judged.items():
             doubts[name][field[0].name] = one.doubts
             rows.append(one.scores.assign(method=name, stack=field[0].name))
             for structure, flat in zip(one.scores["structure"] if done < pictured else (), one.pictures, strict=False):
                 pictures[name, structure, field[0].name] = (flat[0], flat[1] > 0, flat[2] > 0)
-        if progress is not None:
-            progress("evaluating", done + 1, len(fields), {})
     scores = pd.concat(rows, ignore_index=True)
     scores = scores[
         ["method", "structure", "stack", *scores.columns.difference(["method", "structure", "stack"], False)]

@@ -170,6 +170,11 @@ def evaluate_restoration(
     SpotlightError
         If a model was not trained to restore, models were trained on inputs made in different ways, or there is nothing
         to evaluate, or a process dies.
+
+    Examples
+    --------
+    >>> result = evaluate_restoration("noisy.csv", "model", "evaluation")  # doctest: +SKIP
+    >>> result.means[["method", "psnr"]]  # doctest: +SKIP
     """
     to, loaded = Path(to), open_models(models)
     task = _common_task(loaded)
@@ -184,9 +189,7 @@ def evaluate_restoration(
     pictures: dict[tuple[str, str], FloatArray] = {}
     doubts: dict[str, dict[str, Sequence[str]]] = {name: {} for name in loaded}
     items = [(pair, number < pictured) for number, pair in enumerate(chosen)]
-    for done, (pair, judged) in enumerate(
-        zip(chosen, judge_each(judge_restoration, items, work, workers), strict=True)
-    ):
+    for pair, judged in zip(chosen, judge_each(judge_restoration, items, work, workers, progress), strict=True):
         first = judged[CLASSICAL].scores
         parts = (first[:1], *(judged[name].scores for name in loaded), first[1:])
         rows += [part.assign(stack=pair.name) for part in parts]
@@ -195,8 +198,6 @@ def evaluate_restoration(
                 doubts[name][pair.name] = one.doubts
             for tried, plane in zip((*one.scores["tried"], "target"), one.pictures, strict=False):
                 pictures[pair.name, tried] = plane
-        if progress is not None:
-            progress("evaluating", done + 1, len(chosen), {})
     for name, model in loaded.items():
         tell_seen(name, [pair.name for pair in chosen if is_seen(pair, model)])
     every = pd.concat(rows, ignore_index=True)
@@ -295,6 +296,13 @@ def score_restoration(
         The scores of `SHOWN` without the gains, and ``data_range``, to which PSNR and SSIM refer: the distance between
         the 0.1st and the 99.9th percentile of `truth` (Weigert et al. 2018). The detail is NaN of images of two
         dimensions, of unknown voxel size, and where images agree at no frequency.
+
+    Examples
+    --------
+    >>> sharp = np.random.default_rng(0).random((32, 32)).astype(np.float32)
+    >>> scores = score_restoration(sharp, sharp + np.float32(0.1))
+    >>> round(scores["psnr"])
+    20
     """
     low, high = percentiles(truth, (0.1, 99.9))
     pixels = intensity_scores(truth, image, data_range=high - low)

@@ -13,7 +13,13 @@ from spotlight.settings import Settings
 
 
 class EvaluationSettings(Settings):
-    """What is evaluated, and how. The same for the target and for all methods."""
+    """What is evaluated, and how. The same for the target and for all methods.
+
+    Examples
+    --------
+    >>> EvaluationSettings(split="val", thresholds=25).resolution
+    True
+    """
 
     split: Literal["train", "val", "test"] = Field("test", description="Rows of the manifest to evaluate.")
     foreground: ForegroundSettings = Field(ForegroundSettings(), description="Mask of the foreground metrics.")

@@ -1,6 +1,7 @@
 """What evaluations of all tasks share: their models and rows, work in several processes, and the record."""
 
 import logging
+import multiprocessing
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from spotlight.pairs.pair import Pair
 from spotlight.prediction import Model, load_model
 from spotlight.prediction.acceptance import tell_doubts
 from spotlight.processes import BrokenProcessPool, processes
+from spotlight.progress import Progress
 from spotlight.quoting import safe_name
 from spotlight.version import __version__
 
@@ -52,7 +54,12 @@ def rows_of(listed: Sequence[Pair], split: str) -> list[Pair]:
 
 
 def judge_each(
-    judge: Callable[[Item, Work], Found], items: Sequence[Item], work: Work, workers: int
+    judge: Callable[[Item, Work], Found],
+    items: Sequence[Item],
+    work: Work,
+    workers: int,
+    progress: Progress | None = None,
+    parts: int = 1,
 ) -> Generator[Found]:
     """Judge one stack after another, in their order, in `workers` processes.
 
@@ -66,21 +73,51 @@ def judge_each(
         What is needed for every item; sent to each process once.
     workers : int
         Processes. More than one need a script to guard its main part, as `multiprocessing` documents.
+    progress : callable, optional
+        Called with what is being done and how far it is.
+    parts : int
+        In how many parts an item is judged; `judge` calls `part_done` after each.
 
     Raises
     ------
     SpotlightError
         If a process dies.
     """
+    global _part_done
+    told = finished = 0
+
+    def tell(more: int = 0) -> None:
+        nonlocal told
+        told += more
+        if progress is not None:
+            # Of items whose scores are kept from an earlier call, no part is told.
+            progress("evaluating", max(told, finished * parts), len(items) * parts, {})
+
+    tell()
     count = min(workers, len(items))
     if count <= 1:
-        yield from (judge(item, work) for item in items)
+        for item in items:
+            _part_done = tell
+            found = judge(item, work)
+            _part_done = None
+            finished += 1
+            tell()
+            yield found
         return
     import torch
 
+    done = multiprocessing.get_context("spawn").SimpleQueue()
+
+    def tick() -> None:
+        while not done.empty():
+            tell(done.get())
+
     try:
-        with processes(count, _begin, (judge, work, max(1, torch.get_num_threads() // count))) as run:
-            yield from run(_judge_in_process, items)
+        with processes(count, _begin, (judge, work, max(1, torch.get_num_threads() // count), done)) as run:
+            for found in run(_judge_in_process, items, tick=tick):
+                finished += 1
+                tell()
+                yield found
     except BrokenProcessPool as error:
         raise SpotlightError(
             "a worker process died. Either it ran out of memory, or your script lacks "
@@ -88,15 +125,25 @@ def judge_each(
         ) from error
 
 
+def part_done() -> None:
+    """Tell that a part of the item at work is judged, such as one of its stains; see `judge_each`."""
+    if _part_done is not None:
+        _part_done(1)
+
+
+_part_done: Callable[[int], None] | None = None
+"""Whom to tell of a part."""
 _given: tuple[Callable[[Any, Any], Any], Any] | None = None
 """In a worker process: what it received when it started, so that models are sent once."""
 
 
-def _begin(judge: Callable[[Any, Any], Any], work: object, threads: int) -> None:
+def _begin(
+    judge: Callable[[Any, Any], Any], work: object, threads: int, done: "multiprocessing.SimpleQueue[int]"
+) -> None:
     import torch
 
-    global _given
-    _given = judge, work
+    global _given, _part_done
+    _given, _part_done = (judge, work), done.put
     torch.set_num_threads(threads)
 
 

@@ -13,6 +13,7 @@ from spotlight.evaluation.methods import REPEAT, TARGET, Method
 from spotlight.evaluation.reference import make_reference
 from spotlight.evaluation.sets import FOREGROUND
 from spotlight.evaluation.settings import EvaluationSettings
+from spotlight.evaluation.shared import part_done
 from spotlight.evaluation.store import key_of, load, save
 from spotlight.images import Stack
 from spotlight.pairs.pair import Pair
@@ -88,6 +89,7 @@ def _judge_anew(
     if reference.labelled:
         keys[TARGET] = of_target
     methods = {method.key: method for method in work.methods}
+    part_done()
     for method_key, own in keys.items():
         if found.get(method_key) is not None:
             continue
@@ -106,6 +108,8 @@ def _judge_anew(
         scored = replace(scored, doubts=doubts)
         save(scored, own, _place(to, method_key, pair))
         found[method_key] = scored
+        if method_key in methods:
+            part_done()
     if load(Truth, key, _place(to, "truth", pair)) is None:
         save(truth, key, _place(to, "truth", pair))
     return truth

@@ -256,12 +256,24 @@ def all_formats() -> Iterator[Format]:
 
 
 def suffixes() -> tuple[str, ...]:
-    """Endings of all files that can be read."""
+    """Endings of all files that can be read.
+
+    Examples
+    --------
+    >>> {".czi", ".nd2", ".tif"} <= set(suffixes())
+    True
+    """
     return tuple(dict.fromkeys(suffix for form in all_formats() for suffix in form.suffixes))
 
 
 def is_image(path: Path) -> bool:
-    """Whether a path looks like an image file or an OME-Zarr folder; hidden files do not."""
+    """Whether a path looks like an image file or an OME-Zarr folder; hidden files do not.
+
+    Examples
+    --------
+    >>> is_image(Path("plate.ome.zarr")), is_image(Path("notes.txt"))
+    (True, False)
+    """
     if path.name.startswith("."):
         return False
     return _by_ending(path) is not None or any(form.is_folder(path) for form in all_formats() if form.marks)
@@ -286,6 +298,11 @@ def stem(path: str | Path) -> str:
     """File name without what marks the format: ``plate_0.5uM_1.ome.tif`` gives ``plate_0.5uM_1``.
 
     It names outputs and rows of tables, so control characters and bytes that are no UTF-8 become ``%`` and digits.
+
+    Examples
+    --------
+    >>> stem("plate_0.5uM_1.ome.tif")
+    'plate_0.5uM_1'
     """
     name = safe_name(Path(path).name)
     if is_companion(Path(path)):

@@ -66,6 +66,14 @@ def images_in(path: str | Path, chosen: Selection = ALL) -> list[Part]:
     ------
     SpotlightError
         As `read`.
+
+    Examples
+    --------
+    >>> from spotlight import simulate_field
+    >>> from spotlight.simulation import SimulationSettings
+    >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
+    >>> [part.name for part in images_in(field.input.save("well-3.ome.tif"))]
+    ['well-3']
     """
     path = located(path)
     found = scenes(path)
@@ -96,6 +104,14 @@ def count_images(path: str | Path, axes: str | None = None) -> int:
     """Number of images and timepoints in a file; one where it does not state its axes.
 
     For the arguments and errors see `read`.
+
+    Examples
+    --------
+    >>> from spotlight import simulate_field
+    >>> from spotlight.simulation import SimulationSettings
+    >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
+    >>> count_images(field.input.save("well-3.ome.tif"))
+    1
     """
     found = scenes(path)
     facts = found[0].load()

@@ -61,6 +61,11 @@ def modality_of(image: Stack | str) -> str | None:
     str or None
         ``brightfield``, ``phase`` or ``dic``; None where no name states one, or where they state several.
         Transmitted light that no word describes further counts as brightfield.
+
+    Examples
+    --------
+    >>> modality_of("Phase contrast"), modality_of("DAPI")
+    ('phase', None)
     """
     names = (image,) if isinstance(image, str) else image.channels
     found = {modality for name in names if (modality := _modality_in(name)) is not None}

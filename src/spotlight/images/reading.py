@@ -24,6 +24,14 @@ def scenes(path: str | Path) -> list[Scene]:
     ------
     SpotlightError
         If the file is missing, damaged, of a format that cannot be read, or needs a package that is not installed.
+
+    Examples
+    --------
+    >>> from spotlight import simulate_field
+    >>> from spotlight.simulation import SimulationSettings
+    >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
+    >>> [(scene.name, scene.load().axes) for scene in scenes(field.input.save("field.ome.tif"))]
+    [('Image0', 'ZYX')]
     """
     path = located(path)
     if isinstance(path, ArrayAddress):
@@ -156,6 +164,15 @@ def read_like(path: str | Path, like: Stack, axes: str | None = None, scene: str
         What is stated of the stack and the files that belong to it.
     scene : str, optional
         Which image of the file, where it holds several; it is not needed where there is one.
+
+    Examples
+    --------
+    >>> from spotlight import simulate_field
+    >>> from spotlight.simulation import SimulationSettings
+    >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
+    >>> labels = read_like(field.labels.save("labels.ome.tif"), field.input)
+    >>> labels.shape == field.input.shape
+    True
     """
     path = located(path)
     if isinstance(path, ArrayAddress):

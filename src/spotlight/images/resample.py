@@ -43,6 +43,11 @@ def resampled_shape(
     ------
     SpotlightError
         If no light microscope has the voxel size, or next to nothing, or far too much, would be on the new grid.
+
+    Examples
+    --------
+    >>> resampled_shape((20, 512, 512), (0.5, 0.1, 0.1), (0.29, 0.29, 0.29))
+    (34, 177, 177)
     """
     fault = impossible_size(voxel_size)
     if fault:
@@ -80,6 +85,12 @@ def resample(array: NDArray[Any], shape: tuple[int, ...], order: Order = 3) -> N
         The new shape.
     order : 0 or 3
         Spline order: 3 for images, 0 (nearest voxel) for masks and labels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> resample(np.ones((10, 20), np.float32), (5, 10)).shape
+    (5, 10)
     """
     as_numbers(array, "array")  # truth values stay what they are: a mask on another grid is a mask
     return array if array.shape == tuple(shape) else Resampled(array, shape, order=order)[()]

@@ -141,6 +141,14 @@ def resample_like(stack: Stack, like: Stack, labels: bool = False) -> Stack:
     ------
     SpotlightError
         If they do not show the same field, or their voxel sizes are needed and unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight import Stack
+    >>> binned = Stack(np.ones((32, 32), np.float32), "YX", (0.4, 0.4))
+    >>> resample_like(binned, Stack(np.ones((64, 64), np.float32), "YX", (0.2, 0.2))).shape
+    (64, 64)
     """
     steps = steps_of(stack, like)
     shape = like.shape[-len(like.spatial_axes) :]

@@ -31,6 +31,12 @@ class Selection:
         Zero-based plane along Z.
     modality : "brightfield", "phase" or "dic", optional
         The kind of transmitted light.
+
+    Examples
+    --------
+    >>> chosen = Selection(channel="DAPI", voxel_size=(0.29, 0.1, 0.1))
+    >>> chosen.scene is None
+    True
     """
 
     channel: Channels = None

@@ -383,7 +383,13 @@ def _shown(keys: tuple[Any, ...]) -> str:
 
 
 def parse_region(text: str, axes: str, source: str) -> tuple[slice, ...]:
-    """Read a region such as ``":, 0:80, :"``, one start:stop per spatial axis in voxels."""
+    """Read a region such as ``":, 0:80, :"``, one start:stop per spatial axis in voxels.
+
+    Examples
+    --------
+    >>> parse_region(":, 0:80, :", "ZYX", "manifest.csv")
+    (slice(None, None, None), slice(0, 80, None), slice(None, None, None))
+    """
     parts = [part.strip() for part in text.split(",")]
     if len(parts) == len(axes):
         try:
@@ -399,5 +405,11 @@ def parse_region(text: str, axes: str, source: str) -> tuple[slice, ...]:
 
 
 def format_region(region: tuple[slice, ...]) -> str:
-    """Write a region as `parse_region` reads it."""
+    """Write a region as `parse_region` reads it.
+
+    Examples
+    --------
+    >>> format_region((slice(None), slice(0, 80), slice(None)))
+    ':, 0:80, :'
+    """
     return ", ".join(f"{'' if s.start is None else s.start}:{'' if s.stop is None else s.stop}" for s in region)

@@ -90,6 +90,11 @@ class Card:
         return f"{self.title}, {self.where}" if self.where else self.title
 
     @property
+    def title_with_unit(self) -> str:
+        """The name, with its unit unless every value shows that."""
+        return f"{self.full_title} ({self.unit})" if self.unit and self.unit not in self.form else self.full_title
+
+    @property
     def explanation(self) -> str:
         """What it is, with its unit unless every value shows that."""
         return ", ".join(text for text in (self.help, self.unit if self.unit not in self.form else "") if text)
@@ -147,6 +152,12 @@ def metric(
     ------
     SpotlightError
         If the function needs something else.
+
+    Examples
+    --------
+    >>> @metric("median error", best="low", unit="counts", help="median absolute difference from the target")
+    ... def median_error(target, stain):
+    ...     return float(np.median(np.abs(stain - target)))
     """
 
     def give(function: Function) -> Function:

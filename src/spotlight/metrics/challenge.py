@@ -75,6 +75,13 @@ def challenge_scores(prediction: NDArray[Any], truth: NDArray[Any], *, clip: boo
     References
     ----------
     https://lightmycells.grand-challenge.org/metrics-evaluation; H. Liu et al., arXiv 2406.15716 (2024), Table 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> plane = np.random.default_rng(0).random((64, 64))
+    >>> round(challenge_scores(plane, plane)["pearson"], 3)  # doctest: +SKIP
+    1.0
     """
     check_pair(truth, prediction)
     if truth.ndim != 2 or min(truth.shape) < WINDOW:

@@ -179,6 +179,16 @@ def score_instances(
     ------
     SpotlightError
         If the shapes differ, a label is negative, a fraction, NaN or no number, or a threshold is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> truth = np.zeros((8, 16), int)
+    >>> truth[2:6, 2:6], truth[2:6, 10:14] = 1, 2
+    >>> found = np.where(truth == 1, 1, 0)  # the second was missed
+    >>> scores = score_instances(truth, found)
+    >>> float(scores.precision[0.5]), float(scores.recall[0.5])
+    (1.0, 0.5)
     """
     if not thresholds or not all(0 < t <= 1 for t in thresholds):
         raise SpotlightError(f"thresholds of the IoU must be above 0 and at most 1. Received: {list(thresholds)}.")

@@ -83,6 +83,14 @@ def score_pixels(
     References
     ----------
     Scale-invariant PSNR: M. Weigert et al., Nat. Methods 15, 1090 (2018).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> target = np.arange(4096.0).reshape(16, 16, 16)
+    >>> scores = score_pixels(target, target + 40, target > 2000, data_range=4096)
+    >>> round(float(scores["pearson"]), 3), round(float(scores["psnr"]), 1)
+    (1.0, 40.2)
     """
     check_pair(target, stain, mask)
     similarities = structural_similarity(target, stain, mask, data_range=_checked(data_range))
@@ -106,6 +114,13 @@ def intensity_scores(
         See `score_pixels`.
     mask : ndarray of bool, optional
         Where to compare; everywhere, if left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> target = np.arange(64.0).reshape(8, 8)
+    >>> round(float(intensity_scores(target, 2 * target, data_range=64)["pearson"]), 3)
+    1.0
     """
     check_pair(target, stain, mask)
     moments = _moments(target, stain, mask)

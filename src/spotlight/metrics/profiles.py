@@ -159,6 +159,12 @@ def feature_ranges(
     ------
     SpotlightError
         If a column is missing.
+
+    Examples
+    --------
+    >>> nuclei = pd.DataFrame({"volume": [100.0, 300.0]})
+    >>> [float(limit) for limit in feature_ranges(nuclei, ["volume"], low=0, high=1)["volume"]]
+    [100.0, 300.0]
     """
     features = list(features)
     _require_columns(nuclei, features)
@@ -175,6 +181,12 @@ def profile_error(true: pd.DataFrame, found: pd.DataFrame, ranges: Ranges) -> fl
     ----------
     true, found, ranges
         See `profile_distance`.
+
+    Examples
+    --------
+    >>> true, found = pd.DataFrame({"volume": [100.0, 300.0]}), pd.DataFrame({"volume": [150.0, 350.0]})
+    >>> float(profile_error(true, found, {"volume": (100.0, 300.0)}))
+    0.25
     """
     a, b = _profile(true, ranges), _profile(found, ranges)
     return float(np.abs(b - a).mean()) if a.size else float("nan")

@@ -63,7 +63,13 @@ for cards in (
 
 
 def describe(column: str) -> Card:
-    """Return the card of a column of the score table; an unknown column appears under its own name."""
+    """Return the card of a column of the score table; an unknown column appears under its own name.
+
+    Examples
+    --------
+    >>> describe("mean_ap").best, describe("my_own_score").title
+    ('high', 'my_own_score')
+    """
     name, suffix = _split(column)
     if not name:
         return Card(column, form="{:.4g}")

@@ -265,6 +265,14 @@ def fourier_ring_of_two(
     """Finest detail in which two planes agree, or the mean over the planes of two stacks.
 
     See `fourier_ring` for the parameters and `fourier_shell_of_two` for the meaning.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.random.default_rng(0).random((64, 64))
+    >>> curve = fourier_ring_of_two(image, image, (0.1, 0.1))
+    >>> bool(curve.correlation.min() > 0.99)
+    True
     """
     check_pair(target, stain)
     size = check_spacing(spacing, target.ndim)[-2:]

@@ -117,6 +117,14 @@ def selma3d_scores(
     Notes
     -----
     The organisers' code: YingChen7/SELMA3D_challenge-evaluation and YingChen7/SELMA3D2026_evaluation on GitHub.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mask = np.zeros((8, 16, 16), bool)
+    >>> mask[2:5, 4:9, 4:9] = True
+    >>> selma3d_scores(mask, mask, "patchvolume_000_cfos")["dice"]  # doctest: +SKIP
+    1.0
     """
     group = SELMA3D[edition][selma3d_group(name, edition)]
     pair = check_masks(truth > 0, mask > 0)

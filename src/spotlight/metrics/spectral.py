@@ -53,6 +53,13 @@ def spectral_pearson(
     ------
     SpotlightError
         If the images cannot be compared, or the spacing does not fit them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.random.default_rng(0).random((32, 32))
+    >>> round(float(spectral_pearson(image, image)), 3)
+    1.0
     """
     check_pair(target, stain, mask)
     size = check_spacing((1.0,) * target.ndim if spacing is None else spacing, target.ndim)

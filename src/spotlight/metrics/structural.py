@@ -49,6 +49,13 @@ def structural_similarity(
     References
     ----------
     Z. Wang et al., IEEE Trans. Image Process. 13, 600 (2004).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.random.default_rng(0).random((16, 16))
+    >>> round(float(structural_similarity(image, image, data_range=1.0)[0]), 3)
+    1.0
     """
     check_pair(target, stain, mask)
     if min(target.shape) < WINDOW:

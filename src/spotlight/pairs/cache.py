@@ -14,6 +14,7 @@ from spotlight.foreground import Foreground
 from spotlight.images.slabs import Allocate, in_files, in_memory
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_pair
+from spotlight.progress import Progress, tracked
 
 LAYOUT = 3
 ARRAYS = ("input", "target", "mask", "cells")
@@ -27,7 +28,7 @@ def prepare_pairs(
     pairs: Sequence[Pair],
     settings: PreparationSettings,
     cache: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     prepare: Prepare = prepare_pair,
     kind: str = "",
 ) -> list[PreparedPair]:
@@ -42,18 +43,21 @@ def prepare_pairs(
     cache : path, optional
         Folder of the cache.
     progress : callable, optional
-        Called with the number of pairs done and their total.
+        Called with what is being done and how far it is.
     prepare : callable
         What prepares one; `prepare_pair` or that of another task.
     kind : str
         Fingerprint of what it does, if it is another one.
+
+    Examples
+    --------
+    >>> from spotlight.pairs import read_pairs
+    >>> prepared = prepare_pairs(read_pairs("pairs.csv"), PreparationSettings(), "cache")  # doctest: +SKIP
     """
     prepared = []
-    for number, pair in enumerate(pairs, start=1):
+    for pair in tracked(pairs, "preparing", len(pairs), progress):
         made = prepare_cached(pair, settings, cache, prepare, kind) if cache else prepare(pair, settings, in_memory)
         prepared.append(made)
-        if progress is not None:
-            progress(number, len(pairs))
     return prepared
 
 
@@ -108,7 +112,13 @@ def prepare_cached(
 
 
 def clear_cache(folder: str | Path) -> int:
-    """Remove all entries of a cache, and nothing else; return their number."""
+    """Remove all entries of a cache, and nothing else; return their number.
+
+    Examples
+    --------
+    >>> clear_cache("cache")  # doctest: +SKIP
+    4
+    """
     entries = [entry for entry in Path(folder).glob("*.prepared") if entry.is_dir()]
     with explained_writing(folder):
         for entry in entries:

@@ -18,7 +18,7 @@ from spotlight.pairs.findings import CheckSettings, Finding, PairReport
 from spotlight.pairs.listing import read_pairs
 from spotlight.pairs.pair import Listed
 from spotlight.processes import BrokenProcessPool, processes
-from spotlight.progress import Progress
+from spotlight.progress import Progress, tracked
 
 MOST_PICTURED = 100
 """Pairs with pictures; beyond them only those with findings of their own have some, so that the page can be opened."""
@@ -101,11 +101,10 @@ def check(
     reports: list[PairReport] = []
     try:
         with processes(min(workers, len(listed))) as run:
-            for report in run(check_pair if column == "target" else check_mask, listed, repeat(settings)):
+            results = run(check_pair if column == "target" else check_mask, listed, repeat(settings))
+            for report in tracked(results, "checking", len(listed), progress):
                 kept = len(reports) < MOST_PICTURED or report.findings
                 reports.append(report if kept else replace(report, pictures={}))
-                if progress is not None:
-                    progress("checking", len(reports), len(listed), {})
     except BrokenProcessPool as error:
         raise SpotlightError(
             f"a checking process died after {len(reports)} pairs, for lack of memory or of a guard around the script's "

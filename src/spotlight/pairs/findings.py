@@ -14,7 +14,13 @@ Severity = Literal["error", "warning", "note"]
 
 
 class CheckSettings(Settings):
-    """From when on a finding is reported."""
+    """From when on a finding is reported.
+
+    Examples
+    --------
+    >>> CheckSettings(shift_px=1.5).large_shift_px
+    20.0
+    """
 
     foreground: ForegroundSettings = Field(ForegroundSettings(median_px=3, gaussian_px=0), description="Its threshold.")
     shift_px: float = Field(

@@ -29,6 +29,14 @@ def pairs_from_folder(
     ------
     SpotlightError
         If the folder has no image file, or a channel was not stated.
+
+    Examples
+    --------
+    >>> from spotlight import simulate_pairs
+    >>> from spotlight.simulation import SimulationSettings
+    >>> manifest = simulate_pairs("cells", {"train": 1}, SimulationSettings(shape=(8, 48, 48)))  # doctest: +SKIP
+    >>> [pair.name for pair in pairs_from_folder("cells", "Brightfield", "DNA")]  # doctest: +SKIP
+    ['field-00']
     """
     folder = require_path(folder, "Give a folder of stacks.")
     try:
@@ -104,6 +112,15 @@ def read_pairs(
     ------
     SpotlightError
         If a file is missing, a fact is neither stated nor given here, or options do not go with the source.
+
+    Examples
+    --------
+    >>> from spotlight import simulate_field
+    >>> from spotlight.simulation import SimulationSettings
+    >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
+    >>> (pair,) = read_pairs([(field.input, field.target)])
+    >>> pair.name
+    'pair-1'
     """
     if isinstance(source, (str, Path)):
         listed: Sequence[Pair | tuple[Image, Image]] = _read_source(

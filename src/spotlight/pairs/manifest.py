@@ -100,6 +100,11 @@ def read_manifest(
     SpotlightError
         If the manifest, a required column or a file that it names is missing, a row does not fit the header, or there
         are several targets and none was chosen.
+
+    Examples
+    --------
+    >>> pairs = read_manifest("pairs.csv")  # doctest: +SKIP
+    >>> [pair.name for pair in pairs if pair.split == "test"]  # doctest: +SKIP
     """
     path = Path(path)
     header, rows = read_table(path)

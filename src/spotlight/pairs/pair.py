@@ -62,6 +62,12 @@ class Pair:
         More planes of the input, one file each; see `spotlight.pairs.fields.join_planes`.
     further_inputs : tuple of FurtherInput or None
         Further channels of the input, one file each, after those of `input`.
+
+    Examples
+    --------
+    >>> pair = Pair("a1", Path("a1_bf.tif"), Path("a1_dna.tif"), split="train", voxel_size=(0.29, 0.1, 0.1))
+    >>> pair.input.name, pair.labels
+    ('a1_bf.tif', None)
     """
 
     name: str

@@ -25,6 +25,12 @@ def window_sums(mask: NDArray[np.bool_], window: tuple[int, ...]) -> NDArray[np.
     -------
     ndarray of int
         Entry p is the count in the window that starts at p; shape ``mask.shape - window + 1``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> window_sums(np.array([True, True, False, True]), (2,)).tolist()
+    [2, 1, 1]
     """
     sums: NDArray[np.integer[Any]] = mask.astype(np.int32 if mask.size < 2**31 else np.int64)
     for axis, size in enumerate(window):
@@ -87,6 +93,14 @@ def patch_starts(
         The foreground, needed if `least` is not 0.
     least : int
         Fewest foreground voxels in a patch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mask = np.zeros((4, 4), bool)
+    >>> mask[3, 3] = True
+    >>> len(patch_starts(mask.shape, (2, 2))), len(patch_starts(mask.shape, (2, 2), mask, least=1))
+    (9, 1)
     """
     positions = tuple(n - p + 1 for n, p in zip(shape, patch, strict=True))
     if min(positions) < 1:

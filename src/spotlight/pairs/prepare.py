@@ -36,7 +36,13 @@ def _renamed_scaling(value: object) -> object:
 
 
 class PreparationSettings(Settings):
-    """How stacks become the network's input and target."""
+    """How stacks become the network's input and target.
+
+    Examples
+    --------
+    >>> PreparationSettings(grid="native").scaling
+    'mean/std'
+    """
 
     grid: Grid = Field(
         0.29,
@@ -172,6 +178,16 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
     ------
     SpotlightError
         If the files do not match, or a stack is constant or holds NaN.
+
+    Examples
+    --------
+    >>> from spotlight import simulate_field
+    >>> from spotlight.simulation import SimulationSettings
+    >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
+    >>> from spotlight.pairs import read_pairs
+    >>> prepared = prepare_pair(read_pairs([(field.input, field.target)])[0], PreparationSettings())
+    >>> prepared.input.shape, round(float(prepared.input.std()), 1)
+    ((8, 48, 48), 1.0)
     """
     inputs, target = pair.read_pair(settings.planes)
     own = pair.read_foreground(target)

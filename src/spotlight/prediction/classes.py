@@ -24,7 +24,7 @@ from spotlight.prediction.listing import read_part, reason_of
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.stain import Model
 from spotlight.prediction.workspace import InMemory
-from spotlight.progress import Progress
+from spotlight.progress import Progress, tracked
 from spotlight.tiles import mean_over_tiles
 
 log = logging.getLogger("spotlight")
@@ -70,6 +70,12 @@ def classify(
     ------
     SpotlightError
         If the model was trained for something else, or the input is not what it was trained for.
+
+    Examples
+    --------
+    >>> from spotlight import load_model
+    >>> classify(load_model("phases"), "cell.tif")  # doctest: +SKIP
+    {'G1': 0.81, 'S': 0.15, 'mitosis': 0.04}
     """
     require_classes(model)
     chosen = Selection(channel=channel, axes=axes, voxel_size=voxel_size)
@@ -159,7 +165,7 @@ def classify_files(
     failed: dict[str, str] = {}
     doubts: dict[str, Sequence[str]] = {}
     made = 0
-    for number, part in enumerate(listed, start=1):
+    for number, part in enumerate(tracked(listed, "classifying", len(listed), progress), start=1):
         try:
             if part.fault:
                 raise SpotlightError(part.fault)
@@ -180,8 +186,6 @@ def classify_files(
         if made == SAVE_EVERY or number == len(listed):
             _write(rows, to, key)
             made = 0
-        if progress is not None:
-            progress("classifying", number, len(listed), {})
     tell_doubts(model.name, doubts)
     wanted = {part.name for part in listed}
     return pd.DataFrame([row for name, row in rows.items() if name in wanted]), failed

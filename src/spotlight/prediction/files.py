@@ -73,6 +73,11 @@ class StainOptions:
         Type of their values; whole numbers are rounded and clipped.
     settings : PredictionSettings
         Tiles, arithmetic and device.
+
+    Examples
+    --------
+    >>> StainOptions(form="ome.zarr", kind="uint16").normalised
+    False
     """
 
     channel: Channels = None
@@ -154,6 +159,12 @@ def stain_files(
     -------
     list of Stained
         In the order of `listed`. Tracebacks of failures are logged at the level "debug".
+
+    Examples
+    --------
+    >>> from spotlight.prediction import find_parts, load_model
+    >>> made = stain_files(load_model("model"), find_parts(["new"]), "stains")  # doctest: +SKIP
+    >>> [one.path for one in made if one.state != "failed"]  # doctest: +SKIP
     """
     look = lru_cache(maxsize=1)(states_of_image)  # of the timepoints of one file, once
     results: dict[str, Stained] = {}

@@ -48,6 +48,16 @@ def find_parts(
     ------
     SpotlightError
         If there are none, two would have one name, or a file that is named itself cannot be read.
+
+    Examples
+    --------
+    >>> from spotlight import simulate_field
+    >>> from spotlight.simulation import SimulationSettings
+    >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
+    >>> field.input.save("new/a1.ome.tif")
+    PosixPath('new/a1.ome.tif')
+    >>> [part.name for part in find_parts(["new"])]
+    ['a1']
     """
     listed: dict[str, Part] = {}
     for given in map(located, images):
@@ -126,6 +136,15 @@ def read_part(part: Part, axes: str | None = None, voxel_size: tuple[float, ...]
     """Read an image with the axes and voxel size that its manifest states, or with those given here.
 
     If it has further channels in other files, they are joined to those that its manifest names.
+
+    Examples
+    --------
+    >>> from spotlight import simulate_field
+    >>> from spotlight.simulation import SimulationSettings
+    >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
+    >>> (part,) = find_parts([field.input.save("a1.ome.tif")])
+    >>> read_part(part).shape
+    (8, 48, 48)
     """
     chosen = Selection(axes=axes, voxel_size=voxel_size).over(part).only("scene", "time", "axes", "voxel_size")
     image = read_selected(part.path, chosen)

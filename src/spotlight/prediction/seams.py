@@ -53,6 +53,11 @@ def measure_seams(model: Model, part: Part, options: StainOptions, progress: Pro
         As for `stain_files`; both stains are unflattened and in the network's units.
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
+
+    Examples
+    --------
+    >>> from spotlight.prediction import StainOptions, find_parts, load_model
+    >>> print(measure_seams(load_model("model"), find_parts(["new.ome.tif"])[0], StainOptions()))  # doctest: +SKIP
     """
     image = read_part(part, options.axes, options.voxel_size)
     channel = options.channel_of(part)

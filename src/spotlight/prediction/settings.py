@@ -8,7 +8,13 @@ from spotlight.settings import Settings
 
 
 class PredictionSettings(Settings):
-    """How a stack is cut into tiles and computed."""
+    """How a stack is cut into tiles and computed.
+
+    Examples
+    --------
+    >>> PredictionSettings(tile=(32, 256, 256), device="cpu").overlap is None
+    True
+    """
 
     tile: tuple[PositiveInt, ...] | None = Field(
         None,

@@ -39,7 +39,13 @@ MANY = 1 << 20
 
 
 class ProfileSettings(Settings):
-    """What is measured of every nucleus."""
+    """What is measured of every nucleus.
+
+    Examples
+    --------
+    >>> ProfileSettings(features="full").smoothing_um
+    0.6
+    """
 
     features: Literal["quick", "full"] = Field(
         "quick",

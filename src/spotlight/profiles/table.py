@@ -27,6 +27,12 @@ def write_table(table: pd.DataFrame, stem: str | Path) -> tuple[Path, Path]:
     ------
     SpotlightError
         If a file cannot be written.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"label": [1, 2], "volume": [510.2, 498.7]})
+    >>> [path.name for path in write_table(table, "tables/a1")]
+    ['a1.csv', 'a1.parquet']
     """
     stem = Path(stem)
     csv, parquet = (stem.with_name(f"{stem.name}.{ending}") for ending in ("csv", "parquet"))

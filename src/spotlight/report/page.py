@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 from spotlight.images.pictures import data_uri
+from spotlight.progress import Progress, tracked
 from spotlight.report.contents import Contents, first_of, read_contents
 from spotlight.report.curves import draw_charts
 from spotlight.report.figure import FIGURES, save_figures
@@ -33,7 +34,12 @@ ERROR_GAIN = 2
 """The error map's colours are full at this part of the display range, one half, for larger errors are rare."""
 
 
-def write_report(folder: str | Path, title: str = "Virtual staining report", remarks: Sequence[str] = ()) -> Path:
+def write_report(
+    folder: str | Path,
+    title: str = "Virtual staining report",
+    remarks: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Path:
     """Write ``report.html``, ``figure.png`` of the first stack, and ``figures/`` into an evaluation's folder.
 
     The page holds verdicts, pictures that can be cut in three directions, charts, tables and settings, and needs no
@@ -47,6 +53,8 @@ def write_report(folder: str | Path, title: str = "Virtual staining report", rem
         Heading of the page.
     remarks : sequence of str
         Paragraphs under the heading.
+    progress : callable, optional
+        Called with what is being done and how far it is.
 
     Returns
     -------
@@ -66,8 +74,13 @@ def write_report(folder: str | Path, title: str = "Virtual staining report", rem
     contents = read_contents(folder)
     colors = method_colors(contents.methods)
     charts = draw_charts(contents)
-    save_figures(contents, charts)
-    stacks = [pictured_stack(contents, name, colors, len(contents.pictured)) for name in contents.pictured]
+    pictured = contents.pictured
+    stacks = []
+    for name in tracked((None, *pictured), "drawing the page", 1 + len(pictured), progress):
+        if name is None:
+            save_figures(contents, charts)
+        else:
+            stacks.append(pictured_stack(contents, name, colors, len(pictured)))
     drawn = [(c, data_uri((contents.folder / FIGURES / f"{c.name}.svg").read_bytes(), "image/svg+xml")) for c in charts]
     return write_page(
         contents.folder / PAGE,

@@ -14,6 +14,11 @@ FEWEST_NUCLEI = 30
 """With fewer true nuclei a single one moves the scores by percents."""
 LEAST_CORRELATION = 0.5
 """A stain that follows the fluorescence less explains under a quarter of its variance."""
+FLAT_CORRELATION = 0.1
+LATE, EARLY = 0.9, 0.5
+"""Of a training's steps: the best validation after the first part is late, before the second early."""
+STILL_FALLING = 0.05
+"""Part by which the validation loss falls in the second half of a training that is not finished."""
 LEAST_RECALL = 0.1
 NEARLY = 0.9
 """Share of the fluorescence's own mean AP from which on nuclei are found nearly as well in a stain."""
@@ -72,6 +77,43 @@ def remarks_on(scores: pd.DataFrame) -> list[Remark]:
         )
     if 0 < true < FEWEST_NUCLEI:
         remarks.append(Remark("doubt", f"{true:.0f} true nuclei are few: each of them moves the scores."))
+    order = ("bad", "doubt", "good")
+    return sorted(remarks, key=lambda remark: order.index(remark.kind))
+
+
+def remarks_on_training(log: pd.DataFrame, best: dict[str, float], steps: int) -> list[Remark]:
+    """Say what the course of a training means, from validation alone.
+
+    Parameters
+    ----------
+    log : DataFrame
+        ``log.csv`` of the run.
+    best : dict
+        Step of the weights that were kept, and their validation scores.
+    steps : int
+        Steps of the run.
+    """
+    losses = log["validation_loss"].dropna() if "validation_loss" in log else log["loss"].iloc[:0]
+    if losses.empty:
+        return [Remark("doubt", "Nothing was validated: whether the model works is for spotlight evaluate to say.")]
+    remarks = []
+    # Of a constant stain the correlation has no value.
+    correlation = best.get("foreground_pearson", 0.0 if "validation_foreground_pearson" in log else None)
+    if correlation is not None and not correlation >= FLAT_CORRELATION:
+        remarks.append(Remark("bad", "The stain is flat: it does not follow the fluorescence. Train longer."))
+    elif correlation is not None and correlation < LEAST_CORRELATION:
+        text = f"The stain shows little of the fluorescence (correlation {correlation:.2f} on the foreground)."
+        remarks.append(Remark("bad", f"{text} Train longer; if that does not help, look for shifts: spotlight check."))
+    half = len(losses) // 2
+    fallen = 1 - losses.min() / losses.iloc[:half].min() if half and losses.iloc[:half].min() > 0 else 0.0
+    if best["step"] >= LATE * steps and fallen > STILL_FALLING:
+        text = f"The validation loss fell by {fallen:.0%} in the second half, and was best at step {best['step']:.0f} "
+        remarks.append(Remark("doubt", f"{text}of {steps}: training longer will probably help."))
+    elif best["step"] <= EARLY * steps and half:
+        text = f"Validation was best at step {best['step']:.0f} of {steps} and worse later: the model learns its pairs "
+        remarks.append(Remark("doubt", f"{text}by heart. More pairs help here, more steps do not."))
+    elif not remarks and half:
+        remarks.append(Remark("good", "Validation has levelled off: the run was long enough for these pairs."))
     order = ("bad", "doubt", "good")
     return sorted(remarks, key=lambda remark: order.index(remark.kind))
 

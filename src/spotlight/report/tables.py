@@ -102,7 +102,7 @@ def stack_tables(scores: pd.DataFrame) -> list[dict[str, Any]]:
         if columns:
             shown = scores[[*keys, *columns]].head(MOST_ROWS).to_dict("records")
             rows = [[*map(_plain, _pick(r, keys)), *(_show(names[c], r[c]) for c in columns)] for r in shown]
-            heads = [*keys, *(names[c].full_title for c in columns)]
+            heads = [*keys, *(names[c].title_with_unit for c in columns)]
             tables.append(
                 {
                     "title": f"Every stack: {group.lower()}",
@@ -136,7 +136,7 @@ def comparison_table(comparison: pd.DataFrame) -> dict[str, Any]:
     for row in _by_reality(comparison).to_dict("records"):
         metric = describe(row["metric"])
         units = {name: _show(metric, row[name], True) for name in ("mean_difference", "low", "high") if name in row}
-        names = {"metric": metric.full_title}
+        names = {"metric": metric.title_with_unit}
         rows.append([(names | units).get(name) or _plain(row[name]) for name in heads])
     return {"title": "Comparisons", "heads": list(heads.values()), "rows": rows, "of": len(rows), "texts": 3}
 

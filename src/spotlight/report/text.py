@@ -14,7 +14,7 @@ def score_text(scores: pd.DataFrame) -> str:
     for row in table["rows"]:
         texts = [_cell(cell) for cell in row["cells"]]
         best = [f"{t} *" if c["best"] else t for t, c in zip(texts, row["cells"], strict=True)]
-        lines.append([row["metric"].full_title, *best])
+        lines.append([row["metric"].title_with_unit, *best])
     over = f"mean ± standard deviation over {table['over']}; * best of the models"
     if any(cell["part"] for row in table["rows"] for cell in row["cells"]):
         over += f" that have all values; (2 of 3): values are missing; {NOTHING}: there is none"

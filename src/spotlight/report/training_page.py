@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import yaml
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from spotlight.errors import SpotlightError
 from spotlight.files import require_file
@@ -15,13 +16,15 @@ from spotlight.images.pictures import data_uri
 from spotlight.images.scaling import scaling_in_words
 from spotlight.losses.settings import LOSSES, AdversarialSettings, TeacherSettings
 from spotlight.plain_yaml import load_yaml
+from spotlight.progress import duration_in_words
 from spotlight.report.figure import rendered
+from spotlight.report.summary import Remark, remarks_on_training
 from spotlight.report.writing import write_page
 from spotlight.tasks import TASKS
 
 TRAINING_PAGE = "training.html"
 WINDOW = 20
-"""Rows of the log whose median is drawn over the single batches, which scatter."""
+"""Rows of the log whose median is drawn over the single batches, which scatter; a fifth of them in short runs."""
 
 
 def write_training_page(folder: str | Path) -> Path:
@@ -53,8 +56,10 @@ def write_training_page(folder: str | Path) -> Path:
         name=folder.resolve().name,
         facts=dict(_facts(description)),
         best=_best(description["training"]["best"], titles),
+        meaning=_remarks(log, description),
+        panes=_panes(description),
         charts=[
-            (title, data_uri(rendered(_chart(log, name), "svg"), "image/svg+xml"), _alt(log, name, title))
+            (title, data_uri(rendered(_chart(log, name, title), "svg"), "image/svg+xml"), _alt(log, name, title))
             for name, title in titles.items()
             if _columns(log, name)
         ],
@@ -64,15 +69,35 @@ def write_training_page(folder: str | Path) -> Path:
     )
 
 
+def training_text(folder: str | Path) -> str:
+    """What the course of a training means, in words: one line for each remark.
+
+    Parameters
+    ----------
+    folder : path
+        A model that `spotlight.train` has finished.
+    """
+    folder = Path(folder)
+    log = pd.read_csv(require_file(folder / "training" / "log.csv", "Give a model with its training."))
+    return "\n".join(remark.text for remark in _remarks(log, load_yaml(folder / "model.yaml")))
+
+
+def _remarks(log: pd.DataFrame, description: dict[str, Any]) -> list[Remark]:
+    training = description["training"]
+    return remarks_on_training(log, training["best"], training["settings"]["training"]["steps"])
+
+
 def _facts(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     training, network, expected = description["training"], description["network"], description["input"]
     settings = training["settings"]
     data, steps = training["data"], settings["training"]["steps"]
-    targets = [target["channel"] or "?" for target in (description["target"], *description.get("further_targets", ()))]
+    targets = [
+        target["channel"] or "not named" for target in (description["target"], *description.get("further_targets", ()))
+    ]
     modalities = expected.get("modalities", ())
     yield "protocol", settings["protocol"]
     names = [expected["channel"], *(one["channel"] for one in expected.get("further_channels", ()))]
-    seen = " and ".join(filter(None, names)) or " or ".join(modalities) or "?"
+    seen = " and ".join(filter(None, names)) or " or ".join(modalities) or "not named"
     yield f"input and target{'s' if len(targets) > 1 else ''}", f"{seen} → {', '.join(targets)}"
     if modalities:
         told = settings.get("modalities", "unified")
@@ -93,6 +118,9 @@ def _facts(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     whole = f", in {count} micro-batches" if count not in (1, "auto") else ""
     yield "steps", f"{steps:,} of {settings['training']['batch_size']} patches of {patch} voxels{whole}"
     yield "arithmetic", training["precision"]
+    if "seconds" in training:  # not in models of before
+        yield "duration", f"{duration_in_words(training['seconds'])} for {steps:,} steps"
+        yield "hardware", training["hardware"]
     yield "seed", str(settings["training"]["seed"])
 
 
@@ -116,6 +144,16 @@ def figure_titles(settings: dict[str, Any]) -> dict[str, str]:
     return {"loss": "loss", **task.scores, **loss.terms, **game, **taught}
 
 
+def _panes(description: dict[str, Any]) -> list[str]:
+    """What the panes of the preview show, from left to right."""
+    seen, wanted = description["input"]["channel"], description["target"]["channel"]
+    return [
+        f"input{f': {seen}' if seen else ''}",
+        f"target{f': {wanted}' if wanted else ''}",
+        "what the model makes of the input",
+    ]
+
+
 def network_in_words(network: dict[str, Any]) -> str:
     """Name the architecture and all its settings."""
     settings = (f"{name.replace('_', ' ')} {value}" for name, value in network.items() if name != "architecture")
@@ -133,21 +171,30 @@ def _columns(log: pd.DataFrame, name: str) -> list[str]:
     return [column for column in (name, f"validation_{name}") if column in log and log[column].notna().any()]
 
 
-def _chart(log: pd.DataFrame, name: str) -> Figure:
-    figure = Figure(figsize=(4.6, 2.6), layout="constrained")
+def _chart(log: pd.DataFrame, name: str, title: str) -> Figure:
+    figure = Figure(figsize=(5.2, 2.9), layout="constrained")
     axes = figure.subplots()
     for column in _columns(log, name):
         rows = log[["step", column]].dropna()
         if column == name:
             axes.plot(rows["step"], rows[column], color="#8db7d8", linewidth=0.7)
-            smooth = rows[column].rolling(WINDOW, min_periods=1, center=True).median()
+            smooth = rows[column].rolling(max(1, min(WINDOW, len(rows) // 5)), min_periods=1, center=True).median()
             axes.plot(rows["step"], smooth, color="#00639a", label="training patches")
         else:
             axes.plot(rows["step"], rows[column], "o-", color="#9a5b00", markersize=3, label="validation stacks")
     values = log[_columns(log, name)].to_numpy()
     if name in log and np.nanmin(values) > 0 and np.nanmax(values) > 20 * np.nanmin(values):
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter("{x:g}")
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
+    axes.set_xlim(left=0)
     axes.set_xlabel("step")
+    axes.set_ylabel(title)
+    axes.grid(axis="y", color="#d9dee4", linewidth=0.6)
     axes.legend(frameon=False, fontsize="small")
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -3,6 +3,7 @@
 const AXES = { xy: { across: 2, down: 1, through: 0 }, xz: { across: 2, down: 0, through: 1 }, yz: { across: 0, down: 1, through: 2 } };
 const FOUND = [0x56, 0xb4, 0xe9, 255];
 const EXTRA = [0xcc, 0x79, 0xa7, 255];
+const COMPOSITE = "#ff2ee6";
 const SHARP = 2; // canvas pixels per pixel of the page, for outlines
 
 const color = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)).concat(255);
@@ -44,6 +45,20 @@ const drawError = (context, draw, stain, target) => {
   context.globalAlpha = 0.5;
   draw(stain);
   context.globalAlpha = 1;
+};
+
+// The input in grey, and over it the fluorescence or a stain in one colour.
+const drawComposite = (context, draw, stain, input) => {
+  const { canvas } = context;
+  draw(stain);
+  context.globalCompositeOperation = "multiply";
+  context.fillStyle = COMPOSITE;
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.globalCompositeOperation = "screen";
+  context.globalAlpha = 0.7;
+  draw(input);
+  context.globalAlpha = 1;
+  context.globalCompositeOperation = "source-over";
 };
 
 // The labels of a cut, as many pixels as the canvas has.
@@ -96,7 +111,7 @@ const openStack = async (section, stack) => {
     ...stack.views.map(async (view) => { view.image = await loadImage(view.sheet.image); }),
     ...Object.entries(stack.labels).map(async ([name, packed]) => { labels[name] = await unpack(packed); }),
   ]);
-  const target = stack.views.find((view) => view.name === "target");
+  const [input, target] = ["input", "target"].map((name) => stack.views.find((view) => view.name === name));
   const truthColor = color(stack.truth);
   const slider = section.querySelector("input[type=range]");
   const at = [...stack.cursor];
@@ -126,7 +141,7 @@ const openStack = async (section, stack) => {
     const matching = mode === "matches" && view.pairs && labels.truth;
     const name = matching ? view.labels : view.outlines;
     [canvas.width, canvas.height] = [SHARP * canvas.clientWidth, SHARP * canvas.clientHeight];
-    if (mode === "nothing" || mode === "error" || !name || !canvas.width || !canvas.height) return;
+    if (["nothing", "error", "composite"].includes(mode) || !name || !canvas.width || !canvas.height) return;
     const { width, height } = canvas;
     const found = sample(labels[name], shape, cut, at, width, height);
     const truth = matching ? sample(labels.truth, shape, cut, at, width, height) : null;
@@ -157,6 +172,7 @@ const openStack = async (section, stack) => {
         gray.classList.toggle("error", error);
         const cutOf = (one) => drawCut(context, one.image, one.sheet, shape, cut, at);
         if (error) drawError(context, cutOf, view, target);
+        else if (mode === "composite" && view !== input) drawComposite(context, cutOf, view, input);
         else cutOf(view);
         drawOverlay(overlay, cut, view, mode);
       }

@@ -71,6 +71,12 @@ def resize_labels(labels: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[
     labels : (Z, Y, X) or (Y, X) int32
     shape : tuple of int
         Of the result, whose outer voxel edges coincide with those of `labels`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> resize_labels(np.ones((4, 4), np.int32), (8, 8)).shape
+    (8, 8)
     """
     if labels.shape == tuple(shape):
         return labels

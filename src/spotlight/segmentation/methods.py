@@ -41,6 +41,13 @@ def read_settings(path: str | Path) -> InstanceSettings:
     ------
     SpotlightError
         If the file cannot be read, names an unknown method, or a setting is wrong.
+
+    Examples
+    --------
+    >>> Path("own.yaml").write_text("otsu_factor: 0.8")
+    16
+    >>> read_settings("own.yaml").otsu_factor
+    0.8
     """
     values = load_yaml(path)
     if not isinstance(values, dict):
@@ -161,6 +168,15 @@ def find_instances(
     ------
     SpotlightError
         If a value is NaN or infinite, or Cellpose or its weights are absent.
+
+    Examples
+    --------
+    >>> from spotlight import simulate_field
+    >>> from spotlight.simulation import SimulationSettings
+    >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
+    >>> found = find_instances(field.target)
+    >>> found.labels.axes, len(found.contrast) == int(found.labels.data.max())
+    ('ZYX', True)
     """
     settings = settings or SegmentationSettings()
     stack = stack.timepoint().channel(None)

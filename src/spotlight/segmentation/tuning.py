@@ -138,7 +138,10 @@ def tune(
     if "voxel_um" in options:
         finest = min(min(target.require_voxel_size()) for target in targets)
         options["voxel_um"] = tuple(v for v in options["voxel_um"] if v >= 0.99 * finest)
-    first, best, total = score(start), start, 1 + ROUNDS * sum(map(len, options.values()))
+    total = 1 + ROUNDS * sum(map(len, options.values()))
+    if progress is not None:
+        progress("tuning", 0, total, {})
+    first, best = score(start), start
     for _ in range(ROUNDS):
         before = best
         for name, values in options.items():

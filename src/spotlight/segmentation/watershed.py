@@ -20,7 +20,13 @@ from spotlight.segmentation.settings import SEGMENTERS, InstanceSettings, rounde
 
 @SEGMENTERS.register
 class SegmentationSettings(InstanceSettings):
-    """Segmentation by threshold and watershed. Lengths are in µm."""
+    """Segmentation by threshold and watershed. Lengths are in µm.
+
+    Examples
+    --------
+    >>> SegmentationSettings(seed_distance_um=4.0).method
+    'watershed'
+    """
 
     unsaid: ClassVar[Mapping[str, Any]] = {"clahe_clip": 0.015, "own_threshold": 0.0}
 
@@ -144,6 +150,14 @@ def split_touching(
     -------
     int32 ndarray
         Labels from 1, 0 for background.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, x = np.mgrid[:40, :70]
+    >>> mask = (np.hypot(y - 20, x - 20) < 14) | (np.hypot(y - 20, x - 46) < 14)
+    >>> int(split_touching(mask, (0.3, 0.3), SegmentationSettings()).max())
+    2
     """
     distance = ndimage.distance_transform_edt(mask, sampling=spacing)
     smooth = ndimage.gaussian_filter(distance, [settings.seed_smoothing_um / s for s in spacing])

@@ -259,7 +259,10 @@ def write_fields(
     """Call `write` for every field, in several processes; each iterable of `tasks` has one argument per field."""
     try:
         with processes(min(workers, count)) as run:
-            for number, _ in enumerate(run(write, *tasks), start=1):
+            done = run(write, *tasks)
+            if progress is not None:
+                progress(0, count)
+            for number, _ in enumerate(done, start=1):
                 if progress is not None:
                     progress(number, count)
     except BrokenProcessPool as error:

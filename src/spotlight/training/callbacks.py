@@ -2,6 +2,7 @@
 
 import csv
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,8 @@ class RunCallback(lightning.Callback):
         self.best: dict[str, float] = {}
         self.without_better = 0
         self.last_step = -1
+        self.figures: dict[str, float] = {}
+        self.before, self.began = 0.0, time.monotonic()
         self.stop_asked = False
 
     def on_train_batch_end(
@@ -97,6 +100,8 @@ class RunCallback(lightning.Callback):
             self._require_sound(module)
         if (validates or looks) and trainer.is_global_zero:
             self._report(step, module, self._validate(step, module) if validates else {})
+        elif self.progress is not None and trainer.is_global_zero:
+            self.progress("training", step, self.settings.steps, self.figures)
         if validates and self.settings.patience:
             enough = self.without_better >= self.settings.patience
             trainer.should_stop = trainer.strategy.reduce_boolean_decision(enough, all=False)
@@ -140,8 +145,9 @@ class RunCallback(lightning.Callback):
         )
         for logger in self.loggers:
             logger.scalars(step, figures)
+        self.figures = figures | {"learning_rate": rate}
         if self.progress is not None:
-            self.progress("training", step, self.settings.steps, figures | {"learning_rate": rate})
+            self.progress("training", step, self.settings.steps, self.figures)
 
     def _validate(self, step: int, module: StainModule) -> dict[str, float]:
         scores, stain = module.validate_on(self.validation, self.tile, self.outputs)
@@ -163,11 +169,16 @@ class RunCallback(lightning.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
-        return {"best": self.best, "without_better": self.without_better}
+        return {"best": self.best, "without_better": self.without_better, "seconds": self.seconds()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up where the checkpoint was written."""
         self.best, self.without_better = state["best"], state["without_better"]
+        self.before = state.get("seconds", 0.0)  # checkpoints of earlier versions do not say
+
+    def seconds(self) -> float:
+        """How long the run has taken, with what it took before it was interrupted."""
+        return self.before + time.monotonic() - self.began
 
 
 def prefixed(validation: dict[str, float]) -> dict[str, float]:

@@ -112,16 +112,11 @@ def prepare(
 
     Several processes begin at different pairs, so that they share the work of filling a cache.
     """
-
-    def report(done: int, total: int) -> None:
-        if progress is not None:
-            progress("preparing", done, total, {})
-
     settings = experiment.preparation.model_copy(update=experiment.loss.needs())
     first = processes.rank * len(pairs) // processes.count
     task = experiment.task
     kind = "" if isinstance(task, StainTask) else fingerprint(task)
-    prepared = prepare_pairs(pairs[first:] + pairs[:first], settings, cache, report, task.prepare, kind)
+    prepared = prepare_pairs(pairs[first:] + pairs[:first], settings, cache, progress, task.prepare, kind)
     prepared = _share_inputs(pairs, prepared[len(pairs) - first :] + prepared[: len(pairs) - first])
     for pair in prepared:
         for doubt in pair.foreground.warnings:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from spotlight.devices import is_out_of_memory
+from spotlight.devices import hardware_in_words, is_out_of_memory
 from spotlight.errors import SpotlightError
 from spotlight.fingerprint import recorded
 from spotlight.locks import working_in
@@ -192,6 +192,8 @@ def _execute(plan: RunPlan, to: Path, overwrite: bool, cache: str | Path | None,
     batches = make_batches(train_set, sampler, experiment, processes, plan.device, plan.outputs)
     loggers = open_loggers(run, settings) if first else []
     outputs = find_outputs(judged, experiment, plan.training)
+    if progress is not None:
+        progress("training", 0, settings.steps, {})
     callback = RunCallback(run, settings, validation_set, step.tile, batches.names, progress, loggers, outputs)
     try:
         fit(module, batches, callback, experiment, plan.precision)
@@ -219,6 +221,8 @@ def _execute(plan: RunPlan, to: Path, overwrite: bool, cache: str | Path | None,
         "patch": list(step.patch),
         **({"head": "drawn anew"} if plan.new_head else {}),
         "precision": plan.precision,
+        "hardware": hardware_in_words(plan.device),
+        "seconds": round(callback.seconds()),
         "processes": processes.count,
         "best": callback.best or {"step": settings.steps},
         "settings": experiment.model_dump(mode="json"),
