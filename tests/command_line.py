@@ -17,12 +17,6 @@ Done = subprocess.CompletedProcess[str]
 PLAIN = {"NO_COLOR": "1", "COLUMNS": "200"}
 
 
-def without_progress(text: str) -> str:
-    """What a command says on stderr, without the lines that a slow machine adds."""
-    lines = text.splitlines(keepends=True)
-    return "".join(line for line in lines if not line.endswith(" so far\n") and line != "loading PyTorch\n")
-
-
 def run_command(*arguments: str | Path, cwd: Path | None = None) -> Done:
     """Give a command in this process, which saves the imports of a new one."""
     command = ["spotlight", *map(str, arguments)]

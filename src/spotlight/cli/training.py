@@ -132,7 +132,7 @@ def train(
         raise SpotlightError("--seed trains one model and --seeds several; give one of them.")
     experiment = Experiment.parse(values, "command line")
     loading()
-    from spotlight.model import DESCRIPTION
+    from spotlight.model import DESCRIPTION, read_description
     from spotlight.report import write_training_page
     from spotlight.report.training_page import training_text
     from spotlight.training import train as run
@@ -169,10 +169,14 @@ def train(
             progress=report,
         )
     if is_first():
+        scores: dict[Path, dict[str, float]] = {}
+        summary: dict[Path, list[str]] = {}
         for made in sorted(path.parent for path in to.rglob(DESCRIPTION)):
             wrote(made, "model: {}")
             wrote(write_training_page(made), "its training: {}")
-            say(*training_text(made).splitlines())
+            scores[made], summary[made] = read_description(made).training["best"], training_text(made).splitlines()
+            say(*summary[made])
+        answer(scores=scores, summary=summary)
 
 
 @app.command("settings")
