@@ -242,7 +242,7 @@ def test_the_training_page_tells_of_all_stains_and_of_the_game(tmp_path: Path) -
         "any one plane of a stack, alone",
         "a fixed scale: 0 to 65535 become -1 to 1",
         "l1 and discriminators",
-        "<figcaption>verdict of the discriminators</figcaption>",
+        'alt="verdict of the discriminators: ',
         "loss of the discriminators: 0.7 at first and 0.6 at last",
     ):
         assert said in page, said
