@@ -163,7 +163,7 @@ def segment(
         wrote(to, f"{{}}: {len(plate.table)} nuclei in {len(plate.labels)} fields{again}")
         for path in plate.tables:
             wrote(path)
-        report_failures(plate.failed, max(2, len(plate.failed) + len(plate.labels)))
+        report_failures(plate.failed, len(plate.failed) + len(plate.labels))
         return
     if wells is not None or table or names != "plain":
         raise SpotlightError("--wells, --table and --names are for one table of a plate; end --to in .ome.zarr.")
