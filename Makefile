@@ -6,7 +6,7 @@ PIP_OPTIONS := --disable-pip-version-check --quiet $(if $(TORCH_INDEX),--extra-i
 PIP := $(BIN)/python -m pip install $(PIP_OPTIONS) --constraint constraints.txt
 # Dependency groups need pip 25.1.
 NEW_PIP := --disable-pip-version-check --quiet --upgrade 'pip>=25.1'
-TESTED := '.[cluster,czi,data,export,nd2,remote,tensorboard]' --group dev
+TESTED := '.[cluster,czi,data,export,nd2,remote,tensorboard,tracking]' --group dev
 # JOBS=2 runs the tests in two processes, as `make fast` does. A file stays in one of them, so that what its tests share is made once.
 PYTEST = $(if $(JOBS),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile)
 

@@ -35,7 +35,7 @@ ROAD = [
         "prediction",
     ],  # staining must not wait for Lightning's import
     ["metrics"],
-    ["segmentation", "profiles"],
+    ["segmentation", "profiles", "tracking"],
     ["evaluation", "nuclei"],
     ["comparison", "plates"],
     ["report"],

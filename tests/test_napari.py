@@ -194,3 +194,30 @@ def test_files_become_layers(tmp_path: Path) -> None:
     assert [layer.name for layer in window.layers] == ["Brightfield", "DNA"]
     np.testing.assert_array_equal(window.layers[1].data, values[1])
     assert layers.voxel_size_of(window.layers[1]) == pytest.approx((2, 0.5, 0.5))
+
+
+@pytest.mark.parametrize("form", ["ome.tif", "ome.zarr"])
+def test_time_lapses_and_labels_become_layers(tmp_path: Path, form: str) -> None:
+    values = np.arange(3 * 2 * 4 * 8 * 8).reshape(3, 2, 4, 8, 8)
+    stain = spotlight.Stack(values.astype(np.float32), "TCZYX", (2, 0.5, 0.5), ("DNA", "spread"), frame_interval=60.0)
+    numbers = spotlight.Stack(values[:, 0].astype(np.int32), "TZYX", (2, 0.5, 0.5), labels=True)
+    window = napari.components.ViewerModel()
+    for stack, name in ((stain, "stain"), (numbers, "labels")):
+        path = str(stack.save(tmp_path / f"{name}.{form}"))
+        reader = files.get_reader(path)
+        assert reader is not None
+        for data, facts, kind in reader(path):
+            getattr(window, f"add_{kind}")(data, **facts)
+    assert [layer.data.shape for layer in window.layers] == [(3, 4, 8, 8)] * 3
+    np.testing.assert_array_equal(window.layers[1].data, values[:, 1])
+    assert all(layers.voxel_size_of(layer) == pytest.approx((2, 0.5, 0.5)) for layer in window.layers)
+
+
+def test_naparis_own_reader_opens_what_is_written(tmp_path: Path) -> None:
+    from napari_builtins.io import napari_get_reader
+
+    values = np.arange(3 * 4 * 8 * 8, dtype=np.uint16).reshape(3, 4, 8, 8)
+    path = str(spotlight.Stack(values, "TZYX", (2, 0.5, 0.5)).save(tmp_path / "movie.ome.tif"))
+    reader = napari_get_reader(path)
+    assert reader is not None
+    np.testing.assert_array_equal(np.squeeze(reader(path)[0][0]), values)

@@ -1,21 +1,33 @@
 """`segment_files`: labels and measurements of the nuclei of image files, one set of files for each image."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
+from pandas import DataFrame
 
-from spotlight.files import write_text
-from spotlight.images import Part
+from spotlight.errors import SpotlightError
+from spotlight.files import atomic_file, write_text
+from spotlight.fingerprint import fingerprint
+from spotlight.images import Part, Stack
+from spotlight.images.frames import doubts_of_frames, join_frames
 from spotlight.images.joining import take
+from spotlight.images.slabs import copy_values
 from spotlight.locks import working_on
+from spotlight.prediction.files import states_of_image
 from spotlight.prediction.listing import find_parts, read_part
+from spotlight.prediction.workspace import InFolder
 from spotlight.profiles import ProfileSettings, measure, write_table
 from spotlight.progress import Progress, tracked
 from spotlight.segmentation import InstanceSettings, Segmentation, SegmentationSettings, find_instances
+from spotlight.tracking import TrackingSettings, link, renumber_by_track
+from spotlight.version import __version__
 
 log = logging.getLogger("spotlight")
 
@@ -52,10 +64,11 @@ def nuclei_of(
     axes: str | None,
     voxel_size: tuple[float, ...] | None,
     features: Literal["quick", "full"],
-) -> tuple[Segmentation, pd.DataFrame]:
-    """Find and measure the nuclei of one image; see `segment_files`."""
+    scale: tuple[float, ...] | None = None,
+) -> tuple[Segmentation, DataFrame]:
+    """Find and measure the nuclei of one image; see `segment_files`, and `find_instances` for the scale."""
     stack = take(read_part(part, axes, voxel_size), part.channel if channel is None else channel)
-    found = find_instances(stack, settings)
+    found = find_instances(stack, settings, scale)
     return found, measure(found.labels, stack, ProfileSettings(features=features)).assign(contrast=found.contrast)
 
 
@@ -71,11 +84,13 @@ def segment_files(
     voxel_size: tuple[float, ...] | None = None,
     features: Literal["quick", "full"] = "quick",
     form: Literal["ome.tif", "ome.zarr"] = "ome.tif",
+    tracking: TrackingSettings | None = None,
     progress: Progress | None = None,
 ) -> list[SegmentedFile]:
     """Find the nuclei of image files, measure them, and write labels, tables and settings.
 
-    What speaks against the labels is logged.
+    What speaks against the labels is logged. A time-lapse is segmented frame by frame; its labels have the axis T, and
+    its table has the column ``frame``. If it is interrupted, the same call goes on at the frame.
 
     Parameters
     ----------
@@ -94,6 +109,9 @@ def segment_files(
         See `spotlight.profiles.ProfileSettings`.
     form : "ome.tif" or "ome.zarr"
         File format of the labels.
+    tracking : TrackingSettings, optional
+        Follow the nuclei of time-lapses: the table has ``track`` and ``parent``, see `spotlight.tracking.link`, and
+        labels the numbers of tracks. Left out: numbers of different frames mean nothing to each other.
     progress : callable, optional
         See `spotlight.progress.Progress`.
 
@@ -115,11 +133,22 @@ def segment_files(
     """
     to, chosen = Path(to), settings or SegmentationSettings()
     listed = find_parts([images] if isinstance(images, (str, Path)) else images, scene, time, axes, strict=True)
+    if tracking is not None and not any(part.frames for part in listed):
+        raise SpotlightError(
+            "nuclei can be followed through time where a file has several timepoints, and none of these has. Leave "
+            "--track (tracking=) out, or make time-lapses of files of single timepoints: spotlight stack-planes."
+        )
     done: list[SegmentedFile] = []
     for part in tracked(listed, "segmenting", len(listed), progress):
         path = to / f"{part.name}-labels.{form}"
-        with working_on(path):
-            found, nuclei = nuclei_of(part, chosen, channel, axes, voxel_size, features)
+        asked = _Asked(part, chosen, features, channel, axes, voxel_size)
+        report = progress if len(listed) == 1 else None
+        with working_on(path), _workspace(asked, path) as workspace:
+            found, nuclei = asked.find(part) if not part.frames else _find_in_frames(asked, workspace, report)
+            if tracking is not None and part.frames:
+                nuclei = link(nuclei, tracking)
+                found = replace(found, labels=renumber_by_track(found.labels, nuclei))
+                nuclei["label"] = nuclei["track"]
             labels = found.labels.save(path)
             tables = write_table(nuclei, to / f"{part.name}-nuclei")
             record = to / f"{part.name}-segmentation.yaml"
@@ -128,3 +157,73 @@ def segment_files(
             log.warning("%s: %s", part.name, doubt)
         done.append(SegmentedFile(part, labels, tables, record, found.doubts))
     return done
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be found in an image."""
+
+    part: Part
+    settings: InstanceSettings
+    features: Literal["quick", "full"]
+    channel: str | int | None
+    axes: str | None
+    voxel_size: tuple[float, ...] | None
+
+    def find(self, part: Part, scale: Sequence[float] | None = None) -> tuple[Segmentation, DataFrame]:
+        """Find and measure the nuclei of the image, or of one of its frames."""
+        known = tuple(scale) if scale else None
+        return nuclei_of(part, self.settings, self.channel, self.axes, self.voxel_size, self.features, known)
+
+
+@contextmanager
+def _workspace(asked: _Asked, path: Path) -> Iterator[InFolder]:
+    """Where frames of this very time-lapse are kept until all are there; those of another are removed."""
+    workspace = InFolder(path.with_name(f".{path.name}.part"))
+    if asked.part.frames:
+        part = asked.part
+        states = [state.fingerprint for state in states_of_image(part.path, part.scene, part.further)]
+        mark = {"mark": fingerprint(asked, states, __version__)}
+        if workspace.known("mark") != mark:
+            workspace.remove()
+            workspace.noted("mark", lambda: mark)
+    yield workspace
+    workspace.remove()
+
+
+def _find_in_frames(asked: _Asked, workspace: InFolder, progress: Progress | None) -> tuple[Segmentation, DataFrame]:
+    """Find the nuclei of a time-lapse; memory is that of a frame, and frames that were kept are taken up."""
+    notes: list[dict[str, Any]] = []
+    tables: list[DataFrame] = []
+    for number, frame in enumerate(asked.part.each_frame()):
+        name = f"frame-{number}"
+        table, note = workspace.folder / f"{name}.parquet", workspace.known(name)
+        if note is None:
+            # The scale that is assumed where none is stated must be the same for all frames.
+            found, nuclei = asked.find(frame, notes[0]["scale"] if notes else None)
+            nuclei.insert(0, "frame", number)
+            workspace.once(name, partial(copy_values, found.labels.data))
+            with atomic_file(table) as temporary:
+                nuclei.to_parquet(temporary, index=False)
+            facts = {"faint": found.faint, "scale": found.scale, "doubts": found.doubts}
+            note = workspace.noted(name, lambda facts=facts: facts)  # type: ignore[misc]
+        notes.append(note)
+        tables.append(pd.read_parquet(table))
+        if progress is not None:
+            progress("segmenting frames", number + 1, asked.part.frames, {})
+    frames = [np.load(workspace.folder / f"frame-{number}.npy", mmap_mode="r") for number in range(len(notes))]
+    channel = asked.part.channel if asked.channel is None else asked.channel
+    first = take(read_part(asked.part.each_frame()[0], asked.axes, asked.voxel_size), channel)
+    one = Stack(frames[0], first.axes, first.voxel_size, ("labels",), first.source, labels=True)
+    interval = read_part(replace(asked.part, further=()), asked.axes, asked.voxel_size).frame_interval
+    nuclei = pd.concat(tables, ignore_index=True)
+    scale = notes[0]["scale"]
+    found = Segmentation(
+        join_frames(frames, one, interval),
+        nuclei["contrast"].to_numpy(),
+        sum(note["faint"] for note in notes),
+        asked.settings,
+        tuple(scale) if scale else None,
+        tuple(doubts_of_frames([note["doubts"] for note in notes])),
+    )
+    return found, nuclei

@@ -459,7 +459,7 @@ def test_thousands_of_nuclei() -> None:
     [
         (np.ones((4, 4, 4), np.float32), "ZYX", "whole numbers. Received: float32"),
         (np.full((4, 4), -2, np.int16), "YX", "0 or more, but the lowest is -2"),
-        (np.ones((2, 4, 4), np.uint8), "TYX", "2 timepoints; say which"),
+        (np.ones((1, 2, 4, 4), np.uint8), "TCYX", "has 2 channels"),
         (np.ones((2, 4, 4), np.uint8), "CYX", "2 channels"),
     ],
 )

@@ -26,7 +26,7 @@ def submit(
     from spotlight.prediction import find_parts
     from spotlight.prediction.files import SUFFIX
 
-    for part in find_parts(stains):
+    for part in (frame for one in find_parts(stains) for frame in one.each_frame()):
         stain = read(part.path, scene=part.scene, time=part.time)
         if challenge == "selma3d-2026":
             wrote(write_selma3d(stain, part.name.removesuffix("-labels"), to, overwrite=overwrite))

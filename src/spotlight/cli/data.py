@@ -282,6 +282,7 @@ def info(images: Annotated[list[Path], typer.Argument(help="Image files, or fold
         for number, scene in enumerate(scenes(image)):
             facts = scene.load()
             size = ", ".join(f"{facts.called(axis)} {length:.4g}" for axis, length in facts.voxel_size.items())
+            size += f", every {facts.frame_interval:.6g} s" if facts.frame_interval else ""
             size += f" (stated in {facts.unit})" if facts.voxel_size and facts.unit != "µm" else ""
             if facts.unread:
                 size += ("; " if size else "") + f"not understood: {facts.unread}"

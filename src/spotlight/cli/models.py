@@ -188,7 +188,7 @@ def predict(
     with Reporter(resumable=True) as report:
         if seams:
             seams_of: dict[str, object] = {}
-            for part in listed:
+            for part in (frame for one in listed for frame in one.each_frame()):
                 found = measure_seams(loaded, part, options, report)
                 seams_of[part.name] = vars(found)
                 answer(f"{part.name}: {found}", seams=seams_of)

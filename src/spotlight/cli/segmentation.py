@@ -52,6 +52,14 @@ def segment(
         Literal["quick", "full"],
         option(METHOD, help="What is measured: size and shape, or all of docs/profiles.md."),
     ] = "quick",
+    track: Annotated[
+        bool,
+        option(OUTPUT, "--track", help="Of time-lapses: follow nuclei, one number for one nucleus through time."),
+    ] = False,
+    farthest: Annotated[
+        float | None,
+        option(METHOD, min=0.01, help="To track: longest way of a nucleus from frame to frame, in µm."),
+    ] = None,
     device: Device = None,
     form: Form = "ome.tif",
     table: Annotated[
@@ -102,6 +110,7 @@ def segment(
     from spotlight.locks import working_on
     from spotlight.nuclei import segment_files
     from spotlight.segmentation import SEGMENTERS, read_settings
+    from spotlight.tracking import TrackingSettings
 
     if settings is not None and method is not None:
         raise SpotlightError("--settings names its method itself; leave out --method.")
@@ -112,6 +121,8 @@ def segment(
             raise SpotlightError(f"--device does not apply to {chosen.method}, which has no such setting. Remove it.")
         chosen = chosen.parse(chosen.model_dump() | {"device": device}, "--device")
     size = size_of(voxel_size)
+    if farthest is not None and not track:
+        raise SpotlightError("--farthest is for following nuclei through time; say --track, too.")
     if tune:
         from spotlight.segmentation.tuning import tune as find
 
@@ -141,6 +152,8 @@ def segment(
     if names_a_zarr(to):
         from spotlight.plates import segment_plate
 
+        if track:
+            raise SpotlightError("--track is for time-lapses, and a plate has one timepoint; name a folder with --to.")
         if len(images) > 1:
             raise SpotlightError(f"{to}: is made of one OME-Zarr plate. Give one, or name a folder with --to.")
         with Reporter(resumable=True) as report:
@@ -167,7 +180,8 @@ def segment(
         return
     if wells is not None or table or names != "plain":
         raise SpotlightError("--wells, --table and --names are for one table of a plate; end --to in .ome.zarr.")
-    with Reporter() as report:
+    way = {} if farthest is None else {"farthest_um": farthest}
+    with Reporter(resumable=True) as report:
         found = segment_files(
             images,
             to,
@@ -179,6 +193,7 @@ def segment(
             voxel_size=size,
             features=features,
             form=form,
+            tracking=TrackingSettings.parse(way, "--farthest") if track else None,
             progress=report,
         )
     for one in found:
@@ -199,6 +214,8 @@ def label(
     overwrite: Annotated[bool, option(OUTPUT, help="Replace labels that are there already.")] = False,
 ) -> None:
     """Number the bodies of masks: each connected piece gets a number of its own. NAME-labels go to the folder --to."""
+    import numpy as np
+
     from spotlight.images.joining import take
     from spotlight.images.pieces import label_pieces
     from spotlight.prediction import find_parts, read_part
@@ -209,4 +226,5 @@ def label(
         if path.exists() and not overwrite:
             raise SpotlightError(f"{path}: is there already. Choose another folder with --to, or say --overwrite.")
         labels = label_pieces(take(read_part(part, axes, size), channel or part.channel))
-        wrote(labels.save(path), f"{{}}: {labels.data.max(initial=0)} bodies")
+        bodies = sum(int(np.max(frame)) for frame in (labels.data if part.frames else [labels.data]))
+        wrote(labels.save(path), f"{{}}: {bodies} bodies")

@@ -5,10 +5,11 @@ from spotlight.images.formats import FORMATS, Facts, Format, Scene, is_image, st
 from spotlight.images.images_in import Part, count_images, images_in, warn_of_planes
 from spotlight.images.modality import modality_of
 from spotlight.images.reading import read, read_like, read_selected, scenes
+from spotlight.images.regions import format_region, parse_region
 from spotlight.images.resample import resample, resampled_shape
 from spotlight.images.same_field import resample_like
 from spotlight.images.selection import Selection
-from spotlight.images.stack import Stack, format_region, parse_region
+from spotlight.images.stack import Stack
 
 __all__ = [
     "FORMATS",

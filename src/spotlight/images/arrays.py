@@ -115,7 +115,11 @@ class ArrayAddress(Address):
         """Give the stack as the only image of a file."""
         stack = self.stack
         size = dict(zip(stack.spatial_axes, stack.voxel_size or (), strict=False))
-        return Scene(self.name, lambda: Facts(stack.data, stack.axes, stack.channels, size, labels=stack.labels))
+        interval = stack.frame_interval
+        return Scene(
+            self.name,
+            lambda: Facts(stack.data, stack.axes, stack.channels, size, labels=stack.labels, frame_interval=interval),
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _placed, (str(self), self.stack)

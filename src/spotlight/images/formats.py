@@ -60,6 +60,8 @@ class Facts:
         Why what the file states cannot be right; it is the error unless the user states the axes.
     flat : Source or None
         If there is a doubt: all pages of the file in their order, for users who state the axes.
+    frame_interval : float or None
+        Seconds from one timepoint to the next; None if it is not stated.
     """
 
     array: Source
@@ -73,6 +75,7 @@ class Facts:
     samples: tuple[str, ...] = ()
     doubt: str = ""
     flat: Source | None = None
+    frame_interval: float | None = None
 
     @property
     def found(self) -> str:

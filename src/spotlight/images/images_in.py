@@ -1,4 +1,4 @@
-"""`images_in`: every image of a file at every timepoint, and warnings about them."""
+"""`images_in`: every image of a file, time-lapses whole or frame by frame, and warnings about them."""
 
 import logging
 import re
@@ -21,7 +21,7 @@ UNFIT = re.compile(r'[/\\:*?"<>|]')
 
 @dataclass(frozen=True, kw_only=True)
 class Part(Selection):
-    """One image of a file at one timepoint, with what a manifest states of it.
+    """One image of a file, at one timepoint or at all of them, with what a manifest states of it.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Part(Selection):
     scene : str or None
         The image's name or, where several have it, ``#`` and its index; None if there is one.
     time : int or None
-        None where there is just one.
+        None where there is just one, or where all are meant.
     channels : tuple of str or None
         Names of the channels, empty if they have none; None if there is only one channel.
     further : tuple of FurtherInput
@@ -41,6 +41,8 @@ class Part(Selection):
         Why the file could not be listed; the part then stands for the whole file. Empty if it could.
     hint : str
         What the timepoints or channels may be instead; see `spotlight.images.planes.planes_hint`.
+    frames : int
+        Number of timepoints of a time-lapse that is meant as a whole; 0 for one timepoint.
     """
 
     name: str = ""
@@ -50,9 +52,16 @@ class Part(Selection):
     further: tuple[FurtherInput, ...] = ()
     fault: str = ""
     hint: str = ""
+    frames: int = 0
+
+    def each_frame(self) -> "list[Part]":
+        """List the timepoints of a time-lapse, named ``NAME-tN``; the part alone if it is one image."""
+        if not self.frames:
+            return [self]
+        return [replace(self, name=f"{self.name}-t{time}", time=time, frames=0) for time in range(self.frames)]
 
 
-def images_in(path: str | Path, chosen: Selection = ALL) -> list[Part]:
+def images_in(path: str | Path, chosen: Selection = ALL, *, whole: bool = False) -> list[Part]:
     """List every image that starts in a file at every timepoint, or those of one scene or timepoint.
 
     Parameters
@@ -61,6 +70,8 @@ def images_in(path: str | Path, chosen: Selection = ALL) -> list[Part]:
         The file.
     chosen : Selection
         The scene, the timepoint and the axes of the file; all else is passed on to what is listed.
+    whole : bool
+        List a time-lapse as one image instead of one for each timepoint.
 
     Raises
     ------
@@ -92,11 +103,13 @@ def images_in(path: str | Path, chosen: Selection = ALL) -> list[Part]:
         channels = stack.channels if "C" in stack.axes else None
         part = Part(name=f"{stem(path)}{called}", path=path, channels=channels, hint=stack.hint)
         part = replace(chosen.over(part), scene=which)
-        if "T" in stack.axes:
-            times = range(stack.shape[0]) if chosen.time is None else [chosen.time]
-            listed += [replace(part, name=f"{part.name}-t{t}", time=t) for t in times]
-        else:
+        if "T" not in stack.axes:
             listed.append(part)
+        elif chosen.time is None:
+            lapse = replace(part, frames=stack.shape[0])
+            listed += [lapse] if whole else lapse.each_frame()
+        else:
+            listed.append(replace(part, name=f"{part.name}-t{chosen.time}"))
     return listed
 
 
@@ -120,7 +133,7 @@ def count_images(path: str | Path, axes: str | None = None) -> int:
 
 def warn_of_planes(listed: Sequence[Part]) -> None:
     """Warn, once, if timepoints that nobody chose may be planes of a stack."""
-    hints = {part.path: part.hint for part in listed if part.hint and part.time is not None}
+    hints = {part.path: part.hint for part in listed if part.hint and (part.frames or part.time is not None)}
     if hints:
         path, hint = next(iter(hints.items()))
         more = f" The same holds for {len(hints) - 1} more files." if len(hints) > 1 else ""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from spotlight.errors import SpotlightError
 from spotlight.images.colour import RGB
 from spotlight.images.formats import Facts, Scene
-from spotlight.images.units import read_lengths
+from spotlight.images.units import read_lengths, seconds
 
 
 class Position:
@@ -87,4 +87,6 @@ def _facts(path: Path, opened: OpenFile, number: int) -> Facts:
     position = Position(path, opened, number)
     names = tuple(c.channel.name for c in channels)
     samples = RGB[::-1] if opened.file.sizes.get("S") == 3 else ()  # such files have blue first
-    return Facts(position, position.axes, names, *read_lengths(stated), samples=samples)
+    periods = [loop.parameters.periodMs for loop in opened.file.experiment if loop.type == "TimeLoop"]
+    interval = seconds(periods[0], "ms") if len(periods) == 1 else None
+    return Facts(position, position.axes, names, *read_lengths(stated), samples=samples, frame_interval=interval)

@@ -12,7 +12,7 @@ import tifffile
 from spotlight.errors import SpotlightError
 from spotlight.images.formats import explained_reading
 from spotlight.images.lazy import no_problems
-from spotlight.images.units import read_lengths
+from spotlight.images.units import read_lengths, seconds
 
 STATE_AXES = (
     "To read the file's pages as they lie, state their axes with axes=, --axes or an axes column, for example 'ZYX'"
@@ -251,3 +251,8 @@ def facts_of(pixels: ElementTree.Element) -> tuple[tuple[str, ...], dict[str, fl
     names = [channel.get("Name") for channel in pixels.findall("{*}Channel")]
     channels = tuple(name for name in names if name) if all(names) else ()
     return channels, *read_lengths(stated)
+
+
+def frame_interval_of(pixels: ElementTree.Element) -> float | None:
+    """Seconds from one timepoint to the next, if they are stated."""
+    return seconds(pixels.get("TimeIncrement", 0), pixels.get("TimeIncrementUnit", "s"))

@@ -19,7 +19,7 @@ from spotlight.addresses import Address
 from spotlight.errors import SpotlightError
 from spotlight.images.formats import AXES, ZARR, Facts, Scene, explained_reading
 from spotlight.images.lazy import WORKERS
-from spotlight.images.units import read_lengths, read_number
+from spotlight.images.units import read_lengths, read_number, seconds
 from spotlight.installation import missing_package
 
 NAMES = {
@@ -207,7 +207,10 @@ def _facts(path: Path, group: zarr.Group) -> Facts:
         names = [channel.get("label") for channel in (ome.get("omero") or {}).get("channels") or []]
         channels = tuple(map(str, names)) if all(names) else ()
         called = tuple(str(axis.get("name", "")) for axis in axes)
-        return Facts(Level(path, array), letters, channels, *lengths, "image-label" in ome, called)
+        interval = _frame_interval(image, level, axes, letters)
+        return Facts(
+            Level(path, array), letters, channels, *lengths, "image-label" in ome, called, frame_interval=interval
+        )
 
 
 def _letters(axes: list[dict[str, Any]]) -> str:
@@ -230,18 +233,34 @@ def _stated_lengths(
     image: dict[str, Any], level: dict[str, Any], axes: list[dict[str, Any]], letters: str
 ) -> dict[str, tuple[Any, str]]:
     """Length and unit of every axis that may be one of space, as the file has them."""
-    steps = [*(level.get("coordinateTransformations") or []), *(image.get("coordinateTransformations") or [])]
-    scales = [step.get("scale") for step in steps if step.get("type") == "scale"]
     stated: dict[str, tuple[Any, str]] = {}
     for place, (letter, axis) in enumerate(zip(letters, axes, strict=True)):
-        if letter in "TC" or axis.get("type", "space") != "space" or not scales:
+        factors = _factors(image, level, place, len(axes))
+        if letter in "TC" or axis.get("type", "space") != "space" or not factors:
             continue
-        factors = [scale[place] if isinstance(scale, list) and len(scale) == len(axes) else scale for scale in scales]
         numbers = [read_number(factor) for factor in factors]
         known = [n for n in numbers if n is not None]
         length = math.prod(known) if len(known) == len(numbers) else factors
         stated[letter] = (length, str(axis.get("unit") or ""))
     return stated
+
+
+def _factors(image: dict[str, Any], level: dict[str, Any], place: int, count: int) -> list[Any]:
+    """What stands in the scales for one of so many axes."""
+    steps = [*(level.get("coordinateTransformations") or []), *(image.get("coordinateTransformations") or [])]
+    scales = [step.get("scale") for step in steps if step.get("type") == "scale"]
+    return [scale[place] if isinstance(scale, list) and len(scale) == count else scale for scale in scales]
+
+
+def _frame_interval(
+    image: dict[str, Any], level: dict[str, Any], axes: list[dict[str, Any]], letters: str
+) -> float | None:
+    """Seconds from one timepoint to the next, if they are stated with a unit."""
+    if "T" not in letters:
+        return None
+    place = letters.index("T")
+    numbers = [read_number(factor) or 0 for factor in _factors(image, level, place, len(axes))]
+    return seconds(math.prod(numbers), str(axes[place].get("unit") or ""))
 
 
 def _bare(path: Path, array: "zarr.Array[Any]") -> Facts:

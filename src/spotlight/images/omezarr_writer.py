@@ -122,7 +122,7 @@ def _metadata(stack: Stack, name: Path, count: int) -> v05.Image:
     axes: list[Any] = []
     for letter in stack.axes:
         if letter == "T":
-            axes.append(v05.TimeAxis(name="t"))
+            axes.append(v05.TimeAxis(name="t", unit="second" if stack.frame_interval else None))
         elif letter == "C":
             axes.append(v05.ChannelAxis(name="c"))
         else:
@@ -132,7 +132,7 @@ def _metadata(stack: Stack, name: Path, count: int) -> v05.Image:
     datasets = []
     for level in range(count):
         factors = [2**level if letter in "YX" else 1 for letter in stack.axes]
-        lengths = [*(1.0,) * lead, *size]
+        lengths = [*((stack.frame_interval or 1.0) if letter == "T" else 1.0 for letter in stack.axes[:lead]), *size]
         scale = [length * factor for length, factor in zip(lengths, factors, strict=True)]
         steps: list[Any] = [v05.ScaleTransformation(scale=scale)]
         if level and not stack.labels:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from spotlight.errors import SpotlightError
+from spotlight.images.frames import each_frame, join_frames
 from spotlight.images.stack import Stack
 
 LARGE = 0.2
@@ -67,6 +68,7 @@ def label_pieces(mask: Stack) -> Stack:
     ----------
     mask : Stack
         Axes ZYX or YX; 0 or False for background, any other value for bodies. What has different values stays apart.
+        Of a time-lapse, each frame is numbered by itself.
 
     Returns
     -------
@@ -75,7 +77,10 @@ def label_pieces(mask: Stack) -> Stack:
     """
     from skimage.measure import label
 
-    mask = mask.timepoint().channel(None)
+    if "T" in mask.axes:
+        frames = [label_pieces(frame) for frame in each_frame(mask)]
+        return replace(join_frames([one.data for one in frames], frames[0], mask.frame_interval), source=mask.source)
+    mask = mask.channel(None)
     mask.require_finite()
     data = mask.data
     if not np.issubdtype(data.dtype, np.integer):

@@ -259,6 +259,8 @@ def in_order(path: Path, facts: Facts, stated_axes: str | None, stated_size: tup
             axes = axes.replace(axis, "")
     spatial = axes.replace("T", "").replace("C", "")
     about: dict[str, Any] = {"channels": channels, "source": str(path), "labels": facts.labels, "hint": hint}
+    if "T" in axes and found.get("T") == "T":
+        about["frame_interval"] = facts.frame_interval
     if stated_size is not None:
         return Stack(view, axes, tuple(stated_size), **about)
     missing = [axis for axis in spatial if axis not in sizes]

@@ -121,3 +121,11 @@ def values_of(array: Array) -> Iterator[NDArray[Any]]:
     """Read an array slab by slab."""
     for slab in slabs(array.shape):
         yield np.asarray(array[slab.inner])
+
+
+def copy_values(array: Array, allocate: Allocate) -> NDArray[Any]:
+    """Copy an array slab by slab."""
+    out = allocate("copy", array.shape, array.dtype)
+    for slab in slabs(array.shape):
+        out[slab.inner] = np.asarray(array[slab.inner])
+    return out

@@ -15,6 +15,7 @@ from spotlight.images.colour import Mean, colours_of, luminances
 from spotlight.images.formats import AXES, Kind, format_to_write
 from spotlight.images.lazy import LazyArray
 from spotlight.images.pictures import THUMBNAILS, as_html, thumbnail
+from spotlight.images.regions import format_region
 from spotlight.images.slabs import as_numbers, is_slab, slabs
 from spotlight.images.units import impossible_size, unusual_size
 from spotlight.quoting import LONGEST_QUOTE, shortened, visible
@@ -57,6 +58,8 @@ class Stack:
         What the timepoints or channels of the file may be instead; see `spotlight.images.planes.planes_hint`.
     labels : bool
         Whether the values are instance labels, which must not be averaged.
+    frame_interval : float or None
+        Seconds from one timepoint to the next; None if it is not stated.
 
     Examples
     --------
@@ -78,6 +81,7 @@ class Stack:
     colors: tuple[str, ...] = ()
     labels: bool = False
     hint: str = ""
+    frame_interval: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "array", as_numbers(self.array, self.source))
@@ -132,10 +136,12 @@ class Stack:
         channels = kept.get("C", slice(None))
         named = channels if isinstance(channels, slice) else slice(channels, channels + 1)
         sizes = zip(self.spatial_axes, self.voxel_size or (), strict=False)
+        axes = "".join(axis for axis, part in kept.items() if isinstance(part, slice))
         return replace(
             self,
             array=cut,
-            axes="".join(axis for axis, part in kept.items() if isinstance(part, slice)),
+            axes=axes,
+            frame_interval=self.frame_interval if "T" in axes else None,
             voxel_size=self.voxel_size and tuple(size for axis, size in sizes if isinstance(kept[axis], slice)),
             channels=self.channels[named] if "C" in self.axes else self.channels,
             colors=self.colors[named] if "C" in self.axes else self.colors,
@@ -167,6 +173,8 @@ class Stack:
     def _facts(self) -> dict[str, str]:
         size = f"{' '.join(f'{v:.4g}' for v in self.voxel_size)} µm" if self.voxel_size else "not stated"
         facts = {f"voxel size ({', '.join(self.spatial_axes)})": size, "channels": ", ".join(self.channels)}
+        if "T" in self.axes and self.frame_interval:
+            facts["frame interval"] = f"{self.frame_interval:.6g} s"
         facts |= {"source": self.source, "origin": self.origin}
         return {name: visible(shortened(text, LONGEST_QUOTE)) for name, text in facts.items() if text}
 
@@ -380,36 +388,3 @@ class Stack:
 def _shown(keys: tuple[Any, ...]) -> str:
     """Keys of an index as they are written."""
     return ", ".join(format_region((key,)) if isinstance(key, slice) and key.step is None else str(key) for key in keys)
-
-
-def parse_region(text: str, axes: str, source: str) -> tuple[slice, ...]:
-    """Read a region such as ``":, 0:80, :"``, one start:stop per spatial axis in voxels.
-
-    Examples
-    --------
-    >>> parse_region(":, 0:80, :", "ZYX", "manifest.csv")
-    (slice(None, None, None), slice(0, 80, None), slice(None, None, None))
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) == len(axes):
-        try:
-            limits = [[int(n) if n.strip() else None for n in part.split(":")] for part in parts]
-            if all(len(pair) == 2 for pair in limits):
-                return tuple(slice(*pair) for pair in limits)
-        except ValueError:
-            pass
-    raise SpotlightError(
-        f"{source}: a region needs start:stop for each of {axes}, for example "
-        f"{', '.join(['0:64'] * len(axes))!r}. Received: {text!r}."
-    )
-
-
-def format_region(region: tuple[slice, ...]) -> str:
-    """Write a region as `parse_region` reads it.
-
-    Examples
-    --------
-    >>> format_region((slice(None), slice(0, 80), slice(None)))
-    ':, 0:80, :'
-    """
-    return ", ".join(f"{'' if s.start is None else s.start}:{'' if s.stop is None else s.stop}" for s in region)

@@ -34,9 +34,10 @@ from spotlight.images.ome_xml import (
     describe,
     describe_companion,
     facts_of,
+    frame_interval_of,
     value_type,
 )
-from spotlight.images.units import Lengths, read_lengths, read_number
+from spotlight.images.units import Lengths, read_lengths, read_number, seconds
 
 MAPPED_BYTES = 8 * 2**20
 """About how much of an uncompressed file is mapped at a time."""
@@ -191,11 +192,16 @@ def _micromanager_scenes(file: OpenFile, image: tifffile.TiffPageSeries) -> list
     summary = (file.tif.micromanager_metadata or {})["Summary"]
     doubt_count(file.path, summary, image)
     channels, lengths = stated(summary)
+    interval = seconds(summary.get("Interval_ms", 0), "ms")
     found = positions(Series(file, image), image.axes)
     here = [first is file.tif for first in files_of_positions(image)]
     samples = _samples(image)
     return [
-        Scene(str(number), partial(Facts, values, axes, channels, *lengths, samples=samples), here[number])
+        Scene(
+            str(number),
+            partial(Facts, values, axes, channels, *lengths, samples=samples, frame_interval=interval),
+            here[number],
+        )
         for number, (values, axes) in enumerate(found)
     ]
 
@@ -293,14 +299,17 @@ def _facts(file: OpenFile, image: tifffile.TiffPageSeries, plain: OpenFile | Non
     """Facts without OME-XML; `plain` is the file whose pages are taken as they lie since there is a doubt."""
     with explained_reading(file.path, "TIFF"), no_problems(file.path):
         values: Source = _checked(plain or file, image)
-        lengths = Lengths({}, "", "")
+        lengths, interval = Lengths({}, "", ""), None
         if file.tif.is_imagej and file.tif.imagej_metadata:
+            stated = file.tif.imagej_metadata
+            interval = seconds(stated.get("finterval", 0), str(stated.get("tunit", "s")))
             lengths = _imagej_voxel_size(file.tif)
             values, said = calibrated(values, file.tif.imagej_metadata)
             if said:
                 tell(f"{file.path}: {said}")
         flat = values if plain is not None else None
-        return Facts(values, image.axes, (), *lengths, samples=_samples(image), doubt=doubt, flat=flat)
+        more: dict[str, Any] = {"samples": _samples(image), "doubt": doubt, "flat": flat, "frame_interval": interval}
+        return Facts(values, image.axes, (), *lengths, **more)
 
 
 def _samples(series: tifffile.TiffPageSeries) -> tuple[str, ...]:
@@ -321,14 +330,15 @@ def _described_facts(
             plain = _as_they_lie(file.path)
             pages = pages_as_they_lie(plain.tif, image)
             flat = Series(plain, pages) if pages is not None else None
-        facts = facts_of(described.pixels)
+        facts, interval = facts_of(described.pixels), frame_interval_of(described.pixels)
         stated = value_type(described.pixels)
         if image is not None:
             kind = image.dtype.name
             if stated not in ("", "bool", kind):
                 tell(f"{file.path}: its OME-XML says {stated!r}, but its pages say {kind}, and are read as {kind}.")
-            series, samples = _checked(file, image, described.missing), _samples(image)
-            return Facts(series, image.axes, *facts, samples=samples, doubt=doubt, flat=flat)
+            values: Source = _checked(file, image, described.missing)
+            more: dict[str, Any] = {"doubt": doubt, "flat": flat, "frame_interval": interval}
+            return Facts(values, image.axes, *facts, samples=_samples(image), **more)
         if flat is None:
             raise SpotlightError(doubt)
         return Facts(flat, flat.series.axes, *facts, samples=_samples(flat.series), doubt=doubt, flat=flat)

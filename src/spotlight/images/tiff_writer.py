@@ -18,6 +18,9 @@ TILE = 256
 BUFFER = 8 * 2**20
 """Bytes that are compressed at a time, on all cores."""
 
+PIXELS_PER_CM = 1e4
+"""Of a pixel of 1 µm."""
+
 LEVEL = 1
 """Of zlib: on microscope images 6 takes two to four times as long and saves 4 % at most."""
 
@@ -31,6 +34,8 @@ def write_tiff(stack: Stack, path: str | Path, kind: Kind | None = None) -> Path
         for axis, length in zip(stack.spatial_axes, stack.voxel_size, strict=True):
             metadata[f"PhysicalSize{axis}"] = length
             metadata[f"PhysicalSize{axis}Unit"] = "µm"
+    if stack.frame_interval and "T" in stack.axes:
+        metadata |= {"TimeIncrement": stack.frame_interval, "TimeIncrementUnit": "s"}
     if stack.channels:
         metadata["Channel"] = {"Name": [_plain(name) for name in stack.channels]}
         if stack.colors:
@@ -55,7 +60,11 @@ def write_tiff(stack: Stack, path: str | Path, kind: Kind | None = None) -> Path
     with atomic_file(path) as temporary, tifffile.TiffWriter(temporary, bigtiff=bool(large), ome=True) as writer:
         for level in range(depth + 1):
             shape = (*stack.shape[:-2], *(-(-n // 2**level) for n in stack.shape[-2:]))
-            own = {"subifds": depth, "metadata": metadata} if level == 0 else {"subfiletype": 1}
+            own: dict[str, Any] = {"subifds": depth, "metadata": metadata} if level == 0 else {"subfiletype": 1}
+            if stack.voxel_size is not None:  # for programs that know no OME-XML, such as ImageJ without Bio-Formats
+                height, width = stack.voxel_size[-2:]
+                own["resolution"] = (PIXELS_PER_CM / width / 2**level, PIXELS_PER_CM / height / 2**level)
+                own["resolutionunit"] = "CENTIMETER"
             planes = _planes(stack, stored, level)
             writer.write(_tiles(planes) if tiled else planes, shape=shape, **own, **options)
     return path

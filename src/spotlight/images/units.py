@@ -17,6 +17,15 @@ UNITS_UM = {
 
 Programs that cannot write µ put question marks in its place; no other unit of length becomes ``?m``.
 """
+UNITS_S = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
+    **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1e-3),
+    **dict.fromkeys(("μs", "us", "usec", "microsecond", "microseconds"), 1e-6),
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("d", "day", "days"), 86400.0),
+}
+"""Seconds per unit of time, by the names that files use, in small letters."""
 OTHERS = ("Mm", "Pm")
 """Megametre and petametre: names of units that differ from others only by their capitals."""
 
@@ -75,6 +84,18 @@ def micrometres(unit: str) -> float | None:
     name = unicodedata.normalize("NFKC", name)
     name = re.sub(r"\s*(/|\bper\b)\s*(px|pixel|voxel|slice|plane)s?$", "", name)
     return None if name in OTHERS else UNITS_UM.get(name.lower())
+
+
+def seconds(value: Any, unit: str) -> float | None:
+    """Turn a stated time between frames into seconds; None if it is not positive or has no clear meaning.
+
+    Examples
+    --------
+    >>> seconds("5", "min"), seconds(1, ""), seconds(0, "s")
+    (300.0, None, None)
+    """
+    number, factor = read_number(value), UNITS_S.get(unicodedata.normalize("NFKC", unit.strip()).lower())
+    return number * factor if number and factor and 0 < number < math.inf else None
 
 
 def read_number(value: Any) -> float | None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from spotlight.images.stack import format_region
+from spotlight.images.regions import format_region
 from spotlight.pairs.pair import Pair
 
 MARGIN_UM = 20.0

@@ -144,8 +144,8 @@ def classify_files(
     listed : sequence of Part
         From `find_parts`.
     to : path
-        Folder for ``classes.csv``: a row per image, with its most probable class, and the probability of every class in
-        columns ``p:NAME``.
+        Folder for ``classes.csv``: a row per image, and per frame of a time-lapse, with its most probable class, and
+        the probability of every class in columns ``p:NAME``.
     options : StainOptions
         Channel, axes, voxel size and settings.
     overwrite : bool
@@ -159,7 +159,7 @@ def classify_files(
         The table, and why images failed, by their names.
     """
     require_classes(model)
-    to = Path(to)
+    to, listed = Path(to), [frame for part in listed for frame in part.each_frame()]
     key = fingerprint(model.digest, options)
     rows = _kept(to, key, overwrite)
     failed: dict[str, str] = {}

@@ -29,6 +29,7 @@ from spotlight.prediction.records import doubts_of, key_of, made_from, made_from
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.stain import Model
 from spotlight.prediction.steps import Steps
+from spotlight.prediction.time_lapse import stain_frames
 from spotlight.prediction.workspace import InFolder, InMemory
 from spotlight.progress import Progress
 from spotlight.tasks import StainTask
@@ -339,6 +340,8 @@ class FileStain:
     @cached_property
     def model(self) -> Model:
         """The model for the modality in which it was seen."""
+        if self.part.frames:
+            return self._frame(0).model
         stated = self.options.modality
         if stated is None and not self.given.needs_modality:
             return self.given
@@ -356,8 +359,8 @@ class FileStain:
 
     @property
     def is_large(self) -> bool:
-        """Whether it is stained in files, layer by layer."""
-        return self.stack.array.size > SLAB_VOXELS
+        """Whether it is stained in files, layer by layer; a time-lapse is stained frame by frame."""
+        return not self.part.frames and self.stack.array.size > SLAB_VOXELS
 
     @cached_property
     def steps(self) -> Steps:
@@ -371,13 +374,12 @@ class FileStain:
     def finish(self, progress: Callable[[int, int], None] | None = None, steps: Steps | None = None) -> None:
         """Do what is left of the steps, and write the stain and how it was made."""
         options, path = self.options, self.path
-        stain, facts = self.model.finish(
-            self.stack,
-            steps or self.steps,
-            normalised=options.normalised,
-            flatten=options.flatten,
-            progress=progress,
-        )
+        if self.part.frames:
+            like = read_part(replace(self.part, further=()), options.axes, options.voxel_size)
+            results, facts = stain_frames(self.part.frames, self._stain_frame, like, self.folder, progress)
+        else:
+            results, facts = self._results(self.steps if steps is None else steps, self.folder, progress)
+        stain = results.pop("")
         described: dict[str, Any] = {
             "key": self.key,
             "made_from": made_from(self.given, self.part, options),
@@ -393,8 +395,7 @@ class FileStain:
         # Written in the folder and moved, so that what a kill leaves half written is removed with the folder.
         in_plate = zarr_around(path) is not None
         written = stain.save(self.folder.folder / f"{path.name}{'.ome.zarr' if in_plate else ''}", options.kind)
-        allocate = in_files(self.folder.folder) if self.is_large else in_memory
-        for suffix, stack in self.model.further(stain, allocate).items():
+        for suffix, stack in results.items():
             # Before the result, so that whoever finds that finds these.
             stack.save(written / "labels" / suffix.strip("-") if in_plate else self.path_of(suffix))
         if in_plate:
@@ -409,6 +410,26 @@ class FileStain:
             written.replace(temporary)
         write_text(record_of(path), json.dumps(described, indent=2) + "\n")
         self.folder.remove()
+
+    def _results(
+        self, steps: Steps, folder: InFolder, progress: Callable[[int, int], None] | None = None
+    ) -> tuple[dict[str, Stack], dict[str, Any]]:
+        """Do what is left of the steps: the stain, what else is written beside it, and how they were made."""
+        options = self.options
+        stain, facts = self.model.finish(
+            self.stack, steps, normalised=options.normalised, flatten=options.flatten, progress=progress
+        )
+        allocate = in_files(folder.folder) if self.is_large else in_memory
+        return {"": stain} | self.model.further(stain, allocate), facts
+
+    def _stain_frame(self, number: int, folder: InFolder) -> tuple[dict[str, Stack], dict[str, Any]]:
+        """Give the results of a frame of a time-lapse, which are kept in a folder of its own."""
+        frame = self._frame(number)
+        frame.folder = folder
+        return frame._results(frame.steps, folder)
+
+    def _frame(self, number: int) -> "FileStain":
+        return FileStain(self.given, self.part.each_frame()[number], self.path, self.options, self.states)
 
 
 def workspace_of(path: Path) -> InFolder:

@@ -30,6 +30,7 @@ def find_parts(
 ) -> list[Part]:
     """List the images of files, folders of files, plates and manifests; each has a name of its own, for its result.
 
+    A time-lapse of which no timepoint is chosen is one image, with the number of its `frames`.
     A file of a folder or manifest that cannot be read is a part with a `fault`, whose staining fails.
 
     Parameters
@@ -90,7 +91,7 @@ def find_parts(
 def _images(want: Part, axes: str | None, strict: bool) -> list[Part]:
     """The images of a file, or of one of its scenes or timepoints."""
     try:
-        found = images_in(want.path, Selection(axes=axes).over(want))
+        found = images_in(want.path, Selection(axes=axes).over(want), whole=True)
     except Exception as error:  # one bad file of a folder must not stop the others
         if strict:
             raise

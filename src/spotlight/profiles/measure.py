@@ -1,5 +1,6 @@
 """Size and shape of every instance, in physical units."""
 
+import itertools
 import logging
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from skimage.segmentation import relabel_sequential
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack, as_stack
+from spotlight.images.frames import each_frame
 from spotlight.images.pieces import doubt_pieces
 from spotlight.profiles.mesh import MESH_FEATURES, SURFACE_FEATURES, mesh_features, surface_features
 from spotlight.profiles.regions import REGION_FEATURES, region_features
@@ -87,7 +89,8 @@ def measure(
     Parameters
     ----------
     labels : Stack or ndarray
-        Axes ZYX or YX, whole numbers, 0 for background. Gaps in the numbers do not matter.
+        Axes ZYX or YX, whole numbers, 0 for background. Gaps in the numbers do not matter. Of a time-lapse, axes TZYX
+        or TYX, each frame is measured by itself.
     intensity : Stack or ndarray, optional
         On the same grid; adds ``mean_intensity`` and, in the full set, the other `INTENSITIES`. They mean something
         only in the units of the camera: a stain in the network's units, or scaled stack by stack, has none to compare.
@@ -100,8 +103,8 @@ def measure(
     -------
     pandas.DataFrame
         One row per label with ``label``, the centroid (``z``, ``y``, ``x``) and the features; no row if there is no
-        label. The full set says in ``touches_border`` whether a body ends at the border: it is measured as it is
-        seen, closed there.
+        label. Of a time-lapse, the first column is ``frame``, zero-based. The full set says in ``touches_border``
+        whether a body ends at the border: it is measured as it is seen, closed there.
 
     Raises
     ------
@@ -120,7 +123,9 @@ def measure(
     """
     settings = settings or ProfileSettings()
     full = settings.features == "full"
-    labels = as_stack(labels, axes, voxel_size, source="labels").timepoint(None).channel(None)
+    labels = as_stack(labels, axes, voxel_size, source="labels").channel(None)
+    if "T" in labels.axes:
+        return _measure_frames(labels, intensity, settings, axes)
     dims = labels.data.ndim
     values = None
     if intensity is not None:
@@ -156,6 +161,25 @@ def measure(
     columns |= dict.fromkeys((FULL_FEATURES if full else FEATURES)[dims], float)
     columns |= dict.fromkeys(INTENSITIES[: None if full else 1] if values is not None else (), float)
     return pd.DataFrame(rows, columns=["label", *columns]).astype({"label": int, **columns})
+
+
+def _measure_frames(
+    labels: Stack, intensity: Stack | NDArray[Any] | None, settings: ProfileSettings, axes: str | None
+) -> pd.DataFrame:
+    """Measure every frame of a time-lapse; the table has the column ``frame``."""
+    images: Iterator[Stack | None] = itertools.repeat(None)
+    if intensity is not None:
+        image = as_stack(intensity, axes, labels.voxel_size, sized=False, source="intensity").channel()
+        if image.axes != labels.axes or image.shape != labels.shape:
+            raise SpotlightError(
+                f"{image.source}: has {image.axes} {image.shape}, but the labels have {labels.axes} {labels.shape}. "
+                "Give an image of the same frames, on their grid."
+            )
+        images = each_frame(image)
+    tables = [measure(frame, image, settings) for frame, image in zip(each_frame(labels), images, strict=False)]
+    for number, table in enumerate(tables):
+        table.insert(0, "frame", number)
+    return pd.concat(tables, ignore_index=True)
 
 
 def _bodies(labels: Stack) -> Iterator[tuple[int, tuple[slice, ...], NDArray[np.bool_]]]:

@@ -1,7 +1,7 @@
 """`segment`: preparation, the segmenter of the settings, clean-up, and what speaks against the result."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.images import Stack, as_stack
+from spotlight.images.frames import each_frame
 from spotlight.images.units import format_size
 from spotlight.plain_yaml import load_yaml
 from spotlight.quoting import quoted
@@ -113,7 +114,8 @@ def segment(
     Parameters
     ----------
     stack : Stack or ndarray
-        Axes ZYX or YX, one channel; see `find_instances`.
+        Axes ZYX or YX, one channel; see `find_instances`. Of a time-lapse, axes TZYX or TYX, each frame is segmented by
+        itself.
     settings : InstanceSettings
         The method and every parameter of it; the watershed's defaults if left out.
     axes, voxel_size : optional
@@ -122,7 +124,8 @@ def segment(
     Returns
     -------
     Stack
-        int32 labels 1 to n on the grid of `stack`, 0 for background; all 0 if nothing was found.
+        int32 labels 1 to n on the grid of `stack`, 0 for background; all 0 if nothing was found. Numbers of different
+        frames mean nothing to each other; see `spotlight.tracking`.
 
     Raises
     ------
@@ -141,10 +144,17 @@ def segment(
     1
     """
     stack = as_stack(stack, axes, voxel_size)
-    found = find_instances(stack, settings)
-    for doubt in found.doubts:
-        log.warning("%s: %s", stack.source, doubt)
-    return found.labels
+    frames = []
+    for frame in each_frame(stack):
+        found = find_instances(frame, settings)
+        frames.append(found.labels)
+        for doubt in found.doubts:
+            log.warning("%s: %s", frame.source, doubt)
+    first = replace(frames[0], source=stack.source)
+    if "T" not in stack.axes:
+        return first
+    array = np.stack([frame.data for frame in frames])
+    return replace(first, array=array, axes=f"T{first.axes}", frame_interval=stack.frame_interval)
 
 
 def find_instances(

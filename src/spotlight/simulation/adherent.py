@@ -11,7 +11,7 @@ from pydantic import Field
 from scipy import ndimage
 
 from spotlight.settings import Settings
-from spotlight.simulation.phantom import FloatArray, _noise, _place_cells
+from spotlight.simulation.phantom import FloatArray, _noise, place_cells
 
 
 class AdherentCellSettings(Settings):
@@ -85,7 +85,7 @@ def make_bodies(
     shape: tuple[int, int], pixel: float, settings: AdherentCellSettings, rng: np.random.Generator
 ) -> Bodies:
     """Make cells that touch each other, flat at the edge and thick over a flattened nucleus."""
-    seeds = _place_cells((1, *shape), pixel, settings.cell_area_um2, rng)[:, :2]
+    seeds = place_cells((1, *shape), pixel, settings.cell_area_um2, rng)[:, :2]
     count = len(seeds)
     yy, xx = np.meshgrid(*(np.arange(n) * pixel for n in shape), indexing="ij")
     axes = rng.uniform(0, np.pi, count)

@@ -84,6 +84,7 @@ def make_phantom(
     coverslip_um: float,
     cells: CellSettings,
     rng: np.random.Generator,
+    seeds: NDArray[np.float64] | None = None,
 ) -> Phantom:
     """Make one field of cells.
 
@@ -99,8 +100,13 @@ def make_phantom(
         Properties of the cells.
     rng : numpy.random.Generator
         The source of all randomness.
+    seeds : (n, 3) ndarray, optional
+        Where the cells are: y and x in µm, and a number below `cells.mitotic_fraction` for those in mitosis. Label n is
+        the cell of row n - 1; one that is far outside is not in the field. Left out: drawn. With the same random
+        numbers, a cell keeps its size and shape wherever it is.
     """
-    seeds = _place_cells(shape, voxel_um, cells.cell_area_um2, rng)
+    if seeds is None:
+        seeds = place_cells(shape, voxel_um, cells.cell_area_um2, rng)
     labels, depth = _grow_nuclei(shape, voxel_um, coverslip_um, seeds, cells, rng)
     n = int(labels.max())
     mitotic = np.zeros(n + 1, bool)
@@ -141,7 +147,7 @@ def _noise(shape: tuple[int, ...], sigma_px: float, rng: np.random.Generator) ->
     return np.asarray((field - field.mean()) / field.std(), np.float32)
 
 
-def _place_cells(
+def place_cells(
     shape: tuple[int, int, int], voxel_um: float, area_um2: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Draw cell positions with a least distance; (n, 3): y and x in µm, and a uniform random number per cell."""
