@@ -81,6 +81,7 @@ def test_a_stopped_run_goes_on_at_the_frame(model: Model, tmp_path: Path) -> Non
     (folder,) = (tmp_path / "stains").glob(".*.part")
     assert {file.name for file in folder.glob("*.npy")} == {"frame-0.npy", "frame-1.npy"}
     np.save(folder / "frame-0.npy", np.full((8, 32, 32), 7, np.float32))
+    assert json.loads((folder / "choice.json").read_text())["precision"] == "float32"
     (done,) = stain_files(model, parts, tmp_path / "stains", OPTIONS)
     stain = read(done.path).data
     assert np.all(stain[0] == 7)

@@ -426,7 +426,14 @@ class FileStain:
         """Give the results of a frame of a time-lapse, which are kept in a folder of its own."""
         frame = self._frame(number)
         frame.folder = folder
-        return frame._results(frame.steps, folder)
+        # Tiles and arithmetic are chosen once, so that frames do not differ by them.
+        if (chosen := self.folder.known("choice")) is not None:
+            settings = PredictionSettings.parse(self.options.settings.model_dump() | chosen, "choice for all frames")
+            frame.options = replace(self.options, settings=settings)
+        results = frame._results(frame.steps, folder)
+        settled = frame.steps.settled
+        self.folder.noted("choice", lambda: {"tile": settled.tile, "precision": settled.precision})
+        return results
 
     def _frame(self, number: int) -> "FileStain":
         return FileStain(self.given, self.part.each_frame()[number], self.path, self.options, self.states)
