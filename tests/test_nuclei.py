@@ -32,7 +32,7 @@ def test_each_image_gets_labels_tables_and_settings(tmp_path: Path, caplog: pyte
         tmp_path / "images", tmp_path / "out", settings, channel="DNA", progress=lambda *call: calls.append(call)
     )
     assert [(one.part.name, one.labels.name) for one in found] == [("a", "a-labels.ome.tif"), ("b", "b-labels.ome.tif")]
-    assert calls == [("segmenting", 1, 2, {}), ("segmenting", 2, 2, {})]
+    assert calls == [("segmenting", done, 2, {}) for done in range(3)]
     for one in found:
         stack = read(one.part.path, channel="DNA")
         labels = segment(stack, settings)
