@@ -175,8 +175,10 @@ def write_plate_table(
         else:
             from anndata import AnnData
 
-            about = table[apart].set_axis(table.index.astype(str))
-            AnnData(
-                table[measured].to_numpy(np.float64), obs=about, var=pd.DataFrame(index=pd.Index(measured))
-            ).write_h5ad(temporary)
+            # Words as objects: older readers of AnnData do not know pandas' strings.
+            about = table[apart].set_axis(table.index.astype(str).astype(object))
+            words = about.select_dtypes("string").columns
+            about = about.astype(dict.fromkeys(words, object))
+            features = pd.DataFrame(index=pd.Index(measured, dtype=object))
+            AnnData(table[measured].to_numpy(np.float64), obs=about, var=features).write_h5ad(temporary)
     return path
