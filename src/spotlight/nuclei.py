@@ -20,8 +20,7 @@ from spotlight.images.frames import doubts_of_frames, join_frames
 from spotlight.images.joining import take
 from spotlight.images.slabs import copy_values
 from spotlight.locks import working_on
-from spotlight.prediction.files import states_of_image
-from spotlight.prediction.listing import find_parts, read_part
+from spotlight.prediction.listing import find_parts, read_part, states_of_image
 from spotlight.prediction.workspace import InFolder
 from spotlight.profiles import ProfileSettings, measure, write_table
 from spotlight.progress import Progress, tracked

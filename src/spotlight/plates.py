@@ -30,8 +30,8 @@ from spotlight.images.plates import (
 )
 from spotlight.locks import working_on
 from spotlight.nuclei import nuclei_of
-from spotlight.prediction.files import states_of_image, workspace_of
-from spotlight.prediction.listing import find_parts, reason_of
+from spotlight.prediction.listing import find_parts, reason_of, states_of_image
+from spotlight.prediction.workspace import workspace_of
 from spotlight.profiles.plate_table import Naming, join_wells, read_wells, require_writable, well_key, write_plate_table
 from spotlight.progress import Progress
 from spotlight.segmentation import InstanceSettings, SegmentationSettings

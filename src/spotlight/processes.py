@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spotlight.files import remove_unfinished
 from spotlight.stopping import ABORTED, SIGNALS
@@ -21,7 +21,19 @@ TICK_S = 0.5
 PATIENCE_S = 2.0
 """Seconds that a process gets to end before it is killed."""
 
-__all__ = ["BrokenProcessPool", "processes"]
+__all__ = ["BrokenProcessPool", "numbers", "processes"]
+
+CONTEXT = multiprocessing.get_context("spawn")
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
+
+    Numbers = SimpleQueue[int]
+
+
+def numbers() -> "Numbers":
+    """Make a queue by which processes that start here can send numbers back."""
+    return CONTEXT.SimpleQueue()
 
 
 @contextmanager
@@ -56,9 +68,8 @@ def processes(
     if workers <= 1:
         yield lambda function, *tasks, tick=None: map(function, *tasks)
         return
-    context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, context, _begin, (begin, arguments))
+    pool = ProcessPoolExecutor(workers, CONTEXT, _begin, (begin, arguments))
 
     def run(function: Callable[..., Any], *tasks: Any, tick: Callable[[], None] | None = None) -> Iterator[Any]:
         with _signals_held(SIGNALS[:1]):  # processes that start here must not receive it either

@@ -248,7 +248,7 @@ def test_planes_without_matches(browser: Any, report_folder: Path, tmp_path: Pat
     write_report(tmp_path)
     with Reader(browser, tmp_path).ready() as reader:
         assert reader.stack.locator("input[type=radio]").evaluate_all("all => all.map(i => i.value)") == [
-            *("outlines", "error", "nothing")
+            *("outlines", "error", "composite", "nothing")
         ]
         assert reader.stack.locator("input[type=range], .panel.xz").count() == 0
         reader.view("target").locator(".ortho").focus()

@@ -38,7 +38,7 @@ def test_the_table_as_text() -> None:
     lines = score_text(scores).splitlines()
     assert re.split(r"\s{2,}", lines[1]) == ["mean AP", "0.800 ± 0.141", "0.300 ± 0.141", "0.500 ± 0.000 *"]
     assert re.split(r"\s{2,}", lines[2]) == ["volume error", "+5.0% ± 7.1%", "+60.0% ± 14.1%", "-5.0% ± 7.1% *"]
-    assert re.split(r"\s{2,}", lines[3]) == ["PSNR, whole", "–", "21.00 ± 1.41 *", "18.50 ± 0.71"]
+    assert re.split(r"\s{2,}", lines[3]) == ["PSNR, whole (dB)", "–", "21.00 ± 1.41 *", "18.50 ± 0.71"]
     assert lines[4] == "mean ± standard deviation over 2 stacks; * best of the models"
 
 
@@ -130,7 +130,7 @@ def test_real_differences_come_first(report_folder: Path) -> None:
         "none": ["PSNR: <nothing> shown."],
     }
     table = comparison_table(comparison)
-    assert [row[0] for row in table["rows"]] == ["mean AP", "volume error", "PSNR, whole"]
+    assert [row[0] for row in table["rows"]] == ["mean AP", "volume error", "PSNR, whole (dB)"]
     assert table["rows"][1][table["heads"].index("mean difference")] == "+30.0%"
     assert table["rows"][2][table["heads"].index("from")] == "+0.20"
 

@@ -323,7 +323,7 @@ def test_scores_follow_the_kind_of_structure() -> None:
 
 
 @pytest.mark.slow
-def test_a_model_from_training_to_files(tmp_path: Path) -> None:
+def test_a_model_from_training_to_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = fields(tmp_path, 6)
     values = protocol("spotlight", SegmentTask(least_voxels=20, structures={"vessels": "contiguous"})).model_dump()
     values["network"] |= {"depth": 1, "mult_chan": 4}
@@ -380,7 +380,8 @@ def test_a_model_from_training_to_files(tmp_path: Path) -> None:
         assert said in done.output
     np.testing.assert_array_equal(read(tmp_path / "masks" / "5-probability.ome.tif").data, result.data)
     rounded = CliRunner().invoke(app, ["predict", str(folder), str(test), "--to", str(tmp_path), "--dtype", "uint8"])
-    assert "a probability as uint8 would be 0 or 1" in rounded.output
+    assert rounded.exit_code == 2
+    assert "a probability as uint8 would be 0 or 1" in caplog.text
     labels = read(tmp_path / "masks" / "5-labels.ome.tif")
     np.testing.assert_array_equal(labels.data, model.further(result)["-labels"].data)
     assert labels.data.max() >= 1

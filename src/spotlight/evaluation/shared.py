@@ -1,10 +1,9 @@
 """What evaluations of all tasks share: their models and rows, work in several processes, and the record."""
 
 import logging
-import multiprocessing
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
@@ -15,10 +14,13 @@ from spotlight.model import was_seen
 from spotlight.pairs.pair import Pair
 from spotlight.prediction import Model, load_model
 from spotlight.prediction.acceptance import tell_doubts
-from spotlight.processes import BrokenProcessPool, processes
+from spotlight.processes import BrokenProcessPool, numbers, processes
 from spotlight.progress import Progress
 from spotlight.quoting import safe_name
 from spotlight.version import __version__
+
+if TYPE_CHECKING:
+    from spotlight.processes import Numbers
 
 log = logging.getLogger("spotlight")
 
@@ -106,7 +108,7 @@ def judge_each(
         return
     import torch
 
-    done = multiprocessing.get_context("spawn").SimpleQueue()
+    done = numbers()
 
     def tick() -> None:
         while not done.empty():
@@ -137,9 +139,7 @@ _given: tuple[Callable[[Any, Any], Any], Any] | None = None
 """In a worker process: what it received when it started, so that models are sent once."""
 
 
-def _begin(
-    judge: Callable[[Any, Any], Any], work: object, threads: int, done: "multiprocessing.SimpleQueue[int]"
-) -> None:
+def _begin(judge: Callable[[Any, Any], Any], work: object, threads: int, done: "Numbers") -> None:
     import torch
 
     global _given, _part_done

@@ -62,9 +62,9 @@ def write_tiff(stack: Stack, path: str | Path, kind: Kind | None = None) -> Path
             shape = (*stack.shape[:-2], *(-(-n // 2**level) for n in stack.shape[-2:]))
             own: dict[str, Any] = {"subifds": depth, "metadata": metadata} if level == 0 else {"subfiletype": 1}
             if stack.voxel_size is not None:  # for programs that know no OME-XML, such as ImageJ without Bio-Formats
-                height, width = stack.voxel_size[-2:]
-                own["resolution"] = (PIXELS_PER_CM / width / 2**level, PIXELS_PER_CM / height / 2**level)
-                own["resolutionunit"] = "CENTIMETER"
+                height, width = (PIXELS_PER_CM / size / 2**level for size in stack.voxel_size[-2:])
+                if max(height, width) < 2**32:  # what the tag can hold; real pixels are far from it
+                    own |= {"resolution": (width, height), "resolutionunit": "CENTIMETER"}
             planes = _planes(stack, stored, level)
             writer.write(_tiles(planes) if tiled else planes, shape=shape, **own, **options)
     return path

@@ -24,9 +24,10 @@ from spotlight.installation import missing_package
 from spotlight.locks import Busy, working_on
 from spotlight.prediction import tasks
 from spotlight.prediction.acceptance import tell_doubts
-from spotlight.prediction.files import Stained, StainOptions, workspace_of
+from spotlight.prediction.files import Stained, StainOptions
 from spotlight.prediction.loading import load_model
 from spotlight.prediction.places import Places
+from spotlight.prediction.workspace import workspace_of
 from spotlight.progress import Progress
 
 if TYPE_CHECKING:

@@ -10,27 +10,25 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from spotlight.addresses import Address, located
 from spotlight.errors import SpotlightError
-from spotlight.files import atomic_file, atomic_folder, require_path, write_text
-from spotlight.fingerprint import State, changed, fingerprint, recorded, states_of
+from spotlight.files import atomic_file, atomic_folder, write_text
+from spotlight.fingerprint import State, changed, fingerprint, recorded
 from spotlight.images import Part, Selection, Stack
-from spotlight.images.belonging import files_of
 from spotlight.images.formats import Kind
 from spotlight.images.plates import OWN, beside, put, read_attributes, write_attributes, zarr_around
-from spotlight.images.selection import Channels, FurtherInput
+from spotlight.images.selection import Channels
 from spotlight.images.slabs import SLAB_VOXELS, in_files, in_memory
 from spotlight.locks import Busy, working_on
 from spotlight.prediction.acceptance import tell_doubts
 from spotlight.prediction.former import is_former
-from spotlight.prediction.listing import read_part, reason_of
+from spotlight.prediction.listing import read_part, reason_of, states_of_image
 from spotlight.prediction.places import Places
 from spotlight.prediction.records import doubts_of, key_of, made_from, made_from_others, read_record, record_of
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.stain import Model
 from spotlight.prediction.steps import Steps
 from spotlight.prediction.time_lapse import stain_frames
-from spotlight.prediction.workspace import InFolder, InMemory
+from spotlight.prediction.workspace import InFolder, InMemory, workspace_of
 from spotlight.progress import Progress
 from spotlight.tasks import StainTask
 from spotlight.version import __version__
@@ -238,15 +236,6 @@ def stain_file(
     return "made"
 
 
-def states_of_image(path: Path, scene: str | None, further: tuple[FurtherInput, ...] = ()) -> list[State]:
-    """States of all files from which an image, and its further channels, are read."""
-    paths = [located(one) for one in (path, *(one.path for one in further))]
-    for one in paths:
-        if not isinstance(one, Address):
-            require_path(one, "Check the path and its permissions.")
-    return states_of([files_of(one, scene) for one in paths])
-
-
 class FileStain:
     """The stain of one image in the making, by one process or by several that see the same files.
 
@@ -437,9 +426,3 @@ class FileStain:
 
     def _frame(self, number: int) -> "FileStain":
         return FileStain(self.given, self.part.each_frame()[number], self.path, self.options, self.states)
-
-
-def workspace_of(path: Path) -> InFolder:
-    """Where what a stain is made of is kept until it is whole."""
-    place = beside(path)
-    return InFolder(place.with_name(f".{place.name}.part"))

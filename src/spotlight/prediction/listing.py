@@ -5,12 +5,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from spotlight.addresses import located
+from spotlight.addresses import Address, located
 from spotlight.devices import is_out_of_memory
 from spotlight.errors import SpotlightError
+from spotlight.files import require_path
+from spotlight.fingerprint import State, states_of
 from spotlight.images import Part, Selection, Stack, images_in, is_image, read_selected, stem, warn_of_planes
+from spotlight.images.belonging import files_of
 from spotlight.images.joining import join, separate, take
 from spotlight.images.modality import parse_modality
+from spotlight.images.selection import FurtherInput
 from spotlight.pairs.cells import channels_in, further_in, parse_time
 from spotlight.pairs.manifest import parse_voxel_size
 from spotlight.pairs.table import PARQUET, read_table
@@ -164,3 +168,12 @@ def reason_of(error: Exception) -> str:
         return str(error)
     said = f"{type(error).__name__}: {error}".removesuffix(": ")
     return f"{said}. Predict with smaller tiles (tile in --settings)." if is_out_of_memory(error) else said
+
+
+def states_of_image(path: Path, scene: str | None, further: tuple[FurtherInput, ...] = ()) -> list[State]:
+    """States of all files from which an image, and its further channels, are read."""
+    paths = [located(one) for one in (path, *(one.path for one in further))]
+    for one in paths:
+        if not isinstance(one, Address):
+            require_path(one, "Check the path and its permissions.")
+    return states_of([files_of(one, scene) for one in paths])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from spotlight.files import explained_writing, write_text
 from spotlight.images.lazy import LazyArray, Source
+from spotlight.images.plates import beside
 from spotlight.images.slabs import Allocate, Array, in_files, in_memory
 
 Make = Callable[[Allocate], NDArray[Any]]
@@ -110,3 +111,9 @@ class InFolder:
     def remove(self) -> None:
         """Remove all of it."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def workspace_of(path: Path) -> InFolder:
+    """Where what a stain is made of is kept until it is whole."""
+    place = beside(path)
+    return InFolder(place.with_name(f".{place.name}.part"))

@@ -177,8 +177,7 @@ def write_plate_table(
 
             # Words as objects: older readers of AnnData do not know pandas' strings.
             about = table[apart].set_axis(table.index.astype(str).astype(object))
-            words = about.select_dtypes("string").columns
-            about = about.astype(dict.fromkeys(words, object))
+            about = about.astype({name: object for name in about if pd.api.types.is_string_dtype(about[name])})
             features = pd.DataFrame(index=pd.Index(measured, dtype=object))
             AnnData(table[measured].to_numpy(np.float64), obs=about, var=features).write_h5ad(temporary)
     return path
