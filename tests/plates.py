@@ -52,4 +52,5 @@ def _stripped(file: Path) -> dict[str, Any]:
     own = document.get("attributes", {}).get("spotlight", {})
     for name in ("made", "key", "inputs", "input", "made_from"):
         own.pop(name, None)
+    own.get("segmentation", {}).pop("image", None)
     return document
