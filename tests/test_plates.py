@@ -242,6 +242,12 @@ def test_a_field_that_fails_does_not_stop_the_rest(nuclei: Path, tmp_path: Path)
     validate_zarr_store(str(to))
 
 
+def test_a_folder_in_an_ome_zarr_is_refused(plate: Path, model_folder: Path) -> None:
+    done = run_command("predict", model_folder, plate, "--to", plate / "stains")
+    assert (done.returncode, "lies in an OME-Zarr" in done.stderr) == (2, True)
+    assert not (plate / "stains").exists()
+
+
 def test_hidden_files_lie_beside_a_plate_and_listings_know_no_other(tmp_path: Path) -> None:
     assert beside(tmp_path / "a.ome.tif") == tmp_path / "a.ome.tif"
     assert beside(tmp_path / "p.ome.zarr" / "B" / "03" / "0") == tmp_path / "p.ome.zarr-B-03-0"

@@ -21,7 +21,7 @@ from spotlight.images.joining import take
 from spotlight.images.slabs import copy_values
 from spotlight.locks import working_on
 from spotlight.prediction.listing import find_parts, read_part, states_of_image
-from spotlight.prediction.workspace import InFolder
+from spotlight.prediction.workspace import InFolder, workspace_of
 from spotlight.profiles import ProfileSettings, measure, write_table
 from spotlight.progress import Progress, tracked
 from spotlight.segmentation import InstanceSettings, Segmentation, SegmentationSettings, find_instances
@@ -178,7 +178,7 @@ class _Asked:
 @contextmanager
 def _workspace(asked: _Asked, path: Path) -> Iterator[InFolder]:
     """Where frames of this very time-lapse are kept until all are there; those of another are removed."""
-    workspace = InFolder(path.with_name(f".{path.name}.part"))
+    workspace = workspace_of(path)
     if asked.part.frames:
         part = asked.part
         states = [state.fingerprint for state in states_of_image(part.path, part.scene, part.further)]

@@ -1,4 +1,4 @@
-"""Time-lapses: T stays an axis of the stain, frames are kept one by one, and what is said of them is in one table."""
+"""Time-lapses: one stain and one table for all frames, and an interrupted run goes on at the next frame."""
 
 import json
 from dataclasses import replace

@@ -181,7 +181,7 @@ def segment(
     if wells is not None or table or names != "plain":
         raise SpotlightError("--wells, --table and --names are for one table of a plate; end --to in .ome.zarr.")
     way = {} if farthest is None else {"farthest_um": farthest}
-    with Reporter(resumable=True) as report:
+    with Reporter() as report:
         found = segment_files(
             images,
             to,

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from spotlight.errors import SpotlightError
 from spotlight.images import Part
-from spotlight.images.plates import Plate, fields_of, names_a_zarr
+from spotlight.images.plates import Plate, fields_of, names_a_zarr, zarr_around
 
 Form = Literal["ome.tif", "ome.zarr"]
 
@@ -42,9 +43,14 @@ class Places:
         Raises
         ------
         SpotlightError
-            If it names a plate, and the images are not those of one, or something else is there.
+            If it lies in an OME-Zarr, or names a plate and the images are not those of one, or something else is there.
         """
         to = Path(to)
+        if zarr_around(to) is not None:
+            raise SpotlightError(
+                f"{to}: lies in an OME-Zarr, where other programs do not expect it. Name a folder outside of it. "
+                "To have results in the image, add them when they are finished: spotlight add."
+            )
         if not names_a_zarr(to):
             return cls(to, None, listed, suffix, form)
         fields = fields_of(listed)
