@@ -73,7 +73,7 @@ def add_channels(stain: Stack, image: str | Path) -> bool:
             attributes, levels = _enlarged(stain, before, image, workspace)
             with explained_writing(image):
                 for name in levels.values():
-                    shutil.rmtree(image / name, ignore_errors=True)  # of a call that was killed before this line's end
+                    shutil.rmtree(image / name, ignore_errors=True)  # left by a call that was killed here
                     (workspace / name).replace(image / name)
             write_attributes(image, attributes)
         finally:

@@ -74,7 +74,7 @@ def fields_of(listed: Sequence[Part]) -> list[Part]:
     remedy = "Give one OME-Zarr plate; for all else, name a folder with --to."
     if len(paths) != 1:
         raise SpotlightError(
-            f"one plate is made of the fields of one. Received: images of {len(paths)} files. {remedy}"
+            f"a plate is made from the fields of one other plate. Received: images of {len(paths)} files. {remedy}"
         )
     path = paths.pop()
     fault = next((part.fault for part in listed if part.fault), "")
