@@ -6,7 +6,8 @@ PIP_OPTIONS := --disable-pip-version-check --quiet $(if $(TORCH_INDEX),--extra-i
 PIP := $(BIN)/python -m pip install $(PIP_OPTIONS) --constraint constraints.txt
 # Dependency groups need pip 25.1.
 NEW_PIP := --disable-pip-version-check --quiet --upgrade 'pip>=25.1'
-TESTED := '.[cluster,czi,data,export,nd2,remote,tensorboard,tracking]' --group dev
+EXTRAS := cluster,czi,data,export,nd2,remote,tensorboard,tracking
+TESTED := '.[$(EXTRAS)]' --group dev
 # JOBS=2 runs the tests in two processes, as `make fast` does. A file stays in one of them, so that what its tests share is made once.
 PYTEST = $(if $(JOBS),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile)
 
@@ -76,7 +77,7 @@ notebooks: .venv-docs/installed
 .venv-least/installed: pyproject.toml constraints.txt tools/least_versions.py
 	@echo "Installing the least versions that are allowed into .venv-least (a few minutes the first time)"
 	$(LEAST_PYTHON) -m venv .venv-least
-	$(LEAST_PYTHON) tools/least_versions.py > .venv-least/constraints.txt
+	$(LEAST_PYTHON) tools/least_versions.py $(EXTRAS) > .venv-least/constraints.txt
 	.venv-least/bin/python -m pip install $(NEW_PIP)
 	.venv-least/bin/python -m pip install $(PIP_OPTIONS) --constraint .venv-least/constraints.txt --editable $(TESTED)
 	@touch $@
