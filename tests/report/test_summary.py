@@ -96,7 +96,8 @@ def course(*losses: float) -> pd.DataFrame:
         ((0.9, 0.4, 0.50, 0.60, 0.70, 0.80), 0.8, "doubt", "best at step 20 of 60 and worse later"),
         ((0.9, 0.5, 0.40, 0.40, 0.395, 0.40), 0.02, "bad", "The stain is flat"),
         ((0.9, 0.5, 0.40, 0.40, 0.395, 0.40), float("nan"), "bad", "The stain is flat"),
-        ((0.9, 0.5, 0.40, 0.40, 0.395, 0.40), 0.3, "bad", "correlation 0.30 on the foreground"),
+        # Good models on a noisy target have such a correlation.
+        ((0.9, 0.5, 0.40, 0.40, 0.395, 0.40), 0.2, "good", "levelled off"),
     ],
 )
 def test_the_course_of_a_training_in_words(

@@ -97,13 +97,11 @@ def remarks_on_training(log: pd.DataFrame, best: dict[str, float], steps: int) -
     if losses.empty:
         return [Remark("doubt", "Nothing was validated: whether the model works is for spotlight evaluate to say.")]
     remarks = []
-    # Of a constant stain the correlation has no value.
+    # Of a constant stain the correlation has no value. Above "flat" it says little: on a noisy target good models
+    # have .2 to .4 on the foreground, where a second image of the same field has .6.
     correlation = best.get("foreground_pearson", 0.0 if "validation_foreground_pearson" in log else None)
     if correlation is not None and not correlation >= FLAT_CORRELATION:
         remarks.append(Remark("bad", "The stain is flat: it does not follow the fluorescence. Train longer."))
-    elif correlation is not None and correlation < LEAST_CORRELATION:
-        text = f"The stain shows little of the fluorescence (correlation {correlation:.2f} on the foreground)."
-        remarks.append(Remark("bad", f"{text} Train longer; if that does not help, look for shifts: spotlight check."))
     half = len(losses) // 2
     fallen = 1 - losses.min() / losses.iloc[:half].min() if half and losses.iloc[:half].min() > 0 else 0.0
     if best["step"] >= LATE * steps and fallen > STILL_FALLING:
