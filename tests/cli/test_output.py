@@ -45,6 +45,19 @@ def test_json_is_all_of_stdout(manifest: Path, tmp_path: Path) -> None:
     assert "Brightfield" in done.stderr  # the table, for people
 
 
+def test_files_that_state_the_same_are_told_together(manifest: Path, tmp_path: Path) -> None:
+    fields = sorted(manifest.parent.glob("field-0?.ome.tif"))
+    (tmp_path / "cut.tif").write_bytes(fields[0].read_bytes()[:2000])
+    done = run_command("info", *fields, "cut.tif", "--json", cwd=tmp_path)
+    told = json.loads(done.stdout)
+    assert [image["file"] for image in told["images"]] == [str(field) for field in fields]
+    assert f"and {len(fields) - 3} more that state the same" in done.stderr
+    assert done.stderr.count("0: Brightfield") == 1
+    # One damaged file does not hide what the others state.
+    assert told["status"] == done.returncode == 1
+    assert "truncated or damaged" in told["failed"]["cut.tif"]
+
+
 def test_paths_and_nothing_else_when_quiet(manifest: Path, tmp_path: Path) -> None:
     masks = manifest.parent / "field-03-labels.ome.tif"
     quiet = run_command("label", masks, "--to", "a", "--quiet", cwd=tmp_path)

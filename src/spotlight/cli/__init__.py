@@ -11,7 +11,19 @@ import typer
 from typer.models import CommandInfo
 
 from spotlight import stopping
-from spotlight.cli import adding, challenge, data, export, importing, models, pretrain, public, segmentation, training
+from spotlight.cli import (
+    adding,
+    challenge,
+    data,
+    export,
+    importing,
+    information,
+    models,
+    pretrain,
+    public,
+    segmentation,
+    training,
+)
 from spotlight.cli.app import app
 from spotlight.cli.output import Reporter, begin, current
 from spotlight.errors import SpotlightError
@@ -25,6 +37,7 @@ __all__ = [
     "data",
     "export",
     "importing",
+    "information",
     "main",
     "models",
     "pretrain",

@@ -22,9 +22,8 @@ from spotlight.cli.app import (
     app,
     size_of,
 )
-from spotlight.cli.output import Reporter, answer, current, loading, say, say_commands, warn, wrote
+from spotlight.cli.output import Reporter, answer, loading, say, say_commands, warn, wrote
 from spotlight.errors import SpotlightError
-from spotlight.quoting import visible
 
 
 @app.command()
@@ -246,72 +245,6 @@ def check(
     wrote(write_check_page(result, to), f"{len(result.pairs)} pairs; the page with pictures: {{}}")
     if result.failed:
         raise typer.Exit(1)
-
-
-@app.command()
-def info(images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")]) -> None:
-    """Say what files state: images, axes as stored, sizes, channels and voxel sizes. Reads no pixel values."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from spotlight.addresses import Address, located
-    from spotlight.images import is_image, scenes
-    from spotlight.images.colour import luminances
-    from spotlight.images.formats import STORED_AXES
-    from spotlight.images.layouts import find_plane_files
-    from spotlight.images.units import impossible_size, unusual_size
-    from spotlight.pairs.gathering import describe, images_below
-
-    doubts: list[str] = []
-    described: list[dict[str, object]] = []
-    files: list[Path] = []
-    for given in map(located, images):
-        if isinstance(given, Address) or not given.is_dir() or is_image(given):
-            files.append(given)
-            continue
-        found, (planes, _) = images_below(given), find_plane_files(images_below(given), given)
-        if not found:
-            raise SpotlightError(f"{given}: is a folder without image files. Give one with images, or a file.")
-        if planes:
-            doubts.append(f"{given}: {describe(planes)} Make stacks of them: spotlight stack-planes.")
-        files += found
-    titles = ("image", "axes", "size", "type", "voxel size in µm", "channels")
-    for image in files:
-        table = Table(*titles, title=Text(visible(str(image))), title_justify="left")
-        for number, scene in enumerate(scenes(image)):
-            facts = scene.load()
-            size = ", ".join(f"{facts.called(axis)} {length:.4g}" for axis, length in facts.voxel_size.items())
-            size += f", every {facts.frame_interval:.6g} s" if facts.frame_interval else ""
-            size += f" (stated in {facts.unit})" if facts.voxel_size and facts.unit != "µm" else ""
-            if facts.unread:
-                size += ("; " if size else "") + f"not understood: {facts.unread}"
-            known = tuple(facts.voxel_size[axis] for axis in "ZYX" if axis in facts.voxel_size)
-            if len(known) > 1 and (doubt := impossible_size(known) or unusual_size(known)):
-                doubts.append(f"{image}: {scene.name}: {doubt}. If it is wrong, state the right one: --voxel-size.")
-            doubts += [facts.doubt] if facts.doubt and facts.doubt not in doubts else []
-            channels = ", ".join(f"{n}: {name}" for n, name in enumerate(facts.all_channels)) or "not named"
-            channels += "".join(f"; or {name}, their mean" for name in luminances(facts.all_channels))
-            axes = facts.axes if set(facts.axes) <= set(STORED_AXES) else f"not stated ({facts.found})"
-            shape = " x ".join(map(str, facts.array.shape))
-            kind = str(facts.array.dtype)
-            cells = (f"{number}: {scene.name}", axes, shape, kind, size or "not stated", channels)
-            described.append(
-                {
-                    "file": image,
-                    "scene": scene.name,
-                    "axes": facts.axes if set(facts.axes) <= set(STORED_AXES) else None,
-                    "shape": facts.array.shape,
-                    "dtype": kind,
-                    "voxel_size_um": facts.voxel_size,
-                    "channels": facts.all_channels,
-                }
-            )
-            table.add_row(*(Text(visible(cell)) for cell in cells))
-        Console(soft_wrap=True, stderr=current().as_json).print(table)
-    answer(images=described)
-    for doubt in doubts:
-        warn(doubt)
 
 
 @app.command()
