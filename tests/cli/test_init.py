@@ -128,6 +128,7 @@ def test_a_manifest_is_written_as_it_is_read(tmp_path: Path) -> None:
     assert read_manifest(elsewhere)[0].input == pair.input
 
 
+@pytest.mark.slow
 def test_one_can_train_from_what_init_writes(tmp_path: Path) -> None:
     for number in range(4):
         field(number).save(tmp_path / f"f{number}.ome.tif")

@@ -74,6 +74,7 @@ def scores_of(seed: int, gain: float, draws: int = 5, stacks: int = 8) -> pd.Dat
     return pd.DataFrame(rows)
 
 
+@pytest.mark.slow
 def test_of_starts_that_do_nothing_nothing_is_claimed() -> None:
     table = pd.concat([judge(scores_of(seed, 0.0), ["from backbone"]) for seed in range(40)])
     for _, own in table.groupby("baseline"):
@@ -107,6 +108,7 @@ def test_a_threshold_is_tuned_on_what_is_annotated() -> None:
         tune_threshold([], [], VOXEL)
 
 
+@pytest.mark.slow
 def test_all_methods_are_trained_on_the_same_draws_and_a_call_goes_on(
     labelled: Path, backbone: Path, tmp_path: Path
 ) -> None:
@@ -139,6 +141,7 @@ def test_all_methods_are_trained_on_the_same_draws_and_a_call_goes_on(
         few_shot(labelled, tmp_path / "v", backbone, settings.model_copy(update={"draws": 3}), experiment=base)
 
 
+@pytest.mark.slow
 def test_the_command_gives_a_page(labelled: Path, backbone: Path, tmp_path: Path) -> None:
     (tmp_path / "e.yaml").write_text(tiny(pretext="simulated").to_yaml())
     run = ["few-shot", str(labelled), "--from", str(backbone), "--to", str(tmp_path / "v"), "--shots", "1"]
@@ -153,6 +156,7 @@ def test_the_command_gives_a_page(labelled: Path, backbone: Path, tmp_path: Path
     assert "--shots are whole numbers" in str(wrong.exception)
 
 
+@pytest.mark.slow
 def test_without_a_test_split_groups_are_held_out_in_turn(labelled: Path, backbone: Path, tmp_path: Path) -> None:
     pairs = [
         Pair(**{**vars(pair), "split": "", "group": f"brain {number // 2}"})

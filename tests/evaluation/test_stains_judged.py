@@ -98,6 +98,7 @@ def test_a_target_that_no_stain_shows_is_an_error_that_names_the_channels(fields
     assert judged(tmp_path / "unnamed")["data_range"] == high - low
 
 
+@pytest.mark.slow
 def test_files_of_several_stains_are_judged_by_the_target_and_spreads_are_left_out(
     fields: Path, tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def test_files_of_several_stains_are_judged_by_the_target_and_spreads_are_left_o
     pd.testing.assert_frame_equal(*(scores.reset_index(drop=True) for scores in both), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_network_is_told_the_modality_of_the_manifest(fields: Path, tmp_path: Path) -> None:
     model = told_modality()
     pairs = read_pairs(fields, target="Nucleus")

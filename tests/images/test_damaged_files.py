@@ -17,6 +17,7 @@ from spotlight.images.formats import explained_reading
 
 
 @pytest.mark.parametrize("form", list(FORMATS))
+@pytest.mark.slow
 def test_damaged_files_are_refused_or_read(form: str) -> None:
     if form.startswith("czi"):
         pytest.importorskip("pylibCZIrw.czi")

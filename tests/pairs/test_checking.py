@@ -87,6 +87,7 @@ def test_good_pairs_pass(fields: Path, tmp_path: Path) -> None:
         pytest.param((-12.0, 3.0), marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_shift_is_measured(fields: Path, shift: tuple[float, float]) -> None:
     found = []
     for number in range(4):
@@ -164,6 +165,7 @@ def test_a_focus_apart(fields: Path, tmp_path: Path) -> None:
     assert ("f1", "warning", "focus") in said(spoil(fields, tmp_path, lift))
 
 
+@pytest.mark.slow
 def test_saturation_dead_planes_and_illumination(fields: Path, tmp_path: Path) -> None:
     def spoilt(data: NDArray[np.uint16]) -> None:
         data[1] = np.where(data[1] > 260, 4095, data[1])
@@ -201,6 +203,7 @@ def test_the_same_field_in_two_splits(fields: Path, tmp_path: Path) -> None:
     assert ("again", "error", "duplicate") in said(check(twice))
 
 
+@pytest.mark.slow
 def test_a_group_on_both_sides(fields: Path) -> None:
     pairs = [replace(pair, group="plate 1" if n % 2 else "plate 2") for n, pair in enumerate(pairs_of(fields))]
     assert said(check(pairs)) == [("plate 1", "error", "leak")]

@@ -154,7 +154,7 @@ def test_a_folder_is_an_argument_of_info_and_of_stack_planes(tmp_path: Path) -> 
         write(tmp_path / "raw" / f"a_z{z}.tif", plane)
     said = RUN.invoke(app, ["info", str(tmp_path / "raw")])
     assert said.exit_code == 0
-    assert said.output.count("a_z") >= 8
+    assert "and 5 more that state the same" in said.output
     assert "8 files are planes of one image" in said.output
     made = RUN.invoke(app, ["stack-planes", str(tmp_path / "raw"), "--to", str(tmp_path / "lists")])
     assert made.exit_code == 0

@@ -266,6 +266,7 @@ def test_stains_are_locked_while_workers_make_them(
 
 
 @pytest.mark.filterwarnings("ignore:unclosed cluster:ResourceWarning")  # what refuses its options is not closed
+@pytest.mark.slow
 def test_jobs_of_slurm_get_a_script(tmp_path: Path) -> None:
     pytest.importorskip("dask_jobqueue")
     options = {"cores": 8, "memory": "32GB", "queue": "gpu", "walltime": "02:00:00"}
@@ -392,6 +393,7 @@ def test_a_job_that_dies_before_its_worker_answers_is_replaced(
     assert "Job 0 of SLURM has ended (failed: NonZeroExitCode). What it wrote: /logs/of-job." in caplog.text
 
 
+@pytest.mark.slow
 def test_without_slurm_nothing_waits_for_jobs(
     model_folder: Path, large: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def test_a_stain_is_on_the_inputs_grid_with_its_facts(model: Model, manifest: Pa
     np.testing.assert_array_equal(saved.data, stain.data)
 
 
+@pytest.mark.slow
 def test_path_stack_and_array_give_the_same(model: Model, manifest: Path, image: Stack) -> None:
     from_path = model.predict(read_manifest(manifest)[-1].input)
     np.testing.assert_array_equal(model.predict(image), from_path)
@@ -61,6 +62,7 @@ def test_path_stack_and_array_give_the_same(model: Model, manifest: Path, image:
     assert warned[0].filename == __file__
 
 
+@pytest.mark.slow
 def test_intensities_are_the_affine_map_of_normalised_values(model: Model, image: Stack) -> None:
     target = model.description.target
     normalised = model.predict(image, normalised=True).data
@@ -115,6 +117,7 @@ def test_other_voxel_sizes_within_tolerance_are_resampled(model: Model, image: S
     assert stain.voxel_size == (0.31, 0.27, 0.27)
 
 
+@pytest.mark.slow
 def test_inputs_that_the_model_was_not_made_for(model: Model, image: Stack) -> None:
     coarse = replace(image, voxel_size=(0.29, 0.65, 0.65))
     with pytest.raises(SpotlightError, match=r"voxels of 0.29 x 0.65 x 0.65 µm.*trained on 0.29 x 0.29 x 0.29"):
@@ -257,6 +260,7 @@ def test_weights_of_another_network(copy: Path) -> None:
         load_model(copy)
 
 
+@pytest.mark.slow
 def test_a_flat_background_is_flat_after_resampling_too(model: Model, image: Stack) -> None:
     target = model.description.target
     coarse = replace(image, voxel_size=(0.31, 0.31, 0.31))

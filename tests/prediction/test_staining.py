@@ -142,6 +142,7 @@ def test_seams_are_measured_against_exact_tiles(model: Model, large: Path, tmp_p
     assert str(measure_seams(model, part, StainOptions(settings=FLOAT32))) == "one tile, no seams"
 
 
+@pytest.mark.slow
 def test_arithmetic_is_chosen_by_trying(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     array = np.random.default_rng(0).normal(size=(32, 64, 64)).astype(np.float32)
 
@@ -225,6 +226,7 @@ def test_an_ensemble_gives_mean_and_spread_of_its_members(model_folder: Path, la
         load_model(tmp_path / "e")
 
 
+@pytest.mark.slow
 def test_in_files_it_is_bit_by_bit_what_it_is_in_memory(model: Model, large: Path, tmp_path: Path) -> None:
     coarse = replace(read(large), voxel_size=(0.29, 0.31, 0.31))
     settings = FLOAT32.model_copy(update={"tile": (24, 48, 48)})
@@ -272,6 +274,7 @@ def test_killed_between_stain_and_record_it_is_made_anew(model: Model, large: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["large-stain.ome.tif", "large-stain.ome.tif.json"]
 
 
+@pytest.mark.slow
 def test_stains_are_made_once_and_say_how(model: Model, model_folder: Path, large: Path, tmp_path: Path) -> None:
     options = StainOptions(settings=FLOAT32)
     listed = find_parts([large])
@@ -300,6 +303,7 @@ def test_stains_are_made_once_and_say_how(model: Model, model_folder: Path, larg
 
 
 @pytest.mark.parametrize("form", ["ome.tif", "ome.zarr"])
+@pytest.mark.slow
 def test_a_stain_is_not_kept_for_an_input_that_was_written_anew(
     model: Model, large: Path, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,6 +373,7 @@ def test_stains_with_the_former_fingerprint_are_known(model: Model, large: Path,
     assert "another model" in stain_files(model, listed, tmp_path, options)[0].reason
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_make_one_stain(model: Model, large: Path, tmp_path: Path) -> None:
     """The second says who is at work, and takes what the other has made if that comes to an end meanwhile."""
     (tmp_path / "b.ome.tif").write_bytes(large.read_bytes())
@@ -383,6 +388,7 @@ def test_two_processes_do_not_make_one_stain(model: Model, large: Path, tmp_path
     assert not list(out.glob(".*"))
 
 
+@pytest.mark.slow
 def test_brightness_and_scale_are_not_doubted_where_they_are_divided_out(
     model: Model, large: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -418,6 +424,7 @@ def test_what_the_network_sees_is_doubted(
     assert said in caplog.text
 
 
+@pytest.mark.slow
 def test_doubts_of_a_run_are_told_once_with_names(
     model: Model, large: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -564,6 +571,7 @@ def test_killed_between_tiles_it_goes_on_and_ends_the_same(
     ]
 
 
+@pytest.mark.slow
 def test_inputs_of_a_manifest_are_stained_once(model_folder: Path, manifest: Path, tmp_path: Path) -> None:
     rows = pd.read_csv(manifest)
     rows["input"] = [str(manifest.parent / name) for name in rows["input"]]

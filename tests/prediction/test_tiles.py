@@ -27,6 +27,7 @@ def tilings(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], tuple[in
 
 @settings(max_examples=200)
 @given(tilings())
+@pytest.mark.slow
 def test_an_identity_returns_its_input(tiling: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]) -> None:
     shape, tile, overlap, multiple = tiling
     array = np.random.default_rng(0).normal(size=shape).astype(np.float32)

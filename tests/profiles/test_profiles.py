@@ -398,6 +398,7 @@ def test_specks_planes_and_what_fills_the_stack_have_finite_features(box: tuple[
         assert row["euler_number"] == 1
 
 
+@pytest.mark.slow
 def test_random_specks_have_finite_features() -> None:
     rng = np.random.default_rng(0)
     for _ in range(40):

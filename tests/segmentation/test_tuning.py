@@ -134,6 +134,7 @@ def test_incomplete_labels(folder: Path) -> None:
     assert tune(half, settings, complete=False).score > tune(half, settings).score + 0.2
 
 
+@pytest.mark.slow
 def test_the_command_writes_settings_that_it_takes(folder: Path, tmp_path: Path) -> None:
     start = tmp_path / "start.yaml"
     start.write_text("threshold: fixed\nvalue: 120\nclear_border: false\n")

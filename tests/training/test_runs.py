@@ -90,6 +90,7 @@ def test_a_batch_that_processes_cannot_share(shared_runs: tuple[Path, list[str]]
     assert not (folder / "uneven").exists()
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_are_one_step(manifest: Path, tmp_path: Path) -> None:
     folder = train(manifest, tmp_path / "parts", change(TINY, batch_size=4, micro_batches=2, steps=8))
     log = pd.read_csv(folder / "training" / "log.csv")

@@ -341,6 +341,7 @@ def test_an_absent_target_may_hold_anything(collection: Path, model: Path, tmp_p
 
 
 @pytest.mark.parametrize("told", ["dynamic", "film"])
+@pytest.mark.slow
 def test_a_network_that_is_told_the_modality_asks_for_it(told: str, collection: Path, tmp_path: Path) -> None:
     loaded = load_model(trained(SMALL, collection, tmp_path / "model", modalities=told))
     assert loaded.description.input.modalities == ("brightfield", "phase")
@@ -356,6 +357,7 @@ def test_a_network_that_is_told_the_modality_asks_for_it(told: str, collection: 
         loaded.predict(replace(image, channels=()))
 
 
+@pytest.mark.slow
 def test_separate_models_are_one_folder_of_which_each_stack_gets_its_own(collection: Path, tmp_path: Path) -> None:
     folder = trained(SMALL, collection, tmp_path / "models", modalities="separate")
     assert sorted(path.name for path in folder.iterdir()) == ["brightfield", "phase"]
@@ -430,6 +432,7 @@ def test_only_discriminators_of_present_stains_learn(collection: Path, tmp_path:
     assert not torch.equal(begun["network.stem.1.weight"], state["network.stem.1.weight"])
 
 
+@pytest.mark.slow
 def test_augmentation_and_blending_work_for_stains_of_any_shape(model: Path, collection: Path) -> None:
     image = read(collection.parent / "image_3_PC_z1.ome.tiff")
     image = replace(image, array=image.data[:, :41])

@@ -217,6 +217,7 @@ def test_two_dimensions(tmp_path: Path) -> None:
         train(tmp_path / "data", tmp_path / "grid", TINY, input_channel="Phase", target_channel="Nuclei")
 
 
+@pytest.mark.slow
 def test_the_patch_follows_the_stacks(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
     assert read_description(model_folder).training["patch"] == [32, 64, 64]
     small = TINY.model_copy(update={"patches": PatchSettings(size=(16, 32, 32), augment=True)})
