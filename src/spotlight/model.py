@@ -65,7 +65,7 @@ class InputDescription(ChannelDescription):
     normalisation: Scaling | Literal["none"] = Field(
         "mean/std",
         description="Statistics of each channel of the whole stack at native resolution; 'uint16': 0 to 65535 becomes "
-        "-1 to 1; 'none': the network takes the values as they are.",
+        "-1 to 1; 'log': v becomes ln((v + 1) / 1000); 'none': the network takes the values as they are.",
     )
     central_planes: PositiveInt | None = Field(
         None, description="Number of central planes used for the statistics; None: the whole stack."

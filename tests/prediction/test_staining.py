@@ -102,6 +102,12 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Stack(values, "ZYX", (0.29, 0.29, 0.29), ("Brightfield",)).save(path)
 
 
+def scaled(model: Model, scaling: str) -> Model:
+    """The same network behind another scaling of its input."""
+    expected = model.description.input.model_copy(update={"normalisation": scaling})
+    return Model(model.description.model_copy(update={"input": expected}), model.networks[0], scaling)
+
+
 def like_training(model: Model, stack: Stack) -> Stack:
     """Noise with the octaves of the training stacks, so that nothing is in doubt."""
     known = model.description.input
@@ -116,7 +122,9 @@ def like_training(model: Model, stack: Stack) -> Stack:
 
 
 @pytest.mark.slow
-def test_exact_tiles_give_what_the_whole_stack_gives(model: Model, large: Path) -> None:
+@pytest.mark.parametrize("scaling", ["mean/std", "log"])
+def test_exact_tiles_give_what_the_whole_stack_gives(model: Model, large: Path, scaling: str) -> None:
+    model = scaled(model, scaling)
     assert exact_halo(model.networks[0]) == 24
     assert exact_halo(FNet(3, depth=4, mult_chan=1)) == 112
     whole = model.predict(large, settings=FLOAT32.model_copy(update={"tile": (24, 72, 128)}), normalised=True).data
@@ -227,7 +235,11 @@ def test_an_ensemble_gives_mean_and_spread_of_its_members(model_folder: Path, la
 
 
 @pytest.mark.slow
-def test_in_files_it_is_bit_by_bit_what_it_is_in_memory(model: Model, large: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scaling", ["mean/std", "log"])
+def test_in_files_it_is_bit_by_bit_what_it_is_in_memory(
+    model: Model, large: Path, tmp_path: Path, scaling: str
+) -> None:
+    model = scaled(model, scaling)
     coarse = replace(read(large), voxel_size=(0.29, 0.31, 0.31))
     settings = FLOAT32.model_copy(update={"tile": (24, 48, 48)})
     stack = model.accept(coarse)
@@ -448,6 +460,13 @@ def test_fixed_scales_doubt_brightness() -> None:
     for factor, said in ((1, []), (20, ["a mean intensity of 2e+04 (training: 900 to 1.1e+03)"])):
         found = find_doubts(known, ((factor * image - 32767.5) / 32767.5).astype(np.float32))
         assert found == said
+
+
+def test_logarithms_doubt_brightness() -> None:
+    known = InputDescription(axes="YX", grid="native", normalisation="log", mean=(900, 1100), contrast=(0.1, 0.2))
+    image = np.random.default_rng(0).normal(1000, 150, (64, 64))
+    for factor, said in ((1, []), (20, ["a mean intensity of 2e+04 (training: 900 to 1.1e+03)"])):
+        assert find_doubts(known, np.log((factor * image + 1) / 1000).astype(np.float32)) == said
 
 
 def test_another_process_doubts_and_prepares_alike(model: Model, large: Path, tmp_path: Path) -> None:

@@ -156,6 +156,7 @@ def test_settings_of_the_task() -> None:
         ({"flatten_background": True}, "flatten_background and adversarial are for stains"),
         ({"task": "stain"}, "the task stain learns intensities, but the loss masks compares masks"),
         ({"task": {"kind": "segment", "structure": {}}}, "did you mean 'structures'"),
+        ({"task": "restore", "loss": "l1-ssim", "preparation": {"scaling": "log"}}, "in the units of the input"),
     ):
         with pytest.raises(SpotlightError, match=message):
             Experiment.parse(found.model_dump() | parts, "test")

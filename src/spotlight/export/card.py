@@ -6,7 +6,7 @@ from typing import Any
 
 from spotlight.files import write_text
 from spotlight.images.joining import is_plane
-from spotlight.images.scaling import scaling_in_words
+from spotlight.images.scaling import FIXED, scaling_in_words
 from spotlight.model import ModelDescription
 from spotlight.report.training_page import figure_titles, network_in_words
 
@@ -182,7 +182,7 @@ def _limits(description: ModelDescription) -> Iterator[str]:
             f"It was trained on voxels of {sizes} µm ({expected.axes}). Stacks whose voxel size differs by more than "
             f"{share:g} % are refused."
         )
-    if expected.normalisation == "uint16":
+    if expected.normalisation in FIXED:
         yield "It accepts only 16-bit images. Brightness is not normalised, so it must be that of the training images."
     known = _joined([repr(name) for name in expected.names if name]) or " and ".join(expected.modalities)
     channel = known or "a channel whose name is not recorded"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -115,12 +115,35 @@ def mean_and_std(image: Array, padded: bool = False, *, name: str = "image") -> 
     return mean, std
 
 
-def normalise(image: NDArray[Any], center: float, scale: float) -> NDArray[np.float32]:
-    """Return (image - center) / scale in float32, computed in float64 where the image is of integer type."""
+class Scale(NamedTuple):
+    """What is subtracted from the values of an image, or from their logarithms, and what they are then divided by."""
+
+    center: float
+    width: float
+    logarithm: bool = False
+    """Whether values v become ln(v + 1) before."""
+
+
+def normalise(image: NDArray[Any], center: float, width: float, logarithm: bool = False) -> NDArray[np.float32]:
+    """Return (image - center) / width in float32, computed in float64 where the image is of integer type.
+
+    Parameters
+    ----------
+    image : array
+        Of any shape.
+    center, width, logarithm
+        See `Scale`.
+
+    Examples
+    --------
+    >>> normalise(np.array([999, 1998], np.uint16), *Scale(np.log(1000), 1.0, logarithm=True)).round(3)
+    array([0.   , 0.693], dtype=float32)
+    """
     if image.dtype in COUNTED and image.size > 2**16:  # a table of all values is faster, and the same
-        table = normalise(np.arange(np.iinfo(image.dtype).max + 1), center, scale)
+        table = normalise(np.arange(np.iinfo(image.dtype).max + 1), center, width, logarithm)
         return np.take(table, image)
-    return ((image - np.float64(center)) / scale).astype(np.float32)
+    values = np.log1p(image, dtype=np.float64) if logarithm else image
+    return ((values - np.float64(center)) / width).astype(np.float32)
 
 
 def grid_shape(stack: Stack, grid: Grid) -> tuple[int, ...]:
@@ -142,7 +165,7 @@ def grid_shape(stack: Stack, grid: Grid) -> tuple[int, ...]:
 def prepare_channels(
     stacks: Sequence[Stack],
     grid: Grid,
-    scales: Sequence[tuple[float, float]],
+    scales: Sequence[Scale],
     shape: tuple[int, ...],
     allocate: Allocate = in_memory,
 ) -> NDArray[np.float32]:
@@ -168,11 +191,11 @@ def prepare_channels(
 def prepare_input(
     stack: Stack,
     grid: Grid,
-    scale: tuple[float, float],
+    scale: Scale,
     shape: tuple[int, ...] | None = None,
     allocate: Allocate = in_memory,
 ) -> NDArray[np.float32]:
-    """Subtract the centre from a transmitted-light stack, divide it by the width, then resample it.
+    """Scale the values of an input, then resample it.
 
     The order is that of Ounkomol et al. (2018).
 
@@ -182,8 +205,8 @@ def prepare_input(
         Axes ZYX or YX.
     grid : float or "native"
         Edge of the cubic voxels in µm.
-    scale : (float, float)
-        Centre and width, from `spotlight.images.scaling.input_scale`.
+    scale : Scale
+        From `spotlight.images.scaling.input_scale`.
     shape : tuple of int, optional
         Shape on that grid, where it is known already.
     allocate : callable

@@ -15,6 +15,7 @@ from spotlight.images.median import median
 from spotlight.images.normalise import (
     SAMPLED,
     Grid,
+    Scale,
     grid_shape,
     mean_and_std,
     normalise,
@@ -56,10 +57,10 @@ class PreparationSettings(Settings):
     )
     scaling: Annotated[Scaling, BeforeValidator(_renamed_scaling)] = Field(
         "mean/std",
-        description="Scaling of the input, by statistics of the whole stack: 'mean/std' subtracts the mean and divides "
+        description="Scaling of the input. By statistics of the whole stack: 'mean/std' subtracts the mean and divides "
         "by the standard deviation (Ounkomol et al. 2018); 'median/iqr' uses median and interquartile range (Liu et "
         "al. 2025); 'percentiles' makes the 1st and 99th percentile 0 and 1. 'uint16' maps 0 to 65535 onto -1 to 1, "
-        "for input and target (Liu et al. 2024).",
+        "for input and target (Liu et al. 2024). 'log' takes ln((v + 1) / 1000) of the values v of 16-bit inputs.",
     )
     target_center: Literal["threshold", "mean", "offset"] = Field(
         "threshold",
@@ -198,7 +199,7 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
     if settings.scaling == "uint16":
         for stack in (*inputs, target):
             require_uint16(stack)
-        center, std = UINT16
+        center, std = UINT16.center, UINT16.width
     else:
         mean, std = mean_and_std(values, zeros_are_padding(values), name=target.source)
         center = {
@@ -299,12 +300,12 @@ def with_input(
         intensity_range=intensity_range,
         voxel_size=inputs[0].voxel_size,
         channels=((*inputs[0].channels, "")[0], pair.target_name or own_channel),
-        statistics=(float(np.mean([m for m, _ in alike])), float(np.mean([s for _, s in alike]))),
+        statistics=(float(np.mean([one.center for one in alike])), float(np.mean([one.width for one in alike]))),
         cells=cells,
         percentiles=percentiles,
         modality=pair.modality,
         own_channel=own_channel,
-        further_inputs=tuple(((*one.channels, "")[0], mean, std) for one, (mean, std) in further),
+        further_inputs=tuple(((*one.channels, "")[0], mean, std) for one, (mean, std, _) in further),
     )
 
 
@@ -330,7 +331,7 @@ def _prepared_input(
     settings: PreparationSettings,
     shape: tuple[int, ...],
     allocate: Allocate,
-    statistics: list[tuple[float, float]],
+    statistics: list[Scale],
 ) -> NDArray[np.float32]:
     known = settings.scaling == "mean/std"
     scales = statistics if known else [input_scale(one, settings.scaling) for one in inputs]

@@ -1,6 +1,7 @@
 """What a model accepts: axes, channel, plane, voxel size, modality and intensities like those it was trained on."""
 
 import logging
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,8 @@ from spotlight.errors import SpotlightError
 from spotlight.images import Selection, Stack, as_stack
 from spotlight.images.joining import is_plane, parse_channels, take
 from spotlight.images.modality import MODALITIES, modality_of, parse_modality
-from spotlight.images.scaling import UINT16
+from spotlight.images.normalise import Scale
+from spotlight.images.scaling import FIXED
 from spotlight.images.selection import Channels
 from spotlight.images.texture import texture
 from spotlight.images.units import format_size
@@ -157,7 +159,7 @@ def find_doubts(expected: InputDescription, prepared: NDArray[np.float32]) -> li
         Parts of a sentence after "it has"; empty if nothing is in doubt. Where the input is normalised by its own
         values, neither its brightness nor its contrast matters, and none is doubted.
     """
-    fixed = expected.normalisation == "uint16"
+    fixed = FIXED.get(expected.normalisation)
     if not expected.further_channels:
         return _doubts_of(expected, prepared, fixed)
     return [
@@ -167,12 +169,14 @@ def find_doubts(expected: InputDescription, prepared: NDArray[np.float32]) -> li
     ]
 
 
-def _doubts_of(expected: ChannelDescription, prepared: NDArray[np.float32], fixed: bool) -> list[str]:
+def _doubts_of(expected: ChannelDescription, prepared: NDArray[np.float32], fixed: Scale | None) -> list[str]:
     found = texture(prepared)
     doubts = []
-    if fixed:
-        center, scale = UINT16
-        mean, spread = found.mean * scale + center, found.spread * scale
+    if fixed is not None:
+        mean, spread = found.mean * fixed.width + fixed.center, found.spread * fixed.width
+        if fixed.logarithm:  # as if brightness were distributed log-normally
+            mean, variance = math.exp(mean + spread**2 / 2), spread**2
+            spread = mean * math.sqrt(math.expm1(variance))
         if expected.mean is not None and _is_far(mean, expected.mean):
             doubts.append(_said("a mean intensity", mean, expected.mean))
         if expected.contrast is not None and mean > 0 and _is_far(spread / mean, expected.contrast):

@@ -322,8 +322,8 @@ class Model:
         expected = self.description.input
 
         def find() -> dict[str, float]:
-            center, width = input_scale(separate(stack)[0], expected.normalisation, expected.central_planes)
-            return {"center": center, "width": width}
+            scale = input_scale(separate(stack)[0], expected.normalisation, expected.central_planes)
+            return {"center": scale.center, "width": scale.width}
 
         scale = steps.workspace.noted("scale", find)
         return [task.in_units_of(target, (scale["center"], scale["width"])) for target in targets]

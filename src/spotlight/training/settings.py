@@ -219,6 +219,11 @@ class Experiment(Settings):
                 f"{self.loss.compares}; choose another loss. `spotlight settings --task {task.kind}` prints settings "
                 "that fit"
             )
+        if task.scaled_by_input and self.preparation.scaling == "log":
+            raise ValueError(
+                f"results of the task {task.kind} are in the units of the input, which the scaling 'log' does not "
+                "keep; set preparation.scaling to another"
+            )
         if self.training.choose_by not in ("loss", *task.scores):
             raise ValueError(
                 f"training.choose_by must be {' or '.join(('loss', *task.scores))} for the task {task.kind}, not "
