@@ -114,6 +114,7 @@ def evaluate_classes(
 
     Examples
     --------
+    >>> from spotlight.evaluation import evaluate_classes
     >>> result = evaluate_classes("phases.csv", "model", "evaluation")  # doctest: +SKIP
     >>> result.scores["balanced_accuracy"]  # doctest: +SKIP
     """

@@ -300,6 +300,8 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
 
     Examples
     --------
+    >>> import pandas as pd
+    >>> from spotlight.evaluation import summarise
     >>> scores = pd.DataFrame({"stack": ["a", "b"], "seed": 0, "method": "ours", "pearson": [0.8, 0.9]})
     >>> round(float(summarise(scores).loc["ours", ("pearson", "mean")]), 2)
     0.85

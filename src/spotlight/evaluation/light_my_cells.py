@@ -125,6 +125,7 @@ def evaluate_light_my_cells(
 
     Examples
     --------
+    >>> from spotlight.evaluation import evaluate_light_my_cells
     >>> result = evaluate_light_my_cells("studies.csv", "stains", "evaluation")  # doctest: +SKIP
     >>> print(result.table)  # doctest: +SKIP
     """

@@ -107,6 +107,8 @@ def score_masks(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from spotlight.evaluation import score_masks
     >>> truth = np.zeros((8, 8), bool)
     >>> truth[2:6, 2:6] = True
     >>> float(score_masks(truth, truth, None)["mask_dice"])

@@ -95,6 +95,7 @@ def evaluate_masks(
 
     Examples
     --------
+    >>> from spotlight.evaluation import evaluate_masks
     >>> result = evaluate_masks("vessels.csv", "model", "evaluation")  # doctest: +SKIP
     >>> result.means[["structure", "dice"]]  # doctest: +SKIP
     """

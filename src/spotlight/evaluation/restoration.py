@@ -173,6 +173,7 @@ def evaluate_restoration(
 
     Examples
     --------
+    >>> from spotlight.evaluation import evaluate_restoration
     >>> result = evaluate_restoration("noisy.csv", "model", "evaluation")  # doctest: +SKIP
     >>> result.means[["method", "psnr"]]  # doctest: +SKIP
     """
@@ -299,6 +300,8 @@ def score_restoration(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from spotlight.evaluation import score_restoration
     >>> sharp = np.random.default_rng(0).random((32, 32)).astype(np.float32)
     >>> scores = score_restoration(sharp, sharp + np.float32(0.1))
     >>> round(scores["psnr"])

@@ -17,6 +17,7 @@ class EvaluationSettings(Settings):
 
     Examples
     --------
+    >>> from spotlight.evaluation import EvaluationSettings
     >>> EvaluationSettings(split="val", thresholds=25).resolution
     True
     """

@@ -48,6 +48,8 @@ def as_stack(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from spotlight.images import as_stack
     >>> as_stack(np.zeros((8, 32, 32)), voxel_size=(0.5, 0.2, 0.2)).axes
     'ZYX'
     """

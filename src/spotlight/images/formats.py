@@ -263,6 +263,7 @@ def suffixes() -> tuple[str, ...]:
 
     Examples
     --------
+    >>> from spotlight.images import suffixes
     >>> {".czi", ".nd2", ".tif"} <= set(suffixes())
     True
     """
@@ -274,6 +275,8 @@ def is_image(path: Path) -> bool:
 
     Examples
     --------
+    >>> from pathlib import Path
+    >>> from spotlight.images import is_image
     >>> is_image(Path("plate.ome.zarr")), is_image(Path("notes.txt"))
     (True, False)
     """
@@ -304,6 +307,7 @@ def stem(path: str | Path) -> str:
 
     Examples
     --------
+    >>> from spotlight.images import stem
     >>> stem("plate_0.5uM_1.ome.tif")
     'plate_0.5uM_1'
     """

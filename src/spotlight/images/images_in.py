@@ -82,6 +82,7 @@ def images_in(path: str | Path, chosen: Selection = ALL, *, whole: bool = False)
     --------
     >>> from spotlight import simulate_field
     >>> from spotlight.simulation import SimulationSettings
+    >>> from spotlight.images import images_in
     >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
     >>> [part.name for part in images_in(field.input.save("well-3.ome.tif"))]
     ['well-3']
@@ -122,6 +123,7 @@ def count_images(path: str | Path, axes: str | None = None) -> int:
     --------
     >>> from spotlight import simulate_field
     >>> from spotlight.simulation import SimulationSettings
+    >>> from spotlight.images import count_images
     >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
     >>> count_images(field.input.save("well-3.ome.tif"))
     1

@@ -64,6 +64,7 @@ def modality_of(image: Stack | str) -> str | None:
 
     Examples
     --------
+    >>> from spotlight.images import modality_of
     >>> modality_of("Phase contrast"), modality_of("DAPI")
     ('phase', None)
     """

@@ -29,6 +29,7 @@ def scenes(path: str | Path) -> list[Scene]:
     --------
     >>> from spotlight import simulate_field
     >>> from spotlight.simulation import SimulationSettings
+    >>> from spotlight.images import scenes
     >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
     >>> [(scene.name, scene.load().axes) for scene in scenes(field.input.save("field.ome.tif"))]
     [('Image0', 'ZYX')]
@@ -169,6 +170,7 @@ def read_like(path: str | Path, like: Stack, axes: str | None = None, scene: str
     --------
     >>> from spotlight import simulate_field
     >>> from spotlight.simulation import SimulationSettings
+    >>> from spotlight.images import read_like
     >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
     >>> labels = read_like(field.labels.save("labels.ome.tif"), field.input)
     >>> labels.shape == field.input.shape

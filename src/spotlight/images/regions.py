@@ -8,6 +8,7 @@ def parse_region(text: str, axes: str, source: str) -> tuple[slice, ...]:
 
     Examples
     --------
+    >>> from spotlight.images import parse_region
     >>> parse_region(":, 0:80, :", "ZYX", "manifest.csv")
     (slice(None, None, None), slice(0, 80, None), slice(None, None, None))
     """
@@ -30,6 +31,7 @@ def format_region(region: tuple[slice, ...]) -> str:
 
     Examples
     --------
+    >>> from spotlight.images import format_region
     >>> format_region((slice(None), slice(0, 80), slice(None)))
     ':, 0:80, :'
     """

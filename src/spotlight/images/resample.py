@@ -46,6 +46,7 @@ def resampled_shape(
 
     Examples
     --------
+    >>> from spotlight.images import resampled_shape
     >>> resampled_shape((20, 512, 512), (0.5, 0.1, 0.1), (0.29, 0.29, 0.29))
     (34, 177, 177)
     """
@@ -89,6 +90,7 @@ def resample(array: NDArray[Any], shape: tuple[int, ...], order: Order = 3) -> N
     Examples
     --------
     >>> import numpy as np
+    >>> from spotlight.images import resample
     >>> resample(np.ones((10, 20), np.float32), (5, 10)).shape
     (5, 10)
     """

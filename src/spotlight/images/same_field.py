@@ -146,6 +146,7 @@ def resample_like(stack: Stack, like: Stack, labels: bool = False) -> Stack:
     --------
     >>> import numpy as np
     >>> from spotlight import Stack
+    >>> from spotlight.images import resample_like
     >>> binned = Stack(np.ones((32, 32), np.float32), "YX", (0.4, 0.4))
     >>> resample_like(binned, Stack(np.ones((64, 64), np.float32), "YX", (0.2, 0.2))).shape
     (64, 64)

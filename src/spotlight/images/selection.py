@@ -34,6 +34,7 @@ class Selection:
 
     Examples
     --------
+    >>> from spotlight.images import Selection
     >>> chosen = Selection(channel="DAPI", voxel_size=(0.29, 0.1, 0.1))
     >>> chosen.scene is None
     True

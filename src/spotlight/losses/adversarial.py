@@ -44,6 +44,16 @@ def discriminator_loss(real: Tensor, stained: Tensor, kind: Kind) -> Tensor:
         Its logits for true targets and for stains.
     kind
         See `verdict_loss`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.losses import discriminator_loss
+    >>> sure = torch.full((1, 1, 2, 2), 5.0)
+    >>> round(discriminator_loss(sure, -sure, "bce").item(), 3)  # right about both
+    0.007
+    >>> round(discriminator_loss(0 * sure, 0 * sure, "bce").item(), 3)  # guesses: log 2
+    0.693
     """
     return (verdict_loss(real, True, kind) + verdict_loss(stained, False, kind)) / 2
 
@@ -57,5 +67,13 @@ def generator_loss(stained: Tensor, kind: Kind) -> Tensor:
         The discriminator's logits for stains.
     kind
         See `verdict_loss`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.losses import generator_loss
+    >>> verdicts = torch.full((1, 1, 2, 2), -2.0)  # the discriminator is not deceived
+    >>> round(generator_loss(verdicts, "bce").item(), 3), generator_loss(verdicts, "least squares").item()
+    (2.127, 9.0)
     """
     return verdict_loss(stained, True, kind)

@@ -37,6 +37,19 @@ class Batch(NamedTuple):
         Empty for a batch that is not divided.
     modality : Tensor or None
         (B, M), which of M modalities each sample is, 1 there and 0 elsewhere; for networks that ask for it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.losses import Batch
+    >>> volumes = torch.zeros(3, 1, 8, 16, 16)  # three samples; the second lacks the second stain
+    >>> targets = torch.zeros(5, 1, 8, 16, 16)
+    >>> batch = Batch(volumes, targets, targets > 0, torch.zeros(5), rows=((0, 0), (0, 1), (1, 0), (2, 0), (2, 1)))
+    >>> batch.rows_of()
+    {0: [0, 2, 3], 1: [1, 4]}
+    >>> prediction = torch.zeros(3, 2, 8, 16, 16)
+    >>> tuple(batch.present(prediction).shape)
+    (5, 1, 8, 16, 16)
     """
 
     input: Tensor
@@ -78,7 +91,20 @@ class Batch(NamedTuple):
 
 
 class Loss(Protocol):
-    """A loss as a function of prediction, batch and share of the run that is done."""
+    """A loss as a function of prediction, batch and share of the run that is done.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.losses import Batch, Loss, LossTerms
+    >>> def median_error(prediction, batch, progress=1.0):
+    ...     return LossTerms((prediction - batch.target).abs().median(), {})
+    >>> loss: Loss = median_error
+    >>> target = torch.zeros(1, 1, 1, 3)
+    >>> prediction = torch.tensor([[[[0.0, 1.0, 9.0]]]])
+    >>> loss(prediction, Batch(target, target, target > 0, torch.zeros(1))).total.item()
+    1.0
+    """
 
     def __call__(self, prediction: Tensor, batch: Batch, progress: float = 1.0) -> LossTerms:
         """Return the total and its terms."""
@@ -94,6 +120,19 @@ def build_loss(settings: LossSettings, over_stains: Literal["mean", "sum"] = "me
     over_stains : "mean" or "sum"
         Mean over all rows of a batch, in which a stain weighs as much as it is frequent; or the sum over stains of the
         mean over the rows of each. Of a part of a batch, both are taken with the numbers of rows in all of it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.losses import Batch, MseSettings, build_loss
+    >>> target = torch.zeros(3, 1, 4, 4)  # two samples with the first stain, one of them with the second
+    >>> batch = Batch(torch.zeros(2, 1, 4, 4), target, target > 0, torch.zeros(3), rows=((0, 0), (0, 1), (1, 0)))
+    >>> prediction = torch.zeros(2, 2, 4, 4)
+    >>> prediction[0, 1] = 3  # wrong in the second stain alone
+    >>> build_loss(MseSettings())(prediction, batch).total.item()  # 9 in one row of three
+    3.0
+    >>> build_loss(MseSettings(), "sum")(prediction, batch).total.item()  # 0 of the first stain + 9 of the second
+    9.0
     """
     of_rows = settings.build()
 

@@ -24,6 +24,14 @@ class SharpLossSettings(LossSettings):
     It needs targets centred on their offset (``preparation.target_center: offset``), a network whose stains are never
     below it (``network.positive``), and cubic voxels. The point spread function is computed from the optics, unless a
     Gaussian (`sigma_um`) or a measured one (`file`) is given.
+
+    Examples
+    --------
+    >>> from spotlight.losses import SharpLossSettings
+    >>> SharpLossSettings(sigma_um=(0.8, 0.3, 0.3)).describe()
+    '1 squared error of the stain blurred by a PSF a Gaussian of 0.8, 0.3, 0.3 µm'
+    >>> SharpLossSettings(sigma_um=(0.8, 0.3, 0.3)).psf().shape  # voxels of 0.29 µm
+    (25, 11, 11)
     """
 
     kind: Literal["sharp"] = "sharp"

@@ -23,6 +23,8 @@ def class_loss(prediction: Tensor, truth: Tensor) -> LossTerms:
 
     Examples
     --------
+    >>> import torch
+    >>> from spotlight.losses import class_loss
     >>> terms = class_loss(torch.tensor([[0.0, 0.0], [9.0, 0.0]]), torch.tensor([1, 0]))
     >>> round(terms.total.item(), 3), terms.parts["accuracy"].item()  # (log 2 + 0) / 2
     (0.347, 0.5)

@@ -31,6 +31,8 @@ def hidden_loss(
 
     Examples
     --------
+    >>> import torch
+    >>> from spotlight.losses import hidden_loss
     >>> target = torch.tensor([[[[-1.0, 1.0, -1.0, 1.0]]]])
     >>> hidden = torch.tensor([[[[True, True, False, False]]]])
     >>> float(hidden_loss(torch.zeros_like(target), target, hidden).total)  # |d| = 1 in both hidden voxels

@@ -50,6 +50,16 @@ def cc_dice_loss(probability: Tensor, mask: Tensor, cells: Tensor, most: int, le
     References
     ----------
     CC-Metrics: A. Jaus et al., arXiv:2410.18684 (2024). As a loss, CC-DiceCE: arXiv:2511.17146 (2025).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.losses import cc_dice_loss
+    >>> mask = torch.tensor([[[[1.0, 1.0, 1.0, 0.0, 0.0, 1.0]]]])  # a large and a small nucleus
+    >>> cells = torch.tensor([[[[1, 1, 1, 1, 2, 2]]]])  # which of them is nearest
+    >>> found = torch.tensor([[[[1.0, 1.0, 1.0, 0.0, 0.0, 0.0]]]])  # the small one was missed
+    >>> cc_dice_loss(found, mask, cells, most=2).item()  # the mean of 0 and 1, whatever their sizes
+    0.5
     """
     _check(probability, mask, cells, least_voxels)
     probability, mask, cells = probability.float(), mask.float(), cells.long()
@@ -72,6 +82,16 @@ def blob_dice_loss(probability: Tensor, mask: Tensor, cells: Tensor, most: int, 
     References
     ----------
     F. Kofler et al., IPMI 2023, arXiv:2205.08209.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.losses import blob_dice_loss, cc_dice_loss
+    >>> mask = torch.tensor([[[[1.0, 1.0, 0.0, 0.0, 0.0, 1.0]]]])  # a large and a small nucleus
+    >>> cells = torch.tensor([[[[1, 1, 1, 2, 2, 2]]]])  # which of them is nearest
+    >>> found = torch.tensor([[[[1.0, 1.0, 1.0, 0.0, 0.0, 1.0]]]])  # one voxel too many, beside the large one
+    >>> [round(loss(found, mask, cells, most=2).item(), 3) for loss in (blob_dice_loss, cc_dice_loss)]
+    [0.267, 0.1]
     """
     _check(probability, mask, cells, least_voxels)
     probability, mask, cells = probability.float(), mask.float(), cells.long()

@@ -41,6 +41,8 @@ def mask_loss(
 
     Examples
     --------
+    >>> import torch
+    >>> from spotlight.losses import mask_loss
     >>> logits, target = torch.zeros(1, 1, 1, 4), torch.tensor([[[[1.0, 0, 0, 0]]]])
     >>> terms = mask_loss(logits, target, torch.ones_like(target, dtype=torch.bool))
     >>> [round(float(part), 3) for part in terms.parts.values()]  # log 2, and 1 - (2 * 0.5 + 1) / (2 + 1 + 1)

@@ -9,14 +9,33 @@ from spotlight.losses.settings import L1Settings
 
 
 class LossTerms(NamedTuple):
-    """A loss and its parts, all scalar tensors."""
+    """A loss and its parts, all scalar tensors.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.losses import spotlight_loss
+    >>> target = torch.tensor([[[[-1.0, -1.0, 1.0, 2.0]]]])
+    >>> terms = spotlight_loss(target, target, target > 0)
+    >>> round(terms.total.item(), 3), sorted(terms.parts)
+    (0.0, ['dice', 'masked_mse'])
+    """
 
     total: Tensor
     parts: dict[str, Tensor]
 
 
 def mse_loss(prediction: Tensor, target: Tensor) -> LossTerms:
-    """Mean squared error over all voxels, in float32."""
+    """Mean squared error over all voxels, in float32.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.losses import mse_loss
+    >>> target = torch.zeros(1, 1, 2, 2)
+    >>> mse_loss(target + 3, target).total.item()
+    9.0
+    """
     with torch.autocast(prediction.device.type, enabled=False):
         total = torch.nn.functional.mse_loss(prediction.float(), target.float())
     return LossTerms(total, {})
@@ -50,6 +69,18 @@ def l1_loss(
     -------
     LossTerms
         With the part "l1", the mean before it is multiplied by λ.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.losses import L1Settings, l1_loss
+    >>> target = torch.tensor([[[[0.0, 1.0, 2.0, 9.0]]]])  # the last is brighter than the high percentile
+    >>> prediction = target + torch.tensor([0.0, 0.0, 0.0, 3.1])
+    >>> settings = L1Settings(weight=1)
+    >>> round(l1_loss(prediction, target, None, settings).total.item(), 3)  # 3.1 / 4
+    0.775
+    >>> round(l1_loss(prediction, target, torch.tensor([[-1.0, 5.0]]), settings).total.item(), 3)  # 0.1 * 3.1 / 3.1
+    0.1
     """
     with torch.autocast(prediction.device.type, enabled=False):
         target = target.float()

@@ -20,6 +20,13 @@ class LossSettings(Settings):
 
     A loss of another package extends this class, names itself by ``kind: Literal["my_name"] = "my_name"``, and is
     registered by an entry point of the group ``spotlight.losses``; see docs/extending.md.
+
+    Examples
+    --------
+    >>> from spotlight.losses import LOSSES
+    >>> loss = LOSSES.parse({"kind": "l1-ssim", "structure": 0.5})
+    >>> loss.compares, list(loss.terms)
+    ('intensities', ['l1', 'ssim'])
     """
 
     kind: str
@@ -63,7 +70,17 @@ LossField = Annotated[SerializeAsAny[LossSettings], BeforeValidator(LOSSES.parse
 
 @LOSSES.register
 class MseSettings(LossSettings):
-    """Mean squared error over all voxels: F-net's loss (Ounkomol et al. 2018)."""
+    """Mean squared error over all voxels: F-net's loss (Ounkomol et al. 2018).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.losses import Batch, MseSettings
+    >>> target = torch.zeros(1, 1, 2, 2)
+    >>> batch = Batch(target, target, target > 0, torch.zeros(1))
+    >>> MseSettings().build()(target + 2, batch).total.item()
+    4.0
+    """
 
     kind: Literal["mse"] = "mse"
 
@@ -83,6 +100,19 @@ class SpotlightLossSettings(LossSettings):
     """Spotlight's loss (Kalinin et al. 2025, section 2 and A.4) and what the paper leaves open.
 
     There is no threshold here: it belongs to the normalisation of the target, and every batch brings it along.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.losses import Batch, SpotlightLossSettings
+    >>> target = torch.tensor([[[[-1.0, -1.0, 1.0, 1.0]]]])
+    >>> batch = Batch(target, target, target > 0, torch.zeros(1))
+    >>> everywhere = torch.ones_like(target)  # all is stained as foreground
+    >>> for background in (0.0, 0.5):  # the paper's loss, and one that sees the background
+    ...     settings = SpotlightLossSettings(background=background)
+    ...     print(round(settings.build()(everywhere, batch).total.item(), 2))
+    0.17
+    0.67
     """
 
     kind: Literal["spotlight"] = "spotlight"
@@ -192,7 +222,16 @@ class SpotlightLossSettings(LossSettings):
 
 @LOSSES.register
 class L1Settings(LossSettings):
-    """Mean absolute error, with less weight on a target's darkest and brightest pixels (Liu et al. 2024, eq. 2)."""
+    """Mean absolute error, with less weight on a target's darkest and brightest pixels (Liu et al. 2024, eq. 2).
+
+    Examples
+    --------
+    >>> from spotlight.losses import L1Settings
+    >>> L1Settings(weight=1, percentiles=None).describe()
+    '1 times the mean absolute error (Liu et al. 2024)'
+    >>> L1Settings(percentiles=(1, 99)).needs()  # which percentiles the prepared stacks must know
+    {'percentiles': (1.0, 99.0)}
+    """
 
     kind: Literal["l1"] = "l1"
     terms: ClassVar[Mapping[str, str]] = {"l1": "mean absolute error"}
@@ -226,7 +265,16 @@ class L1Settings(LossSettings):
 
 @LOSSES.register
 class MaskLossSettings(LossSettings):
-    """Cross-entropy and Dice of masks, for each structure over all annotated voxels of a batch."""
+    """Cross-entropy and Dice of masks, for each structure over all annotated voxels of a batch.
+
+    Examples
+    --------
+    >>> from spotlight.losses import MaskLossSettings
+    >>> MaskLossSettings(dice=0).describe().split(" over ")[0]
+    '1 cross-entropy + 0 Dice of every structure,'
+    >>> list(MaskLossSettings().terms)  # columns of log.csv
+    ['cross_entropy', 'dice']
+    """
 
     kind: Literal["masks"] = "masks"
     compares: ClassVar[str] = "masks"
@@ -257,7 +305,16 @@ class MaskLossSettings(LossSettings):
 
 @LOSSES.register
 class HiddenLossSettings(LossSettings):
-    """Smooth L1 on what was hidden of the input, each patch divided by its own deviation; for pretraining."""
+    """Smooth L1 on what was hidden of the input, each patch divided by its own deviation; for pretraining.
+
+    Examples
+    --------
+    >>> from spotlight.losses import HiddenLossSettings
+    >>> HiddenLossSettings().describe()
+    'smooth L1 on hidden voxels, in standard deviations of their patch'
+    >>> HiddenLossSettings(beta=0, scaled=False).describe()
+    'L1 on hidden voxels, in standard deviations of the stack'
+    """
 
     kind: Literal["hidden"] = "hidden"
     compares: ClassVar[str] = "what was hidden"
@@ -280,7 +337,14 @@ class HiddenLossSettings(LossSettings):
 
 @LOSSES.register
 class StructureLossSettings(LossSettings):
-    """Mean absolute error, and a share of the structural similarity that is lacking (Zhao et al. 2017)."""
+    """Mean absolute error, and a share of the structural similarity that is lacking (Zhao et al. 2017).
+
+    Examples
+    --------
+    >>> from spotlight.losses import StructureLossSettings
+    >>> StructureLossSettings(structure=0.5).describe().split(",")[0]
+    'mean absolute error + 0.5 (1 - structural similarity)'
+    """
 
     kind: Literal["l1-ssim"] = "l1-ssim"
     terms: ClassVar[Mapping[str, str]] = {"l1": "mean absolute error", "ssim": "structural similarity"}
@@ -302,7 +366,15 @@ class StructureLossSettings(LossSettings):
 
 @LOSSES.register
 class ClassLossSettings(LossSettings):
-    """Cross-entropy of the class of a patch."""
+    """Cross-entropy of the class of a patch.
+
+    Examples
+    --------
+    >>> from spotlight.losses import ClassLossSettings
+    >>> settings = ClassLossSettings()
+    >>> settings.compares, settings.describe()
+    ('classes', 'cross-entropy of the class of a patch')
+    """
 
     kind: Literal["classes"] = "classes"
     compares: ClassVar[str] = "classes"
@@ -333,6 +405,18 @@ class FunctionLossSettings(LossSettings):
 
     It is called with the predictions and targets, both (N, 1, [Z,] Y, X), and gives a scalar tensor. It may also
     have parameters with the names in `OFFERED`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.losses import Batch, FunctionLossSettings
+    >>> settings = FunctionLossSettings.of(torch.nn.HuberLoss())  # what train(..., loss=torch.nn.HuberLoss()) does
+    >>> settings.source
+    'torch.nn.modules.loss:HuberLoss'
+    >>> target = torch.zeros(1, 1, 2, 2)
+    >>> batch = Batch(target, target, target > 0, torch.zeros(1))
+    >>> settings.build()(torch.full_like(target, 3.0), batch).total.item()  # 3 - 1/2
+    2.5
     """
 
     kind: Literal["function"] = "function"
@@ -390,6 +474,16 @@ class TeacherSettings(Settings):
     """A teacher in pretraining, the running average of the network (training.ema), to whom nothing is hidden.
 
     The weights are those of the published light-sheet model without text (Scheinfeld et al., arXiv:2605.26026).
+
+    Examples
+    --------
+    >>> from spotlight.losses import TeacherSettings
+    >>> from spotlight.training import protocol
+    >>> experiment = protocol("lsm-2026")
+    >>> experiment.teacher == TeacherSettings(), experiment.training.ema  # the teacher is a running average
+    (True, 0.996)
+    >>> TeacherSettings(weight=0.5).reconstruction
+    0.2
     """
 
     terms: ClassVar[Mapping[str, str]] = {"distillation": "distance from the teacher's features"}
@@ -401,7 +495,19 @@ class TeacherSettings(Settings):
 
 
 class AdversarialSettings(Settings):
-    """A discriminator per stain that looks at input and stain together (Isola et al. 2017, Liu et al. 2024)."""
+    """A discriminator per stain that looks at input and stain together (Isola et al. 2017, Liu et al. 2024).
+
+    Examples
+    --------
+    >>> from spotlight.losses import AdversarialSettings
+    >>> from spotlight.training import protocol
+    >>> experiment = protocol("lightmycells-2024")
+    >>> experiment.adversarial.weight, experiment.loss.weight  # of the verdict and of the absolute error
+    (1.0, 100.0)
+    >>> gentle = AdversarialSettings(kind="least squares", weight=0.5)
+    >>> experiment.model_copy(update={"adversarial": gentle}).adversarial.kind
+    'least squares'
+    """
 
     terms: ClassVar[Mapping[str, str]] = {
         "verdict": "verdict of the discriminators",

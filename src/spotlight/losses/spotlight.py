@@ -22,6 +22,13 @@ def tunable_sigmoid(x: Tensor, k: float) -> Tensor:
     """Emery's normalised tunable sigmoid, (1 - k) x / ((1 + k) - 2 k |x|).
 
     Odd, through (1, 1); for -1 < k < 0 an S with slope (1 - k) / (1 + k) at 0 and limits ±(1 - k) / (-2 k).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.losses import tunable_sigmoid
+    >>> [round(y, 2) for y in tunable_sigmoid(torch.tensor([-1.0, 0.0, 0.1, 1.0]), -0.95).tolist()]
+    [-1.0, 0.0, 0.81, 1.0]
     """
     return (1 - k) * x / ((1 + k) - 2 * k * x.abs())
 
@@ -42,6 +49,16 @@ def soft_threshold(x: Tensor, k: float, reading: str) -> Tensor:
         "affine": (sigmoid(clamp(x, -1, 1)) + 1) / 2, a probability with gradients on both sides of the threshold.
         "smooth": (sigmoid(x) / limit + 1) / 2, with the sigmoid's limit: a probability with gradients everywhere.
         "literal": the sigmoid itself, in (-1.03, 1.03) for the paper's k.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.losses import soft_threshold
+    >>> above = torch.tensor([-0.1, 0.05, 0.1, 1.0])  # standard deviations above the threshold
+    >>> [round(p, 2) for p in soft_threshold(above, -0.95, "clamp").tolist()]
+    [0.0, 0.67, 0.81, 1.0]
+    >>> [round(p, 2) for p in soft_threshold(above, -0.95, "affine").tolist()]
+    [0.09, 0.84, 0.91, 1.0]
     """
     if reading == "affine":
         return (tunable_sigmoid(x.clamp(-1, 1), k) + 1) / 2
@@ -113,6 +130,20 @@ def spotlight_loss(
     -------
     LossTerms
         With the parts "masked_mse", "dice" and, where they have a weight, "background", "instances" and "mse".
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.losses import SpotlightLossSettings, spotlight_loss
+    >>> target = torch.tensor([[[[-1.0, -1.0, 1.0, 3.0]]]])  # centred on its threshold
+    >>> dim = torch.tensor([[[[-1.0, -1.0, 1.0, 1.0]]]])  # the right shape, and one voxel too dark
+    >>> {name: round(part.item(), 2) for name, part in spotlight_loss(dim, target, target > 0).parts.items()}
+    {'masked_mse': 2.0, 'dice': 0.0}
+    >>> flat = torch.ones_like(target)  # all foreground
+    >>> {name: round(part.item(), 2) for name, part in spotlight_loss(flat, target, target > 0).parts.items()}
+    {'masked_mse': 2.0, 'dice': 0.33}
+    >>> round(spotlight_loss(dim, target, target > 0, settings=SpotlightLossSettings(weight=0.9)).total.item(), 2)
+    1.8
     """
     with torch.autocast(prediction.device.type, enabled=False):
         prediction, target, mask = prediction.float(), target.float(), mask.float()

@@ -37,6 +37,8 @@ def structure_loss(
 
     Examples
     --------
+    >>> import torch
+    >>> from spotlight.losses import structure_loss
     >>> image = torch.rand(1, 1, 9, 9)
     >>> structure_loss(image, image).total.item()
     0.0

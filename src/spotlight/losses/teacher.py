@@ -31,6 +31,8 @@ def distillation_loss(
 
     Examples
     --------
+    >>> import torch
+    >>> from spotlight.losses import distillation_loss
     >>> one, other = torch.tensor([[[[1.0]], [[0.0]]]]), torch.tensor([[[[0.0]], [[1.0]]]])
     >>> round(float(distillation_loss(other, one, torch.ones(1, 1, 1, 1), 1.0, 1.0)), 3)  # (e - 1) / (e + 1)
     0.462

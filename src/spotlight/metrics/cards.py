@@ -69,6 +69,13 @@ class Card:
         What tells it from another metric of the same title, such as ``foreground``.
     function : callable or None
         What computes it; None for metrics that are computed together with others.
+
+    Examples
+    --------
+    >>> from spotlight.metrics import METRICS
+    >>> card = METRICS.find("psnr")
+    >>> card.title_with_unit, card.best, card.show(31.418)
+    ('PSNR (dB)', 'high', '31.42')
     """
 
     title: str
@@ -155,6 +162,8 @@ def metric(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from spotlight.metrics import metric
     >>> @metric("median error", best="low", unit="counts", help="median absolute difference from the target")
     ... def median_error(target, stain):
     ...     return float(np.median(np.abs(stain - target)))

@@ -79,6 +79,7 @@ def challenge_scores(prediction: NDArray[Any], truth: NDArray[Any], *, clip: boo
     Examples
     --------
     >>> import numpy as np
+    >>> from spotlight.metrics import challenge_scores
     >>> plane = np.random.default_rng(0).random((64, 64))
     >>> round(challenge_scores(plane, plane)["pearson"], 3)  # doctest: +SKIP
     1.0

@@ -25,6 +25,7 @@ def confusion_matrix(truth: Sequence[str], found: Sequence[str], names: Sequence
 
     Examples
     --------
+    >>> from spotlight.metrics import confusion_matrix
     >>> confusion_matrix(["a", "a", "b"], ["a", "b", "b"], ["a", "b"])
     array([[1, 1],
            [0, 1]])
@@ -54,6 +55,8 @@ def balanced_accuracy(confusion: NDArray[np.int64]) -> float:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from spotlight.metrics import balanced_accuracy
     >>> balanced_accuracy(np.array([[90, 10], [1, 1]]))
     0.7
     """
@@ -72,6 +75,8 @@ def macro_f1(confusion: NDArray[np.int64]) -> float:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from spotlight.metrics import macro_f1
     >>> round(macro_f1(np.array([[1, 1], [0, 1]])), 3)  # both classes: 2 / 3
     0.667
     """

@@ -80,6 +80,18 @@ class InstanceScores:
         Number of instances.
     ignored_count : int
         Predicted instances that were left out since they touch no true one; 0 where the truth is complete.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.metrics import score_instances
+    >>> truth = np.zeros((8, 24), int)
+    >>> truth[2:6, 2:10], truth[2:6, 12:20] = 1, 2
+    >>> scores = score_instances(truth, np.minimum(truth, 1))  # both found, as one
+    >>> scores.merges, scores.true_count, scores.predicted_count
+    (1, 2, 1)
+    >>> round(scores.mean_average_precision, 2), scores.row["recall50"]
+    (0.05, 0.5)
     """
 
     average_precision: dict[float, float]
@@ -183,6 +195,7 @@ def score_instances(
     Examples
     --------
     >>> import numpy as np
+    >>> from spotlight.metrics import score_instances
     >>> truth = np.zeros((8, 16), int)
     >>> truth[2:6, 2:6], truth[2:6, 10:14] = 1, 2
     >>> found = np.where(truth == 1, 1, 0)  # the second was missed

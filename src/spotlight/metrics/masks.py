@@ -54,6 +54,8 @@ def mask_dice(truth: NDArray[Any], mask: NDArray[Any]) -> float:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from spotlight.metrics import mask_dice
     >>> mask_dice(np.array([[1, 1, 0]]), np.array([[0, 1, 0]]))
     0.6666666666666666
     """
@@ -95,6 +97,8 @@ def panoptic_dice(truth: NDArray[Any], mask: NDArray[Any], threshold: float = PA
     --------
     One of two cells is found, whole:
 
+    >>> import numpy as np
+    >>> from spotlight.metrics import panoptic_dice
     >>> panoptic_dice(np.array([[1, 0, 1]]), np.array([[1, 0, 0]]))
     0.6666666666666666
     """
@@ -131,6 +135,8 @@ def component_f1(truth: NDArray[Any], mask: NDArray[Any], threshold: float = 0.5
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from spotlight.metrics import component_f1
     >>> component_f1(np.array([[1, 0, 1]]), np.array([[1, 0, 0]]))
     0.6666666666666666
     """

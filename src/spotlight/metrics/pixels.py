@@ -87,6 +87,7 @@ def score_pixels(
     Examples
     --------
     >>> import numpy as np
+    >>> from spotlight.metrics import score_pixels
     >>> target = np.arange(4096.0).reshape(16, 16, 16)
     >>> scores = score_pixels(target, target + 40, target > 2000, data_range=4096)
     >>> round(float(scores["pearson"]), 3), round(float(scores["psnr"]), 1)
@@ -118,6 +119,7 @@ def intensity_scores(
     Examples
     --------
     >>> import numpy as np
+    >>> from spotlight.metrics import intensity_scores
     >>> target = np.arange(64.0).reshape(8, 8)
     >>> round(float(intensity_scores(target, 2 * target, data_range=64)["pearson"]), 3)
     1.0

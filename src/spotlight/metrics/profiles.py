@@ -76,6 +76,17 @@ def compare_nuclei(
     ------
     SpotlightError
         If a table lacks a feature.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from spotlight.metrics import compare_nuclei
+    >>> true = pd.DataFrame({"label": [1, 2], "volume": [100.0, 400.0]})
+    >>> found = pd.DataFrame({"label": [1, 2], "volume": [300.0, 110.0]})
+    >>> compare_nuclei(true, found, np.array([[1, 2], [2, 1]]), ["volume"])
+       true_label  label  volume_true  volume  volume_error
+    0           1      2        100.0   110.0          0.10
+    1           2      1        400.0   300.0         -0.25
     """
     _require_columns(true, features)
     _require_columns(found, features)
@@ -108,6 +119,17 @@ def score_features(matched: pd.DataFrame, ranges: Ranges) -> pd.DataFrame:
           such as curvature, shape index and Euler number; the next one does not divide by the value;
         - ``scaled_error``: mean of abs(found - true) in units of the feature's range;
         - ``correlation``: Pearson's r; NaN for fewer than 3 pairs or where one side does not vary.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from spotlight.metrics import compare_nuclei, score_features
+    >>> true = pd.DataFrame({"label": [1, 2, 3], "volume": [100.0, 200.0, 400.0]})
+    >>> found = true.assign(volume=1.25 * true["volume"])
+    >>> matched = compare_nuclei(true, found, np.array([[1, 1], [2, 2], [3, 3]]), ["volume"])
+    >>> scores = score_features(matched, {"volume": (100.0, 400.0)}).round(3)
+    >>> scores[["nuclei", "bias", "correlation"]].to_dict("records")  # all too large by a quarter
+    [{'nuclei': 3, 'bias': 0.25, 'correlation': 1.0}]
     """
     _require_columns(matched, [column for name in ranges for column in (f"{name}_true", name, f"{name}_error")])
     rows = []
@@ -162,6 +184,8 @@ def feature_ranges(
 
     Examples
     --------
+    >>> import pandas as pd
+    >>> from spotlight.metrics import feature_ranges
     >>> nuclei = pd.DataFrame({"volume": [100.0, 300.0]})
     >>> [float(limit) for limit in feature_ranges(nuclei, ["volume"], low=0, high=1)["volume"]]
     [100.0, 300.0]
@@ -184,6 +208,8 @@ def profile_error(true: pd.DataFrame, found: pd.DataFrame, ranges: Ranges) -> fl
 
     Examples
     --------
+    >>> import pandas as pd
+    >>> from spotlight.metrics import profile_error
     >>> true, found = pd.DataFrame({"volume": [100.0, 300.0]}), pd.DataFrame({"volume": [150.0, 350.0]})
     >>> float(profile_error(true, found, {"volume": (100.0, 300.0)}))
     0.25
@@ -220,6 +246,17 @@ def profile_distance(true: pd.DataFrame, found: pd.DataFrame, ranges: Ranges) ->
     ------
     SpotlightError
         If a table lacks a feature.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from spotlight.metrics import profile_distance
+    >>> true = pd.DataFrame({"volume": [200.0, 300.0], "surface": [200.0, 300.0]})
+    >>> ranges = {"volume": (0.0, 500.0), "surface": (0.0, 500.0)}
+    >>> round(profile_distance(true, true * 1.5, ranges), 3)  # larger in all features alike: the same direction
+    0.0
+    >>> round(profile_distance(true, true * [1.5, 1.0], ranges), 3)
+    0.019
     """
     a, b = _profile(true, ranges), _profile(found, ranges)
     if not a.size or np.isnan(a).any() or np.isnan(b).any():

@@ -67,6 +67,7 @@ def describe(column: str) -> Card:
 
     Examples
     --------
+    >>> from spotlight.metrics import describe
     >>> describe("mean_ap").best, describe("my_own_score").title
     ('high', 'my_own_score')
     """

@@ -75,6 +75,7 @@ def selma3d_group(name: str, edition: Edition = "selma3d-2026") -> str:
 
     Examples
     --------
+    >>> from spotlight.metrics import selma3d_group
     >>> selma3d_group("cell_nuclei_2301.mha")
     'isolated, dense'
     """
@@ -121,6 +122,7 @@ def selma3d_scores(
     Examples
     --------
     >>> import numpy as np
+    >>> from spotlight.metrics import selma3d_scores
     >>> mask = np.zeros((8, 16, 16), bool)
     >>> mask[2:5, 4:9, 4:9] = True
     >>> selma3d_scores(mask, mask, "patchvolume_000_cfos")["dice"]  # doctest: +SKIP
@@ -152,6 +154,14 @@ def selma3d_means(scores: pd.DataFrame, edition: Edition = "selma3d-2026") -> pd
     ------
     SpotlightError
         As `selma3d_group`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from spotlight.metrics import selma3d_means
+    >>> scores = pd.DataFrame({"name": ["protein_1", "protein_2", "gutnerve_7"], "dice": [0.4, 0.6, 0.9]})
+    >>> selma3d_means(scores)["dice"].to_dict()
+    {'isolated, sparse': 0.5, 'contiguous, sparse': 0.9, 'isolated': 0.5, 'contiguous': 0.9}
     """
     groups = scores["name"].map(lambda name: selma3d_group(name, edition))
     values = scores.drop(columns="name")
@@ -186,6 +196,15 @@ def selma3d_ranks(methods: Mapping[str, pd.DataFrame], edition: Edition = "selma
     ------
     SpotlightError
         As `selma3d_group`; or no method is given.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from spotlight.metrics import selma3d_ranks
+    >>> ours = pd.DataFrame({"name": ["protein_1"], "dice": [0.9], "panoptic_quality": [0.7]})
+    >>> theirs = pd.DataFrame({"name": ["protein_1"], "dice": [0.8], "panoptic_quality": [0.8]})
+    >>> selma3d_ranks({"ours": ours, "theirs": theirs, "nobody": ours.assign(dice=0.0)})["rank"].to_dict()
+    {'ours': 1.5, 'theirs': 1.5, 'nobody': 2.5}
     """
     if not methods:
         raise SpotlightError("ranks need the scores of at least one method. Received: none.")

@@ -57,6 +57,7 @@ def spectral_pearson(
     Examples
     --------
     >>> import numpy as np
+    >>> from spotlight.metrics import spectral_pearson
     >>> image = np.random.default_rng(0).random((32, 32))
     >>> round(float(spectral_pearson(image, image)), 3)
     1.0

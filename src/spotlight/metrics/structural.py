@@ -53,6 +53,7 @@ def structural_similarity(
     Examples
     --------
     >>> import numpy as np
+    >>> from spotlight.metrics import structural_similarity
     >>> image = np.random.default_rng(0).random((16, 16))
     >>> round(float(structural_similarity(image, image, data_range=1.0)[0]), 3)
     1.0

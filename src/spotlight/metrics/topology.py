@@ -65,6 +65,8 @@ def cl_dice(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from spotlight.metrics import cl_dice
     >>> line = np.ones((1, 1, 4), bool)
     >>> cl_dice(line, np.array([[[1, 1, 1, 0]]]))
     0.8571428571428571
@@ -99,6 +101,8 @@ def length_error(truth: NDArray[Any], mask: NDArray[Any], spacing: Sequence[floa
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from spotlight.metrics import length_error
     >>> length_error(np.ones((1, 1, 4)), np.array([[[1, 1, 1, 0]]]))
     -0.25
     """
@@ -131,6 +135,8 @@ def betti_numbers(mask: NDArray[Any]) -> tuple[int, int, int]:
     --------
     A square ring:
 
+    >>> import numpy as np
+    >>> from spotlight.metrics import betti_numbers
     >>> betti_numbers(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]]))
     (1, 1, 0)
     """
@@ -164,6 +170,8 @@ def betti_errors(truth: NDArray[Any], mask: NDArray[Any]) -> tuple[int, int, int
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from spotlight.metrics import betti_errors
     >>> betti_errors(np.array([[1, 1, 1]]), np.array([[1, 0, 1]]))
     (1, 0, 0)
     """

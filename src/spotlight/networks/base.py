@@ -60,6 +60,26 @@ class StainNetwork(nn.Module, ABC):
     ------
     ValueError
         If a number is out of range, or `conditioning` and `modalities` contradict each other.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.networks import StainNetwork
+    >>> class Line(StainNetwork):
+    ...     divisor, reach = 1, 0  # any shape; a voxel depends on itself alone
+    ...     def __init__(self, stains=1):
+    ...         super().__init__(dims=3, width=1, stains=stains, modalities=0, conditioning="none")
+    ...         self.head = torch.nn.Conv3d(1, stains, 1)
+    ...     def compute(self, x, modality):
+    ...         return self.head(x)
+    ...     def encoder_parts(self):
+    ...         return []
+    ...     def all_but_head_parts(self):
+    ...         return []
+    >>> network = Line(stains=2)
+    >>> network.begin_at([0.5, 2.0])
+    >>> network(torch.zeros(1, 1, 5, 7, 9))[0, :, 0, 0, 0].tolist()
+    [0.5, 2.0]
     """
 
     def __init__(
@@ -259,5 +279,13 @@ class AroundNetwork(StainNetwork):
 
 
 def channels_last(dims: int) -> torch.memory_format:
-    """Memory layout in which convolutions are fastest, for two- or three-dimensional stacks."""
+    """Memory layout in which convolutions are fastest, for two- or three-dimensional stacks.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.networks import channels_last
+    >>> channels_last(3) is torch.channels_last_3d
+    True
+    """
     return torch.channels_last_3d if dims == 3 else torch.channels_last

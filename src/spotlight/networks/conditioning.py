@@ -176,6 +176,18 @@ class Conditioned(AroundNetwork):
     ------
     ValueError
         If the network is not conditioned, or `modality` has another length.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.networks import Conditioned, FNet
+    >>> network = FNet(depth=1, mult_chan=2, modalities=3, conditioning="film").eval()
+    >>> brightfield = torch.tensor([1.0, 0.0, 0.0])
+    >>> x = torch.rand(1, 1, 4, 8, 8)
+    >>> with torch.no_grad():
+    ...     same = torch.allclose(Conditioned(network, brightfield)(x), network(x, brightfield[None]), atol=1e-5)
+    >>> same
+    True
     """
 
     def __init__(self, network: StainNetwork, modality: Tensor) -> None:

@@ -41,6 +41,17 @@ class FNet(StainNetwork):
         Apply a softplus, log(1 + exp(x)), to the output.
     in_channels : int
         Channels of the input.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.networks import FNet
+    >>> network = FNet(depth=3, mult_chan=4, stains=2).eval()
+    >>> network.divisor  # every axis is a multiple of it
+    8
+    >>> with torch.no_grad():
+    ...     tuple(network(torch.rand(1, 1, 8, 16, 16)).shape)
+    (1, 2, 8, 16, 16)
     """
 
     def __init__(

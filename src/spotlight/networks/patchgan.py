@@ -26,6 +26,14 @@ class PatchGAN(nn.Module):
         Channels after the first convolution; twice, four and eight times as many after the next.
     in_channels : int
         Channels of the images that it sees beside the stain.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.networks import PatchGAN
+    >>> image, stain = torch.rand(2, 1, 1, 64, 64)
+    >>> tuple(PatchGAN(width=4)(image, stain).shape)  # a verdict for every patch
+    (1, 1, 6, 6)
     """
 
     def __init__(self, dims: int = 2, width: int = 64, in_channels: int = 1) -> None:

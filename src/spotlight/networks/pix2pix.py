@@ -34,6 +34,16 @@ class Pix2PixGenerator(StainNetwork):
         is one input channel: it works on each filter of that channel, whose scale a normalisation takes out.
     in_channels : int
         Channels of the input.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.networks import Pix2PixGenerator
+    >>> network = Pix2PixGenerator(width=4, blocks=1, stains=4).eval()
+    >>> with torch.no_grad():
+    ...     stains = network(torch.rand(1, 1, 32, 32))
+    >>> tuple(stains.shape), bool(stains.abs().max() <= 1)
+    ((1, 4, 32, 32), True)
     """
 
     def __init__(

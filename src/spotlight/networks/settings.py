@@ -34,6 +34,13 @@ class NetworkSettings(Settings):
 
     A network of another package extends this class, names itself by ``architecture: Literal["my_name"] = "my_name"``,
     and is registered by an entry point of the group ``spotlight.networks``; see docs/extending.md.
+
+    Examples
+    --------
+    >>> from spotlight.networks import NETWORKS
+    >>> settings = NETWORKS.parse({"architecture": "fnet", "depth": 2})
+    >>> settings.build(dims=2).divisor, settings.memory_width
+    (4, 32)
     """
 
     architecture: str
@@ -87,7 +94,15 @@ NetworkField = Annotated[SerializeAsAny[NetworkSettings], BeforeValidator(NETWOR
 
 @NETWORKS.register
 class FNetSettings(NetworkSettings):
-    """F-net (Ounkomol et al. 2018). The published network has depth 4 and 32 channels."""
+    """F-net (Ounkomol et al. 2018). The published network has depth 4 and 32 channels.
+
+    Examples
+    --------
+    >>> from spotlight.networks import FNetSettings
+    >>> settings = FNetSettings(depth=3, mult_chan=16)  # a laptop's
+    >>> sum(weights.numel() for weights in settings.build(dims=3).parameters())
+    1445953
+    """
 
     architecture: Literal["fnet"] = "fnet"
     depth: int = Field(4, ge=1, le=7, description="How often the image is halved.")
@@ -142,7 +157,16 @@ class FNetSettings(NetworkSettings):
 
 @NETWORKS.register
 class Pix2PixSettings(NetworkSettings):
-    """The generator of pix2pix with a decoder per stain (Liu et al. 2024, arXiv:2406.15716); two dimensions only."""
+    """The generator of pix2pix with a decoder per stain (Liu et al. 2024, arXiv:2406.15716); two dimensions only.
+
+    Examples
+    --------
+    >>> from spotlight.networks import Pix2PixSettings
+    >>> Pix2PixSettings().bounded, Pix2PixSettings(tanh=False).bounded
+    (True, False)
+    >>> Pix2PixSettings(width=4, blocks=1).build(dims=2, stains=4).stains
+    4
+    """
 
     architecture: Literal["pix2pix"] = "pix2pix"
     width: int = Field(64, ge=1, le=1024, description="Channels at full resolution; four times as many in the trunk.")
@@ -187,7 +211,14 @@ class Pix2PixSettings(NetworkSettings):
 
 @NETWORKS.register
 class UNetPlusPlusSettings(NetworkSettings):
-    """UNet++ (Zhou et al. 2019, arXiv:1912.05074). The published network has depth 4 and 32 channels."""
+    """UNet++ (Zhou et al. 2019, arXiv:1912.05074). The published network has depth 4 and 32 channels.
+
+    Examples
+    --------
+    >>> from spotlight.networks import UNetPlusPlusSettings
+    >>> UNetPlusPlusSettings(depth=3, width=8).build(dims=2).divisor
+    8
+    """
 
     architecture: Literal["unetpp"] = "unetpp"
     depth: int = Field(4, ge=1, le=6, description="How often the image is halved.")
@@ -281,14 +312,31 @@ class _UNeXtSettings(NetworkSettings):
 
 @NETWORKS.register
 class UNeXt2Settings(_UNeXtSettings):
-    """UNeXt2 (Liu et al. 2025), a U-Net of ConvNeXt-V2 blocks that takes windows of planes."""
+    """UNeXt2 (Liu et al. 2025), a U-Net of ConvNeXt-V2 blocks that takes windows of planes.
+
+    Examples
+    --------
+    >>> from spotlight.networks import UNeXt2Settings
+    >>> settings = UNeXt2Settings(depths=(1, 1), widths=(8, 16), window=5)
+    >>> settings.build(dims=3).window
+    5
+    """
 
     architecture: Literal["unext2"] = "unext2"
 
 
 @NETWORKS.register
 class FcmaeSettings(_UNeXtSettings):
-    """The network of VisCy's masked autoencoder (Liu et al. 2025): UNeXt2 with a head that has no weights."""
+    """The network of VisCy's masked autoencoder (Liu et al. 2025): UNeXt2 with a head that has no weights.
+
+    Examples
+    --------
+    >>> from spotlight.networks import FcmaeSettings
+    >>> settings = FcmaeSettings(depths=(1, 1), widths=(8, 16), window=5)
+    >>> network = settings.build(dims=3, in_channels=2)
+    >>> network.window, network.in_channels
+    (5, 2)
+    """
 
     architecture: Literal["fcmae"] = "fcmae"
 
@@ -300,6 +348,16 @@ class ModuleSettings(NetworkSettings):
     It maps (B, in_channels, [Z,] Y, X) to (B, stains, [Z,] Y, X). Attributes that it may have, as `StainNetwork` has
     them: ``divisor``, without which it is measured; ``reach``, without which every value is taken to depend on all of
     its tile; ``memory_width``, without which it is 32.
+
+    Examples
+    --------
+    >>> import functools
+    >>> import torch
+    >>> from spotlight.networks import ModuleSettings
+    >>> layer = functools.partial(torch.nn.Conv3d, in_channels=1, out_channels=1, kernel_size=3, padding=1)
+    >>> settings = ModuleSettings.of(layer)  # what train(..., network=layer) does
+    >>> settings.source, settings.arguments["kernel_size"]
+    ('torch.nn.modules.conv:Conv3d', 3)
     """
 
     architecture: Literal["module"] = "module"

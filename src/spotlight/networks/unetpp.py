@@ -39,6 +39,15 @@ class UNetPlusPlus(StainNetwork):
         ReLU of every node of column 0.
     in_channels : int
         Channels of the input.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.networks import UNetPlusPlus
+    >>> network = UNetPlusPlus(depth=2, width=4).eval()
+    >>> with torch.no_grad():
+    ...     tuple(network(torch.rand(1, 1, 16, 16)).shape)
+    (1, 1, 16, 16)
     """
 
     def __init__(

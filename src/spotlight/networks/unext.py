@@ -89,6 +89,15 @@ class UNeXt(StainNetwork):
         See `spotlight.networks.UNeXt2Settings`, which refuses sizes that do not go together.
     stains, in_channels
         See `StainNetwork`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.networks import UNeXt
+    >>> network = UNeXt(3, "fcmae", depths=(1, 1), widths=(8, 16), window=5, stem=(5, 4)).eval()
+    >>> with torch.no_grad():
+    ...     tuple(network(torch.rand(1, 1, 5, 32, 32)).shape)  # a window of five planes
+    (1, 1, 5, 32, 32)
     """
 
     def __init__(

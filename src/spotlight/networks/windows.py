@@ -25,6 +25,16 @@ class Windowed(AroundNetwork):
     ------
     ValueError
         If the network does not take such windows.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.networks import UNeXt, Windowed
+    >>> network = UNeXt(3, "fcmae", depths=(1, 1), widths=(8, 16), window=5, stem=(5, 4))
+    >>> stack = torch.rand(1, 1, 9, 32, 32)  # more planes than a window has
+    >>> with torch.no_grad():
+    ...     tuple(Windowed(network, window=5, step=2)(stack).shape)
+    (1, 1, 9, 32, 32)
     """
 
     def __init__(self, network: StainNetwork, window: int, step: int = 1) -> None:

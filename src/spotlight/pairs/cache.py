@@ -52,6 +52,7 @@ def prepare_pairs(
     Examples
     --------
     >>> from spotlight.pairs import read_pairs
+    >>> from spotlight.pairs import PreparationSettings, prepare_pairs
     >>> prepared = prepare_pairs(read_pairs("pairs.csv"), PreparationSettings(), "cache")  # doctest: +SKIP
     """
     prepared = []
@@ -116,6 +117,7 @@ def clear_cache(folder: str | Path) -> int:
 
     Examples
     --------
+    >>> from spotlight.pairs import clear_cache
     >>> clear_cache("cache")  # doctest: +SKIP
     4
     """

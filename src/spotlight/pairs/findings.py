@@ -18,6 +18,7 @@ class CheckSettings(Settings):
 
     Examples
     --------
+    >>> from spotlight.pairs import CheckSettings
     >>> CheckSettings(shift_px=1.5).large_shift_px
     20.0
     """

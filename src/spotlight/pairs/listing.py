@@ -34,6 +34,7 @@ def pairs_from_folder(
     --------
     >>> from spotlight import simulate_pairs
     >>> from spotlight.simulation import SimulationSettings
+    >>> from spotlight.pairs import pairs_from_folder
     >>> manifest = simulate_pairs("cells", {"train": 1}, SimulationSettings(shape=(8, 48, 48)))  # doctest: +SKIP
     >>> [pair.name for pair in pairs_from_folder("cells", "Brightfield", "DNA")]  # doctest: +SKIP
     ['field-00']
@@ -117,6 +118,7 @@ def read_pairs(
     --------
     >>> from spotlight import simulate_field
     >>> from spotlight.simulation import SimulationSettings
+    >>> from spotlight.pairs import read_pairs
     >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
     >>> (pair,) = read_pairs([(field.input, field.target)])
     >>> pair.name

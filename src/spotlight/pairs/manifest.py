@@ -103,6 +103,7 @@ def read_manifest(
 
     Examples
     --------
+    >>> from spotlight.pairs import read_manifest
     >>> pairs = read_manifest("pairs.csv")  # doctest: +SKIP
     >>> [pair.name for pair in pairs if pair.split == "test"]  # doctest: +SKIP
     """

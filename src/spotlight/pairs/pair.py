@@ -65,6 +65,8 @@ class Pair:
 
     Examples
     --------
+    >>> from pathlib import Path
+    >>> from spotlight.pairs import Pair
     >>> pair = Pair("a1", Path("a1_bf.tif"), Path("a1_dna.tif"), split="train", voxel_size=(0.29, 0.1, 0.1))
     >>> pair.input.name, pair.labels
     ('a1_bf.tif', None)

@@ -29,6 +29,7 @@ def window_sums(mask: NDArray[np.bool_], window: tuple[int, ...]) -> NDArray[np.
     Examples
     --------
     >>> import numpy as np
+    >>> from spotlight.pairs import window_sums
     >>> window_sums(np.array([True, True, False, True]), (2,)).tolist()
     [2, 1, 1]
     """
@@ -97,6 +98,7 @@ def patch_starts(
     Examples
     --------
     >>> import numpy as np
+    >>> from spotlight.pairs import patch_starts
     >>> mask = np.zeros((4, 4), bool)
     >>> mask[3, 3] = True
     >>> len(patch_starts(mask.shape, (2, 2))), len(patch_starts(mask.shape, (2, 2), mask, least=1))

@@ -41,6 +41,7 @@ class PreparationSettings(Settings):
 
     Examples
     --------
+    >>> from spotlight.pairs import PreparationSettings
     >>> PreparationSettings(grid="native").scaling
     'mean/std'
     """
@@ -184,6 +185,7 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
     --------
     >>> from spotlight import simulate_field
     >>> from spotlight.simulation import SimulationSettings
+    >>> from spotlight.pairs import PreparationSettings, prepare_pair
     >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
     >>> from spotlight.pairs import read_pairs
     >>> prepared = prepare_pair(read_pairs([(field.input, field.target)])[0], PreparationSettings())
@@ -248,7 +250,21 @@ def on_grid(
     allocate: Allocate,
     order: Literal[0, 3] = 3,
 ) -> NDArray[Any]:
-    """Convert the values of a stack, and resample them to the network's grid; see `resample_slabs`."""
+    """Convert the values of a stack, and resample them to the network's grid; see `resample_slabs`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.images import Stack
+    >>> from spotlight.images.slabs import in_memory
+    >>> from spotlight.pairs import PreparationSettings
+    >>> from spotlight.tasks import on_grid
+    >>> stack = Stack(np.full((10, 20, 20), 700, np.uint16), "ZYX", (0.58, 0.29, 0.29))
+    >>> settings = PreparationSettings(grid=0.58)
+    >>> target = on_grid(stack, settings, "target", lambda part: np.float32(part / 1000), in_memory)
+    >>> target.shape, round(float(target.mean()), 2)
+    ((10, 10, 10), 0.7)
+    """
     return resample_slabs(stack.values, grid_shape(stack, settings.grid), name, convert, allocate, order)
 
 
@@ -281,6 +297,21 @@ def with_input(
         How it is prepared.
     allocate : callable
         Creates the array "input", and "mask" where none is given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spotlight
+    >>> from spotlight.images.slabs import in_memory
+    >>> from spotlight.pairs import PreparationSettings, read_pairs
+    >>> from spotlight.simulation import SimulationSettings
+    >>> from spotlight.tasks import with_input
+    >>> field = spotlight.simulate_field(SimulationSettings(shape=(8, 48, 48)))
+    >>> (pair,) = read_pairs([(field.input, field.target)])
+    >>> bright = np.float32(field.target.data > 200)  # the truth of a task of one's own
+    >>> prepared = with_input(pair, pair.read_channels(), PreparationSettings(), in_memory, target=bright)
+    >>> prepared.input.shape, round(float(prepared.input.mean()), 3), bool(prepared.mask.all())
+    ((8, 48, 48), -0.0, True)
     """
     if mask is None:
         mask = allocate("mask", target.shape, np.bool_)

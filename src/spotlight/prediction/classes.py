@@ -74,6 +74,7 @@ def classify(
     Examples
     --------
     >>> from spotlight import load_model
+    >>> from spotlight.prediction import classify
     >>> classify(load_model("phases"), "cell.tif")  # doctest: +SKIP
     {'G1': 0.81, 'S': 0.15, 'mitosis': 0.04}
     """

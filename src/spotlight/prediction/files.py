@@ -75,6 +75,7 @@ class StainOptions:
 
     Examples
     --------
+    >>> from spotlight.prediction import StainOptions
     >>> StainOptions(form="ome.zarr", kind="uint16").normalised
     False
     """
@@ -162,6 +163,7 @@ def stain_files(
     Examples
     --------
     >>> from spotlight.prediction import find_parts, load_model
+    >>> from spotlight.prediction import stain_files
     >>> made = stain_files(load_model("model"), find_parts(["new"]), "stains")  # doctest: +SKIP
     >>> [one.path for one in made if one.state != "failed"]  # doctest: +SKIP
     """

@@ -58,6 +58,7 @@ def find_parts(
     --------
     >>> from spotlight import simulate_field
     >>> from spotlight.simulation import SimulationSettings
+    >>> from spotlight.prediction import find_parts
     >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
     >>> field.input.save("new/a1.ome.tif")
     PosixPath('new/a1.ome.tif')
@@ -146,6 +147,7 @@ def read_part(part: Part, axes: str | None = None, voxel_size: tuple[float, ...]
     --------
     >>> from spotlight import simulate_field
     >>> from spotlight.simulation import SimulationSettings
+    >>> from spotlight.prediction import find_parts, read_part
     >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
     >>> (part,) = find_parts([field.input.save("a1.ome.tif")])
     >>> read_part(part).shape

@@ -57,6 +57,7 @@ def measure_seams(model: Model, part: Part, options: StainOptions, progress: Pro
     Examples
     --------
     >>> from spotlight.prediction import StainOptions, find_parts, load_model
+    >>> from spotlight.prediction import measure_seams
     >>> print(measure_seams(load_model("model"), find_parts(["new.ome.tif"])[0], StainOptions()))  # doctest: +SKIP
     """
     image = read_part(part, options.axes, options.voxel_size)

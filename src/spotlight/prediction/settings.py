@@ -12,6 +12,7 @@ class PredictionSettings(Settings):
 
     Examples
     --------
+    >>> from spotlight.prediction import PredictionSettings
     >>> PredictionSettings(tile=(32, 256, 256), device="cpu").overlap is None
     True
     """

@@ -45,6 +45,7 @@ class ProfileSettings(Settings):
 
     Examples
     --------
+    >>> from spotlight.profiles import ProfileSettings
     >>> ProfileSettings(features="full").smoothing_um
     0.6
     """

@@ -30,6 +30,8 @@ def write_table(table: pd.DataFrame, stem: str | Path) -> tuple[Path, Path]:
 
     Examples
     --------
+    >>> import pandas as pd
+    >>> from spotlight.profiles import write_table
     >>> table = pd.DataFrame({"label": [1, 2], "volume": [510.2, 498.7]})
     >>> [path.name for path in write_table(table, "tables/a1")]
     ['a1.csv', 'a1.parquet']

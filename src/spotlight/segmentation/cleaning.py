@@ -75,6 +75,7 @@ def resize_labels(labels: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[
     Examples
     --------
     >>> import numpy as np
+    >>> from spotlight.segmentation import resize_labels
     >>> resize_labels(np.ones((4, 4), np.int32), (8, 8)).shape
     (8, 8)
     """

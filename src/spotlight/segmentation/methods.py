@@ -45,6 +45,8 @@ def read_settings(path: str | Path) -> InstanceSettings:
 
     Examples
     --------
+    >>> from pathlib import Path
+    >>> from spotlight.segmentation import read_settings
     >>> Path("own.yaml").write_text("otsu_factor: 0.8")
     16
     >>> read_settings("own.yaml").otsu_factor
@@ -183,6 +185,7 @@ def find_instances(
     --------
     >>> from spotlight import simulate_field
     >>> from spotlight.simulation import SimulationSettings
+    >>> from spotlight.segmentation import find_instances
     >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
     >>> found = find_instances(field.target)
     >>> found.labels.axes, len(found.contrast) == int(found.labels.data.max())

@@ -24,6 +24,7 @@ class SegmentationSettings(InstanceSettings):
 
     Examples
     --------
+    >>> from spotlight.segmentation import SegmentationSettings
     >>> SegmentationSettings(seed_distance_um=4.0).method
     'watershed'
     """
@@ -154,6 +155,7 @@ def split_touching(
     Examples
     --------
     >>> import numpy as np
+    >>> from spotlight.segmentation import SegmentationSettings, split_touching
     >>> y, x = np.mgrid[:40, :70]
     >>> mask = (np.hypot(y - 20, x - 20) < 14) | (np.hypot(y - 20, x - 46) < 14)
     >>> int(split_touching(mask, (0.3, 0.3), SegmentationSettings()).max())

@@ -22,6 +22,13 @@ class AdherentCellSettings(Settings):
     mitochondria is well above that of the cytoplasm. Here their contrast is lower than that of isolated mitochondria,
     because tubules are thinner than the optical resolution. Filaments fill only a small share of their volume and have
     almost no contrast. Sizes and numbers are of the order that textbooks state for epithelial cells and fibroblasts.
+
+    Examples
+    --------
+    >>> from spotlight.simulation import AdherentCellSettings, LightMyCellsSettings
+    >>> sparse = LightMyCellsSettings(cells=AdherentCellSettings(cell_area_um2=2000))  # half as many cells
+    >>> sparse.cells.mitochondria_per_cell
+    75
     """
 
     cell_area_um2: float = Field(850.0, gt=50, description="Mean area of the field per cell.")

@@ -30,6 +30,13 @@ class AnyMicroscopeSettings(Settings):
 
     The ranges go beyond what is usual for live cells in brightfield, so that a real microscope lies within them. A
     model that learnt from such fields must rely on what they share: edges, texture, and the shape of nuclei.
+
+    Examples
+    --------
+    >>> from spotlight.simulation import AnyMicroscopeSettings
+    >>> settings = AnyMicroscopeSettings(voxel_um=(0.1, 0.2))  # a finer camera; other ranges stay
+    >>> settings.objective_na
+    (0.75, 1.3)
     """
 
     shape: tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]] = Field(
@@ -128,6 +135,14 @@ def simulate_any_field(settings: AnyMicroscopeSettings | None = None, seed: int 
         The ranges.
     seed : int
         The same seed gives the same field.
+
+    Examples
+    --------
+    >>> from spotlight.simulation import AnyMicroscopeSettings, simulate_any_field
+    >>> settings = AnyMicroscopeSettings(shape=(8, 24, 24), source_points=3)
+    >>> edges = [simulate_any_field(settings, seed).input.voxel_size[0] for seed in (0, 1)]
+    >>> [round(edge, 2) for edge in edges]  # µm: each seed has another microscope
+    [0.29, 0.26]
     """
     settings = settings or AnyMicroscopeSettings()
     rng = np.random.default_rng(seed)
@@ -214,6 +229,13 @@ def simulate_any_microscope(
     -------
     Path
         The manifest.
+
+    Examples
+    --------
+    >>> from spotlight.simulation import AnyMicroscopeSettings, simulate_any_microscope
+    >>> settings = AnyMicroscopeSettings(shape=(8, 24, 24), source_points=3)
+    >>> simulate_any_microscope("many", {"train": 1}, settings).as_posix()
+    'many/pairs.csv'
     """
     settings = settings or AnyMicroscopeSettings()
     return write_pairs(folder, counts, settings, partial(simulate_any_field, settings), seed, workers, progress)

@@ -18,6 +18,13 @@ class PhaseContrastSettings(BrightfieldSettings):
     The condenser has an annulus. A ring in the objective's back focal plane attenuates the unscattered light and
     advances it by a quarter wave. Scattered light that also passes the ring makes the halo. Apertures are nominal
     values of a 40x/0.75 objective with a green filter.
+
+    Examples
+    --------
+    >>> from spotlight.simulation import LightMyCellsSettings, PhaseContrastSettings
+    >>> settings = LightMyCellsSettings(phase=PhaseContrastSettings(ring_transmission=0.1))  # stronger contrast
+    >>> settings.phase.inner_na < settings.phase.condenser_na
+    True
     """
 
     wavelength_um: float = Field(0.55, gt=0, description="Centre of the lamp's band: a green filter.")
@@ -50,6 +57,14 @@ class DICSettings(BrightfieldSettings):
     The copies are orthogonally polarised and interfere behind the analyser. A prism in the condenser compensates the
     shear for every source point, so all points have the same bias (S. B. Mehta and C. J. R. Sheppard, Optics Express
     16, 19462, 2008). Apertures are nominal values of a 40x/0.95 objective with a partly closed condenser.
+
+    Examples
+    --------
+    >>> import math
+    >>> from spotlight.simulation import DICSettings, LightMyCellsSettings
+    >>> settings = LightMyCellsSettings(dic=DICSettings(shear_deg=0, bias=math.pi / 2))
+    >>> settings.dic.shear_um
+    0.28
     """
 
     wavelength_um: float = Field(0.55, gt=0, description="Centre of the lamp's band: a green filter.")
@@ -81,6 +96,17 @@ def phase_contrast(
     -------
     (n, Y, X) float32
         Intensity, 1 where there is no object.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.simulation import PhaseContrastSettings, phase_contrast
+    >>> index = np.full((8, 32, 32), 1.337, np.float32)
+    >>> index[3:5, 12:20, 12:20] = 1.35
+    >>> optics, rng = PhaseContrastSettings(source_points=5), np.random.default_rng(0)
+    >>> image = phase_contrast(index, 1.337, (0.5, 0.2), np.array([2.0]), optics, rng)
+    >>> bool(image[0, 14:18, 14:18].mean() < image[0, :4].mean())  # what is dense is dark
+    True
     """
     inner = optics.inner_na / optics.condenser_na
     amplitude = np.sqrt(optics.ring_transmission)
@@ -117,6 +143,17 @@ def dic(
     -------
     (n, Y, X) float32
         Intensity, 1 where there is no object.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.simulation import DICSettings, dic
+    >>> index = np.full((8, 32, 32), 1.337, np.float32)
+    >>> index[3:5, 12:20, 12:20] = 1.36
+    >>> optics, rng = DICSettings(source_points=5), np.random.default_rng(0)
+    >>> image = dic(index, 1.337, (0.5, 0.2), np.array([2.0]), optics, rng)
+    >>> image.shape, bool(image.min() < 0.9), bool(image.max() > 1.1)  # dark on one side, bright on the other
+    ((1, 32, 32), True, True)
     """
     angle = np.deg2rad(optics.shear_deg)
     shear_y, shear_x = optics.shear_um * np.sin(angle), optics.shear_um * np.cos(angle)

@@ -31,7 +31,20 @@ RECORD = "simulation.yaml"
 
 
 class SimulationSettings(Settings):
-    """A simulated field of view."""
+    """A simulated field of view.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> from spotlight.simulation import CellSettings, SimulationSettings
+    >>> settings = SimulationSettings(shape=(8, 64, 64), cells=CellSettings(cell_area_um2=300))
+    >>> spotlight.simulate_field(settings).input.shape
+    (8, 64, 64)
+    >>> SimulationSettings.parse({"voxel_um": 0}, "mine.yaml")
+    Traceback (most recent call last):
+        ...
+    spotlight.errors.SpotlightError: mine.yaml: setting 'voxel_um': Input should be greater than 0. Received: 0
+    """
 
     shape: tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]] = Field(
         (48, 224, 224), description="Voxels of the stacks in z, y, x."
@@ -63,6 +76,16 @@ class SimulatedField:
         True dye concentration: the fluorescence of a perfect microscope.
     repeat : Stack of uint16 or None
         A second fluorescence image with independent noise; None unless the settings request it.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> from spotlight.simulation import SimulationSettings
+    >>> field = spotlight.simulate_field(SimulationSettings(shape=(16, 48, 48)))
+    >>> field.input.axes, field.input.voxel_size
+    ('ZYX', (0.29, 0.29, 0.29))
+    >>> int(field.labels.data.max())  # true nuclei
+    5
     """
 
     input: Stack

@@ -23,7 +23,16 @@ Size = Annotated[int, Field(ge=8)]
 
 
 class LightSheetSettings(Settings):
-    """Simulated stacks of cleared tissue; each shows one structure."""
+    """Simulated stacks of cleared tissue; each shows one structure.
+
+    Examples
+    --------
+    >>> from spotlight.simulation import MICROSCOPES, LightSheetSettings
+    >>> list(MICROSCOPES)
+    ['cleared-2x', 'cleared-12x']
+    >>> LightSheetSettings(structures=("vessels",), microscope="cleared-12x").microscope.voxel_um
+    (2.0, 1.0, 1.0)
+    """
 
     shape: tuple[Size, Size, Size] = Field((48, 96, 96), description="Voxels of the stacks in z, y, x.")
     structures: tuple[Structure, ...] = Field(
@@ -45,6 +54,13 @@ class LightSheetField:
         The light-sheet image.
     mask : Stack of uint8
         1 in the structure, else 0; its channel has the structure's name.
+
+    Examples
+    --------
+    >>> from spotlight.simulation import LightSheetSettings, simulate_light_sheet_field
+    >>> field = simulate_light_sheet_field("nuclei", LightSheetSettings(shape=(8, 32, 32)))
+    >>> field.input.shape, field.mask.channels, bool(0 < field.mask.data.mean() < 1)
+    ((8, 32, 32), ('nuclei',), True)
     """
 
     input: Stack
@@ -72,6 +88,7 @@ def simulate_light_sheet_field(
 
     Examples
     --------
+    >>> from spotlight.simulation import LightSheetSettings, simulate_light_sheet_field
     >>> field = simulate_light_sheet_field("spots", LightSheetSettings(shape=(8, 32, 32)), seed=1)
     >>> field.input.shape
     (8, 32, 32)
@@ -133,6 +150,15 @@ def simulate_light_sheet(
     ------
     SpotlightError
         If no field is requested, or the folder holds something else.
+
+    Examples
+    --------
+    >>> from spotlight.simulation import LightSheetSettings, simulate_light_sheet
+    >>> settings = LightSheetSettings(shape=(8, 32, 32), structures=("nuclei",))
+    >>> manifest = simulate_light_sheet("tissue", {"train": 1}, settings)
+    >>> print(manifest.read_text().strip())
+    input,mask:nuclei,split
+    field-00.ome.tif,field-00-nuclei.ome.tif,train
     """
     folder = Path(folder)
     settings = settings or LightSheetSettings()

@@ -42,7 +42,15 @@ SPLITS = ("train", "val", "test")
 
 
 class LightMyCellsSettings(Settings):
-    """Fields of adherent cells in a focus series of transmitted light, with fluorescence in the best focus."""
+    """Fields of adherent cells in a focus series of transmitted light, with fluorescence in the best focus.
+
+    Examples
+    --------
+    >>> from spotlight.simulation import LightMyCellsSettings, StudySettings
+    >>> one_study = LightMyCellsSettings(studies=(StudySettings(modality="phase", fields=1, nucleus=1, actin=0.5),))
+    >>> one_study.planes, one_study.z_step_um
+    (7, 0.5)
+    """
 
     shape: tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]] = Field(
         (256, 256), description="Pixels of the images in y, x."
@@ -94,6 +102,14 @@ class MultiStainField:
         Fluorescence in best focus, for each of `STAINS`.
     phantom : OrganellePhantom
         The cells, cut to the field.
+
+    Examples
+    --------
+    >>> from spotlight.simulation import LightMyCellsSettings, simulate_multi_stain_field
+    >>> settings = LightMyCellsSettings(shape=(32, 32), slices=2, planes=3, focus_planes=(1, 1))
+    >>> field = simulate_multi_stain_field(settings, focus=1)
+    >>> field.planes.shape, {name: image.shape for name, image in field.targets.items()}
+    ((3, 32, 32), {'Nucleus': (32, 32), 'Mitochondria': (32, 32), 'Tubulin': (32, 32), 'Actin': (32, 32)})
     """
 
     planes: NDArray[np.uint16]
@@ -123,6 +139,14 @@ def simulate_multi_stain_field(
     ------
     SpotlightError
         If there is no such modality.
+
+    Examples
+    --------
+    >>> from spotlight.simulation import LightMyCellsSettings, simulate_multi_stain_field
+    >>> settings = LightMyCellsSettings(shape=(32, 32), slices=2, planes=3, focus_planes=(1, 1))
+    >>> phase, dic = (simulate_multi_stain_field(settings, modality, focus=1) for modality in ("phase", "dic"))
+    >>> bool((phase.targets["Actin"] == dic.targets["Actin"]).all())  # the same cells
+    True
     """
     settings = settings or LightMyCellsSettings()
     if modality not in ABBREVIATIONS:
@@ -205,6 +229,16 @@ def simulate_light_my_cells(
     SpotlightError
         If no field is requested, a split is unknown, training has too few fields to contain every modality and stain,
         or the folder holds something else.
+
+    Examples
+    --------
+    >>> from spotlight.pairs import read_pairs
+    >>> from spotlight.simulation import LightMyCellsSettings, StudySettings, simulate_light_my_cells
+    >>> study = StudySettings(modality="phase", fields=1, nucleus=1)
+    >>> settings = LightMyCellsSettings(shape=(32, 32), slices=2, planes=2, focus_planes=(0, 1), studies=(study,))
+    >>> manifest = simulate_light_my_cells("cells", {"train": 1}, settings)
+    >>> [pair.input.name for pair in read_pairs(manifest)]
+    ['image_1_PC_z0.ome.tiff', 'image_1_PC_z1.ome.tiff']
     """
     folder = Path(folder)
     settings = settings or LightMyCellsSettings()

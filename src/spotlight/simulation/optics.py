@@ -28,6 +28,13 @@ class BrightfieldSettings(Settings):
 
     Apertures are nominal values of such a microscope with a water-immersion objective. The condenser's stop, the light
     and the noise were chosen so that contrast, spectrum and autocorrelation agree with a real stack (docs/method.md).
+
+    Examples
+    --------
+    >>> from spotlight.simulation import BrightfieldSettings, SimulationSettings
+    >>> out_of_focus = SimulationSettings(brightfield=BrightfieldSettings(focus_offset_um=2.0))
+    >>> out_of_focus.brightfield.objective_na
+    1.2
     """
 
     wavelength_um: float = Field(0.70, gt=0, description="Centre of the lamp's band.")
@@ -47,6 +54,13 @@ class FluorescenceSettings(PsfSettings):
 
     Effective aperture, crosstalk and light were chosen so that the normalised histogram and the autocorrelations along
     Z and in the plane agree with a real stack (docs/method.md).
+
+    Examples
+    --------
+    >>> from spotlight.simulation import FluorescenceSettings, SimulationSettings
+    >>> bright = SimulationSettings(fluorescence=FluorescenceSettings(photons=150), repeat=True)
+    >>> bright.fluorescence.offset
+    100.0
     """
 
     photons: float = Field(15.0, gt=0, description="Photo-electrons per voxel in a mean nucleus.")
@@ -60,6 +74,13 @@ class WidefieldSettings(Settings):
     """A widefield fluorescence microscope with its focus near the coverslip, and a camera.
 
     The effective aperture is below the nominal 0.95 of a dry 40x objective, as for `FluorescenceSettings`.
+
+    Examples
+    --------
+    >>> from spotlight.simulation import LightMyCellsSettings, WidefieldSettings
+    >>> dim = LightMyCellsSettings(fluorescence=WidefieldSettings(photons=25))
+    >>> dim.fluorescence.objective_na
+    0.85
     """
 
     objective_na: float = Field(0.85, gt=0, description="Effective numerical aperture.")
@@ -95,6 +116,20 @@ def brightfield(
     -------
     (Z, Y, X) float32
         Intensity, 1 where there is no object.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.simulation import BrightfieldSettings, brightfield
+    >>> index = np.full((16, 32, 32), 1.337, np.float32)
+    >>> optics, rng = BrightfieldSettings(source_points=5), np.random.default_rng(0)
+    >>> empty = brightfield(index, 1.337, 0.29, optics, rng)
+    >>> bool(np.allclose(empty, 1, atol=1e-3))
+    True
+    >>> index[6:10, 12:20, 12:20] = 1.36  # an object that is optically denser than the medium
+    >>> seen = brightfield(index, 1.337, 0.29, optics, rng)
+    >>> bool(seen.std() > 0.01)
+    True
     """
     heights = np.asarray(np.arange(len(index)) * voxel_um + optics.focus_offset_um, np.float64)
     return focus_series(index, medium_index, (voxel_um, voxel_um), heights, optics, rng)
@@ -192,7 +227,21 @@ def _disk(count: int, turn: float) -> NDArray[np.float64]:
 
 
 def fluorescence(dye: FloatArray, voxel_um: float, optics: FluorescenceSettings) -> FloatArray:
-    """Return the expected photo-electrons of a dye volume, ZYX: the dye blurred by the PSF, plus background."""
+    """Return the expected photo-electrons of a dye volume, ZYX: the dye blurred by the PSF, plus background.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.simulation import FluorescenceSettings, fluorescence
+    >>> dye = np.zeros((24, 32, 32), np.float32)
+    >>> optics = FluorescenceSettings(background_photons=3)
+    >>> round(float(fluorescence(dye, 0.29, optics).mean()), 3)  # without dye, the background alone
+    3.0
+    >>> dye[12, 16, 16] = 100
+    >>> row = fluorescence(dye, 0.29, optics)[12, 16, 14:19] - 3
+    >>> [round(float(value / row[2]), 1) for value in row]  # a point is blurred
+    [0.0, 0.1, 1.0, 0.1, 0.0]
+    """
     psf = fluorescence_psf(optics, voxel_um)
     size = [fft.next_fast_len(n + m - 1, real=True) for n, m in zip(dye.shape, psf.shape, strict=True)]
     blurred = fft.irfftn(fft.rfftn(dye, size) * fft.rfftn(psf, size), size)
@@ -224,6 +273,17 @@ def widefield(
     Returns
     -------
     (Y, X) float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.simulation import WidefieldSettings, widefield
+    >>> dye = np.zeros((8, 32, 32), np.float32)
+    >>> dye[2, 16, 16] = 1  # the middle of this slice is at 1.25 µm
+    >>> heights = (1.25, 3.5)
+    >>> peaks = [widefield(dye, (0.5, 0.2), height, 0.46, WidefieldSettings()).max() for height in heights]
+    >>> bool(peaks[0] > peaks[1])  # out of focus it is dimmer
+    True
     """
     step, pixel = voxel_um
     slices, ny, nx = dye.shape

@@ -28,6 +28,14 @@ class OrganellePhantom:
         Concentration of each dye in `STAINS`; 1 in a dense structure.
     cells, nuclei : (Y, X) int32
         The cells seen from above, and their nuclei with the same numbers; 0 outside.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.simulation import AdherentCellSettings, make_organelles
+    >>> phantom = make_organelles((4, 32, 32), (0.5, 0.8), AdherentCellSettings(), np.random.default_rng(0))
+    >>> sorted(phantom.dyes), phantom.index.shape, phantom.nuclei.shape
+    (['Actin', 'Mitochondria', 'Nucleus', 'Tubulin'], (4, 32, 32), (32, 32))
     """
 
     index: FloatArray
@@ -54,6 +62,16 @@ def make_organelles(
         Properties of the cells.
     rng : numpy.random.Generator
         The source of all randomness.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.simulation import AdherentCellSettings, make_organelles
+    >>> settings = AdherentCellSettings(cell_area_um2=300)
+    >>> phantom = make_organelles((4, 32, 32), (0.5, 0.8), settings, np.random.default_rng(0))
+    >>> inside = phantom.nuclei > 0
+    >>> bool((phantom.nuclei == phantom.cells)[inside].all())  # each in its own cell
+    True
     """
     pixel = voxel_um[1]
     bodies = make_bodies(shape[1:], pixel, settings, rng)

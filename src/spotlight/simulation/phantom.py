@@ -22,6 +22,13 @@ class CellSettings(Settings):
     W. Choi et al., Nature Methods 4, 717 (2007), cytoplasm 1.36 to 1.37 and nucleoli above it; M. Schürmann et al.,
     J. Biophotonics 9, 1068 (2016), a nucleus below its cytoplasm. Sizes, density, texture and brightness were chosen so
     that normalised statistics agree with a real stack (docs/method.md).
+
+    Examples
+    --------
+    >>> from spotlight.simulation import CellSettings, SimulationSettings
+    >>> sparse = SimulationSettings(cells=CellSettings(cell_area_um2=400.0, mitotic_fraction=0))
+    >>> sparse.cells.nuclear_height_um
+    (5.2, 1.1)
     """
 
     cell_area_um2: float = Field(96.0, gt=5, description="Mean area of the colony per cell.")
@@ -71,6 +78,15 @@ class Phantom:
         Dye concentration; 1 in a mean interphase nucleus.
     index : (Z, Y, X) float32
         Refractive index.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.simulation import CellSettings, make_phantom
+    >>> phantom = make_phantom((24, 64, 64), 0.29, 2.0, CellSettings(), np.random.default_rng(0))
+    >>> nuclei, elsewhere = phantom.dye[phantom.labels > 0], phantom.dye[phantom.labels == 0]
+    >>> bool(nuclei.mean() > 10 * elsewhere.mean())
+    True
     """
 
     labels: NDArray[np.int32]
@@ -104,6 +120,15 @@ def make_phantom(
         Where the cells are: y and x in µm, and a number below `cells.mitotic_fraction` for those in mitosis. Label n is
         the cell of row n - 1; one that is far outside is not in the field. Left out: drawn. With the same random
         numbers, a cell keeps its size and shape wherever it is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.simulation import CellSettings, make_phantom
+    >>> seeds = np.array([[9.0, 9.0, 0.9]])  # one cell in the middle: y and x in µm; not in mitosis
+    >>> phantom = make_phantom((32, 64, 64), 0.29, 1.0, CellSettings(), np.random.default_rng(0), seeds)
+    >>> np.unique(phantom.labels).tolist()
+    [0, 1]
     """
     if seeds is None:
         seeds = place_cells(shape, voxel_um, cells.cell_area_um2, rng)

@@ -25,6 +25,13 @@ class SheetSettings(Settings):
     Voxels and resolutions are those that published light-sheet volumes of cleared brains state. Light and shadows
     were chosen so that histograms, noise and spectra lie around those of public volumes
     (benchmarks/lightsheet_simulation.py).
+
+    Examples
+    --------
+    >>> from spotlight.simulation import LightSheetSettings, SheetSettings
+    >>> microscope = SheetSettings(voxel_um=(2.0, 0.65, 0.65), photons=(50, 100))  # fine and dim
+    >>> LightSheetSettings(microscope=microscope).microscope.voxel_um
+    (2.0, 0.65, 0.65)
     """
 
     voxel_um: tuple[float, float, float] = Field((5.0, 2.0, 2.0), description="Size of the voxels: z, y, x.")

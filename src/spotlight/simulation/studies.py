@@ -17,7 +17,14 @@ ABBREVIATIONS = {"brightfield": "BF", "phase": "PC", "dic": "DIC"}
 
 
 class StudySettings(Settings):
-    """A study: fields of one modality with the same kinds of stains."""
+    """A study: fields of one modality with the same kinds of stains.
+
+    Examples
+    --------
+    >>> from spotlight.simulation import StudySettings
+    >>> StudySettings(modality="dic", fields=1, nucleus=1, tubulin=0.25).shares
+    {'Nucleus': 1.0, 'Mitochondria': 0.0, 'Tubulin': 0.25, 'Actin': 0.0}
+    """
 
     modality: Literal["brightfield", "phase", "dic"] = Field(description="Modality of the transmitted light.")
     fields: float = Field(gt=0, description="Number of fields, relative to other studies.")

@@ -49,6 +49,13 @@ class TissueSettings(Settings):
     microglial processes: J. Neuroinflammation 11, 182 (2014). Numbers and sizes of spots, nuclei and plaques are those
     of annotated public patches; brightness and textures were chosen by eye and by the statistics that
     benchmarks/lightsheet_simulation.py compares.
+
+    Examples
+    --------
+    >>> from spotlight.simulation import LightSheetSettings, TissueSettings
+    >>> dense = LightSheetSettings(tissue=TissueSettings(nuclei_per_mm3=(80_000, 120_000)))
+    >>> dense.tissue.nucleus_radius_um
+    (4, 6)
     """
 
     capillaries_mm_per_mm3: Range = Field((500, 1100), description="Length of capillaries in a volume.")

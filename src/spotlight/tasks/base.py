@@ -27,6 +27,13 @@ class TargetDescription(Settings):
     A normalised value v becomes ``intensity_range[0] + (v - normalised_range[0]) * width(intensity_range) /
     width(normalised_range)``. The ranges are the least and greatest value of all training targets, as in Kalinin et al.
     (2025), section A.3.
+
+    Examples
+    --------
+    >>> from spotlight.tasks import TargetDescription
+    >>> target = TargetDescription(channel="DNA", normalised_range=(-1.0, 4.0), intensity_range=(100.0, 1100.0))
+    >>> target.to_intensity(0.0)  # what the network calls 0, on the camera's scale
+    300.0
     """
 
     channel: str = ""
@@ -78,6 +85,15 @@ class Task(Settings):
     A task of another package extends this class, names itself by ``kind: Literal["my_name"] = "my_name"``, and is
     registered by an entry point of the group ``spotlight.tasks``; see docs/extending.md. What is not overridden is as
     for stains.
+
+    Examples
+    --------
+    >>> from spotlight.tasks import TASKS
+    >>> TASKS.names()
+    ('classify', 'hidden', 'restore', 'segment', 'stain')
+    >>> task = TASKS.parse({"kind": "segment", "threshold": 0.3})
+    >>> task.truth_column(), task.learns, task.suffix
+    ('mask', 'masks', '-probability')
     """
 
     kind: str

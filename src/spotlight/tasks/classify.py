@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
 @TASKS.register
 class ClassifyTask(Task):
-    """Tell classes of stacks apart: kinds of tissue, stages, phenotypes."""
+    """Tell classes of stacks apart: kinds of tissue, stages, phenotypes.
+
+    Examples
+    --------
+    >>> from spotlight.tasks import ClassifyTask
+    >>> ClassifyTask().truth_column(), ClassifyTask().learns
+    ('class', 'classes')
+    >>> ClassifyTask().defaults()["balance"]  # every class is drawn equally often
+    'stains'
+    """
 
     kind: Literal["classify"] = "classify"
     column: ClassVar[str] = "class"

@@ -51,6 +51,8 @@ def label_components(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from spotlight.tasks import label_components
     >>> label_components(np.array([[0.9, 0.1, 0.2], [0.1, 0.8, 0.3], [0.1, 0.1, 0.1]]))
     array([[1, 0, 0],
            [0, 1, 0],
@@ -201,6 +203,17 @@ def find_labels(
     ------
     SpotlightError
         If `split` names a channel that is not there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.images import Stack
+    >>> from spotlight.tasks import find_labels
+    >>> probability = Stack(np.array([[0.9, 0.8, 0.1, 0.0, 0.7]], np.float32), "YX", (0.5, 0.5))
+    >>> find_labels(probability).data.tolist()
+    [[1, 1, 0, 0, 2]]
+    >>> find_labels(probability, threshold=0.5, least_voxels=2).data.tolist()
+    [[1, 1, 0, 0, 0]]
     """
     names = probability.channels
     chosen = set(names if split is True else split or ())

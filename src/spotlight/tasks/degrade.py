@@ -15,7 +15,14 @@ from spotlight.settings import Settings
 
 
 class DegradeSettings(Settings):
-    """What is done to sharp stacks, so that a network can learn to undo it."""
+    """What is done to sharp stacks, so that a network can learn to undo it.
+
+    Examples
+    --------
+    >>> from spotlight.tasks import DegradeSettings
+    >>> DegradeSettings(blur_um=(0.6, 0.2, 0.2), photons=50).in_words()
+    'a Gaussian blur of 0.6 x 0.2 x 0.2 µm (standard deviations) and the noise of 50 photons at the 99th percentile'
+    """
 
     blur_um: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = Field(
         (0.0, 0.0, 0.0), description="Standard deviations in µm of a Gaussian blur along Z, Y and X."
@@ -70,6 +77,9 @@ def degrade(stack: Stack, settings: DegradeSettings, seed: int | str = 0) -> Sta
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from spotlight.images import Stack
+    >>> from spotlight.tasks import DegradeSettings, degrade
     >>> point = np.zeros((9, 9), np.float32)
     >>> point[4, 4] = 1
     >>> blurred = degrade(Stack(point, "YX", (0.5, 0.5)), DegradeSettings(blur_um=(0, 0.5, 0.5)))

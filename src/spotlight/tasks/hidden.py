@@ -28,7 +28,15 @@ CONTENT = 0.5
 
 @TASKS.register
 class HiddenTask(Task):
-    """Fill in hidden blocks of the input. The result is a backbone: a start for other tasks, of no use by itself."""
+    """Fill in hidden blocks of the input. The result is a backbone: a start for other tasks, of no use by itself.
+
+    Examples
+    --------
+    >>> from spotlight.tasks import HiddenTask
+    >>> task = HiddenTask(hidden_share=0.5, block_px=8)
+    >>> task.block(3, (2.0, 0.5, 0.5))  # as deep in µm as it is wide
+    (2, 8, 8)
+    """
 
     kind: Literal["hidden"] = "hidden"
     column: ClassVar[str] = "input"

@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
 @TASKS.register
 class RestoreTask(Task):
-    """Deblur or denoise: what is learnt is a correction that is added to the input."""
+    """Deblur or denoise: what is learnt is a correction that is added to the input.
+
+    Examples
+    --------
+    >>> from spotlight.tasks import DegradeSettings, RestoreTask
+    >>> RestoreTask().truth_column()  # pairs of a noisy and a better image
+    'target'
+    >>> RestoreTask(degrade=DegradeSettings(photons=20)).truth_column()  # sharp images alone
+    'input'
+    """
 
     kind: Literal["restore"] = "restore"
     scores: ClassVar[Mapping[str, str]] = {"psnr": "PSNR in dB, of the range 1"}

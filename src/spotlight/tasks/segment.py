@@ -28,7 +28,15 @@ MOST_SHOWN = 6
 
 @TASKS.register
 class SegmentTask(Task):
-    """Predict where structures are: vessels, cells, plaques."""
+    """Predict where structures are: vessels, cells, plaques.
+
+    Examples
+    --------
+    >>> from spotlight.tasks import SegmentTask
+    >>> task = SegmentTask(foreground=(1, 2), not_annotated=(9,))
+    >>> task.in_words()
+    'Masks: 1/2 structure, 0 background, 9 not annotated; where the resampled mask is nearest.'
+    """
 
     kind: Literal["segment"] = "segment"
     column: ClassVar[str] = "mask"

@@ -15,7 +15,14 @@ from spotlight.tasks.base import TASKS, TargetDescription, Task, common_name
 
 @TASKS.register
 class StainTask(Task):
-    """Predict a fluorescence stack from a stack of transmitted light."""
+    """Predict a fluorescence stack from a stack of transmitted light.
+
+    Examples
+    --------
+    >>> from spotlight.tasks import StainTask
+    >>> StainTask().truth_column(), StainTask().learns, list(StainTask().scores)
+    ('target', 'intensities', ['foreground_pearson'])
+    """
 
     kind: Literal["stain"] = "stain"
     scores: ClassVar[Mapping[str, str]] = {"foreground_pearson": "correlation on the foreground"}

@@ -56,6 +56,16 @@ def explain(
     ------
     SpotlightError
         If the run could not begin: files that are missing or do not match, sizes that do not fit.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> from spotlight.simulation import SimulationSettings
+    >>> from spotlight.training import explain, protocol
+    >>> field = spotlight.simulate_field(SimulationSettings(shape=(8, 48, 48)))
+    >>> text = explain([(field.input, field.target)], protocol("fnet"))
+    >>> [line.strip() for line in text.splitlines() if "Loss:" in line]
+    ['- Loss: mean squared error over all voxels (Ounkomol et al. 2018).']
     """
     completed = complete(experiment, {})
     plans = plan_runs(pairs, completed, input_channel, target_channel, target, axes, voxel_size, Processes())

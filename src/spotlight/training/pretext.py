@@ -51,6 +51,13 @@ def pretraining(
     ------
     SpotlightError
         If a value is out of range, or there is no such task.
+
+    Examples
+    --------
+    >>> from spotlight.training import pretraining
+    >>> experiment = pretraining("hidden", task="segment", steps=5000, hidden_share=0.4)
+    >>> experiment.task.kind, experiment.task.hidden_share, experiment.training.steps
+    ('hidden', 0.4, 5000)
     """
     to_come = protocol("spotlight", task)
     values = (to_come if pretext == "simulated" else protocol("spotlight", "hidden")).model_dump()
@@ -138,6 +145,7 @@ def pretrain(
 
     Examples
     --------
+    >>> from spotlight.training import pretrain
     >>> backbone = pretrain("archive", "backbone", steps=2000)  # doctest: +SKIP
     """
     if experiment is None:

@@ -177,6 +177,14 @@ def protocol(name: str, task: Task | str | None = None) -> Experiment:
     ------
     SpotlightError
         If there is no such protocol or task.
+
+    Examples
+    --------
+    >>> from spotlight.training import protocol
+    >>> protocol("spotlight").loss.kind, protocol("fnet").loss.kind
+    ('spotlight', 'mse')
+    >>> protocol("spotlight", task="segment").loss.kind
+    'masks'
     """
     if name not in PROTOCOLS:
         raise SpotlightError(f"unknown protocol {name!r}. Known: {', '.join(PROTOCOLS)}.")

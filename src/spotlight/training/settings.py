@@ -20,7 +20,15 @@ from spotlight.tasks import StainTask, TaskField
 
 
 class PatchSettings(Settings):
-    """What the network sees in a training step."""
+    """What the network sees in a training step.
+
+    Examples
+    --------
+    >>> from spotlight.training import PatchSettings
+    >>> patches = PatchSettings(size=(32, 96, 96), augment=True)
+    >>> patches.least_foreground, patches.noise
+    (0.001, 0.0)
+    """
 
     size: tuple[PositiveInt, ...] | None = Field(
         None,
@@ -50,7 +58,18 @@ class PatchSettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """How the network is fitted. Adam's settings are those of both publications."""
+    """How the network is fitted. Adam's settings are those of both publications.
+
+    Examples
+    --------
+    >>> from spotlight.training import TrainingSettings
+    >>> TrainingSettings(steps=500, schedule="cosine").model_dump(exclude_defaults=True)
+    {'steps': 500, 'schedule': 'cosine'}
+    >>> TrainingSettings.parse({"step": 500}, "mine.yaml")
+    Traceback (most recent call last):
+        ...
+    spotlight.errors.SpotlightError: mine.yaml: unknown setting 'step'; did you mean 'steps'?
+    """
 
     steps: int = Field(50_000, ge=1, le=10**9, description="Optimiser steps.")
     batch_size: int = Field(24, ge=1, le=100_000, description="Patches per step.")
@@ -161,7 +180,20 @@ class MetricFunction(Settings):
 
 
 class Experiment(Settings):
-    """Everything a training run depends on besides its data."""
+    """Everything a training run depends on besides its data.
+
+    Examples
+    --------
+    >>> from spotlight.networks import FNetSettings
+    >>> from spotlight.training import Experiment, TrainingSettings
+    >>> experiment = Experiment(network=FNetSettings(depth=3, mult_chan=16), training=TrainingSettings(steps=2000))
+    >>> Experiment.parse({"network": {"depht": 3}}, "mine.yaml")
+    Traceback (most recent call last):
+        ...
+    spotlight.errors.SpotlightError: mine.yaml: unknown setting 'network.depht'; did you mean 'depth'?
+    >>> experiment.loss.kind, experiment.preparation.grid
+    ('spotlight', 0.29)
+    """
 
     protocol: str = Field("custom", description="Name of the protocol these settings started from.")
     task: TaskField = Field(StainTask(), description="What is learnt: 'stain', or another task.")
