@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install $(PIP_OPTIONS) --constraint constraints.txt
 NEW_PIP := --disable-pip-version-check --quiet --upgrade 'pip>=25.1'
 EXTRAS := cluster,czi,data,export,nd2,remote,tensorboard,tracking
 TESTED := '.[$(EXTRAS)]' --group dev
-# JOBS=2 runs the tests in two processes, as `make fast` does. A file stays in one of them, so that what its tests share is made once.
+# Tests run in two processes; JOBS=1 or JOBS=4 takes another number, and JOBS= none of its own. A file stays in one of them, so that what its tests share is made once.
 PYTEST = $(if $(JOBS),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile)
 
 .PHONY: demo test fast coverage least wheel-test lint docs notebooks clean
@@ -16,6 +16,7 @@ PYTEST = $(if $(JOBS),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(if $(JOBS),-n
 demo: .venv/installed
 	$(BIN)/spotlight demo
 
+test: JOBS ?= 2
 test: .venv/installed-dev lint
 	$(PYTEST)
 
@@ -30,6 +31,7 @@ coverage: .venv/installed-dev
 # The fast tests with the least versions that pyproject.toml allows, whose own deprecations do not matter. The wheels
 # of these versions are for Python 3.11.
 LEAST_PYTHON ?= python3.11
+least: JOBS ?= 2
 least: .venv-least/installed
 	PYTHONWARNINGS=ignore $(subst $(BIN),.venv-least/bin,$(PYTEST)) -m "not slow" -W ignore --override-ini addopts=--strict-markers -q
 
