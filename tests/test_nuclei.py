@@ -1,5 +1,6 @@
 """Nuclei of files: what the functions find in stacks, written for each image."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pandas as pd
 import pytest
 from skimage import draw
 
-from spotlight import SpotlightError, Stack, measure, read, segment, segment_files
+from spotlight import SpotlightError, Stack, measure, nuclei, read, segment, segment_files
+from spotlight.nuclei import SegmentedFile
 from spotlight.plain_yaml import load_yaml
 from spotlight.segmentation import SegmentationSettings
 
@@ -46,6 +48,56 @@ def test_each_image_gets_labels_tables_and_settings(tmp_path: Path, caplog: pyte
     assert len(pd.read_parquet(found[0].tables[1])) == 2
     assert "nothing stands out" in found[1].doubts[0]
     assert f"b: {found[1].doubts[0]}" in caplog.messages
+
+
+def test_what_is_there_is_kept_and_an_image_that_fails_stops_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in "ac":
+        field(0, (20, 20)).save(tmp_path / "images" / f"{name}.ome.tif")
+    (tmp_path / "images" / "b.ome.tif").write_bytes((tmp_path / "images" / "a.ome.tif").read_bytes()[:5000])
+
+    def find(**options: object) -> tuple[list[SegmentedFile], list[str]]:
+        found = segment_files(tmp_path / "images", tmp_path / "out", channel="DNA", **options)  # type: ignore[arg-type]
+        return found, [one.state for one in found]
+
+    found, states = find()
+    assert states == ["made", "failed", "made"]
+    assert "truncated or damaged" in found[1].reason
+    assert any(message.startswith("b: ") for message in caplog.messages)
+    assert not found[1].labels.exists()
+    # Labels that were mended by hand stay, too.
+    mended = read(found[0].labels)
+    replace(mended, array=mended.data * 7).save(found[0].labels)
+    again, states = find()
+    assert states == ["kept", "failed", "kept"]
+    assert (again[0].doubts, read(again[0].labels).data.max()) == (found[0].doubts, 7)
+    # Anything that the labels depend on makes them anew, and so does an absent file.
+    assert find(settings=SegmentationSettings(min_size=51))[1] == ["made", "failed", "made"]
+    assert find(settings=SegmentationSettings(min_size=51), features="full")[1] == ["made", "failed", "made"]
+    field(1, (40, 40)).save(tmp_path / "images" / "a.ome.tif")
+    found, states = find(settings=SegmentationSettings(min_size=51), features="full")
+    assert states == ["made", "failed", "kept"]
+    found[2].tables[0].unlink()
+    assert find(settings=SegmentationSettings(min_size=51), features="full")[1] == ["kept", "failed", "made"]
+
+
+def test_labels_of_one_kind_do_not_pass_for_those_of_another_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = field(0, (20, 20), (40, 55)).save(tmp_path / "a.ome.tif")
+    segment_files(path, tmp_path / "out", channel="DNA")
+
+    def stop(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as changed:
+        changed.setattr(nuclei, "write_table", stop)
+        with pytest.raises(KeyboardInterrupt):
+            segment_files(path, tmp_path / "out", SegmentationSettings(min_size=5000), channel="DNA")
+    assert read(tmp_path / "out" / "a-labels.ome.tif").data.max() == 0
+    (one,) = segment_files(path, tmp_path / "out", channel="DNA")
+    assert (one.state, read(one.labels).data.max()) == ("made", 2)
 
 
 def test_what_is_stated_of_files_is_used(tmp_path: Path) -> None:

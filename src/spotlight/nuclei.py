@@ -20,6 +20,7 @@ from spotlight.images.frames import doubts_of_frames, join_frames
 from spotlight.images.joining import take
 from spotlight.images.slabs import copy_values
 from spotlight.locks import working_on
+from spotlight.plain_yaml import load_yaml
 from spotlight.prediction.listing import find_parts, read_part, states_of_image
 from spotlight.prediction.workspace import InFolder, workspace_of
 from spotlight.profiles import ProfileSettings, measure, write_table
@@ -33,7 +34,7 @@ log = logging.getLogger("spotlight")
 
 @dataclass(frozen=True)
 class SegmentedFile:
-    """What was found in one image, and where it was written.
+    """What became of one image.
 
     Attributes
     ----------
@@ -47,13 +48,19 @@ class SegmentedFile:
         With which settings they were found, and what speaks against them, as YAML.
     doubts : tuple of str
         What speaks against them, in sentences.
+    state : "made", "kept" or "failed"
+        Whether they were found now, were there already, or could not be found.
+    reason : str
+        Why it failed.
     """
 
     part: Part
     labels: Path
     tables: tuple[Path, ...]
     record: Path
-    doubts: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
+    state: Literal["made", "kept", "failed"] = "made"
+    reason: str = ""
 
 
 def nuclei_of(
@@ -89,7 +96,8 @@ def segment_files(
     """Find the nuclei of image files, measure them, and write labels, tables and settings.
 
     What speaks against the labels is logged. A time-lapse is segmented frame by frame; its labels have the axis T, and
-    its table has the column ``frame``. If it is interrupted, the same call goes on at the frame.
+    its table has the column ``frame``. What an earlier call found in the same image with the same settings is kept, so
+    that an interrupted call goes on, of a time-lapse at the frame. An image that fails does not stop the others.
 
     Parameters
     ----------
@@ -97,7 +105,7 @@ def segment_files(
         Files of fluorescence or stains, plates, folders of them, and manifests; see `spotlight.prediction.find_parts`.
     to : path
         Folder for ``NAME-labels``, ``NAME-nuclei.csv``, ``NAME-nuclei.parquet`` and ``NAME-segmentation.yaml`` of every
-        image. Files of these names are replaced.
+        image. Files of these names that were found otherwise are replaced.
     settings : InstanceSettings
         The method and every parameter of it; the watershed's defaults if left out.
     channel : str or int, optional
@@ -122,7 +130,7 @@ def segment_files(
     Raises
     ------
     SpotlightError
-        If an image cannot be read or segmented. Those before it are written.
+        If there is one image and it cannot be read or segmented. Of several, those that fail have the state "failed".
 
     Examples
     --------
@@ -131,7 +139,7 @@ def segment_files(
     ...     print(found.labels, found.tables[0])
     """
     to, chosen = Path(to), settings or SegmentationSettings()
-    listed = find_parts([images] if isinstance(images, (str, Path)) else images, scene, time, axes, strict=True)
+    listed = find_parts([images] if isinstance(images, (str, Path)) else images, scene, time, axes)
     if tracking is not None and not any(part.frames for part in listed):
         raise SpotlightError(
             "nuclei can be followed through time where a file has several timepoints, and none of these has. Leave "
@@ -139,23 +147,45 @@ def segment_files(
         )
     done: list[SegmentedFile] = []
     for part in tracked(listed, "segmenting", len(listed), progress):
-        path = to / f"{part.name}-labels.{form}"
+        names = [to / f"{part.name}-{end}" for end in (f"labels.{form}", "nuclei.csv", "nuclei.parquet")]
+        files = SegmentedFile(part, names[0], tuple(names[1:]), to / f"{part.name}-segmentation.yaml")
         asked = _Asked(part, chosen, features, channel, axes, voxel_size)
-        report = progress if len(listed) == 1 else None
-        with working_on(path), _workspace(asked, path) as workspace:
-            found, nuclei = asked.find(part) if not part.frames else _find_in_frames(asked, workspace, report)
-            if tracking is not None and part.frames:
-                nuclei = link(nuclei, tracking)
-                found = replace(found, labels=renumber_by_track(found.labels, nuclei))
-                nuclei["label"] = nuclei["track"]
-            labels = found.labels.save(path)
-            tables = write_table(nuclei, to / f"{part.name}-nuclei")
-            record = to / f"{part.name}-segmentation.yaml"
-            write_text(record, found.to_yaml())
-        for doubt in found.doubts:
-            log.warning("%s: %s", part.name, doubt)
-        done.append(SegmentedFile(part, labels, tables, record, found.doubts))
+        try:
+            done.append(_segment_file(files, asked, tracking, progress if len(listed) == 1 else None))
+        except SpotlightError as error:
+            if len(listed) == 1:
+                raise
+            log.error("%s: %s", part.name, error)
+            done.append(replace(files, state="failed", reason=str(error)))
     return done
+
+
+def _segment_file(
+    files: SegmentedFile, asked: "_Asked", tracking: TrackingSettings | None, progress: Progress | None
+) -> SegmentedFile:
+    """Find the nuclei of one image and write them, unless they are there already."""
+    part = files.part
+    if part.fault:
+        raise SpotlightError(part.fault)
+    mark = asked.mark()
+    made_from = fingerprint(mark, tracking)
+    with working_on(files.labels), _workspace(asked, mark, files.labels) as workspace:
+        known = load_yaml(files.record) if files.record.exists() else {}
+        if known.get("made_from") == made_from and all(path.exists() for path in (files.labels, *files.tables)):
+            return replace(files, doubts=tuple(known["doubts"]), state="kept")
+        found, nuclei = asked.find(part) if not part.frames else _find_in_frames(asked, workspace, progress)
+        if tracking is not None and part.frames:
+            nuclei = link(nuclei, tracking)
+            found = replace(found, labels=renumber_by_track(found.labels, nuclei))
+            nuclei["label"] = nuclei["track"]
+        # Were it to stay while the others are replaced, it would speak of files that it does not belong to.
+        files.record.unlink(missing_ok=True)
+        found.labels.save(files.labels)
+        write_table(nuclei, files.tables[0].with_suffix(""))
+        write_text(files.record, found.to_yaml(made_from))
+    for doubt in found.doubts:
+        log.warning("%s: %s", part.name, doubt)
+    return replace(files, doubts=found.doubts)
 
 
 @dataclass(frozen=True)
@@ -169,6 +199,11 @@ class _Asked:
     axes: str | None
     voxel_size: tuple[float, ...] | None
 
+    def mark(self) -> str:
+        """Fingerprint of the image and of all that its nuclei depend on."""
+        states = states_of_image(self.part.path, self.part.scene, self.part.further)
+        return fingerprint(self, [state.fingerprint for state in states], __version__)
+
     def find(self, part: Part, scale: Sequence[float] | None = None) -> tuple[Segmentation, DataFrame]:
         """Find and measure the nuclei of the image, or of one of its frames."""
         known = tuple(scale) if scale else None
@@ -176,16 +211,12 @@ class _Asked:
 
 
 @contextmanager
-def _workspace(asked: _Asked, path: Path) -> Iterator[InFolder]:
+def _workspace(asked: _Asked, mark: str, path: Path) -> Iterator[InFolder]:
     """Where frames of this very time-lapse are kept until all are there; those of another are removed."""
     workspace = workspace_of(path)
-    if asked.part.frames:
-        part = asked.part
-        states = [state.fingerprint for state in states_of_image(part.path, part.scene, part.further)]
-        mark = {"mark": fingerprint(asked, states, __version__)}
-        if workspace.known("mark") != mark:
-            workspace.remove()
-            workspace.noted("mark", lambda: mark)
+    if asked.part.frames and workspace.known("mark") != {"mark": mark}:
+        workspace.remove()
+        workspace.noted("mark", lambda: {"mark": mark})
     yield workspace
     workspace.remove()
 

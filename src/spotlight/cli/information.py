@@ -13,7 +13,7 @@ from spotlight.errors import SpotlightError
 from spotlight.quoting import visible
 
 if TYPE_CHECKING:
-    from spotlight.images import Stack
+    from spotlight.images import Facts
 
 TITLES = ("axes", "size", "type", "voxel size in µm", "channels")
 MOST_NAMED = 3
@@ -84,7 +84,7 @@ def _of_file(file: Path, alone: bool) -> Iterator[Stated]:
         yield _state(part.load(), ": ".join(names), file, part.name)
 
 
-def _state(facts: "Stack", label: str, file: Path, scene: str) -> Stated:
+def _state(facts: "Facts", label: str, file: Path, scene: str) -> Stated:
     from spotlight.images.colour import luminances
     from spotlight.images.formats import STORED_AXES
     from spotlight.images.units import impossible_size, unusual_size

@@ -96,7 +96,8 @@ def segment(
 ) -> None:
     """Find nuclei. Labels and measurements (CSV and Parquet, one row a nucleus) go to the folder given by --to.
 
-    NAME-segmentation.yaml says with which settings they were found, and what speaks against them.
+    NAME-segmentation.yaml says with which settings they were found, and what speaks against them. What is there
+    already from the same image and settings is kept; interrupted, the same command goes on.
 
     With --to PLATE.ome.zarr, labels of an OME-Zarr plate go into a plate, and all nuclei into one table; interrupted,
     the same command goes on. With the name of the plate itself, they are added to it.
@@ -181,7 +182,7 @@ def segment(
     if wells is not None or table or names != "plain":
         raise SpotlightError("--wells, --table and --names are for one table of a plate; end --to in .ome.zarr.")
     way = {} if farthest is None else {"farthest_um": farthest}
-    with Reporter() as report:
+    with Reporter(resumable=True) as report:
         found = segment_files(
             images,
             to,
@@ -197,8 +198,9 @@ def segment(
             progress=report,
         )
     for one in found:
-        for path in (one.labels, *one.tables):
-            wrote(path)
+        for path in (one.labels, *one.tables) if one.state != "failed" else ():
+            wrote(path, f"{{}}{' (was there already)' if one.state == 'kept' else ''}")
+    report_failures({one.part.name: one.reason for one in found if one.state == "failed"}, len(found))
 
 
 @app.command()

@@ -90,8 +90,8 @@ class Segmentation:
     scale: tuple[float, ...] | None
     doubts: tuple[str, ...]
 
-    def to_yaml(self) -> str:
-        """Write all but the labels and the contrast as YAML."""
+    def to_yaml(self, made_from: str | None = None) -> str:
+        """Write all but the labels and the contrast as YAML, with a fingerprint of what they were made from."""
         record = {
             "image": self.labels.source,
             "voxel_size": None if self.labels.voxel_size is None else [float(v) for v in self.labels.voxel_size],
@@ -101,6 +101,7 @@ class Segmentation:
             "doubts": list(self.doubts),
             "settings": self.settings.model_dump(mode="json"),
         }
+        record |= {} if made_from is None else {"made_from": made_from}
         return yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
 
 
