@@ -1,6 +1,6 @@
 """A model that needs no pairs: trained on simulated cells seen by many microscopes, judged on a real stack.
 
-    python benchmarks/any_microscope.py --to DIR [--fields 80] [--steps 1500] [--start MODEL]
+    python benchmarks/any_microscope.py --to DIR [--fields 80] [--steps 1500] [--start MODEL] [--network fnet]
         [--real brightfield_dna.ome.tif] [--stain early_fnet_prediction.ome.tif] [--called NAME]
     python benchmarks/any_microscope.py --to DIR --judge MODEL --real brightfield_dna.ome.tif --finetune 2 --steps 100
 
@@ -52,6 +52,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--network", choices=NETWORKS, default="unext2")
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--patch", type=int, nargs=3, default=(8, 64, 64), help="voxels of a patch in Z, Y, X")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--precision", choices=("auto", "float32"), default="float32")
     parser.add_argument("--name", default="model")
     parser.add_argument("--seed", type=int, default=0, help="of the fields and of the training")
     parser.add_argument("--start", type=Path, help="Model folder whose weights are the start.")
@@ -84,6 +87,13 @@ def learn(asked: argparse.Namespace) -> Path:
         progress=lambda n, of: print(f"field {n} of {of}", flush=True) if n % 10 == 0 else None,
     )
     experiment = experiment_of(asked.network, asked.steps, asked.rate, asked.seed, asked.start)
+    changes = {"batch_size": asked.batch, "precision": asked.precision}
+    experiment = experiment.model_copy(
+        update={
+            "patches": experiment.patches.model_copy(update={"size": tuple(asked.patch)}),
+            "training": experiment.training.model_copy(update=changes),
+        }
+    )
     return train(
         manifest,
         asked.to / asked.name,
@@ -169,11 +179,13 @@ def table_of(rows: dict[str, list[str]]) -> str:
 def write_card(folder: Path, rows: dict[str, list[str]], asked: argparse.Namespace) -> None:
     """Write what the model saw and what it reaches beside it."""
     start = f" --start {asked.start.name}" if asked.start else ""
-    command = f"--fields {asked.fields} --steps {asked.steps} --seed {asked.seed}{start}"
+    seen = f"--network {asked.network} --patch {' '.join(map(str, asked.patch))} --batch {asked.batch}"
+    command = f"--fields {asked.fields} --steps {asked.steps} --seed {asked.seed} {seen}{start}"
     text = CARD.read_text(encoding="utf-8").format(
         name=asked.called,
         fields=asked.fields,
         steps=asked.steps,
+        batch=asked.batch,
         network=load_model(folder).description.network.describe(),
         command=command,
         table=table_of(rows),
