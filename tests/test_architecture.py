@@ -100,7 +100,7 @@ def test_evaluating_does_not_import_lightning() -> None:
 LATE_CIRCLES = (
     {"networks.settings", "networks.fnet", "networks.unetpp", "networks.pix2pix"},
     {"losses.blurred", "losses.sharp"},
-    {"losses.settings", "losses.batch", "losses.pixels", "losses.spotlight"}
+    {"losses.settings", "losses.task_settings", "losses.batch", "losses.pixels", "losses.spotlight"}
     | {"losses.classes", "losses.hidden", "losses.masks", "losses.structure"},
     {"prediction.files", "prediction.former", "prediction.records", "prediction.tasks"},
 )

@@ -6,16 +6,18 @@ from spotlight.deferred import deferred
 from spotlight.losses.blurred import SharpLossSettings
 from spotlight.losses.settings import (
     LOSSES,
-    AdversarialSettings,
-    ClassLossSettings,
     FunctionLossSettings,
-    HiddenLossSettings,
     L1Settings,
     LossField,
     LossSettings,
-    MaskLossSettings,
     MseSettings,
     SpotlightLossSettings,
+)
+from spotlight.losses.task_settings import (
+    AdversarialSettings,
+    ClassLossSettings,
+    HiddenLossSettings,
+    MaskLossSettings,
     StructureLossSettings,
     TeacherSettings,
 )

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from spotlight.losses.pixels import LossTerms
-from spotlight.losses.settings import MaskLossSettings
+from spotlight.losses.task_settings import MaskLossSettings
 
 
 def mask_loss(

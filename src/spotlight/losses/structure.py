@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from spotlight.losses.pixels import LossTerms
-from spotlight.losses.settings import StructureLossSettings
+from spotlight.losses.task_settings import StructureLossSettings
 
 WINDOW = 7
 """Edge in voxels of the window of the similarity; less where a patch is thinner."""

@@ -14,7 +14,8 @@ from spotlight.errors import SpotlightError
 from spotlight.files import require_file
 from spotlight.images.pictures import data_uri
 from spotlight.images.scaling import scaling_in_words
-from spotlight.losses.settings import LOSSES, AdversarialSettings, TeacherSettings
+from spotlight.losses.settings import LOSSES
+from spotlight.losses.task_settings import AdversarialSettings, TeacherSettings
 from spotlight.plain_yaml import load_yaml
 from spotlight.progress import duration_in_words
 from spotlight.report.figure import rendered

@@ -5,14 +5,8 @@ from collections.abc import Callable
 from spotlight.errors import SpotlightError
 from spotlight.foreground import ForegroundSettings
 from spotlight.losses.blurred import SharpLossSettings
-from spotlight.losses.settings import (
-    AdversarialSettings,
-    HiddenLossSettings,
-    L1Settings,
-    MseSettings,
-    SpotlightLossSettings,
-    TeacherSettings,
-)
+from spotlight.losses.settings import L1Settings, MseSettings, SpotlightLossSettings
+from spotlight.losses.task_settings import AdversarialSettings, HiddenLossSettings, TeacherSettings
 from spotlight.networks.settings import FNetSettings, Pix2PixSettings
 from spotlight.pairs.prepare import PreparationSettings
 from spotlight.tasks import TASKS, HiddenTask, Task

@@ -7,12 +7,8 @@ from pydantic import Field, PositiveInt, model_validator
 
 from spotlight.given import remember
 from spotlight.losses.blurred import SharpLossSettings
-from spotlight.losses.settings import (
-    AdversarialSettings,
-    LossField,
-    SpotlightLossSettings,
-    TeacherSettings,
-)
+from spotlight.losses.settings import LossField, SpotlightLossSettings
+from spotlight.losses.task_settings import AdversarialSettings, TeacherSettings
 from spotlight.networks.settings import FNetSettings, NetworkField
 from spotlight.pairs.prepare import PreparationSettings
 from spotlight.settings import Settings
