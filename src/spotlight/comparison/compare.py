@@ -54,7 +54,23 @@ class ComparedMethod(Settings):
 
 
 class Comparison(Settings):
-    """What is compared. Paths are relative to the file that this was read from."""
+    """What is compared. Paths are relative to the file that this was read from.
+
+    Examples
+    --------
+    >>> from spotlight.comparison import Comparison
+    >>> comparison = Comparison.parse(
+    ...     {
+    ...         "pairs": "pairs.csv",
+    ...         "methods": {"fnet": {"protocol": "fnet"}, "ours": {"protocol": "spotlight"}},
+    ...         "baseline": "fnet",
+    ...         "claims": ["mean_ap", "psnr"],
+    ...     },
+    ...     "comparison.yaml",
+    ... )
+    >>> comparison.others, comparison.claims, len(comparison.seeds)
+    (('ours',), {'mean_ap': 'high', 'psnr': 'high'}, 5)
+    """
 
     pairs: str = Field(description="Manifest, or folder of stacks with both channels.")
     input_channel: str | tuple[str, ...] | None = Field(
@@ -114,6 +130,12 @@ class Compared:
         All scores.
     table : DataFrame
         One row per claim and method, with interval, test, effect and verdict; see `compare_methods`.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> compared = spotlight.compare("comparison.yaml", "comparison")  # doctest: +SKIP
+    >>> print(compared.table[["metric", "method", "mean_difference", "low", "high"]])  # doctest: +SKIP
     """
 
     evaluation: Evaluation
@@ -216,6 +238,14 @@ def train_methods(
     ------
     SpotlightError
         If a setting or a file is wrong, or the folder holds other models.
+
+    Examples
+    --------
+    >>> from spotlight.comparison import Comparison, train_methods
+    >>> comparison = Comparison.from_yaml("comparison.yaml")  # doctest: +SKIP
+    >>> models = train_methods(comparison, "models")  # doctest: +SKIP
+    >>> sorted(models["fnet"])  # doctest: +SKIP
+    [0, 1, 2, 3, 4]
     """
     to, base = Path(to), Path(base)
     experiments = {name: _experiment(method, comparison, base, device) for name, method in comparison.methods.items()}

@@ -49,7 +49,17 @@ Finder = Callable[[Stack], NDArray[np.bool_]]
 
 
 class FewShotSettings(Settings):
-    """What is tried, and how often."""
+    """What is tried, and how often.
+
+    Examples
+    --------
+    >>> from spotlight.comparison import FewShotSettings
+    >>> settings = FewShotSettings(shots=(1, 4), draws=3)
+    >>> len(settings.shots) * settings.draws  # trainings from each start
+    6
+    >>> settings.steps
+    200
+    """
 
     shots: tuple[PositiveInt, ...] = Field((1, 2, 5), min_length=1, description="Numbers of labelled stacks.")
     draws: PositiveInt = Field(
@@ -78,6 +88,17 @@ class FewShot:
     table : DataFrame
         One row per number of shots, start and what it is compared with; see `compare_methods`. ``answer`` is "yes" if
         the start is shown to be better, "no" if it is shown to be worse, else "cannot tell".
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from spotlight.comparison import FewShot
+    >>> verdict = "0.05 higher (0.01 to 0.09)."
+    >>> row = {"shots": 2, "method": "pretrained", "baseline": "scratch", "answer": "yes", "verdict": verdict}
+    >>> found = FewShot(Path("few-shot"), pd.DataFrame(), pd.DataFrame([row]))  # as `few_shot` gives it
+    >>> found.verdicts()
+    ['2 labelled: does pretrained help, against scratch? Yes. 0.05 higher (0.01 to 0.09).']
     """
 
     folder: Path

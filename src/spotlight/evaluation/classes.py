@@ -51,6 +51,15 @@ class ClassEvaluation:
         By method: (classes, classes) counts, true in rows.
     names : tuple of str
         The classes.
+
+    Examples
+    --------
+    >>> from spotlight.evaluation import evaluate_classes
+    >>> result = evaluate_classes("phases.csv", "model", "evaluation")  # doctest: +SKIP
+    >>> wrong = result.stacks[result.stacks["found"] != result.stacks["class"]]  # doctest: +SKIP
+    >>> result.confusion["model"]  # doctest: +SKIP
+    array([[18,  2],
+           [ 3, 17]])
     """
 
     folder: Path
@@ -187,6 +196,19 @@ def score_classes(rows: pd.DataFrame, names: Sequence[str], seed: int = 0) -> di
         All classes.
     seed : int
         Of the draws.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from spotlight.evaluation import score_classes
+    >>> rows = pd.DataFrame(
+    ...     {"class": ["G1", "G1", "M", "M"], "found": ["G1", "M", "M", "M"], "specimen": ["a", "b", "a", "b"]}
+    ... )
+    >>> scores = score_classes(rows, ["G1", "M"])
+    >>> scores["balanced_accuracy"], scores["specimens"]  # the mean of 1/2 and 1
+    (0.75, 2)
+    >>> scores["balanced_accuracy_low"]  # too few specimens for an interval
+    nan
     """
     of_specimen = [
         confusion_matrix(list(own["class"]), list(own["found"]), names) for _, own in rows.groupby("specimen")

@@ -69,6 +69,13 @@ class Evaluation:
     sweep : DataFrame
         Scores per method and threshold, means over stacks and seeds, each with the number of values that it is of
         (``NAME_n`` of ``rows``); empty unless thresholds were asked for.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> result = spotlight.evaluate("pairs.csv", {"fnet": "fnet", "ours": "model"}, "evaluation")  # doctest: +SKIP
+    >>> result.scores.pivot_table(["mean_ap", "psnr"], "method")  # doctest: +SKIP
+    >>> result.features.query("feature == 'volume'")[["method", "bias", "correlation"]]  # doctest: +SKIP
     """
 
     folder: Path

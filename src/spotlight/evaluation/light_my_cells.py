@@ -46,7 +46,15 @@ Picture = dict[str, NDArray[Any]]
 
 
 class LightMyCellsSettings(Settings):
-    """What the preset scores."""
+    """What the preset scores.
+
+    Examples
+    --------
+    >>> from spotlight.evaluation import LightMyCellsSettings
+    >>> settings = LightMyCellsSettings(split="val", every_score=True)
+    >>> settings.clip
+    False
+    """
 
     split: Literal["train", "val", "test"] = Field("test", description="Rows of the manifest to score.")
     every_score: bool = Field(
@@ -76,6 +84,14 @@ class LightMyCells:
         What was scored.
     pictures : dict
         By target and method: input, target and stain of the first plane, at most a few hundred pixels wide.
+
+    Examples
+    --------
+    >>> from spotlight.evaluation import evaluate_light_my_cells
+    >>> result = evaluate_light_my_cells("studies.csv", "stains", "evaluation")  # doctest: +SKIP
+    >>> result.table.query("focus_bin == 'all'")  # doctest: +SKIP
+    >>> result.missing  # doctest: +SKIP
+    {}
     """
 
     folder: Path

@@ -43,6 +43,12 @@ class MaskEvaluation:
         One row per method and structure: the mean over stacks, and ``NAME_n``, the number of stacks that it is of.
     pictures : dict
         By method, structure and stack: maximum projections along Z of the input, and the true and the found mask.
+
+    Examples
+    --------
+    >>> from spotlight.evaluation import evaluate_masks
+    >>> result = evaluate_masks("vessels.csv", "model", "evaluation")  # doctest: +SKIP
+    >>> result.scores.sort_values("dice").head(3)  # doctest: +SKIP
     """
 
     folder: Path

@@ -72,6 +72,12 @@ class RestorationEvaluation:
         How inputs were made from the targets; None if they were acquired.
     pictures : dict
         By stack and method, the input and the target among them: middle planes.
+
+    Examples
+    --------
+    >>> from spotlight.evaluation import evaluate_restoration
+    >>> result = evaluate_restoration("noisy.csv", "model", "evaluation")  # doctest: +SKIP
+    >>> result.means.set_index("method")["psnr"]  # doctest: +SKIP
     """
 
     folder: Path

@@ -38,7 +38,20 @@ INPUT, OUTPUT = "transmitted_light", "stain"
 
 
 class Publication(Settings):
-    """Authors, licence, title and citations of a package; a model does not contain them."""
+    """Authors, licence, title and citations of a package; a model does not contain them.
+
+    Examples
+    --------
+    >>> from spotlight.export import Publication
+    >>> me = Publication(authors=("Jane Doe",), licence="CC-BY-4.0", cite=("Doe 2026 10.1234/abc",))
+    >>> print(me.to_yaml().strip())
+    authors:
+    - Jane Doe
+    licence: CC-BY-4.0
+    name: null
+    cite:
+    - Doe 2026 10.1234/abc
+    """
 
     authors: tuple[str, ...] = Field(min_length=1, description="Names of the people who made the model.")
     licence: str = Field(description="SPDX identifier of the licence of the weights, for example CC-BY-4.0.")
@@ -84,6 +97,13 @@ def export_bioimage(model: Model, path: str | Path, publication: Publication, *,
     SpotlightError
         If the packages of the extra ``export`` are missing, the model has several stains, a fixed input scale or no
         chosen modality, the specification refuses an entry of the publication, or the package fails its own test.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> from spotlight.export import Publication, export_bioimage
+    >>> me = Publication(authors=("Jane Doe",), licence="CC-BY-4.0")
+    >>> export_bioimage(spotlight.load_model("model"), "model.bioimage.zip", me)  # doctest: +SKIP
     """
     graph = Graph(model, normalise=False, flatten=True, intensities=False)
     _require_writable(graph)

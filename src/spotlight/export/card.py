@@ -38,6 +38,14 @@ def write_card(description: ModelDescription, name: str, path: str | Path) -> Pa
         Name of the model.
     path : path
         The file to write, usually ``card.md``.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> from spotlight.export import write_card
+    >>> path = write_card(spotlight.load_model("demo-nuclei").description, "demo-nuclei", "card.md")
+    >>> [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("## ")][:4]
+    ['## What it does', '## Training', '## Validation', '## Limits']
     """
     write_text(Path(path), model_card(description, name))
     return Path(path)
@@ -47,6 +55,14 @@ def model_card(description: ModelDescription, name: str) -> str:
     """Describe a model in Markdown: stain, training, validation, limits, use, versions and citations.
 
     All facts come from ``model.yaml``; the card says "not recorded" for facts that are missing there.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> from spotlight.export import model_card
+    >>> model = spotlight.load_model("demo-nuclei")  # comes with Spotlight
+    >>> model_card(model.description, "demo-nuclei").splitlines()[0]
+    '# demo-nuclei: DNA from transmitted light'
     """
     sections = {
         "What it does": _table(_facts(description)),

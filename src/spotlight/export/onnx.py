@@ -65,6 +65,14 @@ def export_onnx(model: Model, path: str | Path, *, bare: bool = False) -> Path:
     SpotlightError
         If the packages of the extra ``export`` are missing, the modality is not chosen, the network is too large for an
         ONNX file, or the check fails.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> from spotlight.export import export_onnx
+    >>> path = export_onnx(spotlight.load_model("demo-nuclei"), "nuclei.onnx")  # doctest: +SKIP
+    >>> import onnxruntime  # doctest: +SKIP
+    >>> stain = onnxruntime.InferenceSession(path).run(["stain"], {"image": image})  # doctest: +SKIP
     """
     graph = Graph(model, normalise=not bare, flatten=not bare, intensities=not bare)
     with atomic_file(path) as temporary:

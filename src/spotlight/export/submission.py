@@ -45,6 +45,15 @@ def write_submission(stain: Stack, name: str, folder: str | Path, *, overwrite: 
     ------
     SpotlightError
         If the stain has other axes or channels or values that are not finite, or a file already exists.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.export import write_submission
+    >>> from spotlight.images import Stack
+    >>> stain = Stack(np.zeros((2, 16, 16), np.float32), "CYX", (0.1, 0.1), ("Nucleus", "Actin"))
+    >>> [path.as_posix() for path in write_submission(stain, "image_12_BF_z3", "submission")]
+    ['submission/Nucleus/image_12_BF_z3.ome.tiff', 'submission/Actin/image_12_BF_z3.ome.tiff']
     """
     if stain.axes not in ("CYX", "YX"):
         raise SpotlightError(
@@ -107,6 +116,15 @@ def write_selma3d(labels: Stack, name: str, folder: str | Path, *, overwrite: bo
     ------
     SpotlightError
         If the stack is none of labels, the name begins with no structure of the challenge, or the file already exists.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.export import write_selma3d
+    >>> from spotlight.images import Stack
+    >>> labels = Stack(np.eye(4, dtype=np.int32)[None], "ZYX", (2.0, 1.0, 1.0))
+    >>> write_selma3d(labels, "cell_nuclei_2301", "submission").as_posix()
+    'submission/cell_nuclei_2301/images/isolated-biological-structure/output.tif'
     """
     selma3d_group(name, "selma3d-2026")
     if labels.axes != "ZYX" or labels.dtype.kind not in "ui":

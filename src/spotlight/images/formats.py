@@ -62,6 +62,15 @@ class Facts:
         If there is a doubt: all pages of the file in their order, for users who state the axes.
     frame_interval : float or None
         Seconds from one timepoint to the next; None if it is not stated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.images import Facts, Stack, scenes
+    >>> path = Stack(np.zeros((2, 8, 16, 16), np.uint16), "CZYX", (0.5, 0.1, 0.1), ("BF", "DNA")).save("a.ome.tif")
+    >>> facts: Facts = scenes(path)[0].load()  # no pixel is read
+    >>> facts.axes, facts.channels, facts.voxel_size
+    ('CZYX', ('BF', 'DNA'), {'Z': 0.5, 'Y': 0.1, 'X': 0.1})
     """
 
     array: Source
@@ -116,6 +125,15 @@ class Scene:
         Gives its `Facts`, without pixel values.
     starts_here : bool
         Whether its first plane lies in this file; each image of a set of files starts in one of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.images import Stack, scenes
+    >>> path = Stack(np.zeros((8, 16, 16), np.uint16), "ZYX", (0.5, 0.1, 0.1)).save("a.ome.tif")
+    >>> (scene,) = scenes(path)
+    >>> scene.load().array.shape
+    (8, 16, 16)
     """
 
     name: str
@@ -151,6 +169,19 @@ class Format:
         The optional part of Spotlight that installs what the reader needs.
     packages : tuple of str
         Packages that read the files; an error of the reader names their versions.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from spotlight.images import Facts, Format, Scene
+    >>> def images_of(path):
+    ...     values = np.fromfile(path, np.uint8).reshape(16, 16)
+    ...     return [Scene("", lambda: Facts(values, "YX"))]
+    >>> camera = Format("camera", (".camera",), images_of)  # an entry point would name it
+    >>> written = Path("a.camera").write_bytes(bytes(256))
+    >>> camera.scenes(Path("a.camera"))[0].load().axes
+    'YX'
     """
 
     name: str

@@ -43,6 +43,17 @@ class Part(Selection):
         What the timepoints or channels may be instead; see `spotlight.images.planes.planes_hint`.
     frames : int
         Number of timepoints of a time-lapse that is meant as a whole; 0 for one timepoint.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.images import Stack, images_in
+    >>> series = Stack(np.zeros((3, 4, 16, 16), np.uint16), "TZYX", (0.5, 0.1, 0.1)).save("cells.ome.tif")
+    >>> [(part.name, part.time) for part in images_in(series)]
+    [('cells-t0', 0), ('cells-t1', 1), ('cells-t2', 2)]
+    >>> (part,) = images_in(series, whole=True)
+    >>> part.frames, len(part.each_frame())
+    (3, 3)
     """
 
     name: str = ""
@@ -80,12 +91,13 @@ def images_in(path: str | Path, chosen: Selection = ALL, *, whole: bool = False)
 
     Examples
     --------
-    >>> from spotlight import simulate_field
-    >>> from spotlight.simulation import SimulationSettings
-    >>> from spotlight.images import images_in
-    >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
-    >>> [part.name for part in images_in(field.input.save("well-3.ome.tif"))]
-    ['well-3']
+    >>> import numpy as np
+    >>> from spotlight.images import Selection, Stack, images_in
+    >>> path = Stack(np.zeros((3, 8, 16, 16), np.uint16), "TZYX", (0.5, 0.1, 0.1)).save("well-3.ome.tif")
+    >>> [part.name for part in images_in(path)]
+    ['well-3-t0', 'well-3-t1', 'well-3-t2']
+    >>> [part.name for part in images_in(path, Selection(time=1))]
+    ['well-3-t1']
     """
     path = located(path)
     found = scenes(path)
@@ -121,12 +133,11 @@ def count_images(path: str | Path, axes: str | None = None) -> int:
 
     Examples
     --------
-    >>> from spotlight import simulate_field
-    >>> from spotlight.simulation import SimulationSettings
-    >>> from spotlight.images import count_images
-    >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
-    >>> count_images(field.input.save("well-3.ome.tif"))
-    1
+    >>> import numpy as np
+    >>> from spotlight.images import Stack, count_images
+    >>> path = Stack(np.zeros((3, 8, 16, 16), np.uint16), "TZYX", (0.5, 0.1, 0.1)).save("well-3.ome.tif")
+    >>> count_images(path)
+    3
     """
     found = scenes(path)
     facts = found[0].load()
@@ -134,7 +145,18 @@ def count_images(path: str | Path, axes: str | None = None) -> int:
 
 
 def warn_of_planes(listed: Sequence[Part]) -> None:
-    """Warn, once, if timepoints that nobody chose may be planes of a stack."""
+    """Warn, once, if timepoints that nobody chose may be planes of a stack.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.images import Stack, images_in, warn_of_planes
+    >>> path = Stack(np.zeros((9, 16, 16), np.uint16), "TYX", (0.1, 0.1)).save("planes.ome.tif")
+    >>> listed = images_in(path)
+    >>> warn_of_planes(listed)  # logs the hint of each file once
+    >>> listed[0].hint.strip().split(". ")[0]
+    'The 9 timepoints of the file may be planes of a stack'
+    """
     hints = {part.path: part.hint for part in listed if part.hint and (part.frames or part.time is not None)}
     if hints:
         path, hint = next(iter(hints.items()))

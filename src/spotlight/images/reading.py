@@ -27,11 +27,10 @@ def scenes(path: str | Path) -> list[Scene]:
 
     Examples
     --------
-    >>> from spotlight import simulate_field
-    >>> from spotlight.simulation import SimulationSettings
-    >>> from spotlight.images import scenes
-    >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
-    >>> [(scene.name, scene.load().axes) for scene in scenes(field.input.save("field.ome.tif"))]
+    >>> import numpy as np
+    >>> from spotlight.images import Stack, scenes
+    >>> path = Stack(np.zeros((8, 16, 16), np.uint16), "ZYX", (0.5, 0.1, 0.1)).save("field.ome.tif")
+    >>> [(scene.name, scene.load().axes) for scene in scenes(path)]
     [('Image0', 'ZYX')]
     """
     path = located(path)
@@ -121,6 +120,15 @@ def read_selected(path: str | Path, chosen: Selection, axes_if_unstated: str | N
         Its modality does not matter here.
     axes_if_unstated : str, optional
         Axes as stored, for files that state nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.images import Selection, Stack, read_selected
+    >>> path = Stack(np.zeros((2, 8, 16, 16), np.uint16), "CZYX", (0.5, 0.1, 0.1), ("BF", "DNA")).save("a.ome.tif")
+    >>> dna = read_selected(path, Selection(channel="DNA", plane=3))
+    >>> dna.axes, dna.channels
+    ('YX', ('DNA',))
     """
     path = located(path)
     if isinstance(path, ArrayAddress):
@@ -168,13 +176,13 @@ def read_like(path: str | Path, like: Stack, axes: str | None = None, scene: str
 
     Examples
     --------
-    >>> from spotlight import simulate_field
-    >>> from spotlight.simulation import SimulationSettings
-    >>> from spotlight.images import read_like
-    >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
-    >>> labels = read_like(field.labels.save("labels.ome.tif"), field.input)
-    >>> labels.shape == field.input.shape
-    True
+    >>> import numpy as np
+    >>> import tifffile
+    >>> from spotlight.images import Stack, read_like
+    >>> image = Stack(np.zeros((8, 16, 16), np.uint16), "ZYX", (0.5, 0.1, 0.1))
+    >>> tifffile.imwrite("labels.tif", np.zeros((8, 16, 16), np.uint8))  # states neither axes nor voxel size
+    >>> read_like("labels.tif", image).axes
+    'ZYX'
     """
     path = located(path)
     if isinstance(path, ArrayAddress):

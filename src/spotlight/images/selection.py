@@ -70,6 +70,15 @@ class FurtherInput:
         The file.
     channel : str or None
         Name or index of the channel in the file; see `spotlight.images.joining.take`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from spotlight.pairs import FurtherInput, Pair
+    >>> phase = FurtherInput("phase", Path("a1_phase.tif"))
+    >>> pair = Pair("a1", Path("a1_bf.tif"), Path("a1_dna.tif"), further_inputs=(phase,))
+    >>> pair.in_channels
+    2
     """
 
     name: str

@@ -51,8 +51,7 @@ def prepare_pairs(
 
     Examples
     --------
-    >>> from spotlight.pairs import read_pairs
-    >>> from spotlight.pairs import PreparationSettings, prepare_pairs
+    >>> from spotlight.pairs import PreparationSettings, prepare_pairs, read_pairs
     >>> prepared = prepare_pairs(read_pairs("pairs.csv"), PreparationSettings(), "cache")  # doctest: +SKIP
     """
     prepared = []

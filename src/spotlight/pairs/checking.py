@@ -36,6 +36,18 @@ class Check:
         One row per `Finding`, the worst first.
     pictures : dict
         By the pairs' names; see `PairReport`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spotlight
+    >>> rng = np.random.default_rng(0)
+    >>> light, dna = (spotlight.Stack(rng.random((8, 48, 48), np.float32), "ZYX", (0.5, 0.2, 0.2)) for _ in range(2))
+    >>> result = spotlight.check([(light, dna)])
+    >>> result.failed, len(result.pairs)
+    (False, 1)
+    >>> result.findings.loc[0, "remedy"]
+    'Look at the mask; choose another threshold (preparation.foreground) or give a mask file.'
     """
 
     pairs: pd.DataFrame
@@ -88,12 +100,15 @@ def check(
 
     Examples
     --------
+    >>> import numpy as np
     >>> import spotlight
-    >>> from spotlight.simulation import SimulationSettings
-    >>> field = spotlight.simulate_field(SimulationSettings(shape=(8, 48, 48)))
-    >>> found = spotlight.check([(field.input, field.target)])
-    >>> list(found.findings)
+    >>> light = np.random.default_rng(0).random((8, 48, 48), np.float32)
+    >>> field = spotlight.Stack(light, "ZYX", (0.5, 0.2, 0.2))
+    >>> result = spotlight.check([(field, field)])
+    >>> list(result.findings)
     ['pair', 'severity', 'subject', 'found', 'remedy']
+    >>> result.findings["severity"].tolist()  # half of the noise is foreground, too much for nuclei
+    ['warning']
     """
     settings = settings or CheckSettings()
     column = "mask" if names_masks(pairs) else "target"

@@ -33,8 +33,8 @@ def pairs_from_folder(
     Examples
     --------
     >>> from spotlight import simulate_pairs
-    >>> from spotlight.simulation import SimulationSettings
     >>> from spotlight.pairs import pairs_from_folder
+    >>> from spotlight.simulation import SimulationSettings
     >>> manifest = simulate_pairs("cells", {"train": 1}, SimulationSettings(shape=(8, 48, 48)))  # doctest: +SKIP
     >>> [pair.name for pair in pairs_from_folder("cells", "Brightfield", "DNA")]  # doctest: +SKIP
     ['field-00']
@@ -116,11 +116,11 @@ def read_pairs(
 
     Examples
     --------
-    >>> from spotlight import simulate_field
-    >>> from spotlight.simulation import SimulationSettings
+    >>> import numpy as np
+    >>> from spotlight.images import Stack
     >>> from spotlight.pairs import read_pairs
-    >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
-    >>> (pair,) = read_pairs([(field.input, field.target)])
+    >>> light, dna = (Stack(np.zeros((8, 16, 16), np.uint16), "ZYX", (0.5, 0.1, 0.1)) for _ in range(2))
+    >>> (pair,) = read_pairs([(light, dna)])
     >>> pair.name
     'pair-1'
     """

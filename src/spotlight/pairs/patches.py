@@ -215,6 +215,18 @@ class PatchSampler:
     balanced : bool
         Use the groups in turn instead of drawing them. The counts of two groups in a batch then differ by at most one;
         over as many batches as there are groups they are equal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.pairs import PatchSampler, patch_starts
+    >>> stacks = np.arange(2 * 8 * 16 * 16).reshape(2, 8, 16, 16)
+    >>> sampler = PatchSampler([patch_starts(stack.shape, (4, 8, 8)) for stack in stacks], (4, 8, 8), seed=0)
+    >>> batch = sampler.draw(step=5, batch=3)
+    >>> [sampler.cut(stacks[one.stack], one.start, one.turn).shape for one in batch]
+    [(4, 8, 8), (4, 8, 8), (4, 8, 8)]
+    >>> batch == sampler.draw(step=5, batch=3)  # a resumed run draws the same
+    True
     """
 
     def __init__(

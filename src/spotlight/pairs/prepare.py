@@ -122,6 +122,17 @@ class PreparedPair:
         "brightfield", "phase" or "dic"; empty if not stated.
     further_inputs : tuple of (str, float, float)
         Name, mean and standard deviation of every further input channel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.images import Stack
+    >>> from spotlight.pairs import PreparationSettings, prepare_pair, read_pairs
+    >>> rng = np.random.default_rng(0)
+    >>> light, dna = (Stack(rng.random((4, 16, 16), np.float32), "ZYX", (0.58, 0.29, 0.29)) for _ in range(2))
+    >>> prepared = prepare_pair(read_pairs([(light, dna)])[0], PreparationSettings())
+    >>> prepared.input.shape, prepared.voxel_size  # on the network's grid; of the files
+    ((8, 16, 16), (0.58, 0.29, 0.29))
     """
 
     name: str
@@ -183,14 +194,18 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
 
     Examples
     --------
-    >>> from spotlight import simulate_field
-    >>> from spotlight.simulation import SimulationSettings
-    >>> from spotlight.pairs import PreparationSettings, prepare_pair
-    >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
-    >>> from spotlight.pairs import read_pairs
-    >>> prepared = prepare_pair(read_pairs([(field.input, field.target)])[0], PreparationSettings())
-    >>> prepared.input.shape, round(float(prepared.input.std()), 1)
-    ((8, 48, 48), 1.0)
+    >>> import numpy as np
+    >>> from spotlight.images import Stack
+    >>> from spotlight.pairs import PreparationSettings, prepare_pair, read_pairs
+    >>> light = 500 + 20 * np.random.default_rng(0).random((12, 24, 24), np.float32)
+    >>> dna = np.full((12, 24, 24), 100, np.float32)
+    >>> dna[4:8, 8:16, 8:16] = 400
+    >>> (pair,) = read_pairs([tuple(Stack(image, "ZYX", (0.29, 0.29, 0.29)) for image in (light, dna))])
+    >>> prepared = prepare_pair(pair, PreparationSettings(target_center="threshold"))
+    >>> round(float(prepared.input.std()), 2), prepared.threshold
+    (1.0, 0.0)
+    >>> int(prepared.mask.sum()) == 4 * 8 * 8
+    True
     """
     inputs, target = pair.read_pair(settings.planes)
     own = pair.read_foreground(target)
@@ -301,17 +316,16 @@ def with_input(
     Examples
     --------
     >>> import numpy as np
-    >>> import spotlight
+    >>> from spotlight.images import Stack
     >>> from spotlight.images.slabs import in_memory
     >>> from spotlight.pairs import PreparationSettings, read_pairs
-    >>> from spotlight.simulation import SimulationSettings
     >>> from spotlight.tasks import with_input
-    >>> field = spotlight.simulate_field(SimulationSettings(shape=(8, 48, 48)))
-    >>> (pair,) = read_pairs([(field.input, field.target)])
-    >>> bright = np.float32(field.target.data > 200)  # the truth of a task of one's own
+    >>> light, dna = np.random.default_rng(0).random((2, 8, 16, 16), np.float32)
+    >>> (pair,) = read_pairs([tuple(Stack(image, "ZYX", (0.29, 0.29, 0.29)) for image in (light, dna))])
+    >>> bright = np.float32(dna > 0.9)  # the truth of a task of one's own
     >>> prepared = with_input(pair, pair.read_channels(), PreparationSettings(), in_memory, target=bright)
-    >>> prepared.input.shape, round(float(prepared.input.mean()), 3), bool(prepared.mask.all())
-    ((8, 48, 48), -0.0, True)
+    >>> round(float(prepared.input.std()), 2), bool(prepared.mask.all())
+    (1.0, True)
     """
     if mask is None:
         mask = allocate("mask", target.shape, np.bool_)

@@ -158,6 +158,14 @@ def classify_files(
     -------
     (DataFrame, dict)
         The table, and why images failed, by their names.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> from spotlight.prediction import classify_files, find_parts
+    >>> model = spotlight.load_model("phases")  # doctest: +SKIP
+    >>> table, failed = classify_files(model, find_parts(["new"]), "classes")  # doctest: +SKIP
+    >>> table["class"].value_counts()  # doctest: +SKIP
     """
     require_classes(model)
     to, listed = Path(to), [frame for part in listed for frame in part.each_frame()]

@@ -90,6 +90,14 @@ def stain_on_cluster(
     ------
     SpotlightError
         If the scheduler cannot be reached, a worker cannot take part, or a package is missing.
+
+    Examples
+    --------
+    >>> from spotlight.prediction import find_parts, stain_on_cluster
+    >>> options = {"queue": "gpu", "cores": 8, "memory": "32GB", "walltime": "02:00:00"}
+    >>> stained = stain_on_cluster(
+    ...     "model", find_parts(["new"]), "stains", cluster="slurm", workers=20, cluster_options=options
+    ... )  # doctest: +SKIP
     """
     model_folder = Path(model_folder).absolute()
     model = load_model(model_folder)

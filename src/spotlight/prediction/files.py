@@ -116,6 +116,17 @@ class Stained:
         Why it failed.
     doubts : tuple of str
         In which ways the input is unlike those that the model was trained on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spotlight
+    >>> from spotlight.prediction import find_parts, stain_files
+    >>> light = np.random.default_rng(0).random((8, 32, 32), np.float32)
+    >>> path = spotlight.Stack(light, "ZYX", (0.29, 0.29, 0.29)).save("new.ome.tif")
+    >>> (stained,) = stain_files(spotlight.load_model("demo-nuclei"), find_parts([path]), "stains")
+    >>> stained.state, stained.path.as_posix(), len(stained.doubts) > 0  # noise is no brightfield
+    ('made', 'stains/new-stain.ome.tif', True)
     """
 
     part: Part
@@ -162,8 +173,7 @@ def stain_files(
 
     Examples
     --------
-    >>> from spotlight.prediction import find_parts, load_model
-    >>> from spotlight.prediction import stain_files
+    >>> from spotlight.prediction import find_parts, load_model, stain_files
     >>> made = stain_files(load_model("model"), find_parts(["new"]), "stains")  # doctest: +SKIP
     >>> [one.path for one in made if one.state != "failed"]  # doctest: +SKIP
     """

@@ -56,14 +56,13 @@ def find_parts(
 
     Examples
     --------
-    >>> from spotlight import simulate_field
-    >>> from spotlight.simulation import SimulationSettings
+    >>> import numpy as np
+    >>> from spotlight.images import Stack
     >>> from spotlight.prediction import find_parts
-    >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
-    >>> field.input.save("new/a1.ome.tif")
-    PosixPath('new/a1.ome.tif')
+    >>> for name in ("a1", "a2"):
+    ...     path = Stack(np.zeros((8, 16, 16), np.uint16), "ZYX", (0.5, 0.1, 0.1)).save(f"new/{name}.ome.tif")
     >>> [part.name for part in find_parts(["new"])]
-    ['a1']
+    ['a1', 'a2']
     """
     listed: dict[str, Part] = {}
     for given in map(located, images):
@@ -145,13 +144,13 @@ def read_part(part: Part, axes: str | None = None, voxel_size: tuple[float, ...]
 
     Examples
     --------
-    >>> from spotlight import simulate_field
-    >>> from spotlight.simulation import SimulationSettings
+    >>> import numpy as np
+    >>> from spotlight.images import Stack
     >>> from spotlight.prediction import find_parts, read_part
-    >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
-    >>> (part,) = find_parts([field.input.save("a1.ome.tif")])
+    >>> path = Stack(np.zeros((8, 16, 16), np.uint16), "ZYX", (0.5, 0.1, 0.1)).save("a1.ome.tif")
+    >>> (part,) = find_parts([path])
     >>> read_part(part).shape
-    (8, 48, 48)
+    (8, 16, 16)
     """
     chosen = Selection(axes=axes, voxel_size=voxel_size).over(part).only("scene", "time", "axes", "voxel_size")
     image = read_selected(part.path, chosen)

@@ -28,6 +28,15 @@ class Seams:
         The greatest difference anywhere.
     tiles : int
         Number of tiles.
+
+    Examples
+    --------
+    >>> import textwrap
+    >>> from spotlight.prediction import Seams
+    >>> seams = Seams(at_seams=0.012, elsewhere=0.003, greatest=0.09, tiles=12)
+    >>> print(textwrap.fill(str(seams), 80))
+    12 tiles; difference to exact tiles, in standard deviations of the stain: 0.012
+    at the seams, 0.003 elsewhere (root mean square), 0.09 at most
     """
 
     at_seams: float
@@ -56,8 +65,7 @@ def measure_seams(model: Model, part: Part, options: StainOptions, progress: Pro
 
     Examples
     --------
-    >>> from spotlight.prediction import StainOptions, find_parts, load_model
-    >>> from spotlight.prediction import measure_seams
+    >>> from spotlight.prediction import StainOptions, find_parts, load_model, measure_seams
     >>> print(measure_seams(load_model("model"), find_parts(["new.ome.tif"])[0], StainOptions()))  # doctest: +SKIP
     """
     image = read_part(part, options.axes, options.voxel_size)

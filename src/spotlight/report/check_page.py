@@ -43,6 +43,16 @@ def write_check_page(result: Check, folder: str | Path, title: str = "Check of p
         Where to write.
     title : str
         Heading of the page.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spotlight
+    >>> from spotlight.report import write_check_page
+    >>> rng = np.random.default_rng(0)
+    >>> light, dna = (spotlight.Stack(rng.random((8, 48, 48), np.float32), "ZYX", (0.5, 0.2, 0.2)) for _ in range(2))
+    >>> write_check_page(spotlight.check([(light, dna)]), "check", title="Two stacks of noise").as_posix()
+    'check/check.html'
     """
     table = result.pairs
     columns = {name: head for name, head in COLUMNS.items() if name in table and _says_something(table[name])}

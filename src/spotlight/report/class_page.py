@@ -23,6 +23,13 @@ def write_class_page(result: ClassEvaluation, title: str = "Evaluation of classe
         From `spotlight.evaluation.evaluate_classes`.
     title : str
         Heading of the page.
+
+    Examples
+    --------
+    >>> from spotlight.evaluation import evaluate_classes
+    >>> from spotlight.report import write_class_page
+    >>> result = evaluate_classes("phases.csv", "model", "evaluation")  # doctest: +SKIP
+    >>> page = write_class_page(result, "Phases of the cell cycle")  # doctest: +SKIP
     """
     wrong = result.stacks[result.stacks["class"] != result.stacks["found"]].copy()
     wrong["sure"] = [row[f"{PROBABILITY}{row['found']}"] for row in wrong.to_dict("records")]

@@ -27,6 +27,13 @@ def write_few_shot_page(folder: str | Path, title: str = "Does pretraining help 
         With ``scores.csv`` and ``few_shot.csv``.
     title : str
         Heading of the page.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> from spotlight.report import write_few_shot_page
+    >>> found = spotlight.few_shot("vessels.csv", "few-shot", {"pretrained": "backbone"})  # doctest: +SKIP
+    >>> page = write_few_shot_page("few-shot")  # doctest: +SKIP
     """
     folder = Path(folder)
     scores = pd.read_csv(folder / "scores.csv", dtype={"stack": str, "method": str})

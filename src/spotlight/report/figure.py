@@ -44,6 +44,11 @@ def write_figures(folder: str | Path) -> list[Path]:
     ------
     SpotlightError
         If the folder does not hold an evaluation.
+
+    Examples
+    --------
+    >>> from spotlight.report import write_figures
+    >>> [path.name for path in write_figures("evaluation")]  # doctest: +SKIP
     """
     contents = read_contents(folder)
     return save_figures(contents, draw_charts(contents))

@@ -31,6 +31,12 @@ def write_mask_page(result: MaskEvaluation, title: str = "Evaluation of masks") 
         From `spotlight.evaluation.evaluate_masks`.
     title : str
         Heading of the page.
+
+    Examples
+    --------
+    >>> from spotlight.evaluation import evaluate_masks
+    >>> from spotlight.report import write_mask_page
+    >>> page = write_mask_page(evaluate_masks("vessels.csv", "model", "evaluation"), "Vessels")  # doctest: +SKIP
     """
     names = [name for name in SHOWN if result.scores[name].notna().any()]
     return write_page(

@@ -22,6 +22,12 @@ def write_restoration_page(result: RestorationEvaluation, title: str = "Evaluati
         From `spotlight.evaluation.evaluate_restoration`.
     title : str
         Heading of the page.
+
+    Examples
+    --------
+    >>> from spotlight.evaluation import evaluate_restoration
+    >>> from spotlight.report import write_restoration_page
+    >>> page = write_restoration_page(evaluate_restoration("noisy.csv", "model", "evaluation"))  # doctest: +SKIP
     """
     names = [name for name in SHOWN if result.scores[name].notna().any()]
     ranges = {stack: display_range(plane) for (stack, name), plane in result.pictures.items() if name == "target"}

@@ -42,6 +42,12 @@ def write_training_page(folder: str | Path) -> Path:
     ------
     SpotlightError
         If the folder holds no finished training.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> from spotlight.report import write_training_page
+    >>> page = write_training_page(spotlight.train("pairs.csv", "model"))  # doctest: +SKIP
     """
     folder = Path(folder)
     description = load_yaml(require_file(folder / "model.yaml", "Give a finished model."))

@@ -20,7 +20,17 @@ from spotlight.segmentation.settings import SEGMENTERS, InstanceSettings, rounde
 
 @SEGMENTERS.register
 class CellposeSettings(InstanceSettings):
-    """Segmentation by Cellpose (Stringer et al. 2021). Lengths are in µm."""
+    """Segmentation by Cellpose (Stringer et al. 2021). Lengths are in µm.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> from spotlight.segmentation import CellposeSettings
+    >>> settings = CellposeSettings(model="cpsam", diameter_um=12.0)
+    >>> settings.expected_diameter(dims=3)
+    12.0
+    >>> labels = spotlight.segment("stain.ome.tif", settings)  # doctest: +SKIP
+    """
 
     method: Literal["cellpose"] = "cellpose"
     model: str = Field(

@@ -29,6 +29,17 @@ def clean_labels(
         Voxel edges in µm.
     settings : InstanceSettings
         `min_size`, `max_size`, `max_hole` and `clear_border` are used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.segmentation import SegmentationSettings, clean_labels
+    >>> labels = np.zeros((10, 10), np.int32)
+    >>> labels[:3, :3], labels[4:8, 4:8], labels[8, 1] = 1, 2, 3  # cut by the border, whole, a speck
+    >>> settings = SegmentationSettings(min_size=4.0, max_size=50.0)
+    >>> clean = clean_labels(labels, (1.0, 1.0), settings)
+    >>> np.unique(clean).tolist(), int((clean == 1).sum())
+    ([0, 1], 16)
     """
     voxel = float(np.prod(spacing))
     sizes = np.bincount(labels.ravel()) * voxel
@@ -137,6 +148,17 @@ def clean_truth(
     ------
     SpotlightError
         If a label is a fraction, NaN or negative, or the labels are a mask.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.images import Stack
+    >>> from spotlight.segmentation import clean_truth
+    >>> labels = np.zeros((20, 40, 40), np.uint16)
+    >>> labels[5:15, 10:20, 10:20], labels[5:15, 30:, 30:] = 7, 9  # the second is cut by the border
+    >>> clean = clean_truth(Stack(labels, "ZYX", (0.5, 0.5, 0.5)))
+    >>> np.unique(clean.data).tolist()
+    [0, 1]
     """
     data = labels.data
     if not np.issubdtype(data.dtype, np.integer):

@@ -81,6 +81,18 @@ class Segmentation:
         Edges of a voxel in µm that were assumed, as the stack states none.
     doubts : tuple of str
         Sentences.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.images import Stack
+    >>> from spotlight.segmentation import find_instances
+    >>> z, y, x = np.ogrid[:16, :40, :40]
+    >>> body = (z - 8) ** 2 + (y - 20) ** 2 + (x - 20) ** 2 < 49
+    >>> image = np.random.default_rng(0).normal(100, 3, body.shape) + 400 * body
+    >>> found = find_instances(Stack(image.astype(np.float32), "ZYX", (0.5, 0.5, 0.5)))
+    >>> len(found.contrast), bool(found.contrast[0] > found.settings.least_contrast), found.faint, found.doubts
+    (1, True, 0, ())
     """
 
     labels: Stack
@@ -184,13 +196,17 @@ def find_instances(
 
     Examples
     --------
-    >>> from spotlight import simulate_field
-    >>> from spotlight.simulation import SimulationSettings
-    >>> from spotlight.segmentation import find_instances
-    >>> field = simulate_field(SimulationSettings(shape=(8, 48, 48)))
-    >>> found = find_instances(field.target)
-    >>> found.labels.axes, len(found.contrast) == int(found.labels.data.max())
-    ('ZYX', True)
+    >>> import numpy as np
+    >>> from spotlight.images import Stack
+    >>> from spotlight.segmentation import SegmentationSettings, find_instances
+    >>> z, y, x = np.ogrid[:16, :40, :64]
+    >>> bodies = sum((z - 8) ** 2 + (y - 20) ** 2 + (x - at) ** 2 < 49 for at in (18, 46))
+    >>> image = np.random.default_rng(0).normal(100, 3, bodies.shape) + 400 * bodies
+    >>> stack = Stack(image.astype(np.float32), "ZYX", (0.5, 0.5, 0.5))
+    >>> len(find_instances(stack).contrast)
+    2
+    >>> find_instances(stack, SegmentationSettings(max_size=100.0)).doubts[0].split(":")[0]
+    'none of 2 bodies was kept'
     """
     settings = settings or SegmentationSettings()
     stack = stack.timepoint().channel(None)

@@ -25,6 +25,15 @@ class InstanceSettings(Settings):
 
     A segmenter of another package extends this class, names itself by ``method: Literal["my_name"] = "my_name"``, and
     is registered by an entry point of the group ``spotlight.segmenters``; see docs/extending.md.
+
+    Examples
+    --------
+    >>> from spotlight.segmentation import SEGMENTERS
+    >>> SEGMENTERS.names()
+    ('cellpose', 'watershed')
+    >>> settings = SEGMENTERS.parse({"method": "watershed", "min_size": 30.0})
+    >>> settings.unit, settings.clear_border
+    ('um', True)
     """
 
     method: str

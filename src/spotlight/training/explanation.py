@@ -59,11 +59,12 @@ def explain(
 
     Examples
     --------
-    >>> import spotlight
-    >>> from spotlight.simulation import SimulationSettings
+    >>> import numpy as np
+    >>> from spotlight.images import Stack
     >>> from spotlight.training import explain, protocol
-    >>> field = spotlight.simulate_field(SimulationSettings(shape=(8, 48, 48)))
-    >>> text = explain([(field.input, field.target)], protocol("fnet"))
+    >>> light, dna = np.random.default_rng(0).random((2, 8, 16, 16), np.float32)
+    >>> pair = tuple(Stack(image, "ZYX", (0.29, 0.29, 0.29)) for image in (light, dna))
+    >>> text = explain([pair], protocol("fnet"))
     >>> [line.strip() for line in text.splitlines() if "Loss:" in line]
     ['- Loss: mean squared error over all voxels (Ounkomol et al. 2018).']
     """
