@@ -1,7 +1,8 @@
 """What thresholds and networks find in real light-sheet volumes: Otsu, top-hat, difference of Gaussians, Sato, F-net.
 
     python benchmarks/lightsheet.py DATA [--structure cfos|microglia|vessels ...] [--json FILE]
-    python benchmarks/lightsheet.py DATA --structure microglia --models DIR [--steps N] [--seeds N] [--json FILE]
+    python benchmarks/lightsheet.py DATA --structure microglia --models DIR [--steps N] [--seeds N]
+        [--scaling mean/std|log ...] [--json FILE]
     python benchmarks/lightsheet.py DATA --structure cfos --contrast
 
 DATA holds ``lightsheet_spots_3d`` (c-Fos cells and microglia of cleared mouse brains with masks, MIT, erturklab/
@@ -11,14 +12,16 @@ name); of the one volume of vessels, each half is judged with what was chosen on
 of the 5th percentile of the true ones in those volumes, or than 50 voxels if that is less, are left out. Otsu without a
 factor has no settings.
 
-With --models, networks are trained, too: one for every left-out parent and seed, on all volumes of the other parents,
-with the settings of the task "segment" at the size of `NETWORK`. Their threshold and least size are chosen as those of
-the other methods. DIR keeps them, and an interrupted call goes on.
+With --models, networks are trained, too: one for every left-out parent, seed and scaling of the input, on all volumes
+of the other parents, with the settings of the task "segment" at the size of `NETWORK`. Their threshold and least size
+are chosen as those of the other methods; a second row has the task's own threshold, 0.5. DIR keeps them, and an
+interrupted call goes on.
 
 With --contrast, nothing is found: how far structures stand above their surroundings (the median of 22 x 22 pixels of
 their plane), in counts, in standard deviations of the volume, and in robust deviations of that difference.
 """
 
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,11 +83,13 @@ def top_hat(volume: Volume, spacing: Spacing, size: float) -> Volume:
 
 
 FACTORS = tuple(np.round(np.geomspace(0.25, 16, 25), 2))
+COUNTS = tuple(np.round(np.geomspace(50, 5000, 25)))
 SIZES_UM: dict[Method, tuple[float, ...]] = {
     Method("Otsu", plain, threshold_otsu, (1,)): (0,),
     Method("Otsu times a factor", plain, threshold_otsu, FACTORS): (0,),
     Method("top-hat, Otsu", top_hat, threshold_otsu, FACTORS): (8, 16, 32),
     DIFFERENCE: (1.5, 3, 5, 8),
+    replace(DIFFERENCE, name="difference of Gaussians, counts", unit=lambda _: 1.0, factors=COUNTS): (1.5, 3, 5, 8),
 }
 """Methods, and the sizes of their filters in µm that are tried."""
 OF_VESSELS = SIZES_UM | {replace(RIDGES, name="Sato, hysteresis"): (2, 4, 6)}
@@ -116,29 +121,36 @@ PROBABILITIES = tuple(np.round(np.arange(0.05, 1, 0.05), 2))
 """Thresholds that are tried for a network."""
 
 
-def predicted(volumes: list[Labelled], parent: str, seed: int, steps: int, folder: Path) -> list[Volume]:
+def predicted(volumes: list[Labelled], parent: str, seed: int, steps: int, scaling: str, folder: Path) -> list[Volume]:
     """Train on all volumes of other parents than this one, and return the probabilities in all volumes."""
+    counts = {one.name: one.volume.astype(np.uint16) for one in volumes}  # as they are in their files
     others = [one for one in volumes if one.parent != parent]
-    pairs = [Pair.of_arrays(o.name, o.volume, o.mask.astype(np.uint8), voxel_size=o.spacing) for o in others]
+    pairs = [Pair.of_arrays(o.name, counts[o.name], o.mask.astype(np.uint8), voxel_size=o.spacing) for o in others]
     values = protocol("spotlight", "segment").model_dump()
+    values["preparation"] |= {"scaling": scaling}
     values["patches"] |= {"size": PATCH}
     values["training"] |= {"batch_size": BATCH, "validate_every": 100, "checkpoint_every": 100}
     settings = type(protocol("spotlight")).parse(values, "benchmark")
     made = train(pairs, folder / f"{parent}-{seed}", settings, network=NETWORK, steps=steps, seed=seed)
     model = load_model(made)
-    return [model.predict(one.volume, voxel_size=one.spacing).data for one in volumes]
+    return [model.predict(counts[one.name], voxel_size=one.spacing).data for one in volumes]
 
 
 def judge_network(
-    volumes: list[Labelled], seeds: int, steps: int, folder: Path
-) -> tuple[list[list[dict[str, float]]], list[str]]:
-    """Score by seed and volume, each by the network that has not seen its parent; also returns the chosen settings."""
+    volumes: list[Labelled], seeds: int, steps: int, scaling: str, folder: Path
+) -> tuple[list[list[dict[str, float]]], list[list[dict[str, float]]], list[str]]:
+    """Score by seed and volume, each by the network that has not seen its parent, with chosen settings and with 0.5.
+
+    Also returns the chosen settings.
+    """
     every: list[list[dict[str, float]]] = []
+    plainly: list[list[dict[str, float]]] = []
     used = []
     for seed in range(seeds):
         rows: dict[str, dict[str, float]] = {}
+        plain_rows: dict[str, dict[str, float]] = {}
         for parent in sorted({one.parent for one in volumes}):
-            found = predicted(volumes, parent, seed, steps, folder)
+            found = predicted(volumes, parent, seed, steps, scaling, folder)
             others = [n for n, one in enumerate(volumes) if one.parent != parent]
             dice = [[mask_dice(volumes[n].mask, found[n] >= p) for p in PROBABILITIES] for n in others]
             threshold = PROBABILITIES[int(np.mean(dice, axis=0).argmax())]
@@ -147,8 +159,10 @@ def judge_network(
             for one, probability in zip(volumes, found, strict=True):
                 if one.parent == parent:
                     rows[one.name] = scores(one, large(probability >= threshold, least), False)
+                    plain_rows[one.name] = scores(one, probability >= 0.5, False)
         every.append([rows[one.name] for one in volumes])
-    return every, used
+        plainly.append([plain_rows[one.name] for one in volumes])
+    return every, plainly, used
 
 
 def scores(one: Labelled, found: Mask, contiguous: bool) -> dict[str, float]:
@@ -182,6 +196,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, metavar="DIR", help="train networks for c-Fos and microglia there")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--scaling", action="append", choices=["mean/std", "median/iqr", "percentiles", "log"])
     parser.add_argument("--contrast", action="store_true")
     arguments = parser.parse_args()
     for structure in arguments.structure or ["cfos", "microglia", "vessels"]:
@@ -216,19 +231,38 @@ def main() -> None:
             show(table, method.name, heads, every[method.name], volumes, used)
         if arguments.models is None or contiguous:
             continue
-        folder = arguments.models / structure
-        every["network"], used = judge_network(volumes, arguments.seeds, arguments.steps, folder)
-        show(table, f"network, {arguments.seeds} seeds", heads, every["network"], volumes, used)
+        networks: dict[str, list[list[dict[str, float]]]] = {}
+        for scaling in arguments.scaling or ["mean/std"]:
+            folder = arguments.models / structure / scaling.replace("/", "-")
+            name = f"network, {scaling}, {arguments.seeds} seeds"
+            networks[name], plainly, used = judge_network(volumes, arguments.seeds, arguments.steps, scaling, folder)
+            show(table, name, heads, networks[name], volumes, used)
+            show(table, f"{name}, threshold 0.5", heads, plainly, volumes, [])
         print()
         for head in heads[:3]:
-            best = max(every, key=lambda name: -1 if name == "network" else mean_of(every[name], head, volumes))
-            own, other = (np.array([[row[head] for row in run] for run in every[name]]) for name in ("network", best))
-            low, high, _ = difference_interval(own, other)
-            spread = np.ptp([mean_of([run], head, volumes) for run in every["network"]])
-            print(
-                f"{head}: network less {best}, mean over volumes {np.nanmean(own) - np.nanmean(other):+.3f} (95 % "
-                f"interval over seeds and volumes {low:+.3f} to {high:+.3f}; seeds spread over {spread:.3f})"
-            )
+            best = max(every, key=lambda name: mean_of(every[name], head, volumes))
+            for name, runs in networks.items():
+                compare(name, runs, best, every[best], head, volumes)
+            for first, second in itertools.combinations(networks, 2):
+                compare(second, networks[second], first, networks[first], head, volumes)
+
+
+def compare(
+    name: str,
+    runs: list[list[dict[str, float]]],
+    than: str,
+    others: list[list[dict[str, float]]],
+    head: str,
+    volumes: list[Labelled],
+) -> None:
+    """Print how much better a network is, over its seeds and the volumes."""
+    own, other = (np.array([[row[head] for row in run] for run in both]) for both in (runs, others))
+    low, high, _ = difference_interval(own, other)
+    spread = np.ptp([mean_of([run], head, volumes) for run in runs])
+    print(
+        f"{head}: {name} less {than}, mean over volumes {np.nanmean(own) - np.nanmean(other):+.3f} (95 % interval over "
+        f"seeds and volumes {low:+.3f} to {high:+.3f}; seeds spread over {spread:.3f})"
+    )
 
 
 def mean_of(runs: list[list[dict[str, float]]], head: str, volumes: list[Labelled]) -> float:
