@@ -2,7 +2,7 @@
 
     python benchmarks/lightsheet.py DATA [--structure cfos|microglia|vessels ...] [--json FILE]
     python benchmarks/lightsheet.py DATA --structure microglia --models DIR [--steps N] [--seeds N]
-        [--scaling mean/std|log ...] [--json FILE]
+        [--protocol spotlight|spots] [--scaling mean/std|log ...] [--json FILE]
     python benchmarks/lightsheet.py DATA --structure cfos --contrast
 
 DATA holds ``lightsheet_spots_3d`` (c-Fos cells and microglia of cleared mouse brains with masks, MIT, erturklab/
@@ -13,9 +13,9 @@ of the 5th percentile of the true ones in those volumes, or than 50 voxels if th
 factor has no settings.
 
 With --models, networks are trained, too: one for every left-out parent, seed and scaling of the input, on all volumes
-of the other parents, with the settings of the task "segment" at the size of `NETWORK`. Their threshold and least size
-are chosen as those of the other methods; a second row has the task's own threshold, 0.5. DIR keeps them, and an
-interrupted call goes on.
+of the other parents, with the settings of the task "segment" or the protocol "spots", at the size of `NETWORK`. Their
+threshold and least size are chosen as those of the other methods; a second row has the task's own threshold, 0.5, and
+no least size. DIR keeps them, and an interrupted call goes on.
 
 With --contrast, nothing is found: how far structures stand above their surroundings (the median of 22 x 22 pixels of
 their plane), in counts, in standard deviations of the volume, and in robust deviations of that difference.
@@ -121,12 +121,14 @@ PROBABILITIES = tuple(np.round(np.arange(0.05, 1, 0.05), 2))
 """Thresholds that are tried for a network."""
 
 
-def predicted(volumes: list[Labelled], parent: str, seed: int, steps: int, scaling: str, folder: Path) -> list[Volume]:
+def predicted(
+    volumes: list[Labelled], parent: str, seed: int, steps: int, named: str, scaling: str, folder: Path
+) -> list[Volume]:
     """Train on all volumes of other parents than this one, and return the probabilities in all volumes."""
     counts = {one.name: one.volume.astype(np.uint16) for one in volumes}  # as they are in their files
     others = [one for one in volumes if one.parent != parent]
     pairs = [Pair.of_arrays(o.name, counts[o.name], o.mask.astype(np.uint8), voxel_size=o.spacing) for o in others]
-    values = protocol("spotlight", "segment").model_dump()
+    values = protocol(named, "segment").model_dump()
     values["preparation"] |= {"scaling": scaling}
     values["patches"] |= {"size": PATCH}
     values["training"] |= {"batch_size": BATCH, "validate_every": 100, "checkpoint_every": 100}
@@ -137,7 +139,7 @@ def predicted(volumes: list[Labelled], parent: str, seed: int, steps: int, scali
 
 
 def judge_network(
-    volumes: list[Labelled], seeds: int, steps: int, scaling: str, folder: Path
+    volumes: list[Labelled], seeds: int, steps: int, named: str, scaling: str, folder: Path
 ) -> tuple[list[list[dict[str, float]]], list[list[dict[str, float]]], list[str]]:
     """Score by seed and volume, each by the network that has not seen its parent, with chosen settings and with 0.5.
 
@@ -150,7 +152,7 @@ def judge_network(
         rows: dict[str, dict[str, float]] = {}
         plain_rows: dict[str, dict[str, float]] = {}
         for parent in sorted({one.parent for one in volumes}):
-            found = predicted(volumes, parent, seed, steps, scaling, folder)
+            found = predicted(volumes, parent, seed, steps, named, scaling, folder)
             others = [n for n, one in enumerate(volumes) if one.parent != parent]
             dice = [[mask_dice(volumes[n].mask, found[n] >= p) for p in PROBABILITIES] for n in others]
             threshold = PROBABILITIES[int(np.mean(dice, axis=0).argmax())]
@@ -196,6 +198,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, metavar="DIR", help="train networks for c-Fos and microglia there")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--protocol", choices=["spotlight", "spots"], default="spotlight")
     parser.add_argument("--scaling", action="append", choices=["mean/std", "median/iqr", "percentiles", "log"])
     parser.add_argument("--contrast", action="store_true")
     arguments = parser.parse_args()
@@ -233,9 +236,10 @@ def main() -> None:
             continue
         networks: dict[str, list[list[dict[str, float]]]] = {}
         for scaling in arguments.scaling or ["mean/std"]:
-            folder = arguments.models / structure / scaling.replace("/", "-")
-            name = f"network, {scaling}, {arguments.seeds} seeds"
-            networks[name], plainly, used = judge_network(volumes, arguments.seeds, arguments.steps, scaling, folder)
+            named, seeds, steps = arguments.protocol, arguments.seeds, arguments.steps
+            folder = arguments.models / structure / f"{named}-{scaling.replace('/', '-')}"
+            name = f"{named}, {scaling}, {seeds} seeds"
+            networks[name], plainly, used = judge_network(volumes, seeds, steps, named, scaling, folder)
             show(table, name, heads, networks[name], volumes, used)
             show(table, f"{name}, threshold 0.5", heads, plainly, volumes, [])
         print()

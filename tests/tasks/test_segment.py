@@ -388,6 +388,36 @@ def test_a_model_from_training_to_files(tmp_path: Path, caplog: pytest.LogCaptur
     assert labels.data.max() >= 1
 
 
+@pytest.mark.slow
+def test_spots_are_learnt_on_one_scale(tmp_path: Path) -> None:
+    """A volume of 200 cells and one of 2 have other statistics, but the same brightness, which the network sees."""
+    values = protocol("spots").model_dump()
+    assert (values["protocol"], values["task"]["kind"]) == ("spots", "segment")
+    assert protocol("spots", "segment") == protocol("spots")
+    values["network"] |= {"depth": 1, "mult_chan": 4}
+    values["patches"] |= {"size": (8, 16, 16)}
+    values["training"] |= {"steps": 60, "learning_rate": 1e-2, "ema": 0.0, "device": "cpu"}  # too short for an average
+    rng = np.random.default_rng(0)
+
+    def volume(cells: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+        places = np.zeros((16, 48, 48), bool)
+        places.ravel()[rng.choice(places.size, cells, replace=False)] = True
+        mask = ndimage.binary_dilation(places, iterations=2)
+        return (rng.normal(2000, 150, mask.shape) + 2000 * mask).astype(np.uint16), mask.astype(np.uint8)
+
+    pairs = [Pair.of_arrays(str(n), *volume(n), voxel_size=(2.0, 1.0, 1.0)) for n in (20, 80, 200)]
+    folder = train(pairs, tmp_path / "model", Experiment.parse(values, "test"))
+    model = load_model(folder)
+    assert model.description.input.normalisation == "log"
+    assert not pd.read_csv(folder / "training" / "log.csv")["validation_mask_dice"].notna().any()  # none is held out
+    for cells in (2, 200):
+        image, mask = volume(cells)
+        found = model.predict(image, voxel_size=(2.0, 1.0, 1.0)).data >= 0.5
+        assert mask_dice(mask > 0, found) > 0.8
+    with pytest.raises(SpotlightError, match="float32, but the scaling 'log' is a fixed scale"):
+        model.predict(image.astype(np.float32), voxel_size=(2.0, 1.0, 1.0))
+
+
 def test_real_masks(tmp_path: Path) -> None:
     folder = real_data("lightsheet_spots_3d")
     pair = Pair("c", folder / "cFos_695_0.ome.tif", folder / "cFos_695_0_mask.ome.tif")

@@ -25,7 +25,7 @@ def option(group: str, *names: str, **more: Any) -> Any:
 Pairs = Annotated[Path, typer.Argument(help="Manifest (CSV or Parquet), or a folder of two-channel stacks.")]
 PROTOCOLS = (
     "spotlight, fnet or spotlight-sharp, sized for a laptop; spotlight-2025, fnet-2018 or spotlight-plus, at the "
-    "published size."
+    "published size; spots, for masks of small bodies in cleared tissue."
 )
 Protocol = Annotated[str, option(METHOD, help=PROTOCOLS)]
 To = Annotated[Path, option(OUTPUT, "--to", "-o", help="Where to write.")]
