@@ -1,5 +1,6 @@
 """Runs of training: parts and processes, averages, fine-tuning, early ends, and what is said of them."""
 
+import json
 import os
 import re
 import subprocess
@@ -204,12 +205,18 @@ def test_a_preview_shows_input_target_and_stain(model_folder: Path) -> None:
     assert picture.shape == (64 + 4 + 32, 3 * 64 + 2 * 4)
     assert (picture[:, 64:68] == 255).all()
     assert picture[:64, :64].std() > 10
+    on_the_way = sorted((model_folder / "training" / "previews").iterdir())
+    assert [int(path.stem) for path in on_the_way] == [4, 8, 12]
+    with Image.open(on_the_way[0]) as first:
+        assert first.size == picture.shape[::-1]
 
 
 def test_the_page_of_a_run(model_folder: Path) -> None:
     page = write_training_page(model_folder).read_text()
     best = read_description(model_folder).training["best"]["step"]
     assert f"Kept are the weights of step {best}, with loss" in page
+    steps = [step for step, _ in json.loads(re.search(r'id="previews">(.*?)</script>', page)[1])]
+    assert steps == [4, 8, 12]
     assert page.count("<figure>") == 4  # loss, its two parts, and the correlation
     assert not re.search(r"(src|href)=.(https?:|/)", page)
     assert "field-00, field-01" in page

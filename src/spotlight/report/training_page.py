@@ -56,7 +56,6 @@ def write_training_page(folder: str | Path) -> Path:
         raise SpotlightError(f"{folder}: has no training/log.csv, so there is no run to show.")
     log = pd.read_csv(path)
     titles = figure_titles(description["training"]["settings"])
-    preview = folder / "training" / "preview.png"
     return write_page(
         folder / TRAINING_PAGE,
         "training.html.j2",
@@ -70,7 +69,7 @@ def write_training_page(folder: str | Path) -> Path:
             for name, title in titles.items()
             if _columns(log, name)
         ],
-        preview=data_uri(preview.read_bytes(), "image/png") if preview.is_file() else None,
+        previews=list(_previews(folder / "training", log)),
         volume=description["input"]["axes"] == "ZYX",
         settings=yaml.safe_dump(description["training"]["settings"], sort_keys=False, allow_unicode=True),
     )
@@ -92,6 +91,18 @@ def training_text(folder: str | Path) -> str:
 def _remarks(log: pd.DataFrame, description: dict[str, Any]) -> list[Remark]:
     training = description["training"]
     return remarks_on_training(log, training["best"], training["settings"]["training"]["steps"])
+
+
+def _previews(run: Path, log: pd.DataFrame) -> Iterator[tuple[int, str]]:
+    """Steps and pictures of the validation stack that is shown, the last at the end."""
+    last = run / "preview.png"
+    if not last.is_file():
+        return
+    steps = log["step"][log["validation_loss"].notna()] if "validation_loss" in log else log["step"]
+    for path in sorted((run / "previews").glob("*.webp")):
+        if int(path.stem) < steps.max():
+            yield int(path.stem), data_uri(path.read_bytes(), "image/webp")
+    yield int(steps.max()), data_uri(last.read_bytes(), "image/png")
 
 
 def _facts(description: dict[str, Any]) -> Iterator[tuple[str, str]]:

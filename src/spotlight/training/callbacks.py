@@ -25,6 +25,9 @@ LOG = "log.csv"
 CHECKPOINT = "last.ckpt"
 BEST = "best.safetensors"
 PREVIEW = "preview.png"
+PREVIEWS = "previews"
+"""Folder of smaller previews on the way, named after their steps."""
+WIDEST = 1200
 LOOK = 10
 """Steps between looks at the loss; each waits for the GPU."""
 
@@ -153,8 +156,7 @@ class RunCallback(lightning.Callback):
         scores, stain = module.validate_on(self.validation, self.tile, self.outputs)
         if not module.network.pools:  # what is found is an image
             picture = preview(self.validation[0], stain)
-            with atomic_file(self.folder / PREVIEW) as temporary:
-                Image.fromarray(picture).save(temporary, "PNG")
+            self._keep_preview(step, Image.fromarray(picture))
             for logger in self.loggers:
                 logger.picture(step, picture)
         chosen, sign = self.settings.choose_by, 1 if self.settings.choose_by == "loss" else -1
@@ -166,6 +168,18 @@ class RunCallback(lightning.Callback):
         else:
             self.without_better += 1
         return scores
+
+    def _keep_preview(self, step: int, picture: Image.Image) -> None:
+        """Write the preview and, after 1, 2, 3, 4, 6, 8, 12, ... validations, a small one that stays."""
+        with atomic_file(self.folder / PREVIEW) as temporary:
+            picture.save(temporary, "PNG")
+        count, rest = divmod(step, self.settings.validate_every)
+        while count and count % 2 == 0:
+            count //= 2
+        if count in (1, 3) and not rest:
+            picture.thumbnail((WIDEST, picture.height))
+            with atomic_file(self.folder / PREVIEWS / f"{step:07d}.webp") as temporary:
+                picture.save(temporary, "WEBP", quality=85)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
