@@ -17,8 +17,9 @@ of the other parents, with the settings of the task "segment" or the protocol "s
 threshold and least size are chosen as those of the other methods; a second row has the task's own threshold, 0.5, and
 no least size. DIR keeps them, and an interrupted call goes on.
 
-With --contrast, nothing is found: how far structures stand above their surroundings (the median of 22 x 22 pixels of
-their plane), in counts, in standard deviations of the volume, and in robust deviations of that difference.
+With --contrast, nothing is found: the medians of volumes and their structures, and how far structures stand above their
+surroundings (the median of 22 x 22 pixels of their plane), in counts, in standard deviations of the volume, and in
+robust deviations of that difference.
 """
 
 import itertools
@@ -181,14 +182,16 @@ def scores(one: Labelled, found: Mask, contiguous: bool) -> dict[str, float]:
 
 
 def show_contrast(volumes: list[Labelled]) -> None:
-    """Print the median height of the structures of every volume in three units."""
-    table = harness.Table(None, "volume", "counts", "deviations of the volume", "deviations of the difference")
+    """Print the brightness of every volume and its structures, and the median height of these in three units."""
+    heads = "median", "median of structures", "height in counts", "in deviations of the volume", "of the difference"
+    table = harness.Table(None, "volume", *heads)
     for one in volumes:
         coarse = ndimage.median_filter(one.volume[:, ::2, ::2], (1, 11, 11))
         above = one.volume - coarse.repeat(2, 1).repeat(2, 2)
         height = float(np.median(above[one.mask]))
         cells = height / float(one.volume.std()), height / noise(above)
-        table.add(one.name, f"{height:.0f}", *(f"{value:.1f}" for value in cells))
+        counts = (np.median(one.volume), np.median(one.volume[one.mask]), height)
+        table.add(one.name, *(f"{value:.0f}" for value in counts), *(f"{value:.1f}" for value in cells))
 
 
 def main() -> None:
