@@ -1,4 +1,4 @@
-"""Every public name has an example in its docstring, and the examples run as a user would type them."""
+"""Every public name has an example, which runs as a user would type it; functions describe what they take and give."""
 
 import contextlib
 import doctest
@@ -6,6 +6,7 @@ import importlib
 import inspect
 import logging
 import pkgutil
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +44,13 @@ def test_public_names_have_examples_that_run(name: str, tmp_path: Path, caplog: 
     with contextlib.chdir(tmp_path):
         result = doctest.DocTestRunner(verbose=False).run(example, out=said.append)
     assert not result.failed, "".join(said)
+
+
+@pytest.mark.parametrize("name", [name for name, public in PUBLIC.items() if inspect.isroutine(public)])
+def test_public_functions_describe_parameters_and_result(name: str) -> None:
+    text = (inspect.getdoc(PUBLIC[name]) or "").partition("\nExamples\n")[0]
+    signature = inspect.signature(PUBLIC[name])
+    described = set(re.findall(r"\w+", text.partition("\nParameters\n---")[2]))
+    assert not set(signature.parameters) - described, f"{name}: section Parameters lacks some"
+    gives = signature.return_annotation not in (None, "None")
+    assert "\nReturns\n---" in text or not gives, f"{name}: lacks a section Returns"

@@ -81,6 +81,11 @@ def init(
     **facts
         Patterns and channels; see `spotlight.pairs.proposal.propose_pairs`.
 
+    Returns
+    -------
+    Plan
+        What was written, and what was found in the folder.
+
     Raises
     ------
     SpotlightError

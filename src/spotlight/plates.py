@@ -110,6 +110,11 @@ def segment_plate(
     progress : callable, optional
         See `spotlight.progress.Progress`.
 
+    Returns
+    -------
+    SegmentedPlate
+        The labels, the table, and what failed.
+
     Raises
     ------
     SpotlightError

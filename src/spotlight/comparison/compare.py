@@ -168,6 +168,11 @@ def compare(
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
 
+    Returns
+    -------
+    Compared
+        All scores, and the row of every claim and method with interval, test and verdict.
+
     Raises
     ------
     SpotlightError
@@ -233,6 +238,11 @@ def train_methods(
         What trains, instead of the settings' devices; see `compare`.
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
+
+    Returns
+    -------
+    dict of str to dict of int to (path or Model)
+        By method and seed.
 
     Raises
     ------

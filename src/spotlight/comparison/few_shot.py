@@ -157,6 +157,11 @@ def few_shot(
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
 
+    Returns
+    -------
+    FewShot
+        Scores of every training, and for every number of shots whether the start helps.
+
     Raises
     ------
     SpotlightError

@@ -115,6 +115,11 @@ def evaluate_classes(
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
 
+    Returns
+    -------
+    ClassEvaluation
+        The tables that were written into `to`, and the confusion of each method.
+
     Raises
     ------
     SpotlightError
@@ -196,6 +201,12 @@ def score_classes(rows: pd.DataFrame, names: Sequence[str], seed: int = 0) -> di
         All classes.
     seed : int
         Of the draws.
+
+    Returns
+    -------
+    dict of str to float
+        ``balanced_accuracy`` and ``macro_f1``, each from 0 to 1 with ``_low`` and ``_high``, which are NaN for fewer
+        than `FEWEST_SPECIMENS` specimens; ``stacks`` and ``specimens``.
 
     Examples
     --------

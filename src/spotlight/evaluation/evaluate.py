@@ -140,6 +140,11 @@ def evaluate(
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
 
+    Returns
+    -------
+    Evaluation
+        The tables that were written into `to`.
+
     Raises
     ------
     SpotlightError
@@ -304,6 +309,16 @@ def _training_digests(description: ModelDescription) -> set[str]:
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean, standard deviation and number of values over stacks: one row per method, three columns per metric.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        As `spotlight.evaluate` gives it: a row per stack, method and seed.
+
+    Returns
+    -------
+    DataFrame
+        Two levels of columns: the metric, and ``mean``, ``std`` and ``count``.
 
     Examples
     --------

@@ -134,6 +134,11 @@ def evaluate_light_my_cells(
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
 
+    Returns
+    -------
+    LightMyCells
+        The tables that were written into `to`, and the targets of which stains are missing.
+
     Raises
     ------
     SpotlightError

@@ -94,6 +94,11 @@ def evaluate_masks(
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
 
+    Returns
+    -------
+    MaskEvaluation
+        The tables that were written into `to`, and pictures.
+
     Raises
     ------
     SpotlightError

@@ -171,6 +171,11 @@ def evaluate_restoration(
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
 
+    Returns
+    -------
+    RestorationEvaluation
+        The tables that were written into `to`, and pictures.
+
     Raises
     ------
     SpotlightError

@@ -92,6 +92,11 @@ def export_bioimage(model: Model, path: str | Path, publication: Publication, *,
         Tools then pad a stack by the same amount; ``bioimageio.core`` does so before it normalises a whole stack, which
         changes the stain slightly. Along z, a tile must contain the whole stack.
 
+    Returns
+    -------
+    Path
+        The file.
+
     Raises
     ------
     SpotlightError

@@ -39,6 +39,11 @@ def write_card(description: ModelDescription, name: str, path: str | Path) -> Pa
     path : path
         The file to write, usually ``card.md``.
 
+    Returns
+    -------
+    Path
+        The file.
+
     Examples
     --------
     >>> import spotlight
@@ -55,6 +60,18 @@ def model_card(description: ModelDescription, name: str) -> str:
     """Describe a model in Markdown: stain, training, validation, limits, use, versions and citations.
 
     All facts come from ``model.yaml``; the card says "not recorded" for facts that are missing there.
+
+    Parameters
+    ----------
+    description : ModelDescription
+        See `spotlight.model.read_description`.
+    name : str
+        Name of the model.
+
+    Returns
+    -------
+    str
+        Markdown.
 
     Examples
     --------

@@ -60,6 +60,11 @@ def export_onnx(model: Model, path: str | Path, *, bare: bool = False) -> Path:
         Write only the network, with input and output in normalised units. This is for tools that cut a stack into
         tiles, because mean and standard deviation of a tile differ from those of its stack.
 
+    Returns
+    -------
+    Path
+        The file.
+
     Raises
     ------
     SpotlightError

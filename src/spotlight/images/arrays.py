@@ -41,6 +41,11 @@ def as_stack(
     source : str
         What messages call the array.
 
+    Returns
+    -------
+    Stack
+        The same values, not copied unless axes have to be reordered.
+
     Raises
     ------
     SpotlightError

@@ -292,6 +292,11 @@ def all_formats() -> Iterator[Format]:
 def suffixes() -> tuple[str, ...]:
     """Endings of all files that can be read.
 
+    Returns
+    -------
+    tuple of str
+        In lower case and with the dot, such as ``.ome.tif``.
+
     Examples
     --------
     >>> from spotlight.images import suffixes
@@ -303,6 +308,16 @@ def suffixes() -> tuple[str, ...]:
 
 def is_image(path: Path) -> bool:
     """Whether a path looks like an image file or an OME-Zarr folder; hidden files do not.
+
+    Parameters
+    ----------
+    path : Path
+        It need not exist; a folder is looked into.
+
+    Returns
+    -------
+    bool
+        By its name alone; whether it can be read shows when it is opened.
 
     Examples
     --------
@@ -335,6 +350,16 @@ def stem(path: str | Path) -> str:
     """File name without what marks the format: ``plate_0.5uM_1.ome.tif`` gives ``plate_0.5uM_1``.
 
     It names outputs and rows of tables, so control characters and bytes that are no UTF-8 become ``%`` and digits.
+
+    Parameters
+    ----------
+    path : path
+        It need not exist.
+
+    Returns
+    -------
+    str
+        Without folder and endings.
 
     Examples
     --------

@@ -84,6 +84,11 @@ def images_in(path: str | Path, chosen: Selection = ALL, *, whole: bool = False)
     whole : bool
         List a time-lapse as one image instead of one for each timepoint.
 
+    Returns
+    -------
+    list of Part
+        Each names one image, which `read_selected` opens.
+
     Raises
     ------
     SpotlightError
@@ -129,7 +134,17 @@ def images_in(path: str | Path, chosen: Selection = ALL, *, whole: bool = False)
 def count_images(path: str | Path, axes: str | None = None) -> int:
     """Number of images and timepoints in a file; one where it does not state its axes.
 
-    For the arguments and errors see `read`.
+    For the errors see `read`.
+
+    Parameters
+    ----------
+    path, axes
+        See `read`.
+
+    Returns
+    -------
+    int
+        At least 1.
 
     Examples
     --------
@@ -146,6 +161,11 @@ def count_images(path: str | Path, axes: str | None = None) -> int:
 
 def warn_of_planes(listed: Sequence[Part]) -> None:
     """Warn, once, if timepoints that nobody chose may be planes of a stack.
+
+    Parameters
+    ----------
+    listed : sequence of Part
+        From `images_in` or `spotlight.prediction.find_parts`.
 
     Examples
     --------

@@ -20,6 +20,16 @@ from spotlight.images.stack import Stack
 def scenes(path: str | Path) -> list[Scene]:
     """List the images of a file.
 
+    Parameters
+    ----------
+    path : path
+        The file, or a folder or address of OME-Zarr.
+
+    Returns
+    -------
+    list of Scene
+        At least one. Of each, `Scene.load` gives what the file states.
+
     Raises
     ------
     SpotlightError
@@ -121,6 +131,16 @@ def read_selected(path: str | Path, chosen: Selection, axes_if_unstated: str | N
     axes_if_unstated : str, optional
         Axes as stored, for files that state nothing.
 
+    Returns
+    -------
+    Stack
+        Its values are read when they are asked for.
+
+    Raises
+    ------
+    SpotlightError
+        As `read`; or there is no such plane.
+
     Examples
     --------
     >>> import numpy as np
@@ -173,6 +193,11 @@ def read_like(path: str | Path, like: Stack, axes: str | None = None, scene: str
         What is stated of the stack and the files that belong to it.
     scene : str, optional
         Which image of the file, where it holds several; it is not needed where there is one.
+
+    Returns
+    -------
+    Stack
+        With axes ZYX or YX; its voxel size is what the file states, None if it states none.
 
     Examples
     --------

@@ -6,6 +6,25 @@ from spotlight.errors import SpotlightError
 def parse_region(text: str, axes: str, source: str) -> tuple[slice, ...]:
     """Read a region such as ``":, 0:80, :"``, one start:stop per spatial axis in voxels.
 
+    Parameters
+    ----------
+    text : str
+        One ``start:stop`` per axis, separated by commas; ``:`` is all of it.
+    axes : str
+        The spatial axes, such as ``ZYX``.
+    source : str
+        Where the text stands, for messages.
+
+    Returns
+    -------
+    tuple of slice
+        One per axis, in voxels.
+
+    Raises
+    ------
+    SpotlightError
+        If the text is no such list, or has another number of axes.
+
     Examples
     --------
     >>> from spotlight.images import parse_region
@@ -28,6 +47,16 @@ def parse_region(text: str, axes: str, source: str) -> tuple[slice, ...]:
 
 def format_region(region: tuple[slice, ...]) -> str:
     """Write a region as `parse_region` reads it.
+
+    Parameters
+    ----------
+    region : tuple of slice
+        One per spatial axis.
+
+    Returns
+    -------
+    str
+        Such as ``":, 0:80, :"``.
 
     Examples
     --------

@@ -39,6 +39,20 @@ def resampled_shape(
 
     This is the guard against absurd voxel sizes. It also warns if there would be very many voxels.
 
+    Parameters
+    ----------
+    shape : tuple of int
+        Voxels per axis.
+    voxel_size, new_voxel_size : tuple of float
+        Edge lengths in µm per axis, before and after.
+    name : str
+        What messages call the array.
+
+    Returns
+    -------
+    tuple of int
+        Voxels per axis.
+
     Raises
     ------
     SpotlightError
@@ -86,6 +100,11 @@ def resample(array: NDArray[Any], shape: tuple[int, ...], order: Order = 3) -> N
         The new shape.
     order : 0 or 3
         Spline order: 3 for images, 0 (nearest voxel) for masks and labels.
+
+    Returns
+    -------
+    ndarray
+        The array itself if it has that shape; else float32 for order 3, and the array's own type for order 0.
 
     Examples
     --------

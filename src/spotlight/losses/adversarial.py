@@ -45,6 +45,11 @@ def discriminator_loss(real: Tensor, stained: Tensor, kind: Kind) -> Tensor:
     kind
         See `verdict_loss`.
 
+    Returns
+    -------
+    Tensor
+        A scalar, at least 0.
+
     Examples
     --------
     >>> import torch
@@ -67,6 +72,11 @@ def generator_loss(stained: Tensor, kind: Kind) -> Tensor:
         The discriminator's logits for stains.
     kind
         See `verdict_loss`.
+
+    Returns
+    -------
+    Tensor
+        A scalar, at least 0.
 
     Examples
     --------

@@ -121,6 +121,11 @@ def build_loss(settings: LossSettings, over_stains: Literal["mean", "sum"] = "me
         Mean over all rows of a batch, in which a stain weighs as much as it is frequent; or the sum over stains of the
         mean over the rows of each. Of a part of a batch, both are taken with the numbers of rows in all of it.
 
+    Returns
+    -------
+    Loss
+        Called with the network's output (B, S, [Z,] Y, X), the batch, and the share of the run that is done.
+
     Examples
     --------
     >>> import torch

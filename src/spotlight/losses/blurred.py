@@ -29,7 +29,7 @@ class SharpLossSettings(LossSettings):
     --------
     >>> from spotlight.losses import SharpLossSettings
     >>> SharpLossSettings(sigma_um=(0.8, 0.3, 0.3)).describe()
-    '1 squared error of the stain blurred by a PSF a Gaussian of 0.8, 0.3, 0.3 µm'
+    '1 squared error of the stain blurred by a PSF that is a Gaussian of 0.8, 0.3, 0.3 µm'
     >>> SharpLossSettings(sigma_um=(0.8, 0.3, 0.3)).psf().shape  # voxels of 0.29 µm
     (25, 11, 11)
     """
@@ -99,7 +99,7 @@ class SharpLossSettings(LossSettings):
         if self.file is not None:
             source = f"as measured in {self.file.name}"
         elif self.sigma_um is not None:
-            source = f"a Gaussian of {', '.join(f'{s:g}' for s in self.sigma_um)} µm"
+            source = f"that is a Gaussian of {', '.join(f'{s:g}' for s in self.sigma_um)} µm"
         else:
             source = f"of NA {self.optics.objective_na:g} at {self.optics.emission_um:g} µm"
         more = f" + {self.foreground:g} of Spotlight's loss of the same" if self.foreground else ""

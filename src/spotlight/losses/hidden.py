@@ -29,6 +29,11 @@ def hidden_loss(
     scaled : bool
         Whether patches are divided by their deviation.
 
+    Returns
+    -------
+    LossTerms
+        The mean over all hidden voxels, without parts.
+
     Examples
     --------
     >>> import torch

@@ -79,6 +79,16 @@ def blob_dice_loss(probability: Tensor, mask: Tensor, cells: Tensor, most: int, 
     voxels cost every component, the small ones most, and a faint haze outweighs all else. The voxels of a component
     that leaves the mean belong to no term. Parameters, means and errors are those of `cc_dice_loss`.
 
+    Parameters
+    ----------
+    probability, mask, cells, most, least_voxels
+        See `cc_dice_loss`.
+
+    Returns
+    -------
+    Tensor
+        Scalar in [0, 1]; 0, with a gradient of 0, if no sample has a component.
+
     References
     ----------
     F. Kofler et al., IPMI 2023, arXiv:2205.08209.

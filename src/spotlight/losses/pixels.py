@@ -28,6 +28,16 @@ class LossTerms(NamedTuple):
 def mse_loss(prediction: Tensor, target: Tensor) -> LossTerms:
     """Mean squared error over all voxels, in float32.
 
+    Parameters
+    ----------
+    prediction, target : Tensor
+        Of one shape, (N, 1, [Z,] Y, X), normalised alike.
+
+    Returns
+    -------
+    LossTerms
+        The mean of (prediction - target)², without parts.
+
     Examples
     --------
     >>> import torch

@@ -23,6 +23,18 @@ def tunable_sigmoid(x: Tensor, k: float) -> Tensor:
 
     Odd, through (1, 1); for -1 < k < 0 an S with slope (1 - k) / (1 + k) at 0 and limits ±(1 - k) / (-2 k).
 
+    Parameters
+    ----------
+    x : Tensor
+        Any shape.
+    k : float
+        Sharpness in (-1, 1): near -1 a step, 0 a line, above 0 flat in the middle.
+
+    Returns
+    -------
+    Tensor
+        The same shape.
+
     Examples
     --------
     >>> import torch
@@ -49,6 +61,11 @@ def soft_threshold(x: Tensor, k: float, reading: str) -> Tensor:
         "affine": (sigmoid(clamp(x, -1, 1)) + 1) / 2, a probability with gradients on both sides of the threshold.
         "smooth": (sigmoid(x) / limit + 1) / 2, with the sigmoid's limit: a probability with gradients everywhere.
         "literal": the sigmoid itself, in (-1.03, 1.03) for the paper's k.
+
+    Returns
+    -------
+    Tensor
+        The same shape; in [0, 1], but for "literal".
 
     Examples
     --------

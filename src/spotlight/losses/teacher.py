@@ -29,6 +29,11 @@ def distillation_loss(
     student_temperature, teacher_temperature : float
         Lower ones sharpen.
 
+    Returns
+    -------
+    Tensor
+        A scalar, at least 0; 0 where nothing is hidden.
+
     Examples
     --------
     >>> import torch

@@ -144,7 +144,7 @@ def metric(
     claim: bool = False,
     caution: str = "",
 ) -> Callable[[Function], Function]:
-    """Give a function its card; to be used as a decorator. See `Card` for the parameters.
+    """Give a function its card; to be used as a decorator.
 
     The function returns one number and asks by the names of its parameters for what it needs:
 
@@ -154,6 +154,16 @@ def metric(
     - ``labels``, ``truth``: instance labels found in the stain, and true ones, int32, 0 for background;
     - ``spacing``: voxel size in µm by axis, or None if it is unknown;
     - ``data_range``: the range of the training targets.
+
+    Parameters
+    ----------
+    title, help, best, group, unit, undefined, form, claim, caution
+        See `Card`.
+
+    Returns
+    -------
+    callable
+        The decorator: it gives the function back, with its card as the attribute ``card``.
 
     Raises
     ------

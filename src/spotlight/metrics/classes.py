@@ -18,6 +18,11 @@ def confusion_matrix(truth: Sequence[str], found: Sequence[str], names: Sequence
     names : sequence of str
         All classes, in the order of rows (true) and columns (found).
 
+    Returns
+    -------
+    (classes, classes) int64 ndarray
+        Numbers of stacks, true classes in rows.
+
     Raises
     ------
     SpotlightError
@@ -49,6 +54,11 @@ def balanced_accuracy(confusion: NDArray[np.int64]) -> float:
     confusion : (classes, classes) ndarray
         From `confusion_matrix`. Classes without a stack are left out; NaN if there is none.
 
+    Returns
+    -------
+    float
+        0 to 1, or NaN.
+
     References
     ----------
     K. H. Brodersen et al., Proc. ICPR, 3121 (2010).
@@ -72,6 +82,11 @@ def macro_f1(confusion: NDArray[np.int64]) -> float:
     ----------
     confusion : (classes, classes) ndarray
         From `confusion_matrix`. Classes that neither are nor were found are left out; NaN if there is none.
+
+    Returns
+    -------
+    float
+        0 to 1, or NaN.
 
     Examples
     --------

@@ -102,6 +102,11 @@ def fit_micro_ms3im(
         own, ``last`` that of the last plane for all, as the reference implementation does, so that the fit depends on
         the order of the stacks (by a few hundredths of the scale where planes differ).
 
+    Returns
+    -------
+    MicroMS3IM
+        The fit, for `score_micro_ms3im`.
+
     Raises
     ------
     SpotlightError

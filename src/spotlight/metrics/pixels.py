@@ -116,6 +116,11 @@ def intensity_scores(
     mask : ndarray of bool, optional
         Where to compare; everywhere, if left out.
 
+    Returns
+    -------
+    dict of str to float
+        NaN where a score is not defined: where nothing is compared, or one side is constant.
+
     Examples
     --------
     >>> import numpy as np

@@ -206,6 +206,11 @@ def profile_error(true: pd.DataFrame, found: pd.DataFrame, ranges: Ranges) -> fl
     true, found, ranges
         See `profile_distance`.
 
+    Returns
+    -------
+    float
+        At least 0; NaN if no feature counts or a population has no value of one.
+
     Examples
     --------
     >>> import pandas as pd

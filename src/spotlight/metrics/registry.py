@@ -65,6 +65,16 @@ for cards in (
 def describe(column: str) -> Card:
     """Return the card of a column of the score table; an unknown column appears under its own name.
 
+    Parameters
+    ----------
+    column : str
+        Name of a metric, or of one on the foreground (``psnr_foreground``) or of another segmentation.
+
+    Returns
+    -------
+    Card
+        Its title, unit, best value and format.
+
     Examples
     --------
     >>> from spotlight.metrics import describe

@@ -277,6 +277,11 @@ def fourier_ring(
     only : sequence of int, optional
         Planes of a stack to measure; all, if left out.
 
+    Returns
+    -------
+    ResolutionCurve
+        Of a stack, the means over its planes.
+
     Raises
     ------
     SpotlightError
@@ -320,7 +325,24 @@ def fourier_ring_of_two(
 ) -> ResolutionCurve:
     """Finest detail in which two planes agree, or the mean over the planes of two stacks.
 
-    See `fourier_ring` for the parameters and `fourier_shell_of_two` for the meaning.
+    See `fourier_shell_of_two` for the meaning.
+
+    Parameters
+    ----------
+    target, stain : (Y, X) or (Z, Y, X) ndarray
+        Intensities on one grid; neither offset nor scale matters.
+    spacing, settings, only
+        See `fourier_ring`; unpadded and with a Hann window, if settings are left out.
+
+    Returns
+    -------
+    ResolutionCurve
+        Of stacks, the means over their planes.
+
+    Raises
+    ------
+    SpotlightError
+        If the images cannot be compared, the spacing does not fit them, or they have no such plane.
 
     Examples
     --------

@@ -68,6 +68,11 @@ def selma3d_group(name: str, edition: Edition = "selma3d-2026") -> str:
     edition : str
         ``selma3d-2024`` or ``selma3d-2026``.
 
+    Returns
+    -------
+    str
+        Such as ``isolated, dense``.
+
     Raises
     ------
     SpotlightError

@@ -281,6 +281,16 @@ class AroundNetwork(StainNetwork):
 def channels_last(dims: int) -> torch.memory_format:
     """Memory layout in which convolutions are fastest, for two- or three-dimensional stacks.
 
+    Parameters
+    ----------
+    dims : 2 or 3
+        Spatial dimensions.
+
+    Returns
+    -------
+    torch.memory_format
+        ``channels_last`` or ``channels_last_3d``, for `torch.nn.Module.to` and `torch.Tensor.to`.
+
     Examples
     --------
     >>> import torch

@@ -49,6 +49,11 @@ def prepare_pairs(
     kind : str
         Fingerprint of what it does, if it is another one.
 
+    Returns
+    -------
+    list of PreparedPair
+        In the order of `pairs`.
+
     Examples
     --------
     >>> from spotlight.pairs import PreparationSettings, prepare_pairs, read_pairs
@@ -113,6 +118,16 @@ def prepare_cached(
 
 def clear_cache(folder: str | Path) -> int:
     """Remove all entries of a cache, and nothing else; return their number.
+
+    Parameters
+    ----------
+    folder : path
+        The cache of `prepare_pairs` or ``spotlight train --cache``.
+
+    Returns
+    -------
+    int
+        How many entries were removed.
 
     Examples
     --------

@@ -98,6 +98,16 @@ def check(
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
 
+    Returns
+    -------
+    Check
+        Figures of every pair, findings and pictures; nothing is raised for a finding.
+
+    Raises
+    ------
+    SpotlightError
+        If nothing can be checked: as `spotlight.pairs.read_pairs`.
+
     Examples
     --------
     >>> import numpy as np

@@ -22,8 +22,23 @@ def pairs_from_folder(
 ) -> list[Pair]:
     """Make a pair of input and target channels from every scene and timepoint of every image file in a folder.
 
-    `axes` are the axes as stored, for files that do not state them or state them wrongly. With `inputs_only`, the input
-    stands in the target's place, and its channel is needed only of files with several.
+    Parameters
+    ----------
+    folder : path
+        With image files; what lies in its subfolders is not looked at.
+    input_channel : str, sequence of str, or None
+        Name or index of the transmitted light, or of several channels in order.
+    target_channel : str or None
+        Name or index of the fluorescence.
+    axes : str, optional
+        Axes as stored, for files that do not state them or state them wrongly.
+    inputs_only : bool
+        The input stands in the target's place; its channel is needed only of files with several.
+
+    Returns
+    -------
+    list of Pair
+        In the order of the files' names, then of scenes and timepoints.
 
     Raises
     ------
@@ -108,6 +123,11 @@ def read_pairs(
         Edge lengths in µm of Z (if there is one), Y and X; the same holds.
     column : str
         The column of the target, for a manifest; see `read_manifest`.
+
+    Returns
+    -------
+    list of Pair
+        Each with a name of its own.
 
     Raises
     ------

@@ -95,6 +95,11 @@ def read_manifest(
         Which column names the target; see `spotlight.tasks.Task.column`. With ``input``, rows need no target: the
         input stands in its place.
 
+    Returns
+    -------
+    list of Pair
+        In the order of the rows; of several targets, each row gives one per target that is there.
+
     Raises
     ------
     SpotlightError

@@ -95,6 +95,16 @@ def patch_starts(
     least : int
         Fewest foreground voxels in a patch.
 
+    Returns
+    -------
+    Starts
+        Its length is the number of positions; ``starts[n]`` is one of them, a tuple of indices.
+
+    Raises
+    ------
+    SpotlightError
+        If the patch does not fit.
+
     Examples
     --------
     >>> import numpy as np

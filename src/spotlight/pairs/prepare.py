@@ -187,6 +187,11 @@ def prepare_pair(pair: Pair, settings: PreparationSettings, allocate: Allocate =
     allocate : callable
         Creates the arrays "input", "target", "mask" and "cells", and temporary ones whose names begin with "_".
 
+    Returns
+    -------
+    PreparedPair
+        Input, target and mask on the network's grid.
+
     Raises
     ------
     SpotlightError
@@ -267,6 +272,26 @@ def on_grid(
 ) -> NDArray[Any]:
     """Convert the values of a stack, and resample them to the network's grid; see `resample_slabs`.
 
+    Parameters
+    ----------
+    stack : Stack
+        Axes ZYX or YX.
+    settings : PreparationSettings
+        `grid` is used.
+    name : str
+        Of the result, for `allocate`.
+    convert : callable
+        Applied to the values before they are resampled; its result's type is that of the result.
+    allocate : callable
+        Makes the array.
+    order : 0 or 3
+        Spline order: 3 for images, 0 (nearest voxel) for masks and labels.
+
+    Returns
+    -------
+    (Z, Y, X) or (Y, X) ndarray
+        On the network's grid.
+
     Examples
     --------
     >>> import numpy as np
@@ -312,6 +337,13 @@ def with_input(
         How it is prepared.
     allocate : callable
         Creates the array "input", and "mask" where none is given.
+    target, mask, foreground, threshold, intensity_range, own_channel, cells, percentiles
+        See `PreparedPair`.
+
+    Returns
+    -------
+    PreparedPair
+        Ready to be learnt from.
 
     Examples
     --------

@@ -159,6 +159,12 @@ def classify_files(
     (DataFrame, dict)
         The table, and why images failed, by their names.
 
+    Raises
+    ------
+    SpotlightError
+        If the model tells no classes apart, or the table in `to` is of another model or other options. What is wrong
+        with one image is returned, not raised.
+
     Examples
     --------
     >>> import spotlight

@@ -49,6 +49,11 @@ def find_parts(
     split : str, optional
         Take only these rows of manifests.
 
+    Returns
+    -------
+    list of Part
+        In the order of their names within each folder or manifest.
+
     Raises
     ------
     SpotlightError
@@ -141,6 +146,18 @@ def read_part(part: Part, axes: str | None = None, voxel_size: tuple[float, ...]
     """Read an image with the axes and voxel size that its manifest states, or with those given here.
 
     If it has further channels in other files, they are joined to those that its manifest names.
+
+    Parameters
+    ----------
+    part : Part
+        From `find_parts`.
+    axes, voxel_size : optional
+        Instead of what its manifest states; see `spotlight.read`.
+
+    Returns
+    -------
+    Stack
+        Its values are read when they are asked for.
 
     Examples
     --------

@@ -21,6 +21,17 @@ def load_model(folder: str | Path) -> Model:
     theirs, in the intensities of the first; or, where they are named ``brightfield``, ``phase`` or ``dic``, models for
     one modality each, of which every stack gets its own.
 
+    Parameters
+    ----------
+    folder : path or str
+        A model folder, a folder of them, an ONNX file or package, or the name of a shipped model, such as
+        ``demo-nuclei``.
+
+    Returns
+    -------
+    Model
+        Its `predict` gives the stain of a stack on the stack's own grid.
+
     Raises
     ------
     SpotlightError

@@ -63,6 +63,11 @@ def measure_seams(model: Model, part: Part, options: StainOptions, progress: Pro
     progress : callable, optional
         Called with what is being done, how far it is, and current figures.
 
+    Returns
+    -------
+    Seams
+        Differences at the borders of tiles and elsewhere, in standard deviations of the stain.
+
     Examples
     --------
     >>> from spotlight.prediction import StainOptions, find_parts, load_model, measure_seams

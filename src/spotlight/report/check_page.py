@@ -44,6 +44,11 @@ def write_check_page(result: Check, folder: str | Path, title: str = "Check of p
     title : str
         Heading of the page.
 
+    Returns
+    -------
+    Path
+        The page, one file that needs no other.
+
     Examples
     --------
     >>> import numpy as np

@@ -24,6 +24,11 @@ def write_class_page(result: ClassEvaluation, title: str = "Evaluation of classe
     title : str
         Heading of the page.
 
+    Returns
+    -------
+    Path
+        The page, one file that needs no other.
+
     Examples
     --------
     >>> from spotlight.evaluation import evaluate_classes

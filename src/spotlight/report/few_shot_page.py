@@ -28,6 +28,11 @@ def write_few_shot_page(folder: str | Path, title: str = "Does pretraining help 
     title : str
         Heading of the page.
 
+    Returns
+    -------
+    Path
+        The page, one file that needs no other.
+
     Examples
     --------
     >>> import spotlight

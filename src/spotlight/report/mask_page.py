@@ -32,6 +32,11 @@ def write_mask_page(result: MaskEvaluation, title: str = "Evaluation of masks") 
     title : str
         Heading of the page.
 
+    Returns
+    -------
+    Path
+        The page, one file that needs no other.
+
     Examples
     --------
     >>> from spotlight.evaluation import evaluate_masks

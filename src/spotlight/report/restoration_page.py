@@ -23,6 +23,11 @@ def write_restoration_page(result: RestorationEvaluation, title: str = "Evaluati
     title : str
         Heading of the page.
 
+    Returns
+    -------
+    Path
+        The page, one file that needs no other.
+
     Examples
     --------
     >>> from spotlight.evaluation import evaluate_restoration

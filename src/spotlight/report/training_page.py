@@ -38,6 +38,11 @@ def write_training_page(folder: str | Path) -> Path:
     folder : path
         A model that `spotlight.train` has finished.
 
+    Returns
+    -------
+    Path
+        The page.
+
     Raises
     ------
     SpotlightError

@@ -30,6 +30,11 @@ def clean_labels(
     settings : InstanceSettings
         `min_size`, `max_size`, `max_hole` and `clear_border` are used.
 
+    Returns
+    -------
+    int32 ndarray
+        The same shape, labels 1 to n.
+
     Examples
     --------
     >>> import numpy as np
@@ -82,6 +87,11 @@ def resize_labels(labels: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[
     labels : (Z, Y, X) or (Y, X) int32
     shape : tuple of int
         Of the result, whose outer voxel edges coincide with those of `labels`.
+
+    Returns
+    -------
+    int32 ndarray
+        The same numbers; a label too small for the new grid is lost.
 
     Examples
     --------
@@ -143,6 +153,11 @@ def clean_truth(
     scale : tuple of float, optional
         Edges in µm to assume for labels without a voxel size; left out, such that they have the size that the settings
         expect.
+
+    Returns
+    -------
+    Stack
+        int32 labels 1 to n on the grid of `labels`, 0 for background.
 
     Raises
     ------

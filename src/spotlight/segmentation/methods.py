@@ -38,6 +38,16 @@ FEW_FAINT = 0.1
 def read_settings(path: str | Path) -> InstanceSettings:
     """Read segmentation settings from a YAML file, of the method that its key `method` names.
 
+    Parameters
+    ----------
+    path : path
+        The file. Without the key `method`, it is the watershed.
+
+    Returns
+    -------
+    InstanceSettings
+        Of the class that belongs to the method.
+
     Raises
     ------
     SpotlightError
@@ -188,6 +198,11 @@ def find_instances(
         The method and every parameter of it; the watershed's defaults if left out.
     scale : tuple of float, optional
         Edges in µm to assume for a stack without a voxel size: those of another image of the same field.
+
+    Returns
+    -------
+    Segmentation
+        Labels on the grid of `stack`, with their contrast and doubts.
 
     Raises
     ------

@@ -136,6 +136,11 @@ def simulate_any_field(settings: AnyMicroscopeSettings | None = None, seed: int 
     seed : int
         The same seed gives the same field.
 
+    Returns
+    -------
+    SimulatedField
+        With the voxel size that was drawn for it.
+
     Examples
     --------
     >>> from spotlight.simulation import AnyMicroscopeSettings, simulate_any_field
@@ -223,12 +228,24 @@ def simulate_any_microscope(
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Simulate a data set of cells seen by many microscopes; see `spotlight.simulate_pairs` for the parameters.
+    """Simulate a data set of cells seen by many microscopes, in the layout of `spotlight.simulate_pairs`.
+
+    Parameters
+    ----------
+    folder, counts, seed, workers, progress
+        See `spotlight.simulate_pairs`.
+    settings : AnyMicroscopeSettings
+        The ranges of microscopes and cells.
 
     Returns
     -------
     Path
         The manifest.
+
+    Raises
+    ------
+    SpotlightError
+        As `spotlight.simulate_pairs`.
 
     Examples
     --------

@@ -90,7 +90,14 @@ def phase_contrast(
     """Form noise-free phase-contrast images at some focal heights.
 
     The ring multiplies the amplitude of light by sqrt(t) exp(-i a), where t is its transmission and a its phase; see
-    `PhaseContrastSettings`. The parameters are those of `spotlight.simulation.optics.focus_series`.
+    `PhaseContrastSettings`.
+
+    Parameters
+    ----------
+    index, medium_index, voxel_um, heights_um, rng
+        See `spotlight.simulation.optics.focus_series`.
+    optics : PhaseContrastSettings
+        Annulus, phase ring, apertures and lamp.
 
     Returns
     -------
@@ -137,7 +144,14 @@ def dic(
     With shear s and bias b, a wave u whose unscattered light has the frequency k0 becomes
     (u(r - s/2) exp(i b/2) - u(r + s/2) exp(-i b/2)) / 2. The condenser's prism multiplies each copy by
     exp(± i pi k0 s). In the pupil this is the factor i sin(b/2 - pi (k - k0) s). It is divided by sin(b/2), so an empty
-    field is 1. The parameters are those of `spotlight.simulation.optics.focus_series`.
+    field is 1.
+
+    Parameters
+    ----------
+    index, medium_index, voxel_um, heights_um, rng
+        See `spotlight.simulation.optics.focus_series`.
+    optics : DICSettings
+        Shear, bias, apertures and lamp.
 
     Returns
     -------

@@ -105,6 +105,11 @@ def simulate_field(settings: SimulationSettings | None = None, seed: int = 0) ->
     seed : int
         The same seed gives the same field.
 
+    Returns
+    -------
+    SimulatedField
+        Brightfield, fluorescence, true labels and true dye, axes ZYX on one grid.
+
     Examples
     --------
     >>> import spotlight

@@ -81,6 +81,11 @@ def simulate_light_sheet_field(
     seed : int
         The same seed gives the same field.
 
+    Returns
+    -------
+    LightSheetField
+        Image and mask, axes ZYX.
+
     Raises
     ------
     SpotlightError

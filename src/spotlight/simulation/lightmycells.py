@@ -135,6 +135,11 @@ def simulate_multi_stain_field(
     seed : int
         The same seed gives the same field.
 
+    Returns
+    -------
+    MultiStainField
+        The focus series, one target per stain, and the cells.
+
     Raises
     ------
     SpotlightError

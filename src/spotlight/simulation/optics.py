@@ -229,6 +229,20 @@ def _disk(count: int, turn: float) -> NDArray[np.float64]:
 def fluorescence(dye: FloatArray, voxel_um: float, optics: FluorescenceSettings) -> FloatArray:
     """Return the expected photo-electrons of a dye volume, ZYX: the dye blurred by the PSF, plus background.
 
+    Parameters
+    ----------
+    dye : (Z, Y, X) float32
+        Dye concentration on cubic voxels; 1 in a mean nucleus.
+    voxel_um : float
+        Edge of the voxels in µm.
+    optics : FluorescenceSettings
+        The fluorescence path.
+
+    Returns
+    -------
+    (Z, Y, X) float32
+        Photo-electrons per voxel, without noise.
+
     Examples
     --------
     >>> import numpy as np

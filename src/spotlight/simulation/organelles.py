@@ -63,6 +63,11 @@ def make_organelles(
     rng : numpy.random.Generator
         The source of all randomness.
 
+    Returns
+    -------
+    OrganellePhantom
+        Refractive index, dyes, cells and nuclei.
+
     Examples
     --------
     >>> import numpy as np

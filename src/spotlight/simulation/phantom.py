@@ -121,6 +121,11 @@ def make_phantom(
         the cell of row n - 1; one that is far outside is not in the field. Left out: drawn. With the same random
         numbers, a cell keeps its size and shape wherever it is.
 
+    Returns
+    -------
+    Phantom
+        Labels, dye and refractive index, (Z, Y, X).
+
     Examples
     --------
     >>> import numpy as np

@@ -52,6 +52,11 @@ def explain(
     probe : bool
         Also take a few steps with random values on this machine, and say how many minutes the run would take.
 
+    Returns
+    -------
+    str
+        Lines for people, and all settings as YAML.
+
     Raises
     ------
     SpotlightError

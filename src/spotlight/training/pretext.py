@@ -47,6 +47,11 @@ def pretraining(
     steps, batch_size, seed, grid, hidden_share, block_px : optional
         Instead of the defaults.
 
+    Returns
+    -------
+    Experiment
+        Settings for `pretrain`.
+
     Raises
     ------
     SpotlightError

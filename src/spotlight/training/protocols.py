@@ -190,6 +190,18 @@ def for_task(experiment: Experiment | str, task: Task | str | None) -> Experimen
 def protocol(name: str, task: Task | str | None = None) -> Experiment:
     """Return the settings of a named protocol, with those of a task in place of those for stains.
 
+    Parameters
+    ----------
+    name : str
+        One of `PROTOCOLS`, such as ``spotlight`` or ``fnet-2018``.
+    task : Task or str, optional
+        What is learnt instead of a stain, such as ``segment``.
+
+    Returns
+    -------
+    Experiment
+        All settings, for `train`; `model_copy` changes some.
+
     Raises
     ------
     SpotlightError
