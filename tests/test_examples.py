@@ -1,31 +1,29 @@
-"""Every public name has an example, which runs as a user would type it; functions describe what they take and give."""
+"""All that the reference shows has an example that runs as it stands; functions describe what they take and give."""
 
 import contextlib
 import doctest
 import importlib
 import inspect
 import logging
-import pkgutil
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import spotlight
-
-OTHERS = ("cli", "napari")
-"""Rooms of commands and widgets, whose help is tested elsewhere."""
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 
 
 def public_names() -> dict[str, Any]:
-    """Everything public that has a docstring of its own, by the name by which it is imported."""
-    rooms = [room.name for room in pkgutil.iter_modules(spotlight.__path__) if room.ispkg and room.name not in OTHERS]
+    """Every class and function of the reference, by the name by which it is imported; each once."""
+    pages = [page.read_text(encoding="utf-8") for page in sorted(REFERENCE.glob("*.md"))]
+    shown = sorted(module for page in pages for module in re.findall(r"^::: (\S+)", page, re.MULTILINE))
     found: dict[int, tuple[str, Any]] = {}
-    for module in (spotlight, *(importlib.import_module(f"spotlight.{room}") for room in rooms)):
-        for name in module.__all__:
+    for module in map(importlib.import_module, shown):
+        own = [name for name, part in vars(module).items() if getattr(part, "__module__", "") == module.__name__]
+        for name in getattr(module, "__all__", own):
             public = getattr(module, name)
-            if inspect.isclass(public) or inspect.isroutine(public):
+            if name[0] != "_" and (inspect.isclass(public) or inspect.isroutine(public)):
                 found.setdefault(id(public), (f"{module.__name__}.{name}", public))
     return dict(found.values())
 
@@ -51,6 +49,7 @@ def test_public_functions_describe_parameters_and_result(name: str) -> None:
     text = (inspect.getdoc(PUBLIC[name]) or "").partition("\nExamples\n")[0]
     signature = inspect.signature(PUBLIC[name])
     described = set(re.findall(r"\w+", text.partition("\nParameters\n---")[2]))
-    assert not set(signature.parameters) - described, f"{name}: section Parameters lacks some"
+    missing = set(signature.parameters) - described
+    assert not missing, f"the docstring of {name} does not describe {', '.join(sorted(missing))}"
     gives = signature.return_annotation not in (None, "None")
-    assert "\nReturns\n---" in text or not gives, f"{name}: lacks a section Returns"
+    assert "\nReturns\n---" in text or not gives, f"the docstring of {name} lacks a section Returns"

@@ -25,6 +25,17 @@ class ForegroundSettings(Settings):
     The defaults are those that the author of Spotlight states for the original implementation: a median of 5 voxels, a
     Gaussian of 5 voxels, then Otsu. Smoothing is used only to choose the threshold, which is then applied to the
     unsmoothed target. ``median_px=1, gaussian_px=0`` gives plain Otsu.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.foreground import ForegroundSettings, find_foreground
+    >>> target = np.full((8, 32, 32), 100.0)
+    >>> target[2:6, 8:24, 8:24] = 300
+    >>> round(find_foreground(target, ForegroundSettings(median_px=1, gaussian_px=0)).fraction, 3)
+    0.125
+    >>> find_foreground(target, ForegroundSettings(method="fixed", value=250.0)).threshold
+    250.0
     """
 
     method: Method = Field(
@@ -57,6 +68,15 @@ class Foreground:
         Share of the valid voxels that are foreground, at native resolution.
     warnings : tuple of str
         Why it is implausible, in sentences; empty if it is plausible.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.foreground import find_foreground
+    >>> noise = np.random.default_rng(0).normal(100, 5, (8, 48, 48))
+    >>> found = find_foreground(noise)  # without any nucleus
+    >>> found.fraction > 0.4, len(found.warnings)
+    (True, 1)
     """
 
     threshold: float
@@ -87,6 +107,11 @@ def find_foreground(
     allocate : callable
         Creates the array of the smoothed target, named "_smooth".
 
+    Returns
+    -------
+    Foreground
+        Threshold, share of the foreground, and what makes it implausible.
+
     Raises
     ------
     SpotlightError
@@ -95,6 +120,16 @@ def find_foreground(
     References
     ----------
     N. Otsu, IEEE Trans. Syst. Man Cybern. 9, 62 (1979). A. A. Kalinin et al., arXiv:2507.05383 (2025), section 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.foreground import find_foreground
+    >>> target = np.random.default_rng(0).normal(100, 5, (16, 64, 64))
+    >>> target[4:12, 20:44, 20:44] += 200
+    >>> found = find_foreground(target)
+    >>> 110 < found.threshold < 290, round(found.fraction, 2), found.warnings
+    (True, 0.07, ())
     """
     settings = settings or ForegroundSettings()
     target = as_numbers(target, name)
@@ -185,7 +220,26 @@ def _doubts(fraction: float, settings: ForegroundSettings) -> list[str]:
 
 
 def least_foreground_voxels(patch: tuple[int, ...], fraction: float) -> int:
-    """Fewest foreground voxels that make `fraction` of a patch, rounded up: 132 for 0.1 % of 32x64x64."""
+    """Fewest foreground voxels that make `fraction` of a patch, rounded up: 132 for 0.1 % of 32x64x64.
+
+    Parameters
+    ----------
+    patch : tuple of int
+        Voxels per axis.
+    fraction : float
+        0 to 1.
+
+    Returns
+    -------
+    int
+        Number of voxels.
+
+    Examples
+    --------
+    >>> from spotlight.foreground import least_foreground_voxels
+    >>> least_foreground_voxels((32, 64, 64), 0.001)
+    132
+    """
     return math.ceil(fraction * math.prod(patch))
 
 
@@ -207,6 +261,13 @@ def nearest_component(mask: NDArray[Any]) -> NDArray[np.int32]:
     -------
     array of int32
         Same shape: numbers from 1 to the number of components, or 0 everywhere if the mask is empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.foreground import nearest_component
+    >>> nearest_component(np.array([[1, 0, 0, 0, 0, 1]]))
+    array([[1, 1, 1, 2, 2, 2]], dtype=int32)
     """
     inside = np.asarray(mask) != 0
     labels, count = ndimage.label(inside, output=np.int32)

@@ -35,7 +35,16 @@ SHIPPED = Path(__file__).parent / "shipped"
 
 
 class ChannelDescription(Settings):
-    """One channel of the inputs that the network was trained on."""
+    """One channel of the inputs that the network was trained on.
+
+    Examples
+    --------
+    >>> from spotlight.model import read_description
+    >>> (channel,) = read_description("demo-nuclei").input.channels
+    >>> low, high = channel.contrast  # of the training stacks: what is far beyond is doubted
+    >>> low < high
+    True
+    """
 
     channel: str = Field("", description="Name of the channel in the training files; empty if they had none.")
     mean: tuple[float, float] | None = Field(
@@ -54,7 +63,15 @@ class ChannelDescription(Settings):
 
 
 class InputDescription(ChannelDescription):
-    """The inputs that the network was trained on, with their first channel."""
+    """The inputs that the network was trained on, with their first channel.
+
+    Examples
+    --------
+    >>> from spotlight.model import read_description
+    >>> expected = read_description("demo-nuclei").input
+    >>> expected.axes, expected.grid, expected.normalisation
+    ('ZYX', 0.29, 'mean/std')
+    """
 
     axes: Literal["ZYX", "YX"]
     grid: Grid = Field(description="Edge of the cubic voxels in µm that the network works on, or 'native'.")
@@ -92,7 +109,15 @@ class InputDescription(ChannelDescription):
 
 
 class ModelDescription(Settings):
-    """Everything in ``model.yaml``."""
+    """Everything in ``model.yaml``.
+
+    Examples
+    --------
+    >>> from spotlight.model import read_description
+    >>> description = read_description("demo-nuclei")
+    >>> description.dims, description.network.architecture, [target.channel for target in description.targets]
+    (3, 'fnet', ['DNA'])
+    """
 
     format: StrictInt = Field(
         1, ge=1, description="Format of this file; a higher number means that older versions cannot read it."
@@ -137,12 +162,32 @@ def make_network(
 ) -> StainNetwork:
     """Build a network from its settings, with the last layers that its task needs.
 
-    See `NetworkSettings.build` for the parameters, and `Task.adapt`.
+    Parameters
+    ----------
+    settings : NetworkSettings
+        Architecture and sizes.
+    dims, stains, modalities, in_channels
+        See `NetworkSettings.build`.
+    task : Task
+        Its `adapt` changes the end of the network.
+
+    Returns
+    -------
+    StainNetwork
+        With weights as they were drawn.
 
     Raises
     ------
     SpotlightError
         If the settings do not fit the data.
+
+    Examples
+    --------
+    >>> from spotlight.model import make_network
+    >>> from spotlight.networks import FNetSettings
+    >>> network = make_network(FNetSettings(depth=2, mult_chan=4), dims=3, stains=2)
+    >>> network.stains, network.divisor
+    (2, 4)
     """
     try:
         if in_channels == 1:  # which networks of other packages were built for
@@ -160,10 +205,30 @@ def make_network(
 def save_weights(path: Path, network: torch.nn.Module) -> str:
     """Write a network's weights as safetensors, completely or not at all; return the SHA-256 of the file.
 
+    Parameters
+    ----------
+    path : Path
+        The file to write.
+    network : Module
+        Whose weights are written, those of normalisations among them.
+
+    Returns
+    -------
+    str
+        The SHA-256, in hexadecimal.
+
     Raises
     ------
     SpotlightError
         If a weight is not finite, or the file cannot be written.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from spotlight.model import save_weights
+    >>> from spotlight.networks import FNet
+    >>> len(save_weights(Path("weights.safetensors"), FNet(depth=1, mult_chan=2)))
+    64
     """
     state = {name: tensor.detach().contiguous().cpu() for name, tensor in network.state_dict().items()}
     fault = _fault(state)
@@ -195,6 +260,17 @@ def load_weights(path: Path, network: torch.nn.Module, sha256: str = "") -> None
     SpotlightError
         If the file is missing, damaged, of another network or has another SHA-256, if a weight is not finite or has
         another type than the network's, or if a variance is negative.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from spotlight.model import load_weights, save_weights
+    >>> from spotlight.networks import FNet
+    >>> path = Path("weights.safetensors")
+    >>> one, other = FNet(depth=1, mult_chan=2), FNet(depth=1, mult_chan=2)
+    >>> load_weights(path, other, save_weights(path, one))
+    >>> bool((one.head.weight == other.head.weight).all())
+    True
     """
     try:
         content = path.read_bytes()
@@ -227,7 +303,35 @@ def _fault(state: Mapping[str, Tensor]) -> str:
 
 
 def save_model(folder: str | Path, description: ModelDescription, network: torch.nn.Module) -> Path:
-    """Write a model folder; ``model.yaml`` is written last, so a folder that has it is complete."""
+    """Write a model folder; ``model.yaml`` is written last, so a folder that has it is complete.
+
+    Parameters
+    ----------
+    folder : path
+        Where to write ``model.yaml`` and ``weights.safetensors``; other files in it stay.
+    description : ModelDescription
+        The SHA-256 of the weights is filled in.
+    network : Module
+        The network that the description describes.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    SpotlightError
+        As `save_weights`.
+
+    Examples
+    --------
+    >>> from spotlight.model import read_model, save_model
+    >>> description, network = read_model("demo-nuclei")
+    >>> folder = save_model("copy", description, network)
+    >>> sorted(path.name for path in folder.iterdir())
+    ['model.yaml', 'weights.safetensors']
+    """
     folder = Path(folder)
     sha256 = save_weights(folder / WEIGHTS, network)
     write_text(folder / DESCRIPTION, description.model_copy(update={"weights_sha256": sha256}).to_yaml())
@@ -235,7 +339,26 @@ def save_model(folder: str | Path, description: ModelDescription, network: torch
 
 
 def find_folder(given: str | Path) -> Path:
-    """Give the folder of a model: what is given, or else the model of this name that comes with Spotlight."""
+    """Give the folder of a model: what is given, or else the model of this name that comes with Spotlight.
+
+    Parameters
+    ----------
+    given : path
+        A folder, or the name of a shipped model. Where both are there, it is the folder.
+
+    Returns
+    -------
+    Path
+        It need not exist.
+
+    Examples
+    --------
+    >>> from spotlight.model import find_folder
+    >>> find_folder("my-model").as_posix()  # a path; the name of a shipped model is looked up
+    'my-model'
+    >>> find_folder("demo-nuclei").parent.name
+    'shipped'
+    """
     given = Path(given)
     shipped = SHIPPED / given
     return shipped if not given.exists() and len(given.parts) == 1 and shipped.is_dir() else given
@@ -244,10 +367,26 @@ def find_folder(given: str | Path) -> Path:
 def read_description(folder: str | Path) -> ModelDescription:
     """Read ``model.yaml``.
 
+    Parameters
+    ----------
+    folder : path
+        A model folder, or the name of a shipped model.
+
+    Returns
+    -------
+    ModelDescription
+        Of any format up to `FORMAT`.
+
     Raises
     ------
     SpotlightError
         If the folder is not a model, was written by a newer version, or its description is damaged.
+
+    Examples
+    --------
+    >>> from spotlight.model import read_description
+    >>> read_description("demo-nuclei").input.grid  # µm
+    0.29
     """
     path = require_path(find_folder(folder), "Give a model folder.") / DESCRIPTION
     if not path.exists():
@@ -269,10 +408,29 @@ def read_description(folder: str | Path) -> ModelDescription:
 def read_model(folder: str | Path) -> tuple[ModelDescription, StainNetwork]:
     """Read a model folder: its description and the network with its weights, in evaluation mode.
 
+    Parameters
+    ----------
+    folder : path
+        A model folder, or the name of a shipped model.
+
+    Returns
+    -------
+    (ModelDescription, StainNetwork)
+        The network is on the CPU.
+
     Raises
     ------
     SpotlightError
         If a part of the folder is missing, damaged or from a newer version.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spotlight.model import read_model
+    >>> description, network = read_model("demo-nuclei")
+    >>> with torch.no_grad():
+    ...     tuple(network(torch.zeros(1, 1, 8, 16, 16)).shape)
+    (1, 1, 8, 16, 16)
     """
     description = read_description(folder)
     if description.task.backbone:
@@ -290,10 +448,26 @@ def read_model(folder: str | Path) -> tuple[ModelDescription, StainNetwork]:
 def load_trunk(folder: str | Path, description: ModelDescription, network: StainNetwork) -> None:
     """Load the weights of a model folder into a network with other outputs: all but those of its last layers.
 
+    Parameters
+    ----------
+    folder : path
+        A model folder.
+    description : ModelDescription
+        What `read_description` gives for it.
+    network : StainNetwork
+        The network that gets the weights, of the same architecture and sizes.
+
     Raises
     ------
     SpotlightError
         As `load_weights`.
+
+    Examples
+    --------
+    >>> from spotlight.model import find_folder, load_trunk, make_network, read_description
+    >>> description = read_description("demo-nuclei")
+    >>> network = make_network(description.network, dims=3, stains=2)  # another number of stains
+    >>> load_trunk(find_folder("demo-nuclei"), description, network)
     """
     sizes = len(description.targets), network.modalities, network.in_channels
     other = make_network(description.network, network.dims, *sizes, description.task)
@@ -311,12 +485,57 @@ def load_trunk(folder: str | Path, description: ModelDescription, network: Stain
 
 
 def was_seen(description: ModelDescription, pair: Pair) -> bool:
-    """Whether an input was among those on which a model, or the backbone from which it starts, was pretrained."""
+    """Whether an input was among those on which a model, or the backbone from which it starts, was pretrained.
+
+    Parameters
+    ----------
+    description : ModelDescription
+        Of the model.
+    pair : Pair
+        Whose input is meant; it is known by its content, wherever the file lies.
+
+    Returns
+    -------
+    bool
+        False where the model records nothing of the kind.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.model import read_description, was_seen
+    >>> from spotlight.pairs import Pair
+    >>> field = np.zeros((8, 16, 16), np.float32)
+    >>> pair = Pair.of_arrays("a", field, field, voxel_size=(0.5, 0.2, 0.2))
+    >>> was_seen(read_description("demo-nuclei"), pair)
+    False
+    """
     seen = description.training.get("seen", ())
     return bool(seen) and content_digest(pair) in seen
 
 
 def load_model_weights(folder: str | Path, description: ModelDescription, network: torch.nn.Module) -> None:
-    """Load the weights of a model folder into a network of its architecture; see `load_weights` for the errors."""
+    """Load the weights of a model folder into a network of its architecture.
+
+    Parameters
+    ----------
+    folder : path
+        A model folder, or the name of a shipped model.
+    description : ModelDescription
+        What `read_description` gives for it.
+    network : Module
+        The network that gets the weights.
+
+    Raises
+    ------
+    SpotlightError
+        As `load_weights`.
+
+    Examples
+    --------
+    >>> from spotlight.model import load_model_weights, make_network, read_description
+    >>> description = read_description("demo-nuclei")
+    >>> network = make_network(description.network, description.dims, len(description.targets))
+    >>> load_model_weights("demo-nuclei", description, network)
+    """
     path = require_file(find_folder(folder) / WEIGHTS, "Copy the whole model folder again.")
     load_weights(path, network, description.weights_sha256)

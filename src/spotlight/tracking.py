@@ -17,7 +17,15 @@ from spotlight.settings import Settings
 
 
 class TrackingSettings(Settings):
-    """How nuclei of one frame are linked to those of the next, by laptrack."""
+    """How nuclei of one frame are linked to those of the next, by laptrack.
+
+    Examples
+    --------
+    >>> from spotlight.tracking import TrackingSettings
+    >>> settings = TrackingSettings(farthest_um=3.0, daughters_um=0)  # slow cells that do not divide
+    >>> settings.missed_frames
+    1
+    """
 
     farthest_um: PositiveFloat = Field(
         6.0, description="Longest way of a nucleus from one frame to the next, in µm (pixels without a voxel size)."
@@ -53,6 +61,7 @@ def link(table: pd.DataFrame, settings: TrackingSettings | None = None) -> pd.Da
     Examples
     --------
     >>> import pandas as pd
+    >>> from spotlight.tracking import link
     >>> table = pd.DataFrame({"frame": [0, 0, 1, 1], "label": [1, 2, 1, 2], "y": [5, 30, 29, 6], "x": [5, 5, 5, 5]})
     >>> link(table)["track"].tolist()  # doctest: +SKIP
     [1, 2, 2, 1]
@@ -106,6 +115,17 @@ def renumber_by_track(labels: Stack, table: pd.DataFrame) -> Stack:
     -------
     Stack
         int32; values are renumbered where and when they are read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from spotlight.images import Stack
+    >>> from spotlight.tracking import renumber_by_track
+    >>> labels = Stack(np.array([[[1, 0, 2]], [[2, 0, 1]]], np.int32), "TYX", (0.5, 0.5))
+    >>> table = pd.DataFrame({"frame": [0, 0, 1, 1], "label": [1, 2, 1, 2], "track": [1, 2, 2, 1]})  # from `link`
+    >>> renumber_by_track(labels, table).data.tolist()
+    [[[1, 0, 2]], [[1, 0, 2]]]
     """
     numbers: dict[int, NDArray[np.int32]] = {}
     for frame, rows in table.groupby("frame"):
