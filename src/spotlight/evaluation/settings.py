@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, SerializeAsAny, model_validator
 
 from spotlight.foreground import ForegroundSettings
-from spotlight.metrics.resolution import ONE_IMAGE, TWO_IMAGES, ResolutionSettings
+from spotlight.metrics.resolution_curve import ONE_IMAGE, TWO_IMAGES, ResolutionSettings
 from spotlight.prediction import PredictionSettings
 from spotlight.profiles import ProfileSettings
 from spotlight.segmentation import SEGMENTERS, InstanceSettings, MethodSettings, SegmentationSettings

@@ -16,15 +16,12 @@ from spotlight.metrics.profiles import (
 )
 from spotlight.metrics.registry import METRICS, describe
 from spotlight.metrics.resolution import (
-    ONE_IMAGE,
-    TWO_IMAGES,
-    ResolutionCurve,
-    ResolutionSettings,
     fourier_ring,
     fourier_ring_of_two,
     fourier_shell,
     fourier_shell_of_two,
 )
+from spotlight.metrics.resolution_curve import ONE_IMAGE, TWO_IMAGES, ResolutionCurve, ResolutionSettings
 from spotlight.metrics.selma3d import selma3d_group, selma3d_means, selma3d_ranks, selma3d_scores
 from spotlight.metrics.spectral import spectral_pearson
 from spotlight.metrics.structural import structural_similarity

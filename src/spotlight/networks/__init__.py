@@ -5,15 +5,14 @@ from typing import TYPE_CHECKING
 from spotlight.deferred import deferred
 from spotlight.networks.settings import (
     NETWORKS,
-    FcmaeSettings,
     FNetSettings,
     ModuleSettings,
     NetworkField,
     NetworkSettings,
     Pix2PixSettings,
     UNetPlusPlusSettings,
-    UNeXt2Settings,
 )
+from spotlight.networks.unext_settings import FcmaeSettings, UNeXt2Settings
 
 if TYPE_CHECKING:
     from spotlight.networks.base import StainNetwork, channels_last
