@@ -265,7 +265,15 @@ class PatchSampler:
             )
 
     def draw(self, step: int, batch: int) -> list[Draw]:
-        """Choose the patches of a step."""
+        """Choose the patches of a step.
+
+        Parameters
+        ----------
+        step : int
+            Its number, from 0.
+        batch : int
+            How many patches.
+        """
         rng = np.random.default_rng([self.seed, step])
         drawn = []
         for number in range(step * batch, (step + 1) * batch):
@@ -277,7 +285,17 @@ class PatchSampler:
         return drawn
 
     def cut(self, array: NDArray[np.generic], start: tuple[int, ...], orientation: int) -> NDArray[np.generic]:
-        """Cut a patch out of a stack, of all its channels if it has some, and orient it."""
+        """Cut a patch out of a stack, of all its channels if it has some, and orient it.
+
+        Parameters
+        ----------
+        array : ([C,] [Z,] Y, X) ndarray
+            The stack.
+        start : tuple of int
+            First voxel per spatial axis.
+        orientation : int
+            `Draw.turn`: 0 to 7, of which 0 leaves the patch as it is.
+        """
         every = (slice(None),) * (array.ndim - len(self.patch))
         patch = array[every + tuple(slice(s, s + p) for s, p in zip(start, self.patch, strict=True))]
         return orient(patch, orientation)

@@ -40,8 +40,12 @@ def load_model(folder: str | Path) -> Model:
     Examples
     --------
     >>> import spotlight
-    >>> model = spotlight.load_model("model")  # doctest: +SKIP
-    >>> stain = model.predict("new.ome.tif")  # doctest: +SKIP
+    >>> from spotlight.simulation import SimulationSettings
+    >>> model = spotlight.load_model("demo-nuclei")  # or a folder of yours
+    >>> field = spotlight.simulate_field(SimulationSettings(shape=(8, 32, 32)))
+    >>> stain = model.predict(field.input)  # or the path of a file
+    >>> stain.channels, stain.shape, stain.voxel_size
+    (('DNA (virtual)',), (8, 32, 32), (0.29, 0.29, 0.29))
     """
     folder = find_folder(folder)
     if folder.suffix.lower() in ENDINGS and folder.is_file():

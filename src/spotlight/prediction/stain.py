@@ -56,10 +56,15 @@ class Model:
 
     Examples
     --------
+    >>> import numpy as np
     >>> import spotlight
-    >>> model = spotlight.load_model("model")  # doctest: +SKIP
-    >>> model.predict("new.ome.tif").save("stain.ome.tif")  # doctest: +SKIP
-    >>> model.predict(array, voxel_size=(0.29, 0.1, 0.1))  # doctest: +SKIP
+    >>> model = spotlight.load_model("demo-nuclei")
+    >>> model.description.input.grid, [target.channel for target in model.description.targets]
+    (0.29, ['DNA'])
+    >>> light = np.random.default_rng(0).normal(1000, 100, (8, 32, 32))  # warns: noise is unlike brightfield
+    >>> stain = model.predict(light, voxel_size=(0.29, 0.29, 0.29))
+    >>> stain.save("stain.ome.tif").name
+    'stain.ome.tif'
     """
 
     def __init__(
@@ -136,6 +141,15 @@ class Model:
 
     def suited(self, image: Stack | NDArray[Any], modality: str | None, channel: Channels = None) -> "Model":
         """Give the model for the modality of a stack, which is stated or follows from the name of the channel.
+
+        Parameters
+        ----------
+        image : Stack or ndarray
+            The input.
+        modality : "brightfield", "phase" or "dic", or None
+            None: what the channel's name says.
+        channel : str, int or tuple of these, optional
+            Which channel of the stack is the input.
 
         Raises
         ------
@@ -236,6 +250,15 @@ class Model:
         progress: Callable[[int, int], None] | None = None,
     ) -> tuple[Stack, dict[str, Any]]:
         """Stain a stack that the model `accept`s, in a workspace.
+
+        Parameters
+        ----------
+        stack : Stack
+            As `accept` gives it.
+        settings, normalised, flatten, progress
+            See `predict`.
+        workspace : Workspace, optional
+            Where arrays are made; in memory, if left out.
 
         Returns
         -------
@@ -379,6 +402,13 @@ class Model:
         """Make what else is written beside a result, by what is added to the input's name: labels of structures.
 
         Channels of a spread are left out.
+
+        Parameters
+        ----------
+        result : Stack
+            As `predict` gives it.
+        allocate : callable
+            Makes arrays; see `spotlight.images.slabs.Allocate`.
         """
         count = len(self.description.targets)
         if len(result.channels) > count:
@@ -391,7 +421,27 @@ class Model:
         chosen: Selection = ALL,
         any_voxel_size: bool = False,
     ) -> Stack:
-        """Turn the input into the model's channels, with its axes and a voxel size that fits, or say why not."""
+        """Turn the input into the model's channels, with its axes and a voxel size that fits, or say why not.
+
+        Parameters
+        ----------
+        image : Stack or ndarray
+            The input, with further channels and timepoints or not.
+        chosen : Selection
+            Its channels, timepoint and plane, and what an array does not state.
+        any_voxel_size : bool
+            Accept a voxel size unlike that of the training stacks.
+
+        Returns
+        -------
+        Stack
+            Of the model's spatial axes; of several channels with the axis C before them.
+
+        Raises
+        ------
+        SpotlightError
+            If the input is not what the model was trained for.
+        """
         return accept(self.description.input, self.name, image, chosen, any_voxel_size)
 
 
