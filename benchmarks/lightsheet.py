@@ -14,8 +14,8 @@ factor has no settings.
 
 With --models, networks are trained, too: one for every left-out parent, seed and scaling of the input, on all volumes
 of the other parents, with the settings of the task "segment" or the protocol "spots", at the size of `NETWORK`. Their
-threshold and least size are chosen as those of the other methods; a second row has the task's own threshold, 0.5, and
-no least size. DIR keeps them, and an interrupted call goes on.
+threshold and least size are chosen as those of the other methods; a second row has those of their settings. DIR keeps
+the models, and an interrupted call goes on.
 
 With --contrast, nothing is found: the medians of volumes and their structures, and how far structures stand above their
 surroundings (the median of 22 x 22 pixels of their plane), in counts, in standard deviations of the volume, and in
@@ -39,6 +39,7 @@ from spotlight.metrics.masks import components
 from spotlight.networks import FNetSettings
 from spotlight.pairs import Pair
 from spotlight.segmentation.classical import DIFFERENCE, RIDGES, Method, best_settings, dice_of_settings, noise
+from spotlight.tasks import SegmentTask
 from spotlight.training import protocol
 
 Volume = NDArray[np.float32]
@@ -142,10 +143,12 @@ def predicted(
 def judge_network(
     volumes: list[Labelled], seeds: int, steps: int, named: str, scaling: str, folder: Path
 ) -> tuple[list[list[dict[str, float]]], list[list[dict[str, float]]], list[str]]:
-    """Score by seed and volume, each by the network that has not seen its parent, with chosen settings and with 0.5.
+    """Score by seed and volume, each by the network that has not seen its parent.
 
-    Also returns the chosen settings.
+    Returns the scores with chosen threshold and least size, those with the ones of its settings, and what was chosen.
     """
+    task = protocol(named, "segment").task
+    assert isinstance(task, SegmentTask)
     every: list[list[dict[str, float]]] = []
     plainly: list[list[dict[str, float]]] = []
     used = []
@@ -162,7 +165,7 @@ def judge_network(
             for one, probability in zip(volumes, found, strict=True):
                 if one.parent == parent:
                     rows[one.name] = scores(one, large(probability >= threshold, least), False)
-                    plain_rows[one.name] = scores(one, probability >= 0.5, False)
+                    plain_rows[one.name] = scores(one, large(probability >= task.threshold, task.least_voxels), False)
         every.append([rows[one.name] for one in volumes])
         plainly.append([plain_rows[one.name] for one in volumes])
     return every, plainly, used
@@ -242,15 +245,18 @@ def main() -> None:
             named, seeds, steps = arguments.protocol, arguments.seeds, arguments.steps
             folder = arguments.models / structure / f"{named}-{scaling.replace('/', '-')}"
             name = f"{named}, {scaling}, {seeds} seeds"
-            networks[name], plainly, used = judge_network(volumes, seeds, steps, named, scaling, folder)
-            show(table, name, heads, networks[name], volumes, used)
-            show(table, f"{name}, threshold 0.5", heads, plainly, volumes, [])
+            tuned, networks[f"{name}, own threshold"], used = judge_network(
+                volumes, seeds, steps, named, scaling, folder
+            )
+            networks[name] = tuned
+            show(table, name, heads, tuned, volumes, used)
+            show(table, f"{name}, own threshold", heads, networks[f"{name}, own threshold"], volumes, [])
         print()
         for head in heads[:3]:
             best = max(every, key=lambda name: mean_of(every[name], head, volumes))
             for name, runs in networks.items():
                 compare(name, runs, best, every[best], head, volumes)
-            for first, second in itertools.combinations(networks, 2):
+            for first, second in itertools.combinations([name for name in networks if "own" in name], 2):
                 compare(second, networks[second], first, networks[first], head, volumes)
 
 

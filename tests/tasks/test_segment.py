@@ -394,6 +394,8 @@ def test_spots_are_learnt_on_one_scale(tmp_path: Path) -> None:
     values = protocol("spots").model_dump()
     assert (values["protocol"], values["task"]["kind"]) == ("spots", "segment")
     assert protocol("spots", "segment") == protocol("spots")
+    named = protocol("spots", SegmentTask(structures={"cells": "isolated"}))
+    assert (named.preparation.scaling, named.training.learning_rate) == ("log", 4e-3)
     values["network"] |= {"depth": 1, "mult_chan": 4}
     values["patches"] |= {"size": (8, 16, 16)}
     values["training"] |= {"steps": 60, "learning_rate": 1e-2, "ema": 0.0, "device": "cpu"}  # too short for an average

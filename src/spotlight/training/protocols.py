@@ -9,7 +9,7 @@ from spotlight.losses.settings import L1Settings, MseSettings, SpotlightLossSett
 from spotlight.losses.task_settings import AdversarialSettings, HiddenLossSettings, TeacherSettings
 from spotlight.networks.settings import FNetSettings, Pix2PixSettings
 from spotlight.pairs.prepare import PreparationSettings
-from spotlight.tasks import TASKS, HiddenTask, Task
+from spotlight.tasks import TASKS, HiddenTask, SegmentTask, Task
 from spotlight.training.settings import Experiment, PatchSettings, TrainingSettings
 
 
@@ -139,10 +139,10 @@ def spots() -> Experiment:
 
     Against the settings of the task: inputs on the same logarithmic scale in every volume, since volumes with three
     cells and volumes with hundreds differ in their statistics more than in the brightness of a cell; a faster and
-    averaged run; and no volume held out, since one of the same brain says little about the next brain.
-    docs/light-sheet.md has what each gives.
+    averaged run; no volume held out, since one of the same brain says little about the next brain; and no body of less
+    than 8 voxels. docs/light-sheet.md has scores.
     """
-    found = protocol("spotlight", "segment")
+    found = protocol("spotlight", SegmentTask(least_voxels=8))
     run = {"learning_rate": 4e-3, "ema": 0.98, "validation_share": 0.0}
     size = {"steps": 300, "batch_size": 4}
     return found.model_copy(
@@ -218,7 +218,7 @@ def protocol(name: str, task: Task | str | None = None) -> Experiment:
     if name not in PROTOCOLS:
         raise SpotlightError(f"unknown protocol {name!r}. Known: {', '.join(PROTOCOLS)}.")
     found = PROTOCOLS[name]()
-    if task is None:
+    if task is None or task == found.task.kind:
         return found
     chosen = TASKS.find(task).parse({}, task) if isinstance(task, str) else task
     if chosen == found.task:
