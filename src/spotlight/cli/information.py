@@ -86,7 +86,7 @@ def _of_file(file: Path, alone: bool) -> Iterator[Stated]:
 
 def _state(facts: "Facts", label: str, file: Path, scene: str) -> Stated:
     from spotlight.images.colour import luminances
-    from spotlight.images.formats import STORED_AXES
+    from spotlight.images.facts import STORED_AXES
     from spotlight.images.units import impossible_size, unusual_size
 
     size = ", ".join(f"{facts.called(axis)} {length:.4g}" for axis, length in facts.voxel_size.items())

@@ -1,7 +1,8 @@
 """Stacks: images with axes, voxel size in µm and channel names; reading, writing and resampling them."""
 
 from spotlight.images.arrays import as_stack
-from spotlight.images.formats import FORMATS, Facts, Format, Scene, is_image, stem, suffixes
+from spotlight.images.facts import Facts, Scene
+from spotlight.images.formats import FORMATS, Format, is_image, stem, suffixes
 from spotlight.images.images_in import Part, count_images, images_in, warn_of_planes
 from spotlight.images.modality import modality_of
 from spotlight.images.reading import read, read_like, read_selected, scenes

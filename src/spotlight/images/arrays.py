@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from spotlight.addresses import Address
 from spotlight.errors import SpotlightError
-from spotlight.images.formats import AXES, Facts, Scene
+from spotlight.images.facts import AXES, Facts, Scene
 from spotlight.images.slabs import values_of
 from spotlight.images.stack import Stack
 

@@ -7,7 +7,7 @@ from typing import Any
 import bioio
 import numpy as np
 
-from spotlight.images.formats import Facts, Scene
+from spotlight.images.facts import Facts, Scene
 from spotlight.images.units import read_lengths
 
 

@@ -12,7 +12,7 @@ from pylibCZIrw.czi import CziReader
 
 from spotlight.errors import SpotlightError
 from spotlight.images.colour import RGB
-from spotlight.images.formats import Facts, Scene
+from spotlight.images.facts import Facts, Scene
 from spotlight.images.units import read_lengths
 
 KINDS = {"Gray8": np.uint8, "Gray16": np.uint16, "Gray32Float": np.float32}

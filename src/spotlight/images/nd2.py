@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.images.colour import RGB
-from spotlight.images.formats import Facts, Scene
+from spotlight.images.facts import Facts, Scene
 from spotlight.images.units import read_lengths, seconds
 
 

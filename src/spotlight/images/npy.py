@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from spotlight.errors import SpotlightError
-from spotlight.images.formats import Facts, Scene
+from spotlight.images.facts import Facts, Scene
 
 
 def scenes(path: Path) -> list[Scene]:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from spotlight.addresses import Address
 from spotlight.errors import SpotlightError
-from spotlight.images.formats import AXES, ZARR, Facts, Scene, explained_reading
+from spotlight.images.facts import AXES, Facts, Scene
+from spotlight.images.formats import ZARR, explained_reading
 from spotlight.images.lazy import WORKERS
 from spotlight.images.units import read_lengths, read_number, seconds
 from spotlight.installation import missing_package

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.files import write_text
-from spotlight.images.formats import PLANE_FILES, Facts, Scene, is_plane_files
+from spotlight.images.facts import Facts, Scene
+from spotlight.images.formats import PLANE_FILES, is_plane_files
 from spotlight.images.layouts import PlaneFiles
 from spotlight.images.microscope_notes import notes_of
 from spotlight.images.reading import read

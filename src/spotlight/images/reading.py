@@ -9,7 +9,8 @@ from spotlight.errors import SpotlightError
 from spotlight.files import require_file, require_path
 from spotlight.images.arrays import ArrayAddress, as_stack
 from spotlight.images.colour import Joined, channel_names
-from spotlight.images.formats import AXES, STORED_AXES, Facts, Scene, format_of, is_zarr
+from spotlight.images.facts import AXES, STORED_AXES, Facts, Scene
+from spotlight.images.formats import format_of, is_zarr
 from spotlight.images.joining import take
 from spotlight.images.lazy import LazyArray, tell
 from spotlight.images.selection import Channels, Selection

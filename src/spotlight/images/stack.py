@@ -12,7 +12,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.images.colour import Mean, colours_of, luminances
-from spotlight.images.formats import AXES, Kind, format_to_write
+from spotlight.images.facts import AXES
+from spotlight.images.formats import Kind, format_to_write
 from spotlight.images.lazy import LazyArray
 from spotlight.images.pictures import THUMBNAILS, as_html, thumbnail
 from spotlight.images.regions import format_region

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from spotlight.errors import SpotlightError
 from spotlight.images.colour import sample_names
-from spotlight.images.formats import Facts, Scene, explained_reading, is_companion, is_image
+from spotlight.images.facts import Facts, Scene
+from spotlight.images.formats import explained_reading, is_companion, is_image
 from spotlight.images.imagej import calibrated
 from spotlight.images.lazy import WORKERS, Source, no_problems, tell
 from spotlight.images.micromanager import doubt_count, files_of_positions, positions, require_index, stated
