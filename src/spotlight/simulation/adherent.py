@@ -25,10 +25,14 @@ class AdherentCellSettings(Settings):
 
     Examples
     --------
-    >>> from spotlight.simulation import AdherentCellSettings, LightMyCellsSettings
-    >>> sparse = LightMyCellsSettings(cells=AdherentCellSettings(cell_area_um2=2000))  # half as many cells
-    >>> sparse.cells.mitochondria_per_cell
-    75
+    >>> import numpy as np
+    >>> from spotlight.simulation import AdherentCellSettings, make_organelles
+    >>> for area in (300, 850):  # µm² of the field per cell
+    ...     settings = AdherentCellSettings(cell_area_um2=area, microtubules_per_cell=0)
+    ...     phantom = make_organelles((2, 24, 24), (1.0, 1.3), settings, np.random.default_rng(0))
+    ...     print(len(np.unique(phantom.cells)) - 1)
+    3
+    1
     """
 
     cell_area_um2: float = Field(850.0, gt=50, description="Mean area of the field per cell.")

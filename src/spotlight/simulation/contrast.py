@@ -21,10 +21,15 @@ class PhaseContrastSettings(BrightfieldSettings):
 
     Examples
     --------
-    >>> from spotlight.simulation import LightMyCellsSettings, PhaseContrastSettings
-    >>> settings = LightMyCellsSettings(phase=PhaseContrastSettings(ring_transmission=0.1))  # stronger contrast
-    >>> settings.phase.inner_na < settings.phase.condenser_na
-    True
+    >>> import numpy as np
+    >>> from spotlight.simulation import PhaseContrastSettings, phase_contrast
+    >>> index = np.full((8, 32, 32), 1.337, np.float32)
+    >>> index[3:5, 12:20, 12:20] = 1.35
+    >>> for share in (0.5, 0.1):  # a darker ring: more contrast
+    ...     settings, rng = PhaseContrastSettings(ring_transmission=share), np.random.default_rng(0)
+    ...     print(round(float(phase_contrast(index, 1.337, (0.5, 0.2), np.array([2.0]), settings, rng).std()), 2))
+    0.07
+    0.14
     """
 
     wavelength_um: float = Field(0.55, gt=0, description="Centre of the lamp's band: a green filter.")
@@ -61,10 +66,15 @@ class DICSettings(BrightfieldSettings):
     Examples
     --------
     >>> import math
-    >>> from spotlight.simulation import DICSettings, LightMyCellsSettings
-    >>> settings = LightMyCellsSettings(dic=DICSettings(shear_deg=0, bias=math.pi / 2))
-    >>> settings.dic.shear_um
-    0.28
+    >>> import numpy as np
+    >>> from spotlight.simulation import DICSettings, dic
+    >>> index = np.full((8, 32, 32), 1.337, np.float32)
+    >>> index[3:5, 12:20, 12:20] = 1.36
+    >>> for bias in (math.pi / 4, math.pi / 2):  # a greater bias: more light, less relief
+    ...     settings, rng = DICSettings(bias=bias), np.random.default_rng(0)
+    ...     print(round(float(dic(index, 1.337, (0.5, 0.2), np.array([2.0]), settings, rng).std()), 2))
+    0.07
+    0.03
     """
 
     wavelength_um: float = Field(0.55, gt=0, description="Centre of the lamp's band: a green filter.")

@@ -31,10 +31,15 @@ class BrightfieldSettings(Settings):
 
     Examples
     --------
-    >>> from spotlight.simulation import BrightfieldSettings, SimulationSettings
-    >>> out_of_focus = SimulationSettings(brightfield=BrightfieldSettings(focus_offset_um=2.0))
-    >>> out_of_focus.brightfield.objective_na
-    1.2
+    >>> import numpy as np
+    >>> from spotlight.simulation import BrightfieldSettings, brightfield
+    >>> index = np.full((16, 32, 32), 1.337, np.float32)
+    >>> index[6:10, 12:20, 12:20] = 1.36
+    >>> for na in (0.2, 0.9):  # a stopped-down condenser gives more contrast
+    ...     image = brightfield(index, 1.337, 0.29, BrightfieldSettings(condenser_na=na), np.random.default_rng(0))
+    ...     print(round(float(image.std()), 2))
+    0.03
+    0.01
     """
 
     wavelength_um: float = Field(0.70, gt=0, description="Centre of the lamp's band.")
@@ -77,10 +82,15 @@ class WidefieldSettings(Settings):
 
     Examples
     --------
-    >>> from spotlight.simulation import LightMyCellsSettings, WidefieldSettings
-    >>> dim = LightMyCellsSettings(fluorescence=WidefieldSettings(photons=25))
-    >>> dim.fluorescence.objective_na
-    0.85
+    >>> import numpy as np
+    >>> from spotlight.simulation import WidefieldSettings, widefield
+    >>> dye = np.zeros((8, 32, 32), np.float32)
+    >>> dye[2, 16, 16] = 1
+    >>> for na in (0.85, 0.4):  # a lower aperture spreads a point
+    ...     image = widefield(dye, (0.5, 0.2), 1.25, 0.46, WidefieldSettings(objective_na=na, background_photons=0))
+    ...     print(round(float(image.max() / image.sum()), 2))
+    0.42
+    0.1
     """
 
     objective_na: float = Field(0.85, gt=0, description="Effective numerical aperture.")

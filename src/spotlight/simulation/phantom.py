@@ -25,10 +25,13 @@ class CellSettings(Settings):
 
     Examples
     --------
-    >>> from spotlight.simulation import CellSettings, SimulationSettings
-    >>> sparse = SimulationSettings(cells=CellSettings(cell_area_um2=400.0, mitotic_fraction=0))
-    >>> sparse.cells.nuclear_height_um
-    (5.2, 1.1)
+    >>> import numpy as np
+    >>> from spotlight.simulation import CellSettings, make_phantom
+    >>> for area in (96, 300):  # µm² of the colony per cell
+    ...     cells, rng = CellSettings(cell_area_um2=area), np.random.default_rng(0)
+    ...     print(len(np.unique(make_phantom((24, 64, 64), 0.29, 2.0, cells, rng).labels)) - 1)
+    4
+    1
     """
 
     cell_area_um2: float = Field(96.0, gt=5, description="Mean area of the colony per cell.")

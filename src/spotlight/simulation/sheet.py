@@ -28,10 +28,14 @@ class SheetSettings(Settings):
 
     Examples
     --------
-    >>> from spotlight.simulation import LightSheetSettings, SheetSettings
-    >>> microscope = SheetSettings(voxel_um=(2.0, 0.65, 0.65), photons=(50, 100))  # fine and dim
-    >>> LightSheetSettings(microscope=microscope).microscope.voxel_um
-    (2.0, 0.65, 0.65)
+    >>> from spotlight.simulation import LightSheetSettings, SheetSettings, simulate_light_sheet_field
+    >>> for sheet in ((4, 4), (20, 20)):  # µm: a thick sheet mixes planes
+    ...     microscope = SheetSettings(sheet_fwhm_um=sheet)
+    ...     settings = LightSheetSettings(shape=(12, 32, 32), microscope=microscope)
+    ...     image = simulate_light_sheet_field("spots", settings).input.data
+    ...     print(image.max())
+    808
+    646
     """
 
     voxel_um: tuple[float, float, float] = Field((5.0, 2.0, 2.0), description="Size of the voxels: z, y, x.")
