@@ -83,6 +83,14 @@ def test_findings_of_one_kind_are_one() -> None:
     assert (sizes["pairs"], sizes["each"], sizes["found"]) == (names, [], "It is not stated.")
 
 
+def test_a_stain_need_not_follow_the_noise_that_a_second_image_does_not_follow() -> None:
+    noisy = GOOD | {"pearson": 0.4}
+    assert remarks_on(scores(target=TARGET, ours=noisy))[0].kind == "bad"
+    (remark,) = remarks_on(scores(target=TARGET, repeat={"pearson": 0.6}, ours=noisy))
+    assert remark.kind == "good"
+    assert remarks_on(scores(target=TARGET, repeat={"pearson": 0.9}, ours=noisy))[0].kind == "bad"
+
+
 def course(*losses: float) -> pd.DataFrame:
     """The log of a training that was validated every ten steps."""
     return pd.DataFrame({"step": 10 * np.arange(1, len(losses) + 1), "loss": 1.0, "validation_loss": losses})
