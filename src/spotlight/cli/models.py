@@ -12,6 +12,7 @@ from spotlight.cli.app import (
     INPUT,
     METHOD,
     OUTPUT,
+    AnyVoxelSize,
     Axes,
     Device,
     Form,
@@ -40,7 +41,7 @@ from spotlight.quoting import safe_name
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="Model folder, or a folder of models: an ensemble.")],
+    model: Annotated[Path, typer.Argument(help="Model folder, package, ONNX file, or folder of models.")],
     images: Annotated[list[Path], typer.Argument(help="Stacks of transmitted light, plates, folders, manifests.")],
     to: ToPlate,
     channel: Annotated[
@@ -60,9 +61,7 @@ def predict(
         bool | None,
         option(OUTPUT, help="Make everything below the foreground threshold plain background."),
     ] = None,
-    any_voxel_size: Annotated[
-        bool, option(COMPUTING, help="Accept voxels unlike those of the training stacks.")
-    ] = False,
+    any_voxel_size: AnyVoxelSize = False,
     plane: Annotated[
         int | None,
         option(INPUT, min=0, help="Which plane to stain, for models of single planes."),
@@ -225,7 +224,7 @@ def evaluate(
             "--model",
             "--predictions",
             "-m",
-            help="Model folder, or folder of stains; repeat for several.",
+            help="Model folder, package, ONNX file, or folder of stains; repeat for several.",
         ),
     ],
     to: To,
@@ -240,6 +239,7 @@ def evaluate(
     target: Target = None,
     axes: PairAxes = None,
     voxel_size: VoxelSize = None,
+    any_voxel_size: AnyVoxelSize = False,
     device: Device = None,
     workers: Workers = None,
 ) -> None:
@@ -253,6 +253,7 @@ def evaluate(
             "--target-channel": target_channel,
             "--axes": axes,
             "--voxel-size": voxel_size,
+            "--any-voxel-size": any_voxel_size or None,
             "--device": device,
             "--workers": workers,
         }
@@ -267,6 +268,7 @@ def evaluate(
     learnt = task_of(named.values())
     not_taken: dict[str, object] = {
         "--settings": settings,
+        "--any-voxel-size": any_voxel_size,
         "--input-channel": input_channel,
         "--target-channel": target_channel,
     }
@@ -277,6 +279,7 @@ def evaluate(
     chosen = EvaluationSettings.from_yaml(settings) if settings else EvaluationSettings()
     values = chosen.model_dump() | ({} if split is None else {"split": split})
     values["prediction"] |= {} if device is None else {"device": device}
+    values["any_voxel_size"] |= any_voxel_size
     with Reporter(resumable=True) as report:
         evaluation = run(
             pairs,

@@ -34,7 +34,7 @@ class ComparedMethod(Settings):
     protocol: str | None = Field(None, description="Train with this protocol, once per seed.")
     settings: str | None = Field(None, description="Train with this YAML file of an experiment, once per seed.")
     change: dict[str, Any] = Field({}, description="Settings of the training to replace, nested as they are.")
-    model: str | None = Field(None, description="A model folder that is there.")
+    model: str | None = Field(None, description="A model folder, package or ONNX file that is there.")
     stains: str | None = Field(None, description="A folder of stains that another tool has made.")
     like: str | None = Field(None, description="Take the models of this method.")
     flatten: bool | None = Field(

@@ -219,21 +219,31 @@ def evaluate(
     return evaluation
 
 
-def _data_range(methods: Sequence[Method], pairs: Sequence[Pair], settings: EvaluationSettings) -> float:
-    """The range that PSNR and SSIM refer to: one for all methods, since two would not compare."""
+def _data_range(methods: Sequence[Method], pairs: Sequence[Pair], settings: EvaluationSettings) -> float | None:
+    """The range that PSNR and SSIM refer to: one for all methods, since two would not compare; None if none has it."""
+    judged = {pair.target_name: pair for pair in pairs}
+    foreign = [m.name for m in methods if not all(map(m.calibrated, judged.values()))]
+    for name in dict.fromkeys(foreign):
+        log.warning(
+            "The stains of %s are in units of its own, not in intensities: it has no PSNR, NRMSE and SSIM. A model "
+            "folder gets intensities when it is trained further on pairs (spotlight train --from).",
+            name,
+        )
     if settings.data_range is not None:
         low, high = settings.data_range
         return high - low
-    judged = {pair.target_name: pair for pair in pairs}
+    if all(method.name in foreign for method in methods):
+        return None
     ranges = {}
     for method in methods:
-        found = [target.intensity_range for pair in judged.values() for target in method.targets_of(pair)]
+        known = method.name not in foreign and not any("imported" in one.training for one in method.descriptions)
+        found = [t.intensity_range for pair in judged.values() for t in method.targets_of(pair)] if known else []
         if found:  # of models for one modality each: all that they were trained on
             ranges[method.name] = min(low for low, _ in found), max(high for _, high in found)
     if not ranges:
         raise SpotlightError(
-            "stains of other tools do not say which intensities PSNR refers to. State the least and the greatest value "
-            "of the training targets as data_range in the settings."
+            "packages and stains of other tools do not say which intensities PSNR refers to. State the least and the "
+            "greatest value of the training targets as data_range in the settings."
         )
     first, (low, high) = next(iter(ranges.items()))
     if len(set(ranges.values())) > 1:

@@ -1,5 +1,6 @@
 """Judging the stains of one stack: against its target, and against the truth of its nuclei."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,8 @@ from spotlight.profiles import FEATURES, FULL_FEATURES, ProfileSettings, measure
 from spotlight.segmentation import find_instances
 
 HISTOGRAM_SAMPLES = 20_000
+OF_INTENSITIES = {"psnr", "psnr_foreground", "psnr_nuclei", "nrmse", "nrmse_foreground", "ssim", "ssim_foreground"}
+"""Scores that have no value where stains are not in the target's intensities."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,25 +84,28 @@ def judge(
     Parameters
     ----------
     stain : Stack
-        On the target's grid, in its intensities.
+        On the target's grid.
     reference : Reference
         What to compare with.
     settings : EvaluationSettings
         The same for all methods.
     data_range : float, optional
-        The range that PSNR and SSIM refer to; needed unless `is_target`.
+        The range that PSNR and SSIM refer to. Left out: the stain is not in the target's intensities, so that scores
+        that compare intensities have no value.
     metrics : mapping of str to Card
         Those of other packages; see `find_metrics`.
     is_target : bool
         Whether this is the target itself, which has no pixel scores.
     """
     scores: dict[str, float] = {}
-    if not is_target and data_range is not None:
-        size = stain.voxel_size
-        scores |= score_pixels(reference.target.data, stain.data, reference.mask, data_range, size)
+    if not is_target:
+        size, width = stain.voxel_size, 1.0 if data_range is None else data_range
+        scores |= score_pixels(reference.target.data, stain.data, reference.mask, width, size)
         if reference.inside is not None and settings.complete_labels:
-            inside = intensity_scores(reference.target.data, stain.data, reference.inside, data_range=data_range)
+            inside = intensity_scores(reference.target.data, stain.data, reference.inside, data_range=width)
             scores |= {f"{name}_nuclei": inside[name] for name in ("psnr", "pearson")}
+        if data_range is None:
+            scores |= dict.fromkeys(OF_INTENSITIES & scores.keys(), math.nan)
     resolution, resolutions, remarks = score_resolution(stain, None if is_target else reference.target, settings)
     curves, first, labels = [], None, None
     doubts = list(reference.doubts) if is_target else []
@@ -122,7 +128,8 @@ def judge(
     assert labels is not None
     given: dict[str, Any] = {"stain": stain.data, "labels": labels.data, "truth": reference.truth[""].data}
     given |= {"mask": reference.mask, "spacing": stain.voxel_size}
-    given |= {} if is_target else {"target": reference.target.data, "data_range": data_range}
+    given |= {} if is_target else {"target": reference.target.data}
+    given |= {} if is_target or data_range is None else {"data_range": data_range}
     scores |= score_further(metrics, given, f"{stain.source} ({reference.name})")
     measured = reference.target_nuclei if is_target else measure(labels, settings=settings.profiles)
     features = profile_features(settings.profiles, len(stain.axes))
@@ -130,7 +137,7 @@ def judge(
     for feature in BIASES:
         if f"{feature}_error" in matched:
             scores[f"{feature}_error"] = float(matched[f"{feature}_error"].median())
-    swept = pd.DataFrame() if is_target else sweep(stain, reference, settings, data_range)
+    swept = pd.DataFrame() if is_target or data_range is None else sweep(stain, reference, settings, data_range)
     result = StackScores(
         scores | resolutions,
         measured,

@@ -63,7 +63,7 @@ class Method:
     fingerprint: str
 
     def stain(
-        self, pair: Pair, image: Stack, target: Stack, settings: PredictionSettings
+        self, pair: Pair, image: Stack, target: Stack, settings: PredictionSettings, any_voxel_size: bool = False
     ) -> tuple[Stack, tuple[str, ...]]:
         """Make or read the stain of a stack; of several stains, that of the pair's target.
 
@@ -84,7 +84,8 @@ class Method:
                 model = model.suited(image, pair.modality or None)
             if settings.tile is None and settings.voxels is None:  # else they would follow the memory
                 settings = settings.model_copy(update={"voxels": TILE_VOXELS[len(target.spatial_axes)]})
-            accepted = model.accept(image, all_channels(image))  # the pair says which they are
+            # The pair says which channels they are.
+            accepted = model.accept(image, all_channels(image), any_voxel_size)
             stain, facts = model.stain(accepted, settings)
             doubts = tuple(facts["doubts"])
         else:
@@ -121,6 +122,10 @@ class Method:
             return "stains"
         separate = {name: model.description.model_dump(mode="json") for name, model in self.model.separate.items()}
         return separate or self.model.description.model_dump(mode="json")
+
+    def calibrated(self, pair: Pair) -> bool:
+        """Whether its stains of the pair's target are intensities, as far as its models say."""
+        return all(target.calibrated for target in self.targets_of(pair))
 
     def targets_of(self, pair: Pair) -> list[TargetDescription]:
         """What the models say of the pair's target; a model of one stain says what it does of that.

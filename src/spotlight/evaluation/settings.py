@@ -33,6 +33,7 @@ class EvaluationSettings(Settings):
         description="Whether the labels name every nucleus. If not, found ones that touch none of them do not count.",
     )
     profiles: ProfileSettings = Field(ProfileSettings(), description="What is measured of every nucleus.")
+    any_voxel_size: bool = Field(False, description="Stain stacks whose voxels are unlike those of the training, too.")
     prediction: PredictionSettings = Field(
         PredictionSettings(precision="float32"), description="How stains are computed: alike on all machines."
     )

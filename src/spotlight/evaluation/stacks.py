@@ -38,9 +38,13 @@ class Work:
 
     methods: tuple[Method, ...]
     settings: EvaluationSettings
-    data_range: float
+    data_range: float | None
     metrics: Cards
     folder: Path
+
+    def range_for(self, method: Method, pair: Pair) -> float | None:
+        """The range that PSNR and SSIM refer to; None if the method's stains are no intensities."""
+        return self.data_range if method.calibrated(pair) else None
 
 
 def judge_stack(pair: Pair, work: Work) -> tuple[Truth, dict[str, StackScores]]:
@@ -48,7 +52,7 @@ def judge_stack(pair: Pair, work: Work) -> tuple[Truth, dict[str, StackScores]]:
     settings, to = work.settings, work.folder
     key = key_of(pair, settings)
     further = [sources(work.metrics)] if work.metrics else []
-    keys = {m.key: key_of(pair, settings, m.digest(pair), work.data_range, *further) for m in work.methods}
+    keys = {m.key: key_of(pair, settings, m.digest(pair), work.range_for(m, pair), *further) for m in work.methods}
     if pair.repeat is not None:
         keys[REPEAT] = key_of(pair, settings, work.data_range, *further)
     truth = load(Truth, key, _place(to, "truth", pair))
@@ -98,12 +102,12 @@ def _judge_anew(
         if method_key == REPEAT:
             stain = pair.read_repeat(target)
         elif method_key != TARGET:
-            stain, doubts = methods[method_key].stain(pair, image, target, settings.prediction)
+            method = methods[method_key]
+            stain, doubts = method.stain(pair, image, target, settings.prediction, settings.any_voxel_size)
             stain.save(to / "stains" / method_key / f"{pair.name}.ome.tif")
         assert stain is not None
-        scored, labels = judge(
-            stain, reference, settings, work.data_range, work.metrics, is_target=method_key == TARGET
-        )
+        data_range = work.range_for(methods[method_key], pair) if method_key in methods else work.data_range
+        scored, labels = judge(stain, reference, settings, data_range, work.metrics, is_target=method_key == TARGET)
         _save_labels(labels, to / "labels" / method_key / f"{pair.name}.ome.tif")
         scored = replace(scored, doubts=doubts)
         save(scored, own, _place(to, method_key, pair))

@@ -18,7 +18,7 @@ Kind = TypeVar("Kind")
 
 LAYOUT = 3
 FACTS = "facts.json"
-ELSEWHERE = {"split", "pictured", "range_stacks", "data_range", "metrics"}
+ELSEWHERE = {"split", "pictured", "range_stacks", "data_range", "metrics", "any_voxel_size"}
 """Settings that do not change the scores of one stack, or are in the key in another form."""
 FORMER = {"second": "cellpose"}
 """Settings that had another name: stored scores are known by that."""

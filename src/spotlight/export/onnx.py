@@ -23,7 +23,7 @@ from spotlight.model import ModelDescription
 from spotlight.networks import StainNetwork
 from spotlight.prediction import Model
 from spotlight.prediction.onnx_files import EMBEDDED
-from spotlight.tasks import StainTask
+from spotlight.tasks import StainTask, TargetDescription
 from spotlight.version import __version__
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -230,6 +230,9 @@ class Graph(nn.Module):
             "voxel_size_um": cubic,
             "divisor": str(self.network.divisor),
             "window": str(self.network.window or ""),
+            # A file that normalises its input itself needs all of it.
+            "reach": "" if self.normalise or self.network.reach is None else str(self.network.reach),
+            "memory_width": str(self.network.memory_width),
             "input": f"{takes}{channels}. Resample to voxel_size_um before; every spatial size must be a multiple of "
             f"divisor{', but there are as many planes as window says' if self.network.window else ''}.",
             "output": f"{gives}{background}{several}",
@@ -240,14 +243,27 @@ class Graph(nn.Module):
         """Describe the file as a model, so that Spotlight can take it back: what it does itself is not done twice."""
         said = self.model.description
         expected = said.input.model_copy(update={"normalisation": "none"} if self.normalise else {})
-        plain = {"normalised_range": (0.0, 1.0), "intensity_range": (0.0, 1.0)} if self.intensities else {}
-        done: dict[str, Any] = plain | ({"flatten": False} if self.flatten else {})
-        first, *further = (target.model_copy(update=done) for target in said.targets)
-        changed = {"input": expected, "target": first, "further_targets": tuple(further), "training": {}}
+        done: dict[str, Any] = {"flatten": False} if self.flatten else {}
+
+        def units(target: TargetDescription) -> dict[str, Any]:
+            if not self.intensities:
+                return {}
+            levels = {"threshold": target.threshold, "background": target.background}
+            mapped = {name: None if level is None else target.to_intensity(level) for name, level in levels.items()}
+            return mapped | {"normalised_range": target.intensity_range}
+
+        first, *further = (target.model_copy(update=done | units(target)) for target in said.targets)
+        tile = {} if self.normalise or self.patch is None else {"patch": list(self.patch)}
+        changed = {"input": expected, "target": first, "further_targets": tuple(further), "training": tile}
         return said.model_copy(update=changed)
 
-    def _tiles(self) -> str:
+    @property
+    def patch(self) -> tuple[int, ...] | None:
+        """Size of the training patches, on which the stain depends where every value depends on its whole tile."""
         patch = self.model.description.training.get("patch")
+        return tuple(patch) if patch and self.network.reach is None else None
+
+    def _tiles(self) -> str:
         if self.normalise and not self.fixed_scale:
             return "Give whole stacks: the statistics of a tile differ from those of its stack."
         if self.network.window is not None:
@@ -256,7 +272,9 @@ class Graph(nn.Module):
                 "planes of a stack, and take the mean of all windows that hold a plane."
             )
         if self.network.reach is None:
-            own = f" Spotlight uses tiles of {' x '.join(map(str, patch))} voxels, as in training." if patch else ""
+            own = ""
+            if self.patch is not None:
+                own = f" Spotlight uses tiles of {' x '.join(map(str, self.patch))} voxels, as in training."
             return f"Because of instance normalisation, every value depends on its whole tile.{own}"
         return (
             f"Values at least {self.network.reach} voxels from the cut edges of a tile are exact, if tiles start at "

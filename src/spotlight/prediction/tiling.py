@@ -38,8 +38,6 @@ def plan_tiles(shape: tuple[int, ...], network: StainNetwork, settings: Predicti
     tile = settings.tile or choose_tile(shape, network, settings)
     if isinstance(network, Windowed):  # which is memory-flat along Z
         tile = (shape[0], *tile[1:])
-    if network.whole:
-        tile = shape
     exact = settings.overlap == "exact"
     least = 2 * exact_halo(network) if exact else 0
     overlap = (least,) * dims if exact else settings.overlap or usual_overlap(tile)

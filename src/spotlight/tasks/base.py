@@ -52,6 +52,11 @@ class TargetDescription(Settings):
         False, description="Replace values below the threshold by the background, as `flattened` does."
     )
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether results are intensities; those of imported networks without ranges are in units of their own."""
+        return not self.normalised_range == self.intensity_range == (0.0, 1.0)
+
     @model_validator(mode="after")
     def _ranges_rise(self) -> Self:
         for name in ("normalised_range", "intensity_range"):
