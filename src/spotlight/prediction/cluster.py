@@ -22,6 +22,7 @@ from spotlight.images import Part
 from spotlight.images.plates import beside
 from spotlight.installation import missing_package
 from spotlight.locks import Busy, working_on
+from spotlight.model import find_folder
 from spotlight.prediction import tasks
 from spotlight.prediction.acceptance import tell_doubts
 from spotlight.prediction.files import Stained, StainOptions
@@ -99,7 +100,7 @@ def stain_on_cluster(
     ...     "model", find_parts(["new"]), "stains", cluster="slurm", workers=20, cluster_options=options
     ... )  # doctest: +SKIP
     """
-    model_folder = Path(model_folder).absolute()
+    model_folder = find_folder(model_folder).absolute()
     model = load_model(model_folder)
     places = Places.of(listed, to, model.description.task.suffix, options.form)
     shared = places.to if places.plate is None else places.to.parent
