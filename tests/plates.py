@@ -13,7 +13,7 @@ VOXEL = (0.29, 0.29, 0.29)
 
 
 def write_plate(path: Path, fields: Mapping[str, NDArray[Any]], voxel_size: tuple[float, ...] = VOXEL) -> Path:
-    """Write stacks (ZYX) as a plate; names are those of wells and fields, such as ``A/01/0``."""
+    """Write stacks (ZYX, or TZYX of 300 s a frame) as a plate; names are of wells and fields, such as ``A/01/0``."""
     wells = list(dict.fromkeys(name.rpartition("/")[0] for name in fields))
     rows, columns = (list(dict.fromkeys(well.split("/")[n] for well in wells)) for n in (0, 1))
     plate = v05.PlateDef(
@@ -27,8 +27,10 @@ def write_plate(path: Path, fields: Mapping[str, NDArray[Any]], voxel_size: tupl
         field_count=len(fields) // len(wells),
     )
     builder = PlateBuilder(path, plate=v05.Plate(plate=plate), writer="zarr")
-    axes = [v05.SpaceAxis(name=name, unit="micrometer") for name in "zyx"]
-    scale = v05.ScaleTransformation(scale=list(voxel_size))
+    lapse = next(iter(fields.values())).ndim == 4
+    time = [v05.TimeAxis(name="t", unit="second")] if lapse else []
+    axes = [*time, *(v05.SpaceAxis(name=name, unit="micrometer") for name in "zyx")]
+    scale = v05.ScaleTransformation(scale=[300.0][: len(time)] + list(voxel_size))
     scales = v05.Multiscale(axes=axes, datasets=[v05.Dataset(path="0", coordinateTransformations=[scale])])
     for well in wells:
         images = {

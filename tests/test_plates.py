@@ -18,13 +18,15 @@ from ome_zarr.reader import Multiscales, Reader
 from yaozarrs import validate_zarr_store
 
 from command_line import PLAIN, run_command
-from plates import contents, write_plate
+from plates import VOXEL, contents, write_plate
 from spotlight import SpotlightError, load_model, read, segment_plate
 from spotlight.images import Stack, scenes
 from spotlight.images.plates import beside, list_labels, well_name
+from spotlight.nuclei import Search
 from spotlight.pairs import read_pairs
 from spotlight.prediction import PredictionSettings, StainOptions, find_parts, stain_files
 from spotlight.segmentation import SegmentationSettings
+from spotlight.tracking import TrackingSettings
 
 FIELDS = [f"{row}/{column}/{field}" for row in "AB" for column in ("01", "02") for field in "01"]
 LARGE = SegmentationSettings(max_size=1e5, least_contrast=0)
@@ -161,17 +163,48 @@ def test_labels_go_into_the_plate_where_that_is_asked_for(nuclei: Path) -> None:
         segment_plate(nuclei, nuclei)
 
 
-def test_odd_values_survive_in_labels(nuclei: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import spotlight.plates as plates
+def test_time_lapses_of_a_plate_stay_time_lapses(model_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("laptrack", reason="laptrack is not installed")
+    fields = {name: np.stack([balls(n), balls(n + 3)]) for n, name in enumerate(("B/03/0", "C/11/0"))}
+    plate = write_plate(tmp_path / "lapse.ome.zarr", fields)
+    stained = tmp_path / "stained.ome.zarr"
+    (state,) = {one.state for one in stain_files(load_model(model_folder), find_parts([plate]), stained, OPTIONS)}
+    assert state == "made"
+    found = segment_plate(plate, plate, tracking=TrackingSettings())
+    segment_plate(plate, tmp_path / "labels.ome.zarr")
+    for path in (stained, plate, tmp_path / "labels.ome.zarr"):
+        validate_zarr_store(str(path))
+    for name in fields:
+        for stack in (
+            read(stained / name),
+            read(plate / name / "labels" / "nuclei"),
+            read(tmp_path / "labels.ome.zarr" / name),
+        ):
+            assert (stack.axes, stack.shape, stack.frame_interval) == ("TZYX", (2, 24, 64, 64), 300)
+    # A row for each nucleus and frame; the label is the nucleus's number through time.
+    assert found.table[["well", "frame", "label"]].values.tolist() == [
+        [well, frame, label] for well in ("B03", "C11") for frame in (0, 1) for label in (1, 2)
+    ]
+    assert list(found.table.columns[:5]) == ["plate", "well", "field", "frame", "label"]
+    ways = found.table.groupby(["well", "label"])["x"].agg(lambda x: x.iloc[1] - x.iloc[0])
+    assert sorted(ways) == pytest.approx([0, 0, 3 * VOXEL[2], 3 * VOXEL[2]], abs=0.2)
+    again = segment_plate(plate, plate, tracking=TrackingSettings())
+    assert again.kept == 2
+    pd.testing.assert_frame_equal(again.table, found.table)
+    assert segment_plate(plate, plate).kept == 0  # without tracks these are other labels
+    with pytest.raises(SpotlightError, match="none of these has"):
+        segment_plate(plate, plate, time=0, tracking=TrackingSettings())
 
-    measured = plates.nuclei_of
+
+def test_odd_values_survive_in_labels(nuclei: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = Search.in_one
 
     def odd(*given: object) -> object:
         found, table = measured(*given)  # type: ignore[arg-type]
         table.loc[0, "contrast"], table.loc[1, "contrast"] = np.inf, np.nan
         return found, table.assign(third=[1 / 3] * len(table), flag=[True] * len(table))
 
-    monkeypatch.setattr(plates, "nuclei_of", odd)
+    monkeypatch.setattr(Search, "in_one", odd)
     first = segment_plate(nuclei, nuclei)
     again = segment_plate(nuclei, nuclei)
     assert again.kept == 4

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -63,19 +63,131 @@ class SegmentedFile:
     reason: str = ""
 
 
-def nuclei_of(
-    part: Part,
-    settings: InstanceSettings,
-    channel: str | int | None,
-    axes: str | None,
-    voxel_size: tuple[float, ...] | None,
-    features: Literal["quick", "full"],
-    scale: tuple[float, ...] | None = None,
-) -> tuple[Segmentation, DataFrame]:
-    """Find and measure the nuclei of one image; see `segment_files`, and `find_instances` for the scale."""
-    stack = take(read_part(part, axes, voxel_size), part.channel if channel is None else channel)
-    found = find_instances(stack, settings, scale)
-    return found, measure(found.labels, stack, ProfileSettings(features=features)).assign(contrast=found.contrast)
+class Asked(TypedDict, total=False):
+    """What `segment_files` and `segment_plate` are asked for by name; all may be left out.
+
+    Attributes
+    ----------
+    channel : str or int
+        Which channel holds the nuclei. Left out: the one that a manifest states, or the only one.
+    axes, voxel_size
+        See `spotlight.read`.
+    features : "quick" or "full"
+        See `spotlight.profiles.ProfileSettings`.
+    tracking : TrackingSettings
+        Follow the nuclei of time-lapses: the table has ``track`` and ``parent``, see `spotlight.tracking.link`, and
+        labels the numbers of tracks. Left out: numbers of different frames mean nothing to each other.
+    """
+
+    channel: str | int | None
+    axes: str | None
+    voxel_size: tuple[float, ...] | None
+    features: Literal["quick", "full"]
+    tracking: TrackingSettings | None
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is looked for in images, and how; see `Asked`."""
+
+    settings: InstanceSettings
+    channel: str | int | None = None
+    axes: str | None = None
+    voxel_size: tuple[float, ...] | None = None
+    features: Literal["quick", "full"] = "quick"
+    tracking: TrackingSettings | None = None
+
+    def images(self, given: Sequence[str | Path], scene: str | None, time: int | None) -> list[Part]:
+        """List the images; see `find_parts`.
+
+        Raises
+        ------
+        SpotlightError
+            If nuclei are to be followed through time and there is none, or an image cannot be read.
+        """
+        listed = find_parts(given, scene, time, self.axes)
+        if self.tracking is not None and not any(part.frames for part in listed):
+            raise SpotlightError(
+                "nuclei can be followed through time where a file has several timepoints, and none of these has. Leave "
+                "--track (tracking=) out, or make time-lapses of files of single timepoints: spotlight stack-planes."
+            )
+        return listed
+
+    def nuclei(
+        self, part: Part, workspace: InFolder, progress: Progress | None = None
+    ) -> tuple[Segmentation, DataFrame]:
+        """Find and measure the nuclei of an image; frames of a time-lapse are kept in the workspace until all are."""
+        if not part.frames:
+            return self.in_one(part)
+        found, nuclei = self._in_frames(part, workspace, progress)
+        if self.tracking is not None:
+            nuclei = link(nuclei, self.tracking)
+            found = replace(found, labels=renumber_by_track(found.labels, nuclei))
+            nuclei["label"] = nuclei["track"]
+        return found, nuclei
+
+    def in_one(self, part: Part, scale: tuple[float, ...] | None = None) -> tuple[Segmentation, DataFrame]:
+        """Find and measure the nuclei of one stack; see `find_instances` for the scale."""
+        stack = take(
+            read_part(part, self.axes, self.voxel_size), part.channel if self.channel is None else self.channel
+        )
+        found = find_instances(stack, self.settings, scale)
+        nuclei = measure(found.labels, stack, ProfileSettings(features=self.features))
+        return found, nuclei.assign(contrast=found.contrast)
+
+    def _in_frames(self, part: Part, workspace: InFolder, progress: Progress | None) -> tuple[Segmentation, DataFrame]:
+        """Go through a time-lapse; memory is that of a frame, and frames that were kept are taken up."""
+        notes: list[dict[str, Any]] = []
+        tables: list[DataFrame] = []
+        for number, frame in enumerate(part.each_frame()):
+            name = f"frame-{number}"
+            table, note = workspace.folder / f"{name}.parquet", workspace.known(name)
+            if note is None:
+                # The scale that is assumed where none is stated must be the same for all frames.
+                scale = notes[0]["scale"] if notes else None
+                found, nuclei = self.in_one(frame, tuple(scale) if scale else None)
+                nuclei.insert(0, "frame", number)
+                workspace.once(name, partial(copy_values, found.labels.data))
+                with atomic_file(table) as temporary:
+                    nuclei.to_parquet(temporary, index=False)
+                facts = {"faint": found.faint, "scale": found.scale, "doubts": found.doubts}
+                note = workspace.noted(name, lambda facts=facts: facts)  # type: ignore[misc]
+            notes.append(note)
+            tables.append(pd.read_parquet(table))
+            if progress is not None:
+                progress("segmenting frames", number + 1, part.frames, {})
+        frames = [np.load(workspace.folder / f"frame-{number}.npy", mmap_mode="r") for number in range(len(notes))]
+        channel = part.channel if self.channel is None else self.channel
+        first = take(read_part(part.each_frame()[0], self.axes, self.voxel_size), channel)
+        one = Stack(frames[0], first.axes, first.voxel_size, ("labels",), first.source, labels=True)
+        interval = read_part(replace(part, further=()), self.axes, self.voxel_size).frame_interval
+        nuclei = pd.concat(tables, ignore_index=True)
+        scale = notes[0]["scale"]
+        found = Segmentation(
+            join_frames(frames, one, interval),
+            nuclei["contrast"].to_numpy(),
+            sum(note["faint"] for note in notes),
+            self.settings,
+            tuple(scale) if scale else None,
+            tuple(doubts_of_frames([note["doubts"] for note in notes])),
+        )
+        return found, nuclei
+
+    def mark(self, part: Part) -> str:
+        """Fingerprint of an image and of all that its nuclei, not yet followed through time, depend on."""
+        states = states_of_image(part.path, part.scene, part.further)
+        return fingerprint(part, replace(self, tracking=None), [state.fingerprint for state in states], __version__)
+
+    @contextmanager
+    def workspace(self, part: Part, path: Path, mark: str) -> Iterator[InFolder]:
+        """Where frames of this very time-lapse are kept until all are there; what is of another is removed."""
+        workspace = workspace_of(path)
+        if workspace.known("mark") != {"mark": mark}:
+            workspace.remove()
+        if part.frames:
+            workspace.noted("mark", lambda: {"mark": mark})
+        yield workspace
+        workspace.remove()
 
 
 def segment_files(
@@ -83,15 +195,11 @@ def segment_files(
     to: str | Path,
     settings: InstanceSettings | None = None,
     *,
-    channel: str | int | None = None,
     scene: str | None = None,
     time: int | None = None,
-    axes: str | None = None,
-    voxel_size: tuple[float, ...] | None = None,
-    features: Literal["quick", "full"] = "quick",
     form: Literal["ome.tif", "ome.zarr"] = "ome.tif",
-    tracking: TrackingSettings | None = None,
     progress: Progress | None = None,
+    **asked: Unpack[Asked],
 ) -> list[SegmentedFile]:
     """Find the nuclei of image files, measure them, and write labels, tables and settings.
 
@@ -108,19 +216,14 @@ def segment_files(
         image. Files of these names that were found otherwise are replaced.
     settings : InstanceSettings
         The method and every parameter of it; the watershed's defaults if left out.
-    channel : str or int, optional
-        Which channel holds the nuclei. Left out: the one that a manifest states, or the only one.
-    scene, time, axes, voxel_size : optional
+    scene, time : optional
         See `spotlight.read`; without a scene or timepoint all are taken.
-    features : "quick" or "full"
-        See `spotlight.profiles.ProfileSettings`.
     form : "ome.tif" or "ome.zarr"
         File format of the labels.
-    tracking : TrackingSettings, optional
-        Follow the nuclei of time-lapses: the table has ``track`` and ``parent``, see `spotlight.tracking.link`, and
-        labels the numbers of tracks. Left out: numbers of different frames mean nothing to each other.
     progress : callable, optional
         See `spotlight.progress.Progress`.
+    channel, axes, voxel_size, features, tracking : optional
+        See `spotlight.nuclei.Asked`.
 
     Returns
     -------
@@ -138,20 +241,14 @@ def segment_files(
     >>> for found in spotlight.segment_files("stains", "nuclei"):  # doctest: +SKIP
     ...     print(found.labels, found.tables[0])
     """
-    to, chosen = Path(to), settings or SegmentationSettings()
-    listed = find_parts([images] if isinstance(images, (str, Path)) else images, scene, time, axes)
-    if tracking is not None and not any(part.frames for part in listed):
-        raise SpotlightError(
-            "nuclei can be followed through time where a file has several timepoints, and none of these has. Leave "
-            "--track (tracking=) out, or make time-lapses of files of single timepoints: spotlight stack-planes."
-        )
+    to, search = Path(to), Search(settings or SegmentationSettings(), **asked)
+    listed = search.images([images] if isinstance(images, (str, Path)) else images, scene, time)
     done: list[SegmentedFile] = []
     for part in tracked(listed, "segmenting", len(listed), progress):
         names = [to / f"{part.name}-{end}" for end in (f"labels.{form}", "nuclei.csv", "nuclei.parquet")]
         files = SegmentedFile(part, names[0], tuple(names[1:]), to / f"{part.name}-segmentation.yaml")
-        asked = _Asked(part, chosen, features, channel, axes, voxel_size)
         try:
-            done.append(_segment_file(files, asked, tracking, progress if len(listed) == 1 else None))
+            done.append(_segment_file(files, search, progress if len(listed) == 1 else None))
         except SpotlightError as error:
             if len(listed) == 1:
                 raise
@@ -160,24 +257,18 @@ def segment_files(
     return done
 
 
-def _segment_file(
-    files: SegmentedFile, asked: "_Asked", tracking: TrackingSettings | None, progress: Progress | None
-) -> SegmentedFile:
+def _segment_file(files: SegmentedFile, search: Search, progress: Progress | None) -> SegmentedFile:
     """Find the nuclei of one image and write them, unless they are there already."""
     part = files.part
     if part.fault:
         raise SpotlightError(part.fault)
-    mark = asked.mark()
-    made_from = fingerprint(mark, tracking)
-    with working_on(files.labels), _workspace(asked, mark, files.labels) as workspace:
+    mark = search.mark(part)
+    made_from = fingerprint(mark, search.tracking)
+    with working_on(files.labels), search.workspace(part, files.labels, mark) as workspace:
         known = load_yaml(files.record) if files.record.exists() else {}
         if known.get("made_from") == made_from and all(path.exists() for path in (files.labels, *files.tables)):
             return replace(files, doubts=tuple(known["doubts"]), state="kept")
-        found, nuclei = asked.find(part) if not part.frames else _find_in_frames(asked, workspace, progress)
-        if tracking is not None and part.frames:
-            nuclei = link(nuclei, tracking)
-            found = replace(found, labels=renumber_by_track(found.labels, nuclei))
-            nuclei["label"] = nuclei["track"]
+        found, nuclei = search.nuclei(part, workspace, progress)
         # Were it to stay while the others are replaced, it would speak of files that it does not belong to.
         files.record.unlink(missing_ok=True)
         found.labels.save(files.labels)
@@ -186,74 +277,3 @@ def _segment_file(
     for doubt in found.doubts:
         log.warning("%s: %s", part.name, doubt)
     return replace(files, doubts=found.doubts)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What is to be found in an image."""
-
-    part: Part
-    settings: InstanceSettings
-    features: Literal["quick", "full"]
-    channel: str | int | None
-    axes: str | None
-    voxel_size: tuple[float, ...] | None
-
-    def mark(self) -> str:
-        """Fingerprint of the image and of all that its nuclei depend on."""
-        states = states_of_image(self.part.path, self.part.scene, self.part.further)
-        return fingerprint(self, [state.fingerprint for state in states], __version__)
-
-    def find(self, part: Part, scale: Sequence[float] | None = None) -> tuple[Segmentation, DataFrame]:
-        """Find and measure the nuclei of the image, or of one of its frames."""
-        known = tuple(scale) if scale else None
-        return nuclei_of(part, self.settings, self.channel, self.axes, self.voxel_size, self.features, known)
-
-
-@contextmanager
-def _workspace(asked: _Asked, mark: str, path: Path) -> Iterator[InFolder]:
-    """Where frames of this very time-lapse are kept until all are there; those of another are removed."""
-    workspace = workspace_of(path)
-    if asked.part.frames and workspace.known("mark") != {"mark": mark}:
-        workspace.remove()
-        workspace.noted("mark", lambda: {"mark": mark})
-    yield workspace
-    workspace.remove()
-
-
-def _find_in_frames(asked: _Asked, workspace: InFolder, progress: Progress | None) -> tuple[Segmentation, DataFrame]:
-    """Find the nuclei of a time-lapse; memory is that of a frame, and frames that were kept are taken up."""
-    notes: list[dict[str, Any]] = []
-    tables: list[DataFrame] = []
-    for number, frame in enumerate(asked.part.each_frame()):
-        name = f"frame-{number}"
-        table, note = workspace.folder / f"{name}.parquet", workspace.known(name)
-        if note is None:
-            # The scale that is assumed where none is stated must be the same for all frames.
-            found, nuclei = asked.find(frame, notes[0]["scale"] if notes else None)
-            nuclei.insert(0, "frame", number)
-            workspace.once(name, partial(copy_values, found.labels.data))
-            with atomic_file(table) as temporary:
-                nuclei.to_parquet(temporary, index=False)
-            facts = {"faint": found.faint, "scale": found.scale, "doubts": found.doubts}
-            note = workspace.noted(name, lambda facts=facts: facts)  # type: ignore[misc]
-        notes.append(note)
-        tables.append(pd.read_parquet(table))
-        if progress is not None:
-            progress("segmenting frames", number + 1, asked.part.frames, {})
-    frames = [np.load(workspace.folder / f"frame-{number}.npy", mmap_mode="r") for number in range(len(notes))]
-    channel = asked.part.channel if asked.channel is None else asked.channel
-    first = take(read_part(asked.part.each_frame()[0], asked.axes, asked.voxel_size), channel)
-    one = Stack(frames[0], first.axes, first.voxel_size, ("labels",), first.source, labels=True)
-    interval = read_part(replace(asked.part, further=()), asked.axes, asked.voxel_size).frame_interval
-    nuclei = pd.concat(tables, ignore_index=True)
-    scale = notes[0]["scale"]
-    found = Segmentation(
-        join_frames(frames, one, interval),
-        nuclei["contrast"].to_numpy(),
-        sum(note["faint"] for note in notes),
-        asked.settings,
-        tuple(scale) if scale else None,
-        tuple(doubts_of_frames([note["doubts"] for note in notes])),
-    )
-    return found, nuclei

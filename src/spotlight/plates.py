@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -29,9 +29,8 @@ from spotlight.images.plates import (
     write_attributes,
 )
 from spotlight.locks import working_on
-from spotlight.nuclei import nuclei_of
-from spotlight.prediction.listing import find_parts, reason_of, states_of_image
-from spotlight.prediction.workspace import workspace_of
+from spotlight.nuclei import Asked, Search
+from spotlight.prediction.listing import reason_of, states_of_image
 from spotlight.profiles.plate_table import Naming, join_wells, read_wells, require_writable, well_key, write_plate_table
 from spotlight.progress import Progress
 from spotlight.segmentation import InstanceSettings, SegmentationSettings
@@ -72,20 +71,18 @@ def segment_plate(
     to: str | Path,
     settings: InstanceSettings | None = None,
     *,
-    channel: str | int | None = None,
     scene: str | None = None,
     time: int | None = None,
-    axes: str | None = None,
-    voxel_size: tuple[float, ...] | None = None,
-    features: Literal["quick", "full"] = "quick",
     wells: str | Path | None = None,
     tables: Sequence[str | Path] | None = None,
     naming: Naming = "plain",
     progress: Progress | None = None,
+    **asked: Unpack[Asked],
 ) -> SegmentedPlate:
     """Find and measure the nuclei of an OME-Zarr plate, and write labels of every field and one table.
 
-    Labels hold the measurements, too, as properties in their metadata. Those that are there from the same field and
+    Labels hold the measurements, too, as properties in their metadata. Those of time-lapses have the axis T, and the
+    table the column ``frame``. Those that are there from the same field and
     settings are kept, so that a call that was killed goes on and another table is made in moments. A field that fails
     does not stop the rest.
 
@@ -98,8 +95,8 @@ def segment_plate(
         ``.ome.zarr``: a plate of the same wells and fields whose images are the labels.
     settings : InstanceSettings
         The method and every parameter of it; the watershed's defaults if left out.
-    channel, scene, time, axes, voxel_size, features : optional
-        See `spotlight.segment_files`.
+    scene, time : optional
+        See `spotlight.read`; without a scene or timepoint all are taken.
     wells : path, optional
         What was done in each well; see `spotlight.profiles.plate_table.read_wells`.
     tables : sequence of path, optional
@@ -109,6 +106,8 @@ def segment_plate(
         See `spotlight.profiles.plate_table.write_plate_table`.
     progress : callable, optional
         See `spotlight.progress.Progress`.
+    channel, axes, voxel_size, features, tracking : optional
+        See `spotlight.nuclei.Asked`.
 
     Returns
     -------
@@ -126,8 +125,8 @@ def segment_plate(
     >>> found = spotlight.segment_plate("stained.ome.zarr", "stained.ome.zarr", wells="layout.csv")  # doctest: +SKIP
     >>> found.table.groupby("well")["volume"].median()  # doctest: +SKIP
     """
-    to, chosen = Path(to), settings or SegmentationSettings()
-    parts = fields_of(find_parts([plate], scene, time, axes, strict=True))
+    to, search = Path(to), Search(settings or SegmentationSettings(), **asked)
+    parts = fields_of(search.images([plate], scene, time))
     source = parts[0].path
     paths = tuple(
         Path(one) for one in tables or [to.with_name(f"{stem(to)}-nuclei{end}") for end in (".csv", ".parquet")]
@@ -144,18 +143,17 @@ def segment_plate(
     fields = [_Field(part, to, made) for part in parts]
     for field in fields:
         field.require_free()
-    facts = (chosen, channel, axes, voxel_size, features)
     rows: dict[str, pd.DataFrame] = {}
     kept, failed = 0, {}
     for number, field in enumerate(fields, start=1):
         try:
             with working_on(beside(field.path)):
                 states = states_of_image(field.part.path, field.part.scene)
-                key = fingerprint(field.part.path, field.part.scene, field.part.time, facts)
+                key = fingerprint(field.part.path, field.part.scene, field.part.time, search)
                 found = field.table_if_made(key, states)
                 kept += found is not None
                 if found is None:
-                    found = field.make(key, states, facts)
+                    found = field.make(key, states, search)
                 field.list()
             rows[field.name] = found
         except Exception as error:  # even a fault of a reader or of the machine is no reason to leave the others undone
@@ -223,31 +221,30 @@ class _Field:
         record = self.record
         if record.get("key") != key or changed(record.get("inputs", {}), states):
             return None
-        properties = read_attributes(self.path)["ome"]["image-label"]["properties"]
+        properties = record.get("nuclei", read_attributes(self.path)["ome"]["image-label"].get("properties"))
         rows = [{"label": row.pop("label-value"), **row} for row in properties]
         return pd.DataFrame(rows, columns=list(record["columns"]), dtype=object).astype(record["columns"])
 
-    def make(self, key: str, states: list[Any], facts: tuple[Any, ...]) -> pd.DataFrame:
+    def make(self, key: str, states: list[Any], search: Search) -> pd.DataFrame:
         """Find and measure the nuclei, and put the labels in their place."""
-        settings, channel, axes, voxel_size, features = facts
-        workspace = workspace_of(self.path)
-        workspace.remove()
-        try:
+        with search.workspace(self.part, self.path, search.mark(self.part)) as workspace:
             inputs = recorded(states)
-            found, nuclei = nuclei_of(self.part, settings, channel, axes, voxel_size, features)
+            found, nuclei = search.nuclei(self.part, workspace)
             written = found.labels.save(workspace.folder / f"{NUCLEI}.ome.zarr")
             attributes = read_attributes(written)
-            attributes["ome"]["image-label"]["properties"] = _properties(nuclei)
             attributes[OWN] = {
                 "key": key,
                 "inputs": inputs,
                 "columns": {str(name): str(kind) for name, kind in nuclei.dtypes.items()},
                 "segmentation": yaml.safe_load(found.to_yaml()),
             }
+            rows = _properties(nuclei)
+            if self.part.frames:  # properties are of a label, not of a label in a frame
+                attributes[OWN]["nuclei"] = rows
+            else:
+                attributes["ome"]["image-label"]["properties"] = rows
             write_attributes(written, attributes)
             put(written, self.path)
-        finally:
-            workspace.remove()
         for doubt in found.doubts:
             log.warning("%s: %s", self.part.name, doubt)
         return nuclei

@@ -109,7 +109,7 @@ def segment(
     from spotlight.files import write_text
     from spotlight.images.plates import names_a_zarr
     from spotlight.locks import working_on
-    from spotlight.nuclei import segment_files
+    from spotlight.nuclei import Asked, segment_files
     from spotlight.segmentation import SEGMENTERS, read_settings
     from spotlight.tracking import TrackingSettings
 
@@ -150,11 +150,17 @@ def segment(
         say(f"mean AP {tuning.first_score:.3f} -> {tuning.score:.3f} on {len(tuning.stacks)} stacks")
         wrote(to / "segmentation.yaml")
         return
+    way = {} if farthest is None else {"farthest_um": farthest}
+    asked = Asked(
+        channel=channel,
+        axes=axes,
+        voxel_size=size,
+        features=features,
+        tracking=TrackingSettings.parse(way, "--farthest") if track else None,
+    )
     if names_a_zarr(to):
         from spotlight.plates import segment_plate
 
-        if track:
-            raise SpotlightError("--track is for time-lapses, and a plate has one timepoint; name a folder with --to.")
         if len(images) > 1:
             raise SpotlightError(f"{to}: is made of one OME-Zarr plate. Give one, or name a folder with --to.")
         with Reporter(resumable=True) as report:
@@ -162,16 +168,13 @@ def segment(
                 images[0],
                 to,
                 chosen,
-                channel=channel,
                 scene=scene,
                 time=time,
-                axes=axes,
-                voxel_size=size,
-                features=features,
                 wells=wells,
                 tables=table,
                 naming=names,
                 progress=report,
+                **asked,
             )
         again = f" ({plate.kept} fields were there already)" if plate.kept else ""
         wrote(to, f"{{}}: {len(plate.table)} nuclei in {len(plate.labels)} fields{again}")
@@ -181,22 +184,8 @@ def segment(
         return
     if wells is not None or table or names != "plain":
         raise SpotlightError("--wells, --table and --names are for one table of a plate; end --to in .ome.zarr.")
-    way = {} if farthest is None else {"farthest_um": farthest}
     with Reporter(resumable=True) as report:
-        found = segment_files(
-            images,
-            to,
-            chosen,
-            channel=channel,
-            scene=scene,
-            time=time,
-            axes=axes,
-            voxel_size=size,
-            features=features,
-            form=form,
-            tracking=TrackingSettings.parse(way, "--farthest") if track else None,
-            progress=report,
-        )
+        found = segment_files(images, to, chosen, scene=scene, time=time, form=form, progress=report, **asked)
     for one in found:
         for path in (one.labels, *one.tables) if one.state != "failed" else ():
             wrote(path, f"{{}}{' (was there already)' if one.state == 'kept' else ''}")
