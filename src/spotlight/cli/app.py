@@ -62,7 +62,9 @@ VoxelSize = Annotated[
     str | None,
     option(INPUT, help="Voxel edges in µm for files that do not state them, e.g. '0.29 0.108 0.108'."),
 ]
-AnyVoxelSize = Annotated[bool, option(COMPUTING, help="Accept voxels unlike those of the training stacks.")]
+AnyVoxelSize = Annotated[
+    bool, option(COMPUTING, "--any-voxel-size", help="Accept voxels unlike those of the training stacks.")
+]
 Device = Annotated[
     str | None,
     option(COMPUTING, help="What computes, instead of the settings' device: auto (a GPU if any), gpu or cpu."),
