@@ -237,9 +237,15 @@ def segment_files(
 
     Examples
     --------
+    >>> import numpy as np
     >>> import spotlight
-    >>> for found in spotlight.segment_files("stains", "nuclei"):  # doctest: +SKIP
-    ...     print(found.labels, found.tables[0])
+    >>> z, y, x = np.ogrid[:16, :40, :40]
+    >>> body = (z - 8) ** 2 + (y - 20) ** 2 + (x - 20) ** 2 < 49
+    >>> image = np.random.default_rng(0).normal(100, 3, body.shape) + 400 * body
+    >>> path = spotlight.Stack(image.astype(np.float32), "ZYX", (0.5, 0.5, 0.5)).save("stains/a1.ome.tif")
+    >>> (found,) = spotlight.segment_files("stains", "nuclei")
+    >>> found.state, found.labels.as_posix(), [table.name for table in found.tables]
+    ('made', 'nuclei/a1-labels.ome.tif', ['a1-nuclei.csv', 'a1-nuclei.parquet'])
     """
     to, search = Path(to), Search(settings or SegmentationSettings(), **asked)
     listed = search.images([images] if isinstance(images, (str, Path)) else images, scene, time)

@@ -93,10 +93,19 @@ def init(
 
     Examples
     --------
+    >>> import numpy as np
     >>> import spotlight
-    >>> plan = spotlight.init("images", input_pattern="bf/*.tif", target_pattern="dna/*.tif")  # doctest: +SKIP
-    >>> for sentence in plan.reasons:  # doctest: +SKIP
-    ...     print(sentence)
+    >>> images = np.random.default_rng(0).random((8, 4, 32, 32), np.float32)
+    >>> names = [f"{folder}/a{number}.ome.tif" for folder in ("bf", "dna") for number in range(4)]
+    >>> for image, name in zip(images, names):
+    ...     path = spotlight.Stack(image, "ZYX", (0.5, 0.2, 0.2)).save(f"images/{name}")
+    >>> plan = spotlight.init("images")
+    >>> print(plan.manifest.read_text().strip())
+    input,target,split
+    bf/a0.ome.tif,dna/a0.ome.tif,val
+    bf/a1.ome.tif,dna/a1.ome.tif,train
+    bf/a2.ome.tif,dna/a2.ome.tif,test
+    bf/a3.ome.tif,dna/a3.ome.tif,train
     """
     to = Path(folder if to is None else to)
     for name in (MANIFEST, EXPERIMENT):

@@ -48,7 +48,7 @@ class MaskEvaluation:
     --------
     >>> from spotlight.evaluation import evaluate_masks
     >>> result = evaluate_masks("vessels.csv", "model", "evaluation")  # doctest: +SKIP
-    >>> result.scores.sort_values("dice").head(3)  # doctest: +SKIP
+    >>> result.scores.sort_values("mask_dice").head(3)  # doctest: +SKIP
     """
 
     folder: Path
@@ -108,7 +108,7 @@ def evaluate_masks(
     --------
     >>> from spotlight.evaluation import evaluate_masks
     >>> result = evaluate_masks("vessels.csv", "model", "evaluation")  # doctest: +SKIP
-    >>> result.means[["structure", "dice"]]  # doctest: +SKIP
+    >>> result.means[["structure", "mask_dice"]]  # doctest: +SKIP
     """
     to, loaded = Path(to), open_models(models)
     tasks = [_task_of(model) for model in loaded.values()]

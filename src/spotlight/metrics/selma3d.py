@@ -130,8 +130,10 @@ def selma3d_scores(
     >>> from spotlight.metrics import selma3d_scores
     >>> mask = np.zeros((8, 16, 16), bool)
     >>> mask[2:5, 4:9, 4:9] = True
-    >>> selma3d_scores(mask, mask, "patchvolume_000_cfos")["dice"]  # doctest: +SKIP
-    1.0
+    >>> selma3d_scores(mask, mask, "cfos_neuron_12")
+    {'dice': 1.0, 'panoptic_quality': 1.0}
+    >>> selma3d_scores(mask, np.zeros_like(mask), "cfos_12", "selma3d-2024")
+    {'dice': 0.0, 'betti_0_error': 1.0}
     """
     group = SELMA3D[edition][selma3d_group(name, edition)]
     pair = check_masks(truth > 0, mask > 0)

@@ -56,8 +56,15 @@ def prepare_pairs(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from spotlight.images import Stack
     >>> from spotlight.pairs import PreparationSettings, prepare_pairs, read_pairs
-    >>> prepared = prepare_pairs(read_pairs("pairs.csv"), PreparationSettings(), "cache")  # doctest: +SKIP
+    >>> light, dna = np.random.default_rng(0).random((2, 4, 16, 16), np.float32)
+    >>> pairs = read_pairs([tuple(Stack(image, "ZYX", (0.29, 0.29, 0.29)) for image in (light, dna))])
+    >>> (prepared,) = prepare_pairs(pairs, PreparationSettings(), "cache")
+    >>> (again,) = prepare_pairs(pairs, PreparationSettings(), "cache")  # read from its files
+    >>> bool((prepared.input == again.input).all())
+    True
     """
     prepared = []
     for pair in tracked(pairs, "preparing", len(pairs), progress):
@@ -131,9 +138,14 @@ def clear_cache(folder: str | Path) -> int:
 
     Examples
     --------
-    >>> from spotlight.pairs import clear_cache
-    >>> clear_cache("cache")  # doctest: +SKIP
-    4
+    >>> import numpy as np
+    >>> from spotlight.images import Stack
+    >>> from spotlight.pairs import PreparationSettings, clear_cache, prepare_pairs, read_pairs
+    >>> light, dna = np.random.default_rng(0).random((2, 4, 16, 16), np.float32)
+    >>> pairs = read_pairs([tuple(Stack(image, "ZYX", (0.29, 0.29, 0.29)) for image in (light, dna))])
+    >>> prepared = prepare_pairs(pairs, PreparationSettings(), "cache")
+    >>> clear_cache("cache")
+    1
     """
     entries = [entry for entry in Path(folder).glob("*.prepared") if entry.is_dir()]
     with explained_writing(folder):

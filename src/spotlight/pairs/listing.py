@@ -47,12 +47,14 @@ def pairs_from_folder(
 
     Examples
     --------
-    >>> from spotlight import simulate_pairs
+    >>> import numpy as np
+    >>> from spotlight.images import Stack
     >>> from spotlight.pairs import pairs_from_folder
-    >>> from spotlight.simulation import SimulationSettings
-    >>> manifest = simulate_pairs("cells", {"train": 1}, SimulationSettings(shape=(8, 48, 48)))  # doctest: +SKIP
-    >>> [pair.name for pair in pairs_from_folder("cells", "Brightfield", "DNA")]  # doctest: +SKIP
-    ['field-00']
+    >>> both = np.zeros((2, 4, 16, 16), np.uint16)
+    >>> for name in ("a1", "a2"):
+    ...     path = Stack(both, "CZYX", (0.5, 0.1, 0.1), ("Brightfield", "DNA")).save(f"cells/{name}.ome.tif")
+    >>> [pair.name for pair in pairs_from_folder("cells", "Brightfield", "DNA")]
+    ['a1', 'a2']
     """
     folder = require_path(folder, "Give a folder of stacks.")
     try:

@@ -108,9 +108,16 @@ def read_manifest(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from spotlight.images import Stack
     >>> from spotlight.pairs import read_manifest
-    >>> pairs = read_manifest("pairs.csv")  # doctest: +SKIP
-    >>> [pair.name for pair in pairs if pair.split == "test"]  # doctest: +SKIP
+    >>> for name in ("bf1", "dna1", "bf2", "dna2"):
+    ...     path = Stack(np.zeros((4, 16, 16), np.uint16), "ZYX", (0.5, 0.1, 0.1)).save(f"{name}.ome.tif")
+    >>> rows = {"input": ["bf1.ome.tif", "bf2.ome.tif"], "target": ["dna1.ome.tif", "dna2.ome.tif"]}
+    >>> pd.DataFrame(rows | {"split": ["train", "test"]}).to_csv("pairs.csv", index=False)
+    >>> [(pair.name, pair.split) for pair in read_manifest("pairs.csv")]
+    [('bf1', 'train'), ('bf2', 'test')]
     """
     path = Path(path)
     header, rows = read_table(path)

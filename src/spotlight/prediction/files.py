@@ -173,9 +173,17 @@ def stain_files(
 
     Examples
     --------
-    >>> from spotlight.prediction import find_parts, load_model, stain_files
-    >>> made = stain_files(load_model("model"), find_parts(["new"]), "stains")  # doctest: +SKIP
-    >>> [one.path for one in made if one.state != "failed"]  # doctest: +SKIP
+    >>> import numpy as np
+    >>> import spotlight
+    >>> from spotlight.prediction import find_parts, stain_files
+    >>> light = np.random.default_rng(0).random((8, 16, 16), np.float32)
+    >>> for name in ("a1", "a2"):
+    ...     path = spotlight.Stack(light, "ZYX", (0.29, 0.29, 0.29)).save(f"new/{name}.ome.tif")
+    >>> model, listed = spotlight.load_model("demo-nuclei"), find_parts(["new"])
+    >>> [one.path.as_posix() for one in stain_files(model, listed, "stains")]
+    ['stains/a1-stain.ome.tif', 'stains/a2-stain.ome.tif']
+    >>> [one.state for one in stain_files(model, listed, "stains")]  # the same call again
+    ['kept', 'kept']
     """
     look = lru_cache(maxsize=1)(states_of_image)  # of the timepoints of one file, once
     results: dict[str, Stained] = {}
