@@ -20,7 +20,7 @@ ROAD = [
         *("errors", "quoting", "version", "addresses", "files", "fingerprint", "locks", "installation"),
         *("plain_yaml", "csv_files", "settings", "stopping", "processes", "deferred", "given", "progress"),
     ],
-    ["registry", "psf", "checkpoints"],
+    ["registry", "psf", "checkpoints", "weights"],
     ["images", "networks", "losses", "tiles", "devices"],
     ["foreground"],
     ["simulation"],

@@ -281,7 +281,7 @@ def test_another_name_than_in_training_has_to_be_confirmed(model: Model, image: 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_weights_on_a_full_disk(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from spotlight import files
-    from spotlight.model import save_weights
+    from spotlight.weights import save_weights
 
     monkeypatch.setattr(files.uuid, "uuid4", lambda: type("U", (), {"hex": "0" * 32}))
     (tmp_path / ".weights.safetensors.00000000.part").symlink_to("/dev/full")

@@ -13,13 +13,13 @@ from PIL import Image
 
 from spotlight.errors import SpotlightError
 from spotlight.files import PROGRAM_FAULTS, atomic_file, explained_writing, unreadable
-from spotlight.model import save_weights
 from spotlight.pairs.prepare import PreparedPair
 from spotlight.progress import Progress
 from spotlight.training.batches import Outputs
 from spotlight.training.engine import NEVER, StainModule
 from spotlight.training.loggers import Logger, preview
 from spotlight.training.settings import TrainingSettings
+from spotlight.weights import save_weights
 
 LOG = "log.csv"
 CHECKPOINT = "last.ckpt"

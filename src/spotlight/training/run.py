@@ -11,7 +11,7 @@ from spotlight.errors import SpotlightError
 from spotlight.fingerprint import recorded
 from spotlight.locks import working_in
 from spotlight.losses import LossSettings
-from spotlight.model import DESCRIPTION, load_weights, save_model
+from spotlight.model import DESCRIPTION, save_model
 from spotlight.networks import NetworkSettings
 from spotlight.pairs.pair import Listed
 from spotlight.progress import Progress, named
@@ -27,6 +27,7 @@ from spotlight.training.loggers import open_loggers
 from spotlight.training.outputs import find_outputs
 from spotlight.training.plan import RunPlan, plan_runs, sizes_of
 from spotlight.training.settings import Experiment
+from spotlight.weights import load_weights
 
 log = logging.getLogger("spotlight")
 
