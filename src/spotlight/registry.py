@@ -65,7 +65,7 @@ class Names(Generic[Known]):
             near = difflib.get_close_matches(name, self.names(), n=1, cutoff=0.5)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(self.names())}."
             raise SpotlightError(
-                f"unknown {self.kind} {quoted(name)}. {hint} If another package provides it, install that package"
+                f"unknown {self.kind} {quoted(name)}. {hint} If another package provides it, install that package."
             )
         return self._known[name]
 
