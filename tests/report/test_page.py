@@ -307,6 +307,11 @@ def test_nothing_sticks_out_of_the_page(browser: Any, report_folder: Path, width
         page.locator("details").evaluate_all("all => all.forEach(d => { d.open = true; })")
         assert page.title() == "A <title>"
         assert page.locator("h1").text_content() == "A <title>"
+        # Tables of many methods are wider than a phone and scroll by themselves.
+        head = page.locator("table#scores thead tr th").last
+        head.evaluate("cell => { for (let n = 0; n < 6; n++) cell.after(cell.cloneNode(true)); }")
+        row = page.locator("table#scores tbody tr:has(.spoken) td").last
+        row.evaluate("cell => { for (let n = 0; n < 6; n++) cell.before(cell.cloneNode(true)); }")
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         broken = "all => all.filter(i => !i.complete || !i.naturalWidth).length"
         assert page.locator("img").evaluate_all(broken) == 0
