@@ -80,6 +80,20 @@ def test_what_is_there_is_kept_and_an_image_that_fails_stops_none(
     assert states == ["made", "failed", "kept"]
     found[2].tables[0].unlink()
     assert find(settings=SegmentationSettings(min_size=51), features="full")[1] == ["kept", "failed", "made"]
+    for damaged in ("{", "[1, 2]", ""):
+        found[2].record.write_text(damaged)
+        assert find(settings=SegmentationSettings(min_size=51), features="full")[1] == ["kept", "failed", "made"]
+
+
+def test_what_speaks_against_labels_that_are_kept_is_said_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = field(0).save(tmp_path / "empty.ome.tif")
+    for state in ("made", "kept"):
+        caplog.clear()
+        (one,) = segment_files(path, tmp_path / "out", channel="DNA")
+        assert one.state == state
+        assert [f"empty: {doubt}" for doubt in one.doubts] == caplog.messages != []
 
 
 def test_labels_of_one_kind_do_not_pass_for_those_of_another_after_a_kill(

@@ -254,12 +254,15 @@ def segment_files(
         names = [to / f"{part.name}-{end}" for end in (f"labels.{form}", "nuclei.csv", "nuclei.parquet")]
         files = SegmentedFile(part, names[0], tuple(names[1:]), to / f"{part.name}-segmentation.yaml")
         try:
-            done.append(_segment_file(files, search, progress if len(listed) == 1 else None))
+            found = _segment_file(files, search, progress if len(listed) == 1 else None)
         except SpotlightError as error:
             if len(listed) == 1:
                 raise
             log.error("%s: %s", part.name, error)
-            done.append(replace(files, state="failed", reason=str(error)))
+            found = replace(files, state="failed", reason=str(error))
+        for doubt in found.doubts:
+            log.warning("%s: %s", part.name, doubt)
+        done.append(found)
     return done
 
 
@@ -271,7 +274,7 @@ def _segment_file(files: SegmentedFile, search: Search, progress: Progress | Non
     mark = search.mark(part)
     made_from = fingerprint(mark, search.tracking)
     with working_on(files.labels), search.workspace(part, files.labels, mark) as workspace:
-        known = load_yaml(files.record) if files.record.exists() else {}
+        known = _recorded(files.record)
         if known.get("made_from") == made_from and all(path.exists() for path in (files.labels, *files.tables)):
             return replace(files, doubts=tuple(known["doubts"]), state="kept")
         found, nuclei = search.nuclei(part, workspace, progress)
@@ -280,6 +283,13 @@ def _segment_file(files: SegmentedFile, search: Search, progress: Progress | Non
         found.labels.save(files.labels)
         write_table(nuclei, files.tables[0].with_suffix(""))
         write_text(files.record, found.to_yaml(made_from))
-    for doubt in found.doubts:
-        log.warning("%s: %s", part.name, doubt)
     return replace(files, doubts=found.doubts)
+
+
+def _recorded(record: Path) -> dict[str, Any]:
+    """What is recorded of labels; empty if there is no record that can be read, so that they are made anew."""
+    try:
+        found = load_yaml(record) if record.is_file() else {}
+    except SpotlightError:
+        return {}
+    return found if isinstance(found, dict) else {}

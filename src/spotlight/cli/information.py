@@ -1,4 +1,4 @@
-"""`spotlight info`: what image files state, with files that state the same in one row."""
+"""`spotlight info`: what image files state; files that state the same are told together."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
