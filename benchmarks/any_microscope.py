@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--patch", type=int, nargs=3, default=(8, 64, 64), help="voxels of a patch in Z, Y, X")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--precision", choices=("auto", "float32"), default="float32")
+    parser.add_argument("--workers", type=int, default=1, help="processes that simulate")
     parser.add_argument("--name", default="model")
     parser.add_argument("--seed", type=int, default=0, help="of the fields and of the training")
     parser.add_argument("--start", type=Path, help="Model folder whose weights are the start.")
@@ -77,13 +78,14 @@ def main() -> None:
 
 def learn(asked: argparse.Namespace) -> Path:
     """Simulate fields and train on them."""
-    counts = {"train": asked.fields, "val": 4}
+    counts = {"train": asked.fields, "val": max(4, asked.fields // 32)}
     small = AnyMicroscopeSettings(shape=(24, 96, 96), source_points=16)
     manifest = simulate_any_microscope(
         asked.to / f"data-{asked.seed}",
         counts,
         small,
         seed=100 + asked.seed,
+        workers=asked.workers,
         progress=lambda n, of: print(f"field {n} of {of}", flush=True) if n % 10 == 0 else None,
     )
     experiment = experiment_of(asked.network, asked.steps, asked.rate, asked.seed, asked.start)
