@@ -20,7 +20,8 @@ from spotlight.pairs import read_pairs
 from spotlight.pairs.importers import LAYOUTS
 from spotlight.plain_yaml import load_yaml
 from spotlight.prediction import find_parts, load_model
-from spotlight.prediction.files import StainOptions, doubts_of, stain_files
+from spotlight.prediction.files import doubts_of, stain_files
+from spotlight.prediction.options import StainOptions
 
 
 @pytest.fixture
@@ -108,7 +109,8 @@ def test_json_of_strangers(tmp_path: Path, value: str) -> None:
 LIMITED = """
 import resource, sys
 from spotlight.prediction import find_parts, load_model
-from spotlight.prediction.files import StainOptions, stain_files
+from spotlight.prediction.files import stain_files
+from spotlight.prediction.options import StainOptions
 model, listed = load_model(sys.argv[1]), find_parts([sys.argv[2]])
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 for form in ("ome.tif", "ome.zarr"):

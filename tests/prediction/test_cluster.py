@@ -33,7 +33,7 @@ from spotlight.images import Part, Stack
 from spotlight.prediction import PredictionSettings, StainOptions, find_parts, stain_files, stain_on_cluster
 from spotlight.prediction.certificates import read_certificates, temporary_certificates
 from spotlight.prediction.cluster import slurm_jobs
-from spotlight.prediction.files import Stained
+from spotlight.prediction.options import Stained
 from spotlight.prediction.tasks import RunSpec, WorkerProblem, begin
 
 PRELOAD = """

@@ -17,8 +17,8 @@ from spotlight.images.same_field import require_match
 from spotlight.model import DESCRIPTION, ModelDescription, find_folder, read_description
 from spotlight.pairs.pair import Pair
 from spotlight.prediction import Model, PredictionSettings, load_model
+from spotlight.prediction.finishing import SPREAD, VIRTUAL
 from spotlight.prediction.listing import TABLES
-from spotlight.prediction.stain import SPREAD, VIRTUAL
 from spotlight.quoting import safe_name
 from spotlight.tasks import TargetDescription
 

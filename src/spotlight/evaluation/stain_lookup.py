@@ -10,7 +10,7 @@ from spotlight.images.same_field import require_match
 from spotlight.model import DESCRIPTION
 from spotlight.pairs.pair import Pair
 from spotlight.prediction.files import SUFFIX
-from spotlight.prediction.stain import VIRTUAL
+from spotlight.prediction.finishing import VIRTUAL
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from spotlight.errors import SpotlightError
 from spotlight.images import Stack
 from spotlight.metrics.selma3d import selma3d_group
 from spotlight.pairs.importers import STAINS
-from spotlight.prediction.stain import SPREAD, VIRTUAL
+from spotlight.prediction.finishing import SPREAD, VIRTUAL
 
 log = logging.getLogger("spotlight")
 

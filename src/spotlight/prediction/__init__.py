@@ -9,8 +9,9 @@ from spotlight.prediction.settings import PredictionSettings
 if TYPE_CHECKING:
     from spotlight.prediction.classes import classify, classify_files
     from spotlight.prediction.cluster import stain_on_cluster
-    from spotlight.prediction.files import Stained, StainOptions, stain_files
+    from spotlight.prediction.files import stain_files
     from spotlight.prediction.loading import load_model
+    from spotlight.prediction.options import Stained, StainOptions
     from spotlight.prediction.seams import Seams, measure_seams
     from spotlight.prediction.stain import Model
 
@@ -35,8 +36,8 @@ __getattr__ = deferred(
     {
         "Model": "stain",
         "Seams": "seams",
-        "StainOptions": "files",
-        "Stained": "files",
+        "StainOptions": "options",
+        "Stained": "options",
         "classify": "classes",
         "classify_files": "classes",
         "load_model": "loading",

@@ -19,8 +19,8 @@ from spotlight.images import Part, Selection, Stack, read
 from spotlight.images.selection import Channels
 from spotlight.locks import works_in
 from spotlight.prediction.acceptance import tell_doubts
-from spotlight.prediction.files import StainOptions
 from spotlight.prediction.listing import read_part, reason_of, states_of_image
+from spotlight.prediction.options import StainOptions
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.stain import Model
 from spotlight.prediction.workspace import InMemory

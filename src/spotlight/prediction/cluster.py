@@ -25,8 +25,8 @@ from spotlight.locks import Busy, working_on
 from spotlight.model import find_folder
 from spotlight.prediction import tasks
 from spotlight.prediction.acceptance import tell_doubts
-from spotlight.prediction.files import Stained, StainOptions
 from spotlight.prediction.loading import load_model
+from spotlight.prediction.options import Stained, StainOptions
 from spotlight.prediction.places import Places
 from spotlight.prediction.workspace import workspace_of
 from spotlight.progress import Progress

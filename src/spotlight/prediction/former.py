@@ -13,7 +13,7 @@ from spotlight.images import Part
 from spotlight.prediction.stain import Model
 
 if TYPE_CHECKING:
-    from spotlight.prediction.files import StainOptions
+    from spotlight.prediction.options import StainOptions
 
 SETTINGS = ("tile", "voxels", "overlap", "blend", "precision", "device", "augment", "spread")
 OPTIONS = (

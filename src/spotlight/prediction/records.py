@@ -11,7 +11,7 @@ from spotlight.images.plates import OWN, read_attributes, zarr_around
 from spotlight.prediction.stain import Model
 
 if TYPE_CHECKING:
-    from spotlight.prediction.files import StainOptions
+    from spotlight.prediction.options import StainOptions
 
 OF_PART = ("scene", "time", "channel", "axes", "voxel_size", "modality")
 """What is stated of an image."""

@@ -6,8 +6,8 @@ import numpy as np
 
 from spotlight.images import Part, Selection
 from spotlight.images.normalise import grid_shape
-from spotlight.prediction.files import StainOptions
 from spotlight.prediction.listing import read_part
+from spotlight.prediction.options import StainOptions
 from spotlight.prediction.stain import Model
 from spotlight.prediction.tiling import plan_tiles
 from spotlight.progress import Progress

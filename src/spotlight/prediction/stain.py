@@ -15,7 +15,6 @@ from spotlight.errors import SpotlightError
 from spotlight.fingerprint import fingerprint
 from spotlight.images import Selection, Stack, read
 from spotlight.images.joining import parse_channels, separate, take
-from spotlight.images.lazy import Source
 from spotlight.images.normalise import grid_shape, prepare_channels
 from spotlight.images.scaling import input_scale
 from spotlight.images.selection import ALL, Channels
@@ -23,21 +22,13 @@ from spotlight.images.slabs import Allocate, in_memory
 from spotlight.model import ModelDescription
 from spotlight.networks import Conditioned, StainNetwork, Windowed
 from spotlight.prediction.acceptance import accept, find_doubts, modality_of_stack, require_extent, tell_doubts
+from spotlight.prediction.finishing import finished
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.steps import Steps
 from spotlight.prediction.workspace import InMemory, Workspace
 from spotlight.tasks import StainTask, TargetDescription
 
 log = logging.getLogger("spotlight")
-
-COLOR = "00FFFF"
-"""In which viewers show a stain."""
-COLORS = ("00FFFF", "FF00FF", "FFFF00", "00FF00", "FF8000", "0080FF")
-"""In which they show several."""
-VIRTUAL = StainTask.mark
-"""What is added to the name of the target that a channel is a stain of."""
-SPREAD = ", spread"
-"""What is added to that, for the channel that says how sure the stain is."""
 
 
 class Model:
@@ -335,7 +326,9 @@ class Model:
         device = settled.device.split(":")[0]
         facts: dict[str, Any] = {"precision": settled.precision, "device": device, "tile": list(steps.tiling.tile)}
         facts["doubts"] = list(steps.doubts)
-        return self._finished(stack, results, steps.workspace, self._targets(stack, steps), normalised, flatten), facts
+        targets = self._targets(stack, steps)
+        make = partial(finished, self.description, self.name, stack, results, steps.workspace, targets)
+        return make(normalised=normalised, flatten=flatten), facts
 
     def _targets(self, stack: Stack, steps: Steps) -> Sequence[TargetDescription]:
         """How the outputs become intensities for this stack."""
@@ -350,53 +343,6 @@ class Model:
 
         scale = steps.workspace.noted("scale", find)
         return [task.in_units_of(target, (scale["center"], scale["width"])) for target in targets]
-
-    def _finished(
-        self,
-        stack: Stack,
-        results: Sequence[Source],
-        workspace: Workspace,
-        targets: Sequence[TargetDescription],
-        normalised: bool,
-        flatten: bool | None,
-    ) -> Stack:
-        """Results of the network as a stack in the units that were asked for: stains, then their spreads."""
-        task = self.description.task
-
-        def finish(values: NDArray[np.float32], which: int) -> NDArray[np.float32]:
-            target, is_stain = targets[which % len(targets)], which < len(targets)
-            require_finite(values)  # flattening would make background of them
-            if is_stain and (target.flatten if flatten is None else flatten):
-                values = target.flattened(values)
-            if normalised:
-                return values
-            if is_stain:
-                return require_finite(task.finish(values, target))
-            return require_finite(values * np.float32(target.to_intensity(1.0) - target.to_intensity(0.0)))
-
-        def require_finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
-            if not np.isfinite(values).all():
-                raise SpotlightError(
-                    f"{stack.source}: model {self.name} gives values that are not finite, so its stain is not "
-                    "written. Set precision to float32 (--settings); if that does not help, train the model anew."
-                )
-            return values
-
-        unit = "standard deviations of the target" if normalised else task.unit
-        names = [f"{target.channel or task.column}{task.mark}" for target in targets]
-        colors = (COLOR,) if len(targets) == 1 else tuple(COLORS[n % len(COLORS)] for n in range(len(targets)))
-        several = len(results) > 1
-        array = workspace.deliver(_Finished(results, finish))
-        return Stack(
-            array if several else array[0],
-            f"C{stack.spatial_axes}" if several else stack.spatial_axes,
-            stack.voxel_size,
-            (*names, *(f"{name}{SPREAD}" for name in names))[: len(results)],
-            stack.source,
-            f"{task.title} of {Path(stack.source).name} by model {self.name} (spotlight "
-            f"{self.description.spotlight}); unit: {unit}",
-            colors=(*colors, *["FFFFFF"] * len(targets))[: len(results)],
-        )
 
     def further(self, result: Stack, allocate: Allocate = in_memory) -> dict[str, Stack]:
         """Make what else is written beside a result, by what is added to the input's name: labels of structures.
@@ -443,30 +389,3 @@ class Model:
             If the input is not what the model was trained for.
         """
         return accept(self.description.input, self.name, image, chosen, any_voxel_size)
-
-
-class _Finished:
-    """Results side by side along a first axis, finished where and when a region is asked for."""
-
-    dtype = np.dtype(np.float32)
-
-    def __init__(
-        self,
-        results: Sequence[Source],
-        finish: Callable[[NDArray[np.float32], int], NDArray[np.float32]],
-    ) -> None:
-        self.results = results
-        self.finish = finish
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return len(self.results), *self.results[0].shape
-
-    def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[np.float32]:
-        first, rest = (index[0], index[1:]) if index else (slice(None), ())
-        if isinstance(first, int):
-            return self._part(first, rest)
-        return np.stack([self._part(which, rest) for which in range(len(self.results))[first]])
-
-    def _part(self, which: int, index: tuple[int | slice, ...]) -> NDArray[np.float32]:
-        return self.finish(np.asarray(self.results[which][index]), which).astype(np.float32, copy=False)

@@ -14,9 +14,10 @@ from spotlight.errors import SpotlightError
 from spotlight.fingerprint import State
 from spotlight.images import Part
 from spotlight.images.selection import FurtherInput
-from spotlight.prediction.files import FileStain, Stained, StainOptions
+from spotlight.prediction.files import FileStain
 from spotlight.prediction.listing import states_of_image
 from spotlight.prediction.loading import load_model
+from spotlight.prediction.options import Stained, StainOptions
 from spotlight.prediction.records import doubts_of
 from spotlight.prediction.settings import PredictionSettings
 from spotlight.prediction.stain import Model
