@@ -17,6 +17,7 @@ from spotlight.pairs.gathering import LISTS
 from spotlight.pairs.manifest import write_manifest
 from spotlight.pairs.proposal import propose_pairs
 from spotlight.progress import Progress
+from spotlight.quoting import counted
 from spotlight.settings import commented_yaml
 from spotlight.tasks import SegmentTask
 from spotlight.training.protocols import protocol
@@ -178,7 +179,7 @@ def _described(prints: Sequence[Fingerprint]) -> list[str]:
     unsized = any(p.voxel_size is None for p in prints)
     bottom, top = min(p.target_range[0] for p in prints), max(p.target_range[1] for p in prints)
     return [
-        f"Of {len(prints)} pairs that were read: sizes {', '.join(shapes)}; voxels of "
+        f"Of {counted(len(prints), 'pair')} that could be read: sizes {', '.join(shapes)}; voxels of "
         f"{', '.join(size or 'a size that is not stated' for size in sizes)}; targets "
         f"from {bottom:g} to {top:g}; foreground {100 * low:.1f} to {100 * high:.1f} %.",
         *([NO_VOXEL_SIZE] if unsized else []),

@@ -30,6 +30,15 @@ def quoted(value: Any) -> str:
         return f"a {type(value).__name__} that holds a very large number"
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Write how many there are: ``1 stack``, ``2 stacks``, ``2 nuclei`` with ``many="nuclei"``.
+
+    >>> counted(1, "nucleus", "nuclei")
+    '1 nucleus'
+    """
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def visible(text: str, lines: bool = False) -> str:
     r"""Replace invisible control characters by escapes, such as ``\x1b``, which starts the commands of a terminal.
 

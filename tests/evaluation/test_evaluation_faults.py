@@ -11,7 +11,9 @@ from scipy import ndimage
 
 from spotlight import SpotlightError, write_report
 from spotlight.evaluation import EvaluationSettings, evaluate
+from spotlight.evaluation.sets import score_all_features
 from spotlight.images import Stack
+from spotlight.metrics import compare_nuclei
 from spotlight.pairs import Pair
 from spotlight.plain_yaml import load_yaml
 from spotlight.segmentation import SegmentationSettings
@@ -20,6 +22,10 @@ SHAPE = (12, 60, 64)
 SETTINGS = EvaluationSettings(segmentation=SegmentationSettings(clear_border=False, min_size=20), data_range=(0, 1000))
 RATIOS = ["ap50", "mean_ap", "precision50", "recall50", "panoptic_quality"]
 ERRORS = ["volume_error", "elongation_error", "height_error", "width_error", "sphericity_error"]
+FEATURE_COLUMNS = [
+    *("feature", "nuclei", "true_median", "median", "bias", "relative_error", "scaled_error", "correlation"),
+    *("method", "seed"),
+]
 PROFILES = ["profile_error", "profile_distance", "profile_distance_to_target"]
 
 
@@ -63,7 +69,15 @@ def test_no_nuclei(true: int, found: int, ratios: list[float], tmp_path: Path) -
     assert row[RATIOS].tolist() == pytest.approx(ratios, nan_ok=True)
     assert row[[*ERRORS, *PROFILES[:2]]].isna().all()
     assert np.isfinite(row["psnr"])
+    features = pd.read_csv(tmp_path / "out" / "features.csv")
+    assert list(features) == FEATURE_COLUMNS
     write_report(tmp_path / "out")
+
+
+def test_features_have_their_columns_where_no_nucleus_matches() -> None:
+    one = pd.DataFrame({"label": [1], "volume": [100.0]})
+    none = compare_nuclei(one, one, np.empty((0, 2), int), ["volume"]).assign(method="", seed=0)
+    assert list(score_all_features(none, {"volume": (0.0, 200.0)})) == FEATURE_COLUMNS
 
 
 def test_one_nucleus(tmp_path: Path) -> None:
@@ -75,6 +89,7 @@ def test_one_nucleus(tmp_path: Path) -> None:
     assert row[PROFILES].isna().all()
     features = pd.read_csv(tmp_path / "out" / "features.csv")
     assert features.empty
+    assert list(features) == FEATURE_COLUMNS
 
 
 def test_gaps_in_the_numbers_change_nothing(tmp_path: Path) -> None:

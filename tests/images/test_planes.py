@@ -188,7 +188,9 @@ def test_init_says_that_frames_may_be_planes(tmp_path: Path) -> None:
     for n in range(2):
         write(tmp_path / f"f{n}_bf.ome.tif", DATA, "TYX")
         write(tmp_path / f"f{n}_dna.ome.tif", DATA, "TYX")
-    assert any("4 files are taken as time series" in r and "--axes ZYX" in r for r in propose_pairs(tmp_path).reasons)
+    assert any(
+        "Time series of single planes: 4 files" in r and "--axes ZYX" in r for r in propose_pairs(tmp_path).reasons
+    )
     stated = propose_pairs(tmp_path, axes="ZYX")
     assert not any("time series" in reason for reason in stated.reasons)
     assert [pair.axes for pair in stated.pairs] == ["ZYX", "ZYX"]

@@ -59,7 +59,7 @@ def test_few_stacks_and_nuclei_are_doubted() -> None:
     few = scores(target=TARGET, ours=GOOD).query("stack in ['s0', 's1']")
     assert [remark.text for remark in remarks_on(few) if remark.kind == "doubt"] == [
         "2 stacks are too few to tell methods apart.",
-        "20 true nuclei are few: each of them moves the scores.",
+        "Only 20 true nuclei: each of them moves the scores.",
     ]
 
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from command_line import run_command
 from conftest import TINY
 from spotlight import SpotlightError, load_model
+from spotlight.images import Stack
 from spotlight.losses import MseSettings, SpotlightLossSettings
 from spotlight.model import read_description
 from spotlight.pairs import read_manifest, read_pairs
@@ -239,6 +240,15 @@ def test_explaining_reads_headers_only_and_says_the_published_numbers(manifest: 
     settings = text.split("All settings\n")[1]
     assert Experiment.parse(yaml.safe_load(settings), "explained") == protocol("spotlight-2025")
     assert "mean squared error over all voxels" in explain(manifest, protocol("fnet-2018"))
+
+
+def test_explaining_a_pair_that_is_listed_twice_speaks_of_fields() -> None:
+    light, dna = np.random.default_rng(0).random((2, 8, 16, 16), np.float32)
+    pair = tuple(Stack(image, "ZYX", (0.29, 0.29, 0.29)) for image in (light, dna))
+    text = explain([pair, pair], protocol("fnet"))
+    assert "2 pairs show 1 field: pairs with the same input are one field" in text
+    assert "Is a pair listed twice?" in text
+    assert "stains" not in text.split("Preparation")[0]
 
 
 PUBLISHED = {"steps": 50_000, "batch_size": 24, "learning_rate": 1e-3, "betas": (0.5, 0.999), "schedule": "constant"}

@@ -8,6 +8,7 @@ import typer
 from spotlight.cli.app import OUTPUT, app, option
 from spotlight.cli.output import Reporter, answer, wrote
 from spotlight.errors import SpotlightError
+from spotlight.quoting import counted
 
 
 @app.command()
@@ -48,4 +49,4 @@ def add(
             for name in listed if only != "channels" else []:
                 added += add_labels(source / "labels" / name, image, name)
     answer(added=added)
-    wrote(to, f"{{}}: {added} channels and labels added in {len(fields)} images")
+    wrote(to, f"{{}}: {added} channels and labels added in {counted(len(fields), 'image')}")

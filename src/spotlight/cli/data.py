@@ -24,6 +24,7 @@ from spotlight.cli.app import (
 )
 from spotlight.cli.output import Reporter, answer, loading, say, say_commands, warn, wrote
 from spotlight.errors import SpotlightError
+from spotlight.quoting import counted
 
 
 @app.command()
@@ -198,7 +199,7 @@ def import_pairs(
         raise SpotlightError(f"{unfit} does not apply to {layout}. Remove it.")
     pairs = LAYOUTS[layout](source, **facts)
     absent = sorted({str(f) for pair in pairs for f in (pair.input, pair.target) if not f.exists()})
-    wrote(write_manifest(pairs, to), f"{{}}: {len(pairs)} pairs")
+    wrote(write_manifest(pairs, to), f"{{}}: {counted(len(pairs), 'pair')}")
     if absent:
         warn(f"{len(absent)} of their files are not there yet, the first: {absent[0]}")
 
@@ -242,7 +243,7 @@ def check(
         said = f"{who}: {group['subject']}: {group['found']}{more}"
         (say if group["severity"] == "note" else answer)(f"{group['severity']}: {said}")
     answer(findings=result.findings)
-    wrote(write_check_page(result, to), f"{len(result.pairs)} pairs; the page with pictures: {{}}")
+    wrote(write_check_page(result, to), f"{counted(len(result.pairs), 'pair')}; the page with pictures: {{}}")
     if result.failed:
         raise typer.Exit(1)
 

@@ -27,6 +27,7 @@ from spotlight.cli.app import (
 )
 from spotlight.cli.output import Reporter, answer, report_failures, say, wrote
 from spotlight.errors import SpotlightError
+from spotlight.quoting import counted
 
 
 @app.command()
@@ -147,7 +148,7 @@ def segment(
             write_csv(tuning.tried, to / "tuning.csv", "%.4g")
             write_text(to / "segmentation.yaml", tuning.to_yaml())
         answer(scores={"mean_ap": tuning.score, "mean_ap_before": tuning.first_score, "stacks": len(tuning.stacks)})
-        say(f"mean AP {tuning.first_score:.3f} -> {tuning.score:.3f} on {len(tuning.stacks)} stacks")
+        say(f"mean AP {tuning.first_score:.3f} -> {tuning.score:.3f} on {counted(len(tuning.stacks), 'stack')}")
         wrote(to / "segmentation.yaml")
         return
     way = {} if farthest is None else {"farthest_um": farthest}
@@ -176,8 +177,9 @@ def segment(
                 progress=report,
                 **asked,
             )
-        again = f" ({plate.kept} fields were there already)" if plate.kept else ""
-        wrote(to, f"{{}}: {len(plate.table)} nuclei in {len(plate.labels)} fields{again}")
+        again = f" ({counted(plate.kept, 'field')} kept from before)" if plate.kept else ""
+        found = counted(len(plate.table), "nucleus", "nuclei")
+        wrote(to, f"{{}}: {found} in {counted(len(plate.labels), 'field')}{again}")
         for path in plate.tables:
             wrote(path)
         report_failures(plate.failed, len(plate.failed) + len(plate.labels))

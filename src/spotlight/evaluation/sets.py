@@ -26,6 +26,7 @@ from spotlight.metrics import (
     score_micro_ms3im,
 )
 from spotlight.pairs.pair import Pair
+from spotlight.quoting import counted
 
 log = logging.getLogger("spotlight")
 
@@ -75,7 +76,7 @@ def find_ranges(
     training = [pair for pair in pairs if pair.split == "train"]
     step = max(1, -(-len(training) // settings.range_stacks))
     populations = [_training_nuclei(pair, settings, to) for pair in training[::step]]
-    source = f"{len(populations)} training stacks"
+    source = counted(len(populations), "training stack")
     if not populations:
         populations, source = list(evaluated), "the evaluated stacks, as there are no training rows"
         log.warning("Ranges of features are from %s.", source)
@@ -117,7 +118,7 @@ def score_all_features(matched: pd.DataFrame, ranges: Ranges) -> pd.DataFrame:
         score_features(rows, ranges).assign(method=rows["method"].iloc[0], seed=rows["seed"].iloc[0])
         for _, rows in matched.groupby(["method", "seed"], sort=False)
     ]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["feature", "method", "seed"])
+    return pd.concat(tables, ignore_index=True) if tables else score_features(matched, {}).assign(method=[], seed=[])
 
 
 def score_sets(

@@ -8,6 +8,7 @@ from pathlib import Path
 import tifffile
 
 from spotlight.images.ome_xml import STATE_AXES, Described, Disagreement
+from spotlight.quoting import counted
 
 REMEDY = f"{STATE_AXES}; or write the file anew."
 REMEDY_OF_SEVERAL = (
@@ -65,7 +66,7 @@ def doubt_of_pages(path: Path, tif: tifffile.TiffFile, images: Sequence[tifffile
 
 
 def _count(planes: Sized) -> str:
-    return f"{len(planes)} plane{'s' if len(planes) != 1 else ''}"
+    return counted(len(planes), "plane")
 
 
 def _sizes(images: Sequence[tifffile.TiffPageSeries]) -> set[tuple[int, int]]:

@@ -99,7 +99,7 @@ class NucleiWidget(Panel):
         self._paint()
         self._fill()
         self.save.enabled = True
-        self.say("\n".join([f"{len(self.nuclei)} nuclei.", *self.found.doubts]))
+        self.say("\n".join([f"Nuclei: {len(self.nuclei)}.", *self.found.doubts]))
 
     def write(self, path: str) -> list[str]:
         """Save the labels as OME-TIFF and the table beside them as CSV.

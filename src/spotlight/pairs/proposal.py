@@ -20,6 +20,7 @@ from spotlight.pairs.pair import Pair
 from spotlight.pairs.splits import split_by_group, split_by_region
 from spotlight.pairs.suggestion import patterns_for
 from spotlight.pairs.words import names_in, role_of, roles_in
+from spotlight.quoting import counted
 
 ROLES = ("input", "target")
 Row = dict[str, Path]
@@ -121,15 +122,16 @@ def propose_pairs(
     used = {file for pair in pairs for file in (pair.input, pair.target, pair.labels)}
     left = [_shown(file, names) for file in opened if file not in used]
     if left:
-        reasons.append(f"{len(left)} files belong to no pair: {', '.join(left[:5])}{', ...' if len(left) > 5 else ''}.")
+        belong = "1 file belongs" if len(left) == 1 else f"{len(left)} files belong"
+        reasons.append(f"{belong} to no pair: {', '.join(left[:5])}{', ...' if len(left) > 5 else ''}.")
     hints = [listed[0].hint for listed in opened.values() if listed[0].hint and listed[0].time is not None]
     if hints:
-        reasons.append(f"{len(hints)} files are taken as time series of single planes.{hints[0]}")
+        reasons.append(f"Taken as time series of single planes: {counted(len(hints), 'file')}.{hints[0]}")
     reasons += [f"Cannot be read, and left out: {message}" for message in unreadable]
     pairs = [replace(pair, group=_group(names[pair.input], pair), axes=axes, voxel_size=voxel_size) for pair in pairs]
     pairs, said = flatten(pairs, target_plane)
     pairs, reason = _split(name_apart(pairs))
-    return Proposal(pairs, [*reasons, *said, f"{len(pairs)} pairs are proposed.", reason])
+    return Proposal(pairs, [*reasons, *said, f"Proposed: {counted(len(pairs), 'pair')}.", reason])
 
 
 def _split(pairs: list[Pair]) -> tuple[list[Pair], str]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from spotlight.images.regions import format_region
 from spotlight.pairs.pair import Pair
+from spotlight.quoting import counted
 
 MARGIN_UM = 20.0
 """Between regions of one stack: the width of a cell, which must not lie in two of them."""
@@ -42,11 +43,11 @@ def split_by_group(pairs: Sequence[Pair], seed: int = 0) -> tuple[list[Pair], st
     if len(names) > 2:
         split |= dict.fromkeys(order[count : 2 * count], "val")
     done = [replace(pair, split=split[unit]) for pair, unit in zip(pairs, units, strict=True)]
-    counted = ", ".join(f"{sum(p.split == name for p in done)} {name}" for name in ("train", "val", "test"))
+    sizes = ", ".join(f"{sum(p.split == name for p in done)} {name}" for name in ("train", "val", "test"))
     if len(names) == 1:
-        return done, f"All are for training ({counted}): they cannot be split without showing the test to the training."
-    how = f"by {len(groups)} groups, none of which is in two splits" if groups else "pair by pair"
-    return done, f"They are split {how}: {counted}."
+        return done, f"All are for training ({sizes}): they cannot be split without showing the test to the training."
+    how = f"by {counted(len(groups), 'group')}, none of which is in two splits" if groups else "pair by pair"
+    return done, f"They are split {how}: {sizes}."
 
 
 def _field(pair: Pair, number: int) -> str:

@@ -6,6 +6,7 @@ from typing import Literal
 import pandas as pd
 
 from spotlight.metrics.registry import describe
+from spotlight.quoting import counted
 from spotlight.report.contents import REFERENCES, REPEAT, TARGET
 
 FEWEST_STACKS = 6
@@ -50,11 +51,11 @@ def headline(scores: pd.DataFrame) -> str:
     methods = [method for method in dict.fromkeys(scores["method"]) if method not in REFERENCES]
     stacks = scores["stack"].nunique()
     name = next((n for n in ("mean_ap", "pearson") if n in scores and _of(scores, methods, n)), None)
-    on = f"On {stacks} stack{'s' * (stacks != 1)}"
+    on = f"On {counted(stacks, 'stack')}"
     if name is None or not methods:
         return f"{on} there is no score of nuclei or correlation to speak of."
     true = _true_nuclei(scores)
-    on += f" with {true:.0f} true nuclei" if true else ""
+    on += f" with {counted(round(true), 'true nucleus', 'true nuclei')}" if true else ""
     found = dict(sorted(_of(scores, methods, name).items(), key=lambda item: -item[1]))
     metric = describe(name)
     named = [f"{method} {metric.show(value)}" for method, value in list(found.items())[:MOST_NAMED]]
@@ -77,7 +78,8 @@ def remarks_on(scores: pd.DataFrame) -> list[Remark]:
             Remark("doubt", f"{stacks} stack{'s are' if stacks != 1 else ' is'} too few to tell methods apart.")
         )
     if 0 < true < FEWEST_NUCLEI:
-        remarks.append(Remark("doubt", f"{true:.0f} true nuclei are few: each of them moves the scores."))
+        text = f"Only {counted(round(true), 'true nucleus', 'true nuclei')}: each of them moves the scores."
+        remarks.append(Remark("doubt", text))
     order = ("bad", "doubt", "good")
     return sorted(remarks, key=lambda remark: order.index(remark.kind))
 

@@ -121,7 +121,7 @@ def _facts(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "protocol", settings["protocol"]
     names = [expected["channel"], *(one["channel"] for one in expected.get("further_channels", ()))]
     seen = " and ".join(filter(None, names)) or " or ".join(modalities) or "not named"
-    yield f"input and target{'s' if len(targets) > 1 else ''}", f"{seen} → {', '.join(targets)}"
+    yield f"input and target{'s' * (len(targets) > 1)}", f"{seen} → {', '.join(targets)}"
     if modalities:
         told = settings.get("modalities", "unified")
         how = "one network, which is not told which" if told == "unified" else f"one network, told which by {told!r}"

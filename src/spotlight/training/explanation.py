@@ -13,6 +13,7 @@ from spotlight.model import DESCRIPTION, WEIGHTS, make_network
 from spotlight.networks import NetworkSettings
 from spotlight.pairs.pair import Listed, Pair
 from spotlight.pairs.prepare import PreparationSettings
+from spotlight.quoting import counted
 from spotlight.settings import commented_yaml
 from spotlight.tasks import StainTask, Task
 from spotlight.training.callbacks import BEST, CHECKPOINT, LOG, PREVIEW
@@ -123,17 +124,23 @@ def _stains(plan: RunPlan) -> Iterator[str]:
     outputs, experiment = plan.outputs, plan.experiment
     if plan.in_channels > 1:
         yield f"The network takes {plan.in_channels} input channels, each scaled by itself."
-    if outputs.partial:
+    if len(outputs.names) > 1:
         counts = Counter(pair.target_name for pair in plan.training)
         found = ", ".join(f"{name} {counts[name]}" for name in outputs.names)
         yield (
-            f"One network with {len(outputs.names)} stains; of {len(outputs.fields)} fields have: {found}. Losses are "
-            f"those of the targets that are there, {OVER[experiment.over_stains]}."
+            f"One network with {len(outputs.names)} stains; of {counted(len(outputs.fields), 'field')} have: {found}. "
+            f"Losses are those of the targets that are there, {OVER[experiment.over_stains]}."
+        )
+    elif outputs.partial:
+        yield (
+            f"{len(plan.training)} pairs show {counted(len(outputs.fields), 'field')}: pairs with the same input are "
+            "one field, and are drawn together. Is a pair listed twice?"
         )
     if outputs.modalities:
         yield f"The network takes the modality as an input ({experiment.modalities}): {', '.join(outputs.modalities)}."
     if experiment.balance != "fields":
-        yield f"Drawn equally often, in turn within every batch: {experiment.balance} ({len(plan.groups)} groups)."
+        groups = counted(len(plan.groups), "group")
+        yield f"Drawn equally often, in turn within every batch: {experiment.balance} ({groups})."
     if experiment.preparation.planes == "one":
         yield "The network sees one plane of a field, at random at each draw; the middle one in validation."
     batches = len(outputs.fields) / experiment.training.batch_size
@@ -143,7 +150,7 @@ def _stains(plan: RunPlan) -> Iterator[str]:
 def _names(pairs: list[Pair]) -> str:
     shown = ", ".join(pair.name for pair in pairs[:MOST_NAMED])
     more = f" and {len(pairs) - MOST_NAMED} more" if len(pairs) > MOST_NAMED else ""
-    return f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'} ({shown}{more})"
+    return f"{counted(len(pairs), 'pair')} ({shown}{more})"
 
 
 def _preparation(experiment: Experiment) -> Iterator[str]:
