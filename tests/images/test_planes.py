@@ -189,7 +189,7 @@ def test_init_says_that_frames_may_be_planes(tmp_path: Path) -> None:
         write(tmp_path / f"f{n}_bf.ome.tif", DATA, "TYX")
         write(tmp_path / f"f{n}_dna.ome.tif", DATA, "TYX")
     assert any(
-        "Time series of single planes: 4 files" in r and "--axes ZYX" in r for r in propose_pairs(tmp_path).reasons
+        "time series of single planes: 4 files" in r and "--axes ZYX" in r for r in propose_pairs(tmp_path).reasons
     )
     stated = propose_pairs(tmp_path, axes="ZYX")
     assert not any("time series" in reason for reason in stated.reasons)

@@ -178,8 +178,8 @@ def segment(
                 **asked,
             )
         again = f" ({counted(plate.kept, 'field')} kept from before)" if plate.kept else ""
-        found = counted(len(plate.table), "nucleus", "nuclei")
-        wrote(to, f"{{}}: {found} in {counted(len(plate.labels), 'field')}{again}")
+        nuclei = counted(len(plate.table), "nucleus", "nuclei")
+        wrote(to, f"{{}}: {nuclei} in {counted(len(plate.labels), 'field')}{again}")
         for path in plate.tables:
             wrote(path)
         report_failures(plate.failed, len(plate.failed) + len(plate.labels))
