@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spotlight.metrics.tracks import track_scores
+from spotlight.metrics import track_scores
 from spotlight.simulation import SimulationSettings
 from spotlight.simulation.time_lapse import TimeLapseSettings, move_cells
 from spotlight.tracking import link

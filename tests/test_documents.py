@@ -4,8 +4,10 @@ A comment right before a block says why it is not run: ``<!-- not run: it fetche
 a page run one after another in one empty folder.
 """
 
+import ast
 import contextlib
 import csv
+import importlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -154,6 +156,31 @@ def test_links_lead_somewhere() -> None:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             if not link.startswith("http"):
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def shown_by_the_reference() -> set[str]:
+    """Modules and names that the reference shows, dotted."""
+    pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs/reference").glob("*.md")]
+    modules = {name for page in pages for name in re.findall(r"^::: (\S+)", page, re.MULTILINE)}
+    found = {name: importlib.import_module(name) for name in modules}
+    return modules | {f"{name}.{part}" for name, here in found.items() for part in getattr(here, "__all__", dir(here))}
+
+
+def names_in(page: Path) -> Iterator[str]:
+    """Names of ours that the sentences of a page name and its Python blocks import, dotted."""
+    # Of a method, the class is what the reference shows. What begins with an underscore is no name for users.
+    yield from re.findall(r"`(spotlight(?:\.[a-z]\w*)*\.[A-Za-z]\w*)(?:\.\w+)?[`(]", page.read_text(encoding="utf-8"))
+    for block in of("python"):
+        for node in ast.walk(ast.parse(block.text)) if ROOT / block.page == page else ():
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("spotlight"):
+                yield from (f"{node.module}.{part.name}" for part in node.names)
+
+
+def test_names_of_the_documents_are_in_the_reference() -> None:
+    shown = shown_by_the_reference()
+    for page in PAGES:
+        unknown = set(names_in(page)) - shown
+        assert not unknown, f"{page.name}: no page of docs/reference shows {', '.join(sorted(unknown))}"
 
 
 def test_every_page_is_in_the_navigation() -> None:

@@ -20,6 +20,8 @@ from spotlight.model import DESCRIPTION, SHIPPED, WEIGHTS, read_description
 from spotlight.plain_yaml import load_yaml, parse_yaml
 from spotlight.settings import Settings
 
+__all__ = ["ListedModel", "ModelList", "copy_model", "list_models", "write_list"]
+
 INDEX = "models.yaml"
 CARD = "card.md"
 MOST_INDEX_BYTES = 2**20
@@ -38,7 +40,14 @@ PlainPath = Annotated[str, AfterValidator(_plain)]
 
 
 class ListedModel(Settings):
-    """A model in a list."""
+    """A model in a list.
+
+    Examples
+    --------
+    >>> from spotlight.catalogue import list_models
+    >>> list_models().models["demo-nuclei"].licence
+    'CC0-1.0'
+    """
 
     folder: PlainPath = Field(description="Its folder, relative to the index.")
     summary: str = Field("", description="What it stains, of what, and where it comes from, in one line.")
@@ -47,7 +56,15 @@ class ListedModel(Settings):
 
 
 class ModelList(Settings):
-    """An index of models."""
+    """An index of models.
+
+    Examples
+    --------
+    >>> from spotlight.catalogue import list_models
+    >>> found = list_models()  # those that come with Spotlight
+    >>> "demo-nuclei" in found.models
+    True
+    """
 
     models: dict[PlainPath, ListedModel] = Field(description="By name.")
 
@@ -60,6 +77,11 @@ def list_models(where: str | Path | None = None) -> ModelList:
     where : path or address, optional
         A folder with ``models.yaml``, or the address of one; left out: the models that come with Spotlight.
 
+    Returns
+    -------
+    ModelList
+        Its models by name.
+
     Raises
     ------
     SpotlightError
@@ -67,6 +89,7 @@ def list_models(where: str | Path | None = None) -> ModelList:
 
     Examples
     --------
+    >>> from spotlight.catalogue import list_models
     >>> sorted(list_models().models)
     ['demo-nuclei']
     """
@@ -98,10 +121,20 @@ def write_list(folder: str | Path, licence: str = "") -> Path:
     licence : str
         SPDX identifier for models whose licence no earlier index states.
 
+    Returns
+    -------
+    Path
+        The index.
+
     Raises
     ------
     SpotlightError
         If it holds no model.
+
+    Examples
+    --------
+    >>> from spotlight.catalogue import write_list
+    >>> index = write_list("our-models", licence="CC-BY-4.0")  # doctest: +SKIP
     """
     folder = require_path(folder, "Give a folder that holds model folders.")
     former = list_models(folder).models if (folder / INDEX).exists() else {}
@@ -136,10 +169,21 @@ def copy_model(name: str, to: str | Path, where: str | Path | None = None) -> Pa
     where : path or address, optional
         See `list_models`.
 
+    Returns
+    -------
+    Path
+        The model folder.
+
     Raises
     ------
     SpotlightError
         If the list has no such model, a file is missing or is not what the list says, or the folder is there already.
+
+    Examples
+    --------
+    >>> from spotlight.catalogue import copy_model
+    >>> copy_model("demo-nuclei", "my-nuclei").name
+    'my-nuclei'
     """
     listed = list_models(where).models
     if name not in listed:

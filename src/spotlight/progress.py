@@ -3,11 +3,21 @@
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
+__all__ = ["Progress"]
+
 T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """Called now and then by a function that takes long, from the thread that called it."""
+    """Called now and then by a function that takes long, from the thread that called it.
+
+    Examples
+    --------
+    >>> import spotlight
+    >>> def tell(work, done, total, figures):
+    ...     print(f"{work}: {done} of {total}")
+    >>> folder = spotlight.train("pairs.csv", "model", progress=tell)  # doctest: +SKIP
+    """
 
     def __call__(self, work: str, done: int, total: int, figures: dict[str, float], /) -> None:
         """Take note of how far a piece of work is.

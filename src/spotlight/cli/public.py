@@ -27,8 +27,8 @@ def allen_dna(
     overwrite: Annotated[bool, typer.Option(help="Replace a manifest of other pairs.")] = False,
 ) -> None:
     """Fetch brightfield, DNA and nuclear masks of stem cells (Allen Institute). The same command again goes on."""
+    from spotlight.pairs import fetch_integrated_cell
     from spotlight.pairs.fetch import Server
-    from spotlight.pairs.public import fetch_integrated_cell
 
     with Reporter(resumable=True) as report:
         server = Server(endpoint, connections=connections)

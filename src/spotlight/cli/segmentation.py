@@ -209,8 +209,8 @@ def label(
     """Number the bodies of masks: each connected piece gets a number of its own. NAME-labels go to the folder --to."""
     import numpy as np
 
+    from spotlight.images import label_pieces
     from spotlight.images.joining import take
-    from spotlight.images.pieces import label_pieces
     from spotlight.prediction import find_parts, read_part
 
     size = size_of(voxel_size)

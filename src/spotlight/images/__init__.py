@@ -5,6 +5,7 @@ from spotlight.images.facts import Facts, Scene
 from spotlight.images.formats import FORMATS, Format, is_image, stem, suffixes
 from spotlight.images.images_in import Part, count_images, images_in, warn_of_planes
 from spotlight.images.modality import modality_of
+from spotlight.images.pieces import label_pieces
 from spotlight.images.reading import read, read_like, read_selected, scenes
 from spotlight.images.regions import format_region, parse_region
 from spotlight.images.resample import resample, resampled_shape
@@ -25,6 +26,7 @@ __all__ = [
     "format_region",
     "images_in",
     "is_image",
+    "label_pieces",
     "modality_of",
     "parse_region",
     "read",

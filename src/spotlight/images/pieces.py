@@ -74,6 +74,13 @@ def label_pieces(mask: Stack) -> Stack:
     -------
     Stack
         int32 labels 1 to n on the same grid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spotlight.images import Stack, label_pieces
+    >>> label_pieces(Stack(np.array([[1, 1, 0, 1]], np.uint8), "YX", (0.3, 0.3))).data.tolist()
+    [[1, 1, 0, 2]]
     """
     from skimage.measure import label
 

@@ -26,6 +26,7 @@ from spotlight.metrics.selma3d import selma3d_group, selma3d_means, selma3d_rank
 from spotlight.metrics.spectral import spectral_pearson
 from spotlight.metrics.structural import structural_similarity
 from spotlight.metrics.topology import betti_errors, betti_numbers, cl_dice, length_error
+from spotlight.metrics.tracks import track_scores
 
 __all__ = [
     "AP_THRESHOLDS",
@@ -72,4 +73,5 @@ __all__ = [
     "selma3d_scores",
     "spectral_pearson",
     "structural_similarity",
+    "track_scores",
 ]

@@ -44,6 +44,7 @@ def track_scores(
     Examples
     --------
     >>> import numpy as np
+    >>> from spotlight.metrics import track_scores
     >>> still = np.array([[0, 1, 1, 0, 2, 2]])
     >>> swapped = np.array([[0, 2, 2, 0, 1, 1]])
     >>> track_scores([still, swapped], {}, [still, still], {})["link_f1"]

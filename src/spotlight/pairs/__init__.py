@@ -9,6 +9,7 @@ from spotlight.pairs.manifest import read_manifest
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import PatchSampler, patch_starts, window_sums
 from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_pair
+from spotlight.pairs.public import fetch_integrated_cell
 
 __all__ = [
     "Check",
@@ -20,6 +21,7 @@ __all__ = [
     "PreparedPair",
     "check",
     "clear_cache",
+    "fetch_integrated_cell",
     "pairs_from_folder",
     "patch_starts",
     "prepare_pair",

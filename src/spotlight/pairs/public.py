@@ -43,11 +43,11 @@ def fetch_integrated_cell(
     fields : int
         Number of fields of view; all fields if the package has fewer.
     server : Server, optional
-        Server that has the bucket. Default: Amazon S3.
+        Server that has the bucket; left out: Amazon S3.
     overwrite : bool
         Replace an existing manifest of other pairs.
     progress : callable, optional
-        See `fetch`.
+        Called with what is being done and how far it is.
 
     Returns
     -------
@@ -58,6 +58,11 @@ def fetch_integrated_cell(
     ------
     SpotlightError
         If the files cannot be downloaded or do not agree with the package, or a manifest of other pairs exists.
+
+    Examples
+    --------
+    >>> from spotlight.pairs import fetch_integrated_cell
+    >>> manifest = fetch_integrated_cell("allen", fields=8)  # doctest: +SKIP
     """
     if fields < 1:
         raise SpotlightError(f"fields must be at least 1. Received: {fields}.")

@@ -32,6 +32,7 @@ from spotlight.simulation.organelles import OrganellePhantom, make_organelles
 from spotlight.simulation.phantom import CellSettings, Phantom, make_phantom
 from spotlight.simulation.sheet import MICROSCOPES, SheetSettings
 from spotlight.simulation.studies import CHALLENGE_STUDIES, MILD_STUDIES, StudySettings
+from spotlight.simulation.time_lapse import SimulatedTimeLapse, TimeLapseSettings, simulate_time_lapse
 from spotlight.simulation.tissue import STRUCTURES, TissueSettings
 
 __all__ = [
@@ -54,8 +55,10 @@ __all__ = [
     "PhaseContrastSettings",
     "SheetSettings",
     "SimulatedField",
+    "SimulatedTimeLapse",
     "SimulationSettings",
     "StudySettings",
+    "TimeLapseSettings",
     "TissueSettings",
     "WidefieldSettings",
     "brightfield",
@@ -72,5 +75,6 @@ __all__ = [
     "simulate_light_sheet_field",
     "simulate_multi_stain_field",
     "simulate_pairs",
+    "simulate_time_lapse",
     "widefield",
 ]

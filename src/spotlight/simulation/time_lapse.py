@@ -22,7 +22,14 @@ SISTERS_UM = 5.0
 
 
 class TimeLapseSettings(Settings):
-    """A simulated time-lapse."""
+    """A simulated time-lapse.
+
+    Examples
+    --------
+    >>> from spotlight.simulation import TimeLapseSettings
+    >>> TimeLapseSettings(frames=24, step_um=2.0).interval_s  # seconds
+    600.0
+    """
 
     field: SimulationSettings = Field(SimulationSettings(), description="Cells and microscope.")
     frames: int = Field(12, ge=2, description="Number of timepoints.")
@@ -64,6 +71,13 @@ class SimulatedTimeLapse:
     tracks : DataFrame
         A row per nucleus and frame: ``frame``, ``track`` (its number in the labels) and ``parent`` (that of the nucleus
         it is a daughter of; 0 for none).
+
+    Examples
+    --------
+    >>> from spotlight.simulation import SimulationSettings, TimeLapseSettings, simulate_time_lapse
+    >>> small = TimeLapseSettings(field=SimulationSettings(shape=(8, 48, 48)), frames=2)
+    >>> list(simulate_time_lapse(small).tracks)
+    ['frame', 'track', 'parent']
     """
 
     input: Stack
@@ -124,10 +138,15 @@ def simulate_time_lapse(settings: TimeLapseSettings | None = None, seed: int = 0
     seed : int
         The same seed gives the same time-lapse.
 
+    Returns
+    -------
+    SimulatedTimeLapse
+        Images and truth.
+
     Examples
     --------
-    >>> from spotlight.simulation import SimulationSettings
-    >>> settings = TimeLapseSettings(field=SimulationSettings(shape=(16, 64, 64)), frames=2)
+    >>> from spotlight.simulation import SimulationSettings, TimeLapseSettings, simulate_time_lapse
+    >>> settings = TimeLapseSettings(field=SimulationSettings(shape=(8, 48, 48)), frames=2)
     >>> simulate_time_lapse(settings).labels.axes
     'TZYX'
     """
