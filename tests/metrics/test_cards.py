@@ -19,11 +19,11 @@ STACK = {"stain": np.array([[1.0, 5.0]]), "target": np.array([[0.0, 1.0]]), "mas
 
 def documented() -> str:
     """The table of all cards as docs/metrics.md has it."""
-    rows = ["| column | title | unit | best | no value where |", "|---|---|---|---|---|"]
+    rows = ["| column | title | what it is | unit | best | no value where |", "|---|---|---|---|---|---|"]
     for name in METRICS.names():
         card = METRICS.find(name)
         if card.function is None:
-            rows.append(f"| `{name}` | {card.title} | {card.unit} | {card.best} | {card.undefined} |")
+            rows.append(f"| `{name}` | {card.title} | {card.help} | {card.unit} | {card.best} | {card.undefined} |")
     return "\n".join(rows)
 
 
