@@ -58,6 +58,10 @@ class Table:
     def add(self, row: str, *cells: str, **figures: float) -> None:
         """Print a row, and keep its figures."""
         print(f"| {row} | {' | '.join(cells)} |", flush=True)
+        self.keep(row, **figures)
+
+    def keep(self, row: str, **figures: float) -> None:
+        """Keep the figures of a row that is not printed."""
         self.figures[row] = figures
         keep(self.file, self.figures)
 

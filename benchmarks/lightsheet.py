@@ -15,7 +15,10 @@ factor has no settings.
 With --models, networks are trained, too: one for every left-out parent, seed and scaling of the input, on all volumes
 of the other parents, with the settings of the task "segment" or the protocol "spots", at the size of `NETWORK`. Their
 threshold and least size are chosen as those of the other methods; a second row has those of their settings. DIR keeps
-the models, and an interrupted call goes on.
+the models, and an interrupted call goes on. Every scaling has the same seeds, and scalings are compared over these and
+the volumes.
+
+Of every method the mean of brains is printed, then each brain. FILE also has a row for each training and volume.
 
 With --contrast, nothing is found: the medians of volumes and their structures, and how far structures stand above their
 surroundings (the median of 22 x 22 pixels of their plane), in counts, in standard deviations of the volume, and in
@@ -44,6 +47,8 @@ from spotlight.training import protocol
 
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Runs = list[list[dict[str, float]]]
+"""Scores by training and volume."""
 Spacing = tuple[float, ...]
 
 
@@ -142,16 +147,17 @@ def predicted(
 
 def judge_network(
     volumes: list[Labelled], seeds: int, steps: int, named: str, scaling: str, folder: Path
-) -> tuple[list[list[dict[str, float]]], list[list[dict[str, float]]], list[str]]:
+) -> tuple[Runs, Runs, dict[str, list[str]]]:
     """Score by seed and volume, each by the network that has not seen its parent.
 
-    Returns the scores with chosen threshold and least size, those with the ones of its settings, and what was chosen.
+    Returns the scores with chosen threshold and least size, those with the ones of its settings, and what was chosen
+    for each left-out parent.
     """
     task = protocol(named, "segment").task
     assert isinstance(task, SegmentTask)
-    every: list[list[dict[str, float]]] = []
-    plainly: list[list[dict[str, float]]] = []
-    used = []
+    every: Runs = []
+    plainly: Runs = []
+    used: dict[str, list[str]] = {}
     for seed in range(seeds):
         rows: dict[str, dict[str, float]] = {}
         plain_rows: dict[str, dict[str, float]] = {}
@@ -161,7 +167,7 @@ def judge_network(
             dice = [[mask_dice(volumes[n].mask, found[n] >= p) for p in PROBABILITIES] for n in others]
             threshold = PROBABILITIES[int(np.mean(dice, axis=0).argmax())]
             least = least_size([volumes[n] for n in others])
-            used.append(f"{parent}: {threshold:g}, {least}")
+            used.setdefault(parent, []).append(f"{threshold:g}, {least}")
             for one, probability in zip(volumes, found, strict=True):
                 if one.parent == parent:
                     rows[one.name] = scores(one, large(probability >= threshold, least), False)
@@ -222,17 +228,17 @@ def main() -> None:
         parents = sorted({one.parent for one in volumes})
         print(f"\n{structure}: {len(volumes)} volumes of {', '.join(parents)}\n")
         file = arguments.json and arguments.json.with_stem(f"{arguments.json.stem}-{structure}")
-        table = harness.Table(file, "method", *heads, "settings by left-out parent (size in µm, factor, least voxels)")
-        every: dict[str, list[list[dict[str, float]]]] = {}
+        table = harness.Table(file, "method", *heads, "settings (size in µm, factor, least voxels)")
+        every: dict[str, Runs] = {}
         for method, sizes in (OF_VESSELS if contiguous else SIZES_UM).items():
             seen = ([getattr(one, part) for one in volumes] for part in ("volume", "mask", "spacing"))
             dice = dice_of_settings(method, sizes, *seen)
             rows: dict[str, dict[str, float]] = {}
-            used = []
+            used = {}
             for parent in parents:
                 others = [n for n, one in enumerate(volumes) if one.parent != parent]
                 chosen, least = best_settings(method, sizes, dice[others]), least_size([volumes[n] for n in others])
-                used.append(f"{parent}: {chosen.size:g}, {chosen.factor:g}, {least}")
+                used[parent] = [f"{chosen.size:g}, {chosen.factor:g}, {least}"]
                 for one in volumes:
                     if one.parent == parent:
                         rows[one.name] = scores(one, large(chosen.find(one.volume, one.spacing), least), contiguous)
@@ -240,45 +246,42 @@ def main() -> None:
             show(table, method.name, heads, every[method.name], volumes, used)
         if arguments.models is None or contiguous:
             continue
-        networks: dict[str, list[list[dict[str, float]]]] = {}
+        tuned: dict[str, Runs] = {}
+        plainly: dict[str, Runs] = {}
         for scaling in arguments.scaling or ["mean/std"]:
             named, seeds, steps = arguments.protocol, arguments.seeds, arguments.steps
             folder = arguments.models / structure / f"{named}-{scaling.replace('/', '-')}"
-            name = f"{named}, {scaling}, {seeds} seeds"
-            tuned, networks[f"{name}, own threshold"], used = judge_network(
-                volumes, seeds, steps, named, scaling, folder
-            )
-            networks[name] = tuned
-            show(table, name, heads, tuned, volumes, used)
-            show(table, f"{name}, own threshold", heads, networks[f"{name}, own threshold"], volumes, [])
+            name, own = f"{named}, {scaling}, tuned", f"{named}, {scaling}, own threshold"
+            tuned[name], plainly[own], used = judge_network(volumes, seeds, steps, named, scaling, folder)
+            show(table, name, heads, tuned[name], volumes, used)
+            show(table, own, heads, plainly[own], volumes, {})
         print()
         for head in heads[:3]:
             best = max(every, key=lambda name: mean_of(every[name], head, volumes))
-            for name, runs in networks.items():
-                compare(name, runs, best, every[best], head, volumes)
-            for first, second in itertools.combinations([name for name in networks if "own" in name], 2):
-                compare(second, networks[second], first, networks[first], head, volumes)
+            for networks in (plainly, tuned):
+                for name, runs in networks.items():
+                    compare(name, runs, best, every[best], head, volumes)
+                for first, second in itertools.combinations(networks, 2):
+                    compare(second, networks[second], first, networks[first], head, volumes)
 
 
-def compare(
-    name: str,
-    runs: list[list[dict[str, float]]],
-    than: str,
-    others: list[list[dict[str, float]]],
-    head: str,
-    volumes: list[Labelled],
-) -> None:
-    """Print how much better a network is, over its seeds and the volumes."""
+def compare(name: str, runs: Runs, than: str, others: Runs, head: str, volumes: list[Labelled]) -> None:
+    """Print how much better a network is, over its trainings and the volumes, and in each brain."""
     own, other = (np.array([[row[head] for row in run] for run in both]) for both in (runs, others))
     low, high, _ = difference_interval(own, other)
     spread = np.ptp([mean_of([run], head, volumes) for run in runs])
+    apart = np.nanmean(own, 0) - np.nanmean(other, 0)
+    brains = [
+        f"{parent} {np.mean([d for d, one in zip(apart, volumes, strict=True) if one.parent == parent]):+.3f}"
+        for parent in sorted({one.parent for one in volumes})
+    ]
     print(
-        f"{head}: {name} less {than}, mean over volumes {np.nanmean(own) - np.nanmean(other):+.3f} (95 % interval over "
-        f"seeds and volumes {low:+.3f} to {high:+.3f}; seeds spread over {spread:.3f})"
+        f"{head}: {name} less {than}, mean over volumes {apart.mean():+.3f} (95 % interval over trainings and volumes "
+        f"{low:+.3f} to {high:+.3f}; brains {', '.join(brains)}; trainings of the first spread over {spread:.3f})"
     )
 
 
-def mean_of(runs: list[list[dict[str, float]]], head: str, volumes: list[Labelled]) -> float:
+def mean_of(runs: Runs, head: str, volumes: list[Labelled]) -> float:
     """Mean of a score; every parent counts the same, however many of its volumes there are."""
     parents = sorted({one.parent for one in volumes})
     each = [
@@ -291,14 +294,28 @@ def show(
     table: harness.Table,
     name: str,
     heads: tuple[str, ...],
-    runs: list[list[dict[str, float]]],
+    runs: Runs,
     volumes: list[Labelled],
-    used: list[str],
+    used: dict[str, list[str]],
 ) -> None:
-    """Add the means of a method to the table."""
-    means = {head: mean_of(runs, head, volumes) for head in heads}
-    cells = [f"{value:.1f}" if "error" in head and "b" in head else f"{value:.2f}" for head, value in means.items()]
-    table.add(name, *cells, "; ".join(used), **means)
+    """Add a method to the table: the mean of brains, then each; and keep each training and volume."""
+    parents = sorted({one.parent for one in volumes})
+
+    def add(label: str, brains: list[str], settings: str) -> None:
+        seen = [n for n, one in enumerate(volumes) if one.parent in brains]
+        own = [[run[n] for n in seen] for run in runs]
+        means = {head: mean_of(own, head, [volumes[n] for n in seen]) for head in heads}
+        cells = [f"{value:.1f}" if "error" in head and "b" in head else f"{value:.2f}" for head, value in means.items()]
+        table.add(label, *cells, settings, **means)
+
+    add(name, parents, "")
+    for parent in parents:
+        add(f"{name}, {parent}", [parent], "; ".join(used.get(parent, [])))
+    for number, run in enumerate(runs):
+        row = f"{name}, training {number}"
+        table.keep(row, **{head: mean_of([run], head, volumes) for head in heads})
+        for scored, one in zip(run, volumes, strict=True):
+            table.keep(f"{row}, {one.parent}, {one.name}", **scored)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@
 
 DATA holds ``lightsheet_spots_3d`` (c-Fos cells and microglia of cleared mouse brains with masks, MIT, erturklab/
 delivr_cfos). Stacks of one brain (the number in the name) are drawn from or judged on, never both; backbones see the
-stacks that are drawn from, without their masks. "simulated" does the same on simulated vessels, spots and nuclei of one
-microscope, with a start from simulated stacks of the other. "heads" trains from the backbone of c-Fos with and without
-the prior in the head, and with and without its faster rate. A run that was interrupted goes on.
+stacks that are drawn from, without their masks. Of microglia, both brains are judged on in turn. "simulated" does the
+same on simulated vessels, spots and nuclei of one microscope, with a start from simulated stacks of the other. "heads"
+trains from the backbone of c-Fos with and without the prior in the head, and with and without its faster rate. A run
+that was interrupted goes on.
 
 "stains" learns nuclei from a few simulated pairs of brightfield and fluorescence, from scratch and from a backbone of
 all inputs, whose new last layer learns as fast as the others or five times as fast.
@@ -27,8 +28,8 @@ import pandas as pd
 
 import harness
 
-SPLITS = {"cfos": ("cFos", "1008"), "microglia": ("microglia", "2248")}
-"""Beginning of the names, and the brain that is judged on."""
+SPLITS = {"cfos": ("cFos", ["1008"]), "microglia": ("microglia", ["1874", "2248"])}
+"""Beginning of the names, and the brains that are judged on, each with starts and models of its own."""
 OTHER = {"simulated": ("vessels", "spots", "nuclei")}
 
 
@@ -46,9 +47,9 @@ def experiment(pretext: str, steps: int, seed: int = 0, to_come: str = "segment"
     return Experiment.parse(values, "benchmark")
 
 
-def real(data: Path, part: str, to: Path) -> Path:
-    """Write the manifest of real stacks, split by brain."""
-    start, judged = SPLITS[part]
+def real(data: Path, part: str, judged: str, to: Path) -> Path:
+    """Write the manifest of real stacks, those of one brain to be judged on."""
+    start, _ = SPLITS[part]
     folder = data / "lightsheet_spots_3d"
     rows = []
     for mask in sorted(folder.glob(f"{start}_*_mask.ome.tif")):
@@ -92,19 +93,29 @@ def starts(
 
 
 def compare(
-    part: str, structure: str, manifest: Path, to: Path, kind: str, arguments: object, microscope: str | None = None
+    part: str, structure: str, manifests: dict[Path, Path], kind: str, arguments: object, microscope: str | None = None
 ) -> None:
-    """Print the means of all methods, and the answers."""
-    from spotlight.comparison import FewShotSettings, few_shot
+    """Print the means of all methods, and the answers, over the stacks that all manifests judge on.
+
+    Manifests are given by the folder for their starts and models.
+    """
+    from spotlight.comparison import FewShot, FewShotSettings, few_shot
+    from spotlight.comparison.few_shot import judge
     from spotlight.report import write_few_shot_page
 
-    found = starts(manifest, to, structure, arguments, microscope)
     settings = FewShotSettings(shots=arguments.shots, draws=arguments.draws, steps=arguments.steps)
     name = part if part in SPLITS else structure
     base = experiment("simulated", arguments.steps, structures={name: kind})
-    result = few_shot(manifest, to / "few-shot", found, settings, experiment=base)
-    write_few_shot_page(result.folder)
-    zero = without_labels(manifest, found["simulated"])
+    tables, zeros = [], []
+    for to, manifest in manifests.items():
+        found = starts(manifest, to, structure, arguments, microscope)
+        one = few_shot(manifest, to / "few-shot", found, settings, experiment=base)
+        write_few_shot_page(one.folder)
+        tables.append(one.scores)
+        zeros += without_labels(manifest, found["simulated"])
+    scores = pd.concat(tables, ignore_index=True)
+    result = FewShot(one.folder, scores, judge(scores, list(found)))
+    zero = float(np.mean(zeros))
     title = f"{part}, {structure}" if part not in SPLITS else part
     print(f"\n{title}: {arguments.draws} draws, {arguments.steps} steps\n", flush=True)
     others = ("cl_dice",) if kind == "contiguous" else ("panoptic_dice", "component_f1")
@@ -126,15 +137,13 @@ def compare(
         print(f"- {line}", flush=True)
 
 
-def without_labels(manifest: Path, model: Path) -> float:
-    """Mean Dice of a model of simulated stacks, as it is."""
+def without_labels(manifest: Path, model: Path) -> list[float]:
+    """Dice of a model of simulated stacks, as it is, in each stack that is judged on."""
     from spotlight.metrics import mask_dice
     from spotlight.pairs import read_pairs
 
     judged = [pair for pair in read_pairs(manifest, column="mask") if pair.split == "test"]
-    return float(
-        np.mean([mask_dice(pair.read_mask(pair.read_input()).data > 0, found(model, pair)) for pair in judged])
-    )
+    return [mask_dice(pair.read_mask(pair.read_input()).data > 0, found(model, pair)) for pair in judged]
 
 
 def found(folder: Path, pair: object) -> np.ndarray:
@@ -155,7 +164,7 @@ def heads(data: Path, to: Path, arguments: object) -> None:
     from spotlight.pairs import read_pairs
     from spotlight.training import train
 
-    manifest = real(data, "cfos", to / "cfos")
+    manifest = real(data, "cfos", SPLITS["cfos"][1][0], to / "cfos")
     backbone = starts(manifest, to / "cfos", "spots", arguments)["hidden"]
     listed = [replace(pair, region=":, 0:64, 0:64") for pair in read_pairs(manifest, column="mask")]
     pool, judged = ([pair for pair in listed if (pair.split == "test") == test] for test in (False, True))
@@ -299,12 +308,13 @@ def main() -> None:
             MADE[part](to, arguments)
         elif part in SPLITS:
             structure = {"cfos": "spots", "microglia": "microglia"}[part]
-            compare(part, structure, real(arguments.data, part, to), to, "isolated", arguments)
+            manifests = {to / brain: real(arguments.data, part, brain, to / brain) for brain in SPLITS[part][1]}
+            compare(part, structure, manifests, "isolated", arguments)
         else:
             for structure in arguments.structure:
                 kind = "contiguous" if structure == "vessels" else "isolated"
                 manifest = simulated(structure, to / structure)
-                compare(part, structure, manifest, to / structure, kind, arguments, "cleared-2x")
+                compare(part, structure, {to / structure: manifest}, kind, arguments, "cleared-2x")
 
 
 if __name__ == "__main__":
