@@ -222,6 +222,9 @@ def segment_files(
         File format of the labels.
     progress : callable, optional
         See `spotlight.progress.Progress`.
+
+    Other Parameters
+    ----------------
     channel, axes, voxel_size, features, tracking : optional
         See `spotlight.nuclei.Asked`.
 

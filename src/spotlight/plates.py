@@ -106,6 +106,9 @@ def segment_plate(
         See `spotlight.profiles.plate_table.write_plate_table`.
     progress : callable, optional
         See `spotlight.progress.Progress`.
+
+    Other Parameters
+    ----------------
     channel, axes, voxel_size, features, tracking : optional
         See `spotlight.nuclei.Asked`.
 
