@@ -235,6 +235,61 @@ def test_pictures_can_be_enlarged(browser: Any, report_folder: Path) -> None:
         assert reader.pixels("target", "xz", "overlay").any()
 
 
+def test_stacks_turn_by_slider_keys_drag_and_click(browser: Any, report_folder: Path) -> None:
+    with Reader(browser, report_folder).ready() as reader:
+        part = reader.page.locator(".turning").first
+        slider, said, button = part.locator("input"), part.locator("output"), part.locator("button")
+        assert part.locator("figcaption").all_text_contents() == ["target", ODD, "spotlight"]
+
+        def shown(name: str) -> np.ndarray:
+            picture = part.locator(".turn").nth(["target", ODD, "spotlight"].index(name)).screenshot()
+            return np.asarray(Image.open(io.BytesIO(picture)).convert("L"), float)
+
+        # From the front the target is brighter on the right, from behind on the left.
+        front = shown("target")
+        wide = front.shape[1]
+        assert front[:, wide // 2 :].mean() > front[:, : wide // 2].mean() + 20
+        assert shown(ODD).mean() > front.mean() + 20
+        slider.fill("18")
+        assert said.text_content() == "180°"
+        assert np.abs(shown("target") - front[:, ::-1]).mean() < 3
+        slider.fill("9")  # from the side, which is narrower: 8 µm deep, 13 µm wide
+        assert (shown("target") < 9).mean() > (front < 9).mean() + 0.2
+
+        pictures = part.locator(".turns")
+        pictures.focus()
+        reader.page.keyboard.press("ArrowLeft")
+        assert said.text_content() == "80°"
+        reader.page.keyboard.press("Shift+ArrowLeft")
+        assert said.text_content() == "350°"
+        box = part.locator(".turn").first.bounding_box()
+        reader.page.mouse.move(box["x"] + 5, box["y"] + 5)
+        reader.page.mouse.down()
+        reader.page.mouse.move(box["x"] + 5 + box["width"] / 2, box["y"] + 5)
+        reader.page.mouse.up()
+        assert said.text_content() == "80°"
+        assert button.text_content() == "turn"  # a drag does not start it
+
+        part.locator(".turn").first.click()
+        assert button.text_content() == "stop"
+        reader.page.wait_for_function("document.querySelector('.turning output').textContent === '120°'")
+        button.click()
+        assert button.text_content() == "turn"
+
+
+def test_stacks_do_not_turn_by_themselves_where_motion_is_unwanted(browser: Any, report_folder: Path) -> None:
+    with Reader(browser, report_folder, reduced_motion="reduce").ready() as reader:
+        part = reader.page.locator(".turning").first
+        assert not part.locator("button").is_visible()
+        part.locator(".turn").first.click()
+        part.locator(".turns").focus()
+        reader.page.keyboard.press(" ")
+        reader.page.wait_for_timeout(400)
+        assert part.locator("output").text_content() == "0°"
+        reader.page.keyboard.press("ArrowRight")
+        assert part.locator("output").text_content() == "10°"
+
+
 def test_planes_without_matches(browser: Any, report_folder: Path, tmp_path: Path) -> None:
     for path in report_folder.rglob("*.ome.tif"):
         plane = read(path).data[8]
@@ -250,7 +305,7 @@ def test_planes_without_matches(browser: Any, report_folder: Path, tmp_path: Pat
         assert reader.stack.locator("input[type=radio]").evaluate_all("all => all.map(i => i.value)") == [
             *("outlines", "error", "composite", "nothing")
         ]
-        assert reader.stack.locator("input[type=range], .panel.xz").count() == 0
+        assert reader.page.locator("input[type=range], .panel.xz, .turning").count() == 0
         reader.view("target").locator(".ortho").focus()
         reader.page.keyboard.press("ArrowRight")
         reader.at(0, 12, 13)

@@ -17,6 +17,7 @@ from spotlight.images.pictures import WIDEST, data_uri, gray_slice
 from spotlight.metrics.profiles import BIASES
 from spotlight.report.contents import REFERENCES, TARGET, TRUTH, Contents, first_of
 from spotlight.report.pictures import TRUTH_COLOR, display_range, outline_slice
+from spotlight.report.turning import turning_picture
 
 MOST_PLANES = 48
 """Planes of a stack on the page; of deeper stacks it shows every second or third."""
@@ -125,8 +126,8 @@ def pictured_stack(contents: Contents, name: str, colors: dict[str, str], stacks
     Returns
     -------
     dict
-        ``name``; ``views`` with static pictures for the template; ``data`` for the script; ``places`` with the middle
-        of every true nucleus, by label.
+        ``name``; ``views`` with static pictures for the template; ``turning``, the stack from all sides, None for a
+        plane; ``data`` for the script; ``places`` with the middle of every true nucleus, by label.
     """
     images = {kind: read(contents.image("images", kind, name)) for kind in ("input", TARGET)}
     paths = {m: contents.image("stains", m, name) for m in contents.methods if m != TARGET}
@@ -140,9 +141,11 @@ def pictured_stack(contents: Contents, name: str, colors: dict[str, str], stacks
     places = nucleus_places(labels[TRUTH])
     cursor = _first_cursor(label_volume(target, grid), labels[TRUTH], places)
     nuclei = contents.tables.get("nuclei")
-    views, data = [], []
+    views, data, turned = [], [], {}
     for view, stack in images.items():
         volume = gray_volume(stack, grid, *(display_range(stack.data) if view == "input" else window))
+        if view != "input" and len(volume) > 1:
+            turned[view] = volume
         color = TRUTH_COLOR if view == TARGET else colors.get(view, "")
         outlined = labels.get(TRUTH if view == TARGET else view)
         views.append({"name": view, "color": color, "cuts": _cuts(volume, outlined, color, cursor)})
@@ -162,6 +165,7 @@ def pictured_stack(contents: Contents, name: str, colors: dict[str, str], stacks
     return {
         "name": name,
         "views": views,
+        "turning": turning_picture(turned, grid.scale) if turned else None,
         "places": places,
         "grid": grid,
         "cursor": cursor,
