@@ -112,9 +112,9 @@ def projection(volume: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
     >>> import numpy as np
     >>> from spotlight.report.turning import projection
     >>> volume = np.zeros((3, 1, 3), np.uint8)
-    >>> volume[0, 0, 2] = 9  # behind, on the right
+    >>> volume[0, 0, 2] = 9  # in the first plane, on the right
     >>> projection(volume, 0).tolist()
-    [[0, 0, 0, 9, 0, 0, 0]]
+    [[0, 0, 0, 0, 9, 0, 0]]
     """
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     reach = math.ceil(math.hypot(volume.shape[0] - 1, volume.shape[2] - 1) / 2) + 1
@@ -122,7 +122,7 @@ def projection(volume: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
     slices, along, crossed = volume.transpose(0, 2, 1), cos, sin
     if abs(sin) > abs(cos):
         slices, along, crossed = volume.transpose(2, 0, 1), sin, cos
-    # A plane is stretched by `along` across the picture, and lies by `crossed` for each plane before it beside it.
+    # In the picture, a step within a plane is `along` pixels, and a step to the next plane `crossed`.
     middle = [(size - 1) / 2 for size in slices.shape[:2]]
     numbers = np.arange(len(slices))[:, None]
     places = (across - (numbers - middle[0]) * crossed) / along + middle[1]
