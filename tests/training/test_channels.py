@@ -94,6 +94,26 @@ def test_modules_take_several_channels() -> None:
     torch.testing.assert_close(network(image), image.sum(1, keepdim=True))
 
 
+class Planes(torch.nn.Module):
+    """A convolution in three dimensions, whose planes are the channels of an image, and the mean of its planes."""
+
+    divisor = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Conv3d(1, 1, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.layer(x[:, None]).mean(2)
+        return found
+
+
+def test_modules_of_two_dimensions_may_have_layers_of_three(two_channels: list[Pair], tmp_path: Path) -> None:
+    run = change(EXPERIMENT, steps=1).model_copy(update={"network": ModuleSettings.of(Planes)})
+    model = load_model(train(two_channels, tmp_path / "model", run))
+    assert model.predict(two_channels[0].input, settings=FAST).shape == (PIXELS, PIXELS)
+
+
 def test_every_channel_is_scaled_by_itself(two_channels: list[Pair], tmp_path: Path) -> None:
     both = prepare_pair(two_channels[0], EXPERIMENT.preparation)
     assert both.input.shape == (2, PIXELS, PIXELS)

@@ -6,20 +6,26 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+THIN, WIDE = 8, 64
+"""Planes up to which, and pixels of Y or X beyond which, gradients are computed in float32; see `Conv3d`."""
+
 
 class Conv3d(nn.Conv3d):
-    """A convolution that takes float32 where PyTorch's bfloat16 one has no sound gradients on a processor.
+    """A convolution that takes float32 where PyTorch's bfloat16 one is not sound on a processor.
 
-    With torch 2.13 and AVX512-bf16, gradients of weights of 3-wide kernels hold memory that was never written, if the
-    input has exactly two planes, as on the innermost level of the published F-net. That level is a hundredth of the
-    work.
+    With torch 2.13 and AVX512-bf16, gradients of weights hold memory that was never written if the input has one or two
+    planes, as on the innermost level of the published F-net, which is a hundredth of the work; with one plane of one
+    channel the values are wrong, too. With up to eight planes of more than about 90 rows, gradients are wrong or
+    written beyond their end, which ends the process (seen for 4 x 96 x 96 voxels; not for 4 x 90 x 90, nor 9 planes).
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (N, C, Z, Y, X)."""
-        if input.device.type == "cpu" and input.shape[2] == 2 and torch.is_autocast_enabled("cpu"):
-            with torch.autocast("cpu", enabled=False):
-                return super().forward(input.float())
+        if torch.is_autocast_enabled("cpu") and input.device.type == "cpu":
+            planes, *edges = input.shape[2:]
+            if planes <= 2 or (planes <= THIN and max(edges) > WIDE and torch.is_grad_enabled()):
+                with torch.autocast("cpu", enabled=False):
+                    return super().forward(input.float())
         return super().forward(input)
 
 

@@ -48,6 +48,13 @@ class ModuleNetwork(StainNetwork):
         found: int | None = getattr(self.module, "reach", None)
         return found
 
+    @property
+    def layout(self) -> torch.memory_format:
+        """The fastest for its dimensions, or the plain one if it has weights of the other number of dimensions."""
+        others = {4, 5} - {self.dims + 2}
+        mixed = any(weights.ndim in others for weights in self.module.parameters())
+        return torch.contiguous_format if mixed else super().layout
+
     def encoder_parts(self) -> list[nn.Module]:
         """The module's `encoder_parts`, which it needs for ``frozen: encoder``."""
         return self._parts("encoder_parts")

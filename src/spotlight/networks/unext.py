@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spotlight.networks.base import StainNetwork
+from spotlight.networks.base import Conv3d, StainNetwork
 
 DECODER_BLOCKS = 2
 HEAD_SCALE = 2
@@ -117,7 +117,7 @@ class UNeXt(StainNetwork):
         planes, self.pixels = stem if dims == 3 else (1, stem[1])
         bias, eps = (True, 1e-6) if kind == "unext2" else (False, 1e-5)
         kernel = (planes, self.pixels, self.pixels)
-        self.stem = nn.Conv3d(in_channels, widths[0] // (self.planes // planes), kernel, stride=kernel)
+        self.stem = Conv3d(in_channels, widths[0] // (self.planes // planes), kernel, stride=kernel)
         self.stem_norm = LayerNorm(widths[0], eps)
         self.encoder = nn.ModuleList([_stage([], widths[0], depths[0], bias, eps)])
         for a, b, count in zip(widths, widths[1:], depths[1:], strict=False):
@@ -133,9 +133,9 @@ class UNeXt(StainNetwork):
             self.decoder.append(_stage(first, b, DECODER_BLOCKS, True, 1e-6))
         if kind == "unext2":
             outputs = stains * HEAD_SCALE**2
-            self.mix = nn.Conv3d(outputs, HEAD_EXPANSION * outputs, 3, padding=(0, 1, 1))
+            self.mix = Conv3d(outputs, HEAD_EXPANSION * outputs, 3, padding=(0, 1, 1))
             self.rectify = nn.PReLU()
-            self.head = nn.Conv3d(HEAD_EXPANSION * outputs, outputs, 1)
+            self.head = Conv3d(HEAD_EXPANSION * outputs, outputs, 1)
         self.apply(_initialise)
 
     @property
