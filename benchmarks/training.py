@@ -27,7 +27,7 @@ from spotlight.devices import find_device
 from spotlight.foreground import Foreground
 from spotlight.losses import SpotlightLossSettings
 from spotlight.networks import FNet, FNetSettings
-from spotlight.pairs.prepare import PreparedPair
+from spotlight.pairs.prepared import PreparedPair
 from spotlight.training.batches import Outputs
 from spotlight.training.callbacks import RunCallback
 from spotlight.training.data import make_batches, make_sampler

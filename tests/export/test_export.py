@@ -18,7 +18,8 @@ from small_models import of_several_stains, told_modality, warmed
 from spotlight import SpotlightError, load_model
 from spotlight.cli import app
 from spotlight.export import Publication, export_bioimage, export_onnx, model_card
-from spotlight.export.onnx import Graph, check_file
+from spotlight.export.graph import Graph
+from spotlight.export.onnx import check_file
 from spotlight.images import Stack
 from spotlight.model import (
     ChannelDescription,

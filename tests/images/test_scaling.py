@@ -7,7 +7,7 @@ from spotlight import SpotlightError
 from spotlight.images import Stack
 from spotlight.images.normalise import Scale, normalise, prepare_input
 from spotlight.images.scaling import LOG, UINT16, input_scale, percentiles
-from spotlight.pairs.prepare import PreparationSettings
+from spotlight.pairs.prepared import PreparationSettings
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])

@@ -15,7 +15,7 @@ from conftest import TINY, ellipsoid, real_data
 from spotlight.cli import app
 from spotlight.errors import SpotlightError
 from spotlight.evaluation import evaluate, evaluate_masks, score_masks
-from spotlight.export.onnx import Graph
+from spotlight.export.graph import Graph
 from spotlight.images import Stack, read, slabs
 from spotlight.images.slabs import in_memory
 from spotlight.losses import Batch, MaskLossSettings, build_loss, mask_loss

@@ -9,7 +9,7 @@ import torch
 from spotlight.foreground import Foreground, nearest_component
 from spotlight.losses import Batch
 from spotlight.pairs.patches import PatchSampler, patch_starts
-from spotlight.pairs.prepare import PreparedPair
+from spotlight.pairs.prepared import PreparedPair
 from spotlight.training.batches import Gather, PatchBatches, vary
 from spotlight.training.hardware import Processes, choose_micro_batches
 from spotlight.training.settings import PatchSettings

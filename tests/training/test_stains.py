@@ -30,7 +30,8 @@ from spotlight.networks import FNetSettings, Pix2PixSettings
 from spotlight.pairs import Pair, PatchSampler, patch_starts, read_pairs
 from spotlight.pairs.fields import join_planes
 from spotlight.pairs.patches import Starts
-from spotlight.pairs.prepare import PreparationSettings, prepare_pair
+from spotlight.pairs.prepare import prepare_pair
+from spotlight.pairs.prepared import PreparationSettings
 from spotlight.prediction import PredictionSettings, load_model
 from spotlight.training import explain, train
 from spotlight.training.adversarial import AdversarialModule

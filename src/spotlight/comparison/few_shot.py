@@ -26,7 +26,7 @@ from spotlight.metrics import mask_dice
 from spotlight.model import read_description
 from spotlight.pairs.listing import read_pairs
 from spotlight.pairs.pair import Listed, Pair
-from spotlight.pairs.prepare import PreparationSettings
+from spotlight.pairs.prepared import PreparationSettings
 from spotlight.plain_yaml import load_yaml
 from spotlight.prediction import Model, PredictionSettings, load_model
 from spotlight.progress import Progress, named

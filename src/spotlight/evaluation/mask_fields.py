@@ -18,7 +18,7 @@ from spotlight.images.joining import all_channels, separate
 from spotlight.images.slabs import in_memory
 from spotlight.metrics import betti_errors, cl_dice, component_f1, mask_dice, panoptic_dice
 from spotlight.pairs.pair import Pair
-from spotlight.pairs.prepare import PreparationSettings
+from spotlight.pairs.prepared import PreparationSettings
 from spotlight.prediction import Model, PredictionSettings
 from spotlight.tasks import SegmentTask, find_labels
 

@@ -22,7 +22,7 @@ from spotlight.locks import works_in
 from spotlight.metrics import fourier_shell_of_two, intensity_scores, structural_similarity
 from spotlight.pairs.listing import read_pairs
 from spotlight.pairs.pair import Listed, Pair
-from spotlight.pairs.prepare import PreparationSettings
+from spotlight.pairs.prepared import PreparationSettings
 from spotlight.pairs.table import read_table
 from spotlight.prediction import Model, PredictionSettings
 from spotlight.progress import Progress

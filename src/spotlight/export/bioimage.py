@@ -19,7 +19,8 @@ from scipy import ndimage
 
 from spotlight.errors import SpotlightError
 from spotlight.export.card import CITATIONS, model_card
-from spotlight.export.onnx import OPSET, PACKAGES, Graph, reference, require_packages, write_graph
+from spotlight.export.graph import Graph
+from spotlight.export.onnx import OPSET, PACKAGES, reference, require_packages, write_graph
 from spotlight.files import atomic_file
 from spotlight.images.normalise import mean_and_std, normalise
 from spotlight.prediction import Model

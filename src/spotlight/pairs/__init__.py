@@ -8,7 +8,8 @@ from spotlight.pairs.listing import pairs_from_folder, read_pairs
 from spotlight.pairs.manifest import read_manifest
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import PatchSampler, patch_starts, window_sums
-from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_pair
+from spotlight.pairs.prepare import prepare_pair
+from spotlight.pairs.prepared import PreparationSettings, PreparedPair
 from spotlight.pairs.public import fetch_integrated_cell
 
 __all__ = [

@@ -13,7 +13,8 @@ from spotlight.fingerprint import fingerprint
 from spotlight.foreground import Foreground
 from spotlight.images.slabs import Allocate, in_files, in_memory
 from spotlight.pairs.pair import Pair
-from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_pair
+from spotlight.pairs.prepare import prepare_pair
+from spotlight.pairs.prepared import PreparationSettings, PreparedPair
 from spotlight.progress import Progress, tracked
 
 LAYOUT = 3

@@ -13,7 +13,7 @@ from spotlight.images import Stack
 from spotlight.images.slabs import Allocate, in_memory
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import Places, patch_starts
-from spotlight.pairs.prepare import PreparationSettings, PreparedPair
+from spotlight.pairs.prepared import PreparationSettings, PreparedPair
 from spotlight.registry import Registry
 from spotlight.settings import Settings
 

@@ -12,7 +12,8 @@ from spotlight.images.normalise import grid_shape
 from spotlight.images.slabs import Allocate
 from spotlight.pairs.fields import group_fields
 from spotlight.pairs.pair import Pair
-from spotlight.pairs.prepare import PreparationSettings, PreparedPair, with_input
+from spotlight.pairs.prepare import with_input
+from spotlight.pairs.prepared import PreparationSettings, PreparedPair
 from spotlight.tasks.base import TASKS, Task, with_native_grid
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from spotlight.images.normalise import grid_shape
 from spotlight.images.slabs import Allocate, slabs, values_of
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import Places, patch_starts
-from spotlight.pairs.prepare import PreparationSettings, PreparedPair, with_input
+from spotlight.pairs.prepare import with_input
+from spotlight.pairs.prepared import PreparationSettings, PreparedPair
 from spotlight.tasks.base import TASKS, TargetDescription, Task, with_native_grid
 
 FEWEST_PATCHES = 4

@@ -14,7 +14,8 @@ from spotlight.images.normalise import normalise
 from spotlight.images.scaling import input_scale
 from spotlight.images.slabs import Allocate
 from spotlight.pairs.pair import Pair
-from spotlight.pairs.prepare import PreparationSettings, PreparedPair, on_grid, with_input
+from spotlight.pairs.prepare import on_grid, with_input
+from spotlight.pairs.prepared import PreparationSettings, PreparedPair
 from spotlight.tasks.base import TASKS, TargetDescription, Task, with_native_grid
 from spotlight.tasks.degrade import DegradeSettings, degrade
 

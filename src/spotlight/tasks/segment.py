@@ -16,7 +16,8 @@ from spotlight.images import Stack
 from spotlight.images.slabs import Allocate, in_memory, slabs, values_of
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import Mixed, Places, centred_starts, patch_starts
-from spotlight.pairs.prepare import PreparationSettings, PreparedPair, on_grid, with_input
+from spotlight.pairs.prepare import on_grid, with_input
+from spotlight.pairs.prepared import PreparationSettings, PreparedPair
 from spotlight.tasks.base import TASKS, TargetDescription, Task, common_name, with_native_grid
 from spotlight.tasks.components import find_labels
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from spotlight.images.normalise import SAMPLED
 from spotlight.images.slabs import Allocate, slabs
 from spotlight.pairs.pair import Pair
-from spotlight.pairs.prepare import PreparationSettings, PreparedPair, prepare_pair
+from spotlight.pairs.prepare import prepare_pair
+from spotlight.pairs.prepared import PreparationSettings, PreparedPair
 from spotlight.tasks.base import TASKS, TargetDescription, Task, common_name
 
 

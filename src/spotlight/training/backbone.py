@@ -12,7 +12,7 @@ from spotlight.model import ModelDescription, read_description, was_seen
 from spotlight.networks import StainNetwork
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import PatchSampler
-from spotlight.pairs.prepare import PreparedPair
+from spotlight.pairs.prepared import PreparedPair
 from spotlight.pairs.unlabelled import content_digest
 from spotlight.training.batches import Outputs, PatchBatches
 from spotlight.training.data import Sizes, make_batches

@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset
 
 from spotlight.losses import Batch
 from spotlight.pairs.patches import Draw, PatchSampler, orient
-from spotlight.pairs.prepare import PreparedPair
+from spotlight.pairs.prepared import PreparedPair
 from spotlight.training.hardware import Processes
 from spotlight.training.settings import PatchSettings
 

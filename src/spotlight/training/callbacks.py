@@ -13,7 +13,7 @@ from PIL import Image
 
 from spotlight.errors import SpotlightError
 from spotlight.files import PROGRAM_FAULTS, atomic_file, explained_writing, unreadable
-from spotlight.pairs.prepare import PreparedPair
+from spotlight.pairs.prepared import PreparedPair
 from spotlight.progress import Progress
 from spotlight.training.batches import Outputs
 from spotlight.training.engine import NEVER, StainModule

@@ -19,7 +19,7 @@ from spotlight.pairs.cache import prepare_pairs
 from spotlight.pairs.fields import field_of, group_fields
 from spotlight.pairs.pair import Pair
 from spotlight.pairs.patches import PatchSampler
-from spotlight.pairs.prepare import PreparedPair
+from spotlight.pairs.prepared import PreparedPair
 from spotlight.progress import Progress
 from spotlight.tasks import StainTask, Task
 from spotlight.training.batches import Gather, Outputs, PatchBatches

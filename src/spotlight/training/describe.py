@@ -6,7 +6,7 @@ from typing import Any
 
 from spotlight.images.texture import texture
 from spotlight.model import FORMAT, ChannelDescription, InputDescription, ModelDescription
-from spotlight.pairs.prepare import PreparedPair
+from spotlight.pairs.prepared import PreparedPair
 from spotlight.tasks.base import common_name
 from spotlight.training.batches import Outputs
 from spotlight.training.settings import Experiment

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from spotlight.given import wanted
 from spotlight.losses import Batch, LossSettings, LossTerms, build_loss
 from spotlight.networks import StainNetwork
-from spotlight.pairs.prepare import PreparedPair
+from spotlight.pairs.prepared import PreparedPair
 from spotlight.tasks import StainTask, Task
 from spotlight.tiles import apply_tiled, mean_over_tiles
 from spotlight.training.batches import Outputs

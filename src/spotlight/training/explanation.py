@@ -12,7 +12,7 @@ from spotlight.images.scaling import scaling_in_words
 from spotlight.model import DESCRIPTION, WEIGHTS, make_network
 from spotlight.networks import NetworkSettings
 from spotlight.pairs.pair import Listed, Pair
-from spotlight.pairs.prepare import PreparationSettings
+from spotlight.pairs.prepared import PreparationSettings
 from spotlight.quoting import counted
 from spotlight.settings import commented_yaml
 from spotlight.tasks import StainTask, Task

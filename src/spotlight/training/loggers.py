@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from spotlight.files import write_text
 from spotlight.installation import missing_package
-from spotlight.pairs.prepare import PreparedPair
+from spotlight.pairs.prepared import PreparedPair
 from spotlight.training.settings import TrainingSettings
 
 GAP = 4

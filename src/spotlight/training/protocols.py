@@ -8,7 +8,7 @@ from spotlight.losses.blurred import SharpLossSettings
 from spotlight.losses.settings import L1Settings, MseSettings, SpotlightLossSettings
 from spotlight.losses.task_settings import AdversarialSettings, HiddenLossSettings, TeacherSettings
 from spotlight.networks.settings import FNetSettings, Pix2PixSettings
-from spotlight.pairs.prepare import PreparationSettings
+from spotlight.pairs.prepared import PreparationSettings
 from spotlight.tasks import TASKS, HiddenTask, SegmentTask, Task
 from spotlight.training.settings import Experiment, PatchSettings, TrainingSettings
 

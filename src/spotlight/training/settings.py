@@ -10,7 +10,7 @@ from spotlight.losses.blurred import SharpLossSettings
 from spotlight.losses.settings import LossField, SpotlightLossSettings
 from spotlight.losses.task_settings import AdversarialSettings, TeacherSettings
 from spotlight.networks.settings import FNetSettings, NetworkField
-from spotlight.pairs.prepare import PreparationSettings
+from spotlight.pairs.prepared import PreparationSettings
 from spotlight.settings import Settings
 from spotlight.tasks import StainTask, TaskField
 
