@@ -49,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", type=Path, required=True)
     parser.add_argument("--fields", type=int, default=80)
+    parser.add_argument("--planes", type=int, default=24, help="of the fields")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--network", choices=NETWORKS, default="unext2")
     parser.add_argument("--rate", type=float, default=1e-3)
@@ -79,7 +80,7 @@ def main() -> None:
 def learn(asked: argparse.Namespace) -> Path:
     """Simulate fields and train on them."""
     counts = {"train": asked.fields, "val": max(4, asked.fields // 32)}
-    small = AnyMicroscopeSettings(shape=(24, 96, 96), source_points=16)
+    small = AnyMicroscopeSettings(shape=(asked.planes, 96, 96), source_points=16)
     manifest = simulate_any_microscope(
         asked.to / f"data-{asked.seed}",
         counts,

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,6 +32,8 @@ BEAT = 15.0
 """Seconds between updates of the lock file's time, by which its holder shows that it is alive."""
 LAPSE = 180.0
 """Seconds without an update after which a holder on another machine counts as dead."""
+LOOK = 1.0
+"""Seconds between looks at what another process is at work on."""
 PAUSE = 0.5
 """Seconds to wait after taking over a lock, before checking that no other machine took it over at the same time."""
 
@@ -88,6 +90,39 @@ def working_on(file: str | Path) -> Iterator[None]:
     file = Path(file)
     with _held(file.with_name(f".{file.name}.lock"), file):
         yield
+
+
+def share_out(things: Iterable[T], do: Callable[[T], None]) -> None:
+    """Do all things, of which other processes do some: what one of them is at work on comes last, when it has ended.
+
+    So the same call in several processes, on one machine or on many that see the same files, shares the work; each
+    ends when all is done.
+
+    Parameters
+    ----------
+    things : iterable
+        In the order in which they are done.
+    do : callable
+        Does one of them; finds what another process has done already, and raises `Busy` while one is at work on it.
+    """
+    later: list[T] = []
+    for thing in things:
+        try:
+            do(thing)
+        except Busy:
+            later.append(thing)
+    for thing in later:
+        said = ""
+        while True:
+            try:
+                do(thing)
+            except Busy as error:
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("Waiting: %s", said)
+                time.sleep(LOOK)
+            else:
+                break
 
 
 def works_in(parameter: str) -> Callable[[Callable[P, T]], Callable[P, T]]:

@@ -19,12 +19,12 @@ from spotlight.images import Part, Stack
 from spotlight.images.frames import doubts_of_frames, join_frames
 from spotlight.images.joining import take
 from spotlight.images.slabs import copy_values
-from spotlight.locks import working_on
+from spotlight.locks import Busy, share_out, working_on
 from spotlight.plain_yaml import load_yaml
 from spotlight.prediction.listing import find_parts, read_part, states_of_image
 from spotlight.prediction.workspace import InFolder, workspace_of
 from spotlight.profiles import ProfileSettings, measure, write_table
-from spotlight.progress import Progress, tracked
+from spotlight.progress import Progress
 from spotlight.segmentation import InstanceSettings, Segmentation, SegmentationSettings, find_instances
 from spotlight.tracking import TrackingSettings, link, renumber_by_track
 from spotlight.version import __version__
@@ -206,6 +206,7 @@ def segment_files(
     What speaks against the labels is logged. A time-lapse is segmented frame by frame; its labels have the axis T, and
     its table has the column ``frame``. What an earlier call found in the same image with the same settings is kept, so
     that an interrupted call goes on, of a time-lapse at the frame. An image that fails does not stop the others.
+    Several processes that make the same call share the images, and each ends when all are done.
 
     Parameters
     ----------
@@ -252,12 +253,15 @@ def segment_files(
     """
     to, search = Path(to), Search(settings or SegmentationSettings(), **asked)
     listed = search.images([images] if isinstance(images, (str, Path)) else images, scene, time)
-    done: list[SegmentedFile] = []
-    for part in tracked(listed, "segmenting", len(listed), progress):
+    done: dict[str, SegmentedFile] = {}
+
+    def find(part: Part) -> None:
         names = [to / f"{part.name}-{end}" for end in (f"labels.{form}", "nuclei.csv", "nuclei.parquet")]
         files = SegmentedFile(part, names[0], tuple(names[1:]), to / f"{part.name}-segmentation.yaml")
         try:
             found = _segment_file(files, search, progress if len(listed) == 1 else None)
+        except Busy:
+            raise
         except SpotlightError as error:
             if len(listed) == 1:
                 raise
@@ -265,8 +269,14 @@ def segment_files(
             found = replace(files, state="failed", reason=str(error))
         for doubt in found.doubts:
             log.warning("%s: %s", part.name, doubt)
-        done.append(found)
-    return done
+        done[part.name] = found
+        if progress is not None:
+            progress("segmenting", len(done), len(listed), {})
+
+    if progress is not None:
+        progress("segmenting", 0, len(listed), {})
+    share_out(listed, find)
+    return [done[part.name] for part in listed]
 
 
 def _segment_file(files: SegmentedFile, search: Search, progress: Progress | None) -> SegmentedFile:

@@ -28,7 +28,7 @@ from spotlight.images.plates import (
     well_name,
     write_attributes,
 )
-from spotlight.locks import working_on
+from spotlight.locks import Busy, share_out, working_on
 from spotlight.nuclei import Asked, Search
 from spotlight.prediction.listing import reason_of, states_of_image
 from spotlight.profiles.plate_table import Naming, join_wells, read_wells, require_writable, well_key, write_plate_table
@@ -84,7 +84,7 @@ def segment_plate(
     Labels hold the measurements, too, as properties in their metadata. Those of time-lapses have the axis T, and the
     table the column ``frame``. Those that are there from the same field and
     settings are kept, so that a call that was killed goes on and another table is made in moments. A field that fails
-    does not stop the rest.
+    does not stop the rest. Several processes that make the same call share the fields, and each ends when all are done.
 
     Parameters
     ----------
@@ -147,24 +147,31 @@ def segment_plate(
     for field in fields:
         field.require_free()
     rows: dict[str, pd.DataFrame] = {}
-    kept, failed = 0, {}
-    for number, field in enumerate(fields, start=1):
+    kept: set[str] = set()
+    failed: dict[str, str] = {}
+
+    def find(field: _Field) -> None:
         try:
             with working_on(beside(field.path)):
                 states = states_of_image(field.part.path, field.part.scene)
                 key = fingerprint(field.part.path, field.part.scene, field.part.time, search)
                 found = field.table_if_made(key, states)
-                kept += found is not None
                 if found is None:
                     found = field.make(key, states, search)
+                else:
+                    kept.add(field.name)
                 field.list()
             rows[field.name] = found
         except Exception as error:  # even a fault of a reader or of the machine is no reason to leave the others undone
+            if isinstance(error, Busy):
+                raise
             log.debug("%s", field.part.name, exc_info=True)
             failed[field.name] = reason_of(error)
             log.error("%s: %s", field.part.name, failed[field.name])
         if progress is not None:
-            progress("segmenting", number, len(fields), {})
+            progress("segmenting", len(rows) + len(failed), len(fields), {})
+
+    share_out(fields, find)
     if not rows:
         raise SpotlightError(f"{source}: no field could be segmented. The first: {next(iter(failed.values()))}")
     name = str((plate_metadata(source) or {}).get("name") or stem(source))
@@ -184,7 +191,7 @@ def segment_plate(
             log.warning("%s: says nothing of the wells %s; their cells are empty.", wells, ", ".join(unknown))
     known = () if layout is None else tuple(layout.columns)
     written = tuple(write_plate_table(table, path, naming, known) for path in paths)
-    return SegmentedPlate(table, written, tuple(f.path for f in fields if f.name in rows), kept, failed)
+    return SegmentedPlate(table, written, tuple(f.path for f in fields if f.name in rows), len(kept), failed)
 
 
 def _well(part: Part) -> str:

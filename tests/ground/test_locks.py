@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from locking import holder
-from spotlight import locks
+from spotlight import locks, segment_files
 from spotlight.locks import Busy, working_in, working_on
 
 
@@ -164,14 +164,40 @@ def test_commands_that_write_folders_say_who_is_at_work(manifest: Path, model_fo
                 call()
 
 
-def test_segmenting_says_who_is_at_work(manifest: Path, tmp_path: Path) -> None:
-    from typer.testing import CliRunner
-
-    from spotlight.cli import app
-
+def test_segmenting_waits_and_says_for_whom(manifest: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     image = manifest.parent / "field-00.ome.tif"
-    command = ["segment", str(image), "--channel", "DNA", "--to", str(tmp_path)]
     with holder(tmp_path / "field-00-labels.ome.tif") as process:
-        error = CliRunner().invoke(app, command).exception
-    assert f"is being written by process {process.pid}" in str(error)
-    assert not list(tmp_path.glob("field*"))
+
+        def end() -> None:
+            process.kill()
+            process.wait()
+
+        threading.Timer(1.5, end).start()
+        (found,) = segment_files(image, tmp_path, channel="DNA")
+    assert f"Waiting: {tmp_path / 'field-00-labels.ome.tif'}: is being written by process {process.pid}" in caplog.text
+    assert found.state == "made"
+
+
+SHARING = """
+import sys, time
+from pathlib import Path
+from spotlight.locks import share_out, working_on
+folder = Path(sys.argv[1])
+def do(name):
+    with working_on(folder / name):
+        if not (folder / name).exists():
+            time.sleep(0.02)
+            (folder / name).write_text("")
+            print(name, flush=True)
+share_out([f"{number:02}" for number in range(40)], do)
+print("all there:", len([path for path in folder.iterdir() if path.name[0] != "."]))
+"""
+
+
+def test_processes_with_the_same_work_share_it(tmp_path: Path) -> None:
+    """Nothing is done twice, and each process ends when all is done."""
+    command = [sys.executable, "-c", SHARING, str(tmp_path)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for _ in range(3)]
+    said = [process.communicate()[0].decode().split("\n") for process in processes]
+    assert [lines[-2] for lines in said] == ["all there: 40"] * 3
+    assert sorted(name for lines in said for name in lines[:-2]) == [f"{number:02}" for number in range(40)]

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import pandas as pd
@@ -385,18 +386,31 @@ def test_stains_with_the_former_fingerprint_are_known(model: Model, large: Path,
     assert "another model" in stain_files(model, listed, tmp_path, options)[0].reason
 
 
-@pytest.mark.slow
-def test_two_processes_do_not_make_one_stain(model: Model, large: Path, tmp_path: Path) -> None:
-    """The second says who is at work, and takes what the other has made if that comes to an end meanwhile."""
+def test_two_processes_do_not_make_one_stain(
+    model: Model, large: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second makes the others meanwhile, says on whom it waits, and makes what that one leaves undone."""
     (tmp_path / "b.ome.tif").write_bytes(large.read_bytes())
     listed = find_parts([large, tmp_path / "b.ome.tif"])
     options = StainOptions(settings=FLOAT32)
     out = tmp_path / "out"
     with holder(out / "large-stain.ome.tif") as process:
-        results = stain_files(model, listed, out, options)
-        assert [result.state for result in results] == ["failed", "made"]
-        assert f"is being written by process {process.pid}" in results[0].reason
-    assert [result.state for result in stain_files(model, listed, out, options)] == ["made", "kept"]
+        found: list[tuple[bool, bool]] = []
+
+        def end() -> None:
+            process.kill()
+            process.wait()
+
+        def look(work: str, done: int, total: int, _: object) -> None:
+            found.append((work == "staining b", process.poll() is None))
+            if work == "staining b" and done == total:
+                Timer(1.5, end).start()
+
+        results = stain_files(model, listed, out, options, progress=look)
+        assert [result.state for result in results] == ["made", "made"]
+        assert f"is being written by process {process.pid}" in caplog.text
+    assert set(found) == {(True, True), (False, False)}  # b while the other is at work, and large after that
+    assert [result.state for result in stain_files(model, listed, out, options)] == ["kept", "kept"]
     assert not list(out.glob(".*"))
 
 

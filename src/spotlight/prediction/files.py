@@ -16,7 +16,7 @@ from spotlight.fingerprint import State, changed, fingerprint, recorded
 from spotlight.images import Part, Selection, Stack
 from spotlight.images.plates import OWN, beside, put, read_attributes, write_attributes, zarr_around
 from spotlight.images.slabs import SLAB_VOXELS, in_files, in_memory
-from spotlight.locks import Busy, working_on
+from spotlight.locks import Busy, share_out, working_on
 from spotlight.prediction.acceptance import tell_doubts
 from spotlight.prediction.former import is_former
 from spotlight.prediction.listing import read_part, reason_of, states_of_image
@@ -54,6 +54,7 @@ def stain_files(
 
     A stain is there whole or not at all, with a JSON file beside it that says how it was made. One that is there,
     from the same model, input and options, is kept. What a killed call had finished of a large stack is taken up.
+    Several processes that make the same call share the images, and each ends when all are done.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ def stain_files(
     places = Places.of(listed, to, model.description.task.suffix, options.form)
     listed, options = places.listed, replace(options, form=places.form)
 
-    def stain(part: Part, wait: bool) -> None:
+    def stain(part: Part) -> None:
         path = places.path_of(part)
         try:
             states = None if part.fault else look(part.path, part.scene, part.further)
@@ -103,18 +104,14 @@ def stain_files(
             places.list(part)
             results[part.name] = Stained(part, path, state, doubts=doubts_of(path))
         except Exception as error:  # even a fault of a reader or of the machine is no reason to leave the others undone
-            if isinstance(error, Busy) and wait:
-                return
+            if isinstance(error, Busy):
+                raise
             log.debug("%s", part.name, exc_info=True)
             reason = reason_of(error)
             log.error("%s: %s", part.name, reason)
             results[part.name] = Stained(part, path, "failed", reason)
 
-    for part in listed:
-        stain(part, wait=True)
-    for part in listed:  # those on which other processes were at work may be done now
-        if part.name not in results:
-            stain(part, wait=False)
+    share_out(listed, stain)
     tell_doubts(model.name, {name: one.doubts for name, one in results.items()})
     return [results[part.name] for part in listed]
 

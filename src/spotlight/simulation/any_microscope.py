@@ -56,7 +56,7 @@ class AnyMicroscopeSettings(Settings):
     coverslip_um: Signed = Field((-3.0, 1.5), description="Height of the coverslip over the first plane.")
     size: Range = Field((0.8, 1.25), description="Nuclear size, relative to that of stem cells.")
     flatness: Range = Field((0.65, 1.1), description="Height of nuclei, relative to that of stem cells.")
-    spacing: Range = Field((0.85, 1.5), description="Area per cell, relative to what its nucleus needs.")
+    spacing: Range = Field((0.7, 1.5), description="Area per cell, relative to what its nucleus needs.")
     roughness: Range = Field((0.03, 0.12), description="See `CellSettings`.")
     height_um: Range = Field((3.5, 7.0), description="Mean height of nuclear centres over the coverslip.")
     height_spread_um: Range = Field((0.6, 2.5), description="Its spread between cells.")
