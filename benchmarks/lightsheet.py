@@ -2,7 +2,7 @@
 
     python benchmarks/lightsheet.py DATA [--structure cfos|microglia|vessels ...] [--json FILE]
     python benchmarks/lightsheet.py DATA --structure microglia --models DIR [--steps N] [--seeds N]
-        [--protocol spotlight|spots] [--scaling mean/std|log ...] [--json FILE]
+        [--protocol spotlight|spots] [--scaling mean/std|log ...] [--gains] [--json FILE]
     python benchmarks/lightsheet.py DATA --structure cfos --contrast
 
 DATA holds ``lightsheet_spots_3d`` (c-Fos cells and microglia of cleared mouse brains with masks, MIT, erturklab/
@@ -20,12 +20,17 @@ the volumes.
 
 Of every method the mean of brains is printed, then each brain. FILE also has a row for each training and volume.
 
+With --gains, only networks with the threshold and least size of their settings are judged, on left-out brains as they
+are and times a gain that is estimated without labels: that which brings the median, or the 99.9th percentile of the
+difference of Gaussians, to that of the brains learnt from.
+
 With --contrast, nothing is found: the medians of volumes and their structures, and how far structures stand above their
 surroundings (the median of 22 x 22 pixels of their plane), in counts, in standard deviations of the volume, and in
 robust deviations of that difference.
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,6 +46,7 @@ from spotlight.metrics import betti_errors, cl_dice, component_f1, length_error,
 from spotlight.metrics.masks import components
 from spotlight.networks import FNetSettings
 from spotlight.pairs import Pair
+from spotlight.prediction import Model
 from spotlight.segmentation.classical import DIFFERENCE, RIDGES, Method, best_settings, dice_of_settings, noise
 from spotlight.tasks import SegmentTask
 from spotlight.training import protocol
@@ -128,21 +134,28 @@ PROBABILITIES = tuple(np.round(np.arange(0.05, 1, 0.05), 2))
 """Thresholds that are tried for a network."""
 
 
-def predicted(
+def trained(
     volumes: list[Labelled], parent: str, seed: int, steps: int, named: str, scaling: str, folder: Path
-) -> list[Volume]:
-    """Train on all volumes of other parents than this one, and return the probabilities in all volumes."""
-    counts = {one.name: one.volume.astype(np.uint16) for one in volumes}  # as they are in their files
+) -> Model:
+    """Train on all volumes of other parents than this one."""
     others = [one for one in volumes if one.parent != parent]
-    pairs = [Pair.of_arrays(o.name, counts[o.name], o.mask.astype(np.uint8), voxel_size=o.spacing) for o in others]
+    pairs = [Pair.of_arrays(o.name, counts(o), o.mask.astype(np.uint8), voxel_size=o.spacing) for o in others]
     values = protocol(named, "segment").model_dump()
     values["preparation"] |= {"scaling": scaling}
     values["patches"] |= {"size": PATCH}
     values["training"] |= {"batch_size": BATCH, "validate_every": 100, "checkpoint_every": 100}
     settings = type(protocol("spotlight")).parse(values, "benchmark")
-    made = train(pairs, folder / f"{parent}-{seed}", settings, network=NETWORK, steps=steps, seed=seed)
-    model = load_model(made)
-    return [model.predict(counts[one.name], voxel_size=one.spacing).data for one in volumes]
+    return load_model(train(pairs, folder / f"{parent}-{seed}", settings, network=NETWORK, steps=steps, seed=seed))
+
+
+def counts(one: Labelled, gain: float = 1.0) -> NDArray[np.uint16]:
+    """The volume as it is in its file, or times a gain."""
+    return np.minimum(one.volume * gain, 65535).astype(np.uint16)
+
+
+def probability(model: Model, one: Labelled, gain: float = 1.0) -> Volume:
+    """What a model says of a volume times a gain."""
+    return np.asarray(model.predict(counts(one, gain), voxel_size=one.spacing).data)
 
 
 def judge_network(
@@ -162,19 +175,66 @@ def judge_network(
         rows: dict[str, dict[str, float]] = {}
         plain_rows: dict[str, dict[str, float]] = {}
         for parent in sorted({one.parent for one in volumes}):
-            found = predicted(volumes, parent, seed, steps, named, scaling, folder)
+            model = trained(volumes, parent, seed, steps, named, scaling, folder)
+            found = [probability(model, one) for one in volumes]
             others = [n for n, one in enumerate(volumes) if one.parent != parent]
             dice = [[mask_dice(volumes[n].mask, found[n] >= p) for p in PROBABILITIES] for n in others]
             threshold = PROBABILITIES[int(np.mean(dice, axis=0).argmax())]
             least = least_size([volumes[n] for n in others])
             used.setdefault(parent, []).append(f"{threshold:g}, {least}")
-            for one, probability in zip(volumes, found, strict=True):
+            for one, is_cell in zip(volumes, found, strict=True):
                 if one.parent == parent:
-                    rows[one.name] = scores(one, large(probability >= threshold, least), False)
-                    plain_rows[one.name] = scores(one, large(probability >= task.threshold, task.least_voxels), False)
+                    rows[one.name] = scores(one, large(is_cell >= threshold, least), False)
+                    plain_rows[one.name] = scores(one, large(is_cell >= task.threshold, task.least_voxels), False)
         every.append([rows[one.name] for one in volumes])
         plainly.append([plain_rows[one.name] for one in volumes])
     return every, plainly, used
+
+
+def brightest_contrast(one: Labelled) -> float:
+    """99.9th percentile of the difference of Gaussians, of cells' size."""
+    return float(np.percentile(DIFFERENCE.filtered(one.volume, one.spacing, 1.5), 99.9))
+
+
+MEASURES: dict[str, Callable[[Labelled], float]] = {
+    "as it is": lambda one: 1.0,
+    "median": lambda one: float(np.median(one.volume)),
+    "contrast": brightest_contrast,
+}
+"""What a brain's gain is estimated from, without labels, by the geometric mean over its volumes."""
+
+
+def show_gains(
+    table: harness.Table,
+    heads: tuple[str, ...],
+    volumes: list[Labelled],
+    seeds: int,
+    steps: int,
+    named: str,
+    scaling: str,
+    folder: Path,
+) -> None:
+    """Add networks with their own threshold, on volumes as they are and times a gain of their brain."""
+    task = protocol(named, "segment").task
+    assert isinstance(task, SegmentTask)
+    parents = sorted({one.parent for one in volumes})
+    found: dict[str, Runs] = {}
+    for name, measure in MEASURES.items():
+        logs = {p: np.mean([np.log(measure(one)) for one in volumes if one.parent == p]) for p in parents}
+        gains = {p: float(np.exp(np.mean([logs[o] for o in parents if o != p]) - logs[p])) for p in parents}
+        runs: Runs = []
+        for seed in range(seeds):
+            models = {parent: trained(volumes, parent, seed, steps, named, scaling, folder) for parent in parents}
+            cells = [probability(models[one.parent], one, gains[one.parent]) >= task.threshold for one in volumes]
+            runs.append([scores(o, large(c, task.least_voxels), False) for o, c in zip(volumes, cells, strict=True)])
+        found[name] = runs
+        used = {parent: [f"gain {gain:.2f}"] for parent, gain in gains.items()}
+        show(table, f"{named}, {scaling}, {name}", heads, runs, volumes, used)
+    print()
+    first, *others = found
+    if seeds > 1:
+        for head, name in itertools.product(heads[:3], others):
+            compare(name, found[name], first, found[first], head, volumes)
 
 
 def scores(one: Labelled, found: Mask, contiguous: bool) -> dict[str, float]:
@@ -212,6 +272,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--protocol", choices=["spotlight", "spots"], default="spotlight")
     parser.add_argument("--scaling", action="append", choices=["mean/std", "median/iqr", "percentiles", "log"])
+    parser.add_argument("--gains", action="store_true")
     parser.add_argument("--contrast", action="store_true")
     arguments = parser.parse_args()
     for structure in arguments.structure or ["cfos", "microglia", "vessels"]:
@@ -230,7 +291,8 @@ def main() -> None:
         file = arguments.json and arguments.json.with_stem(f"{arguments.json.stem}-{structure}")
         table = harness.Table(file, "method", *heads, "settings (size in µm, factor, least voxels)")
         every: dict[str, Runs] = {}
-        for method, sizes in (OF_VESSELS if contiguous else SIZES_UM).items():
+        methods = {} if arguments.gains else OF_VESSELS if contiguous else SIZES_UM
+        for method, sizes in methods.items():
             seen = ([getattr(one, part) for one in volumes] for part in ("volume", "mask", "spacing"))
             dice = dice_of_settings(method, sizes, *seen)
             rows: dict[str, dict[str, float]] = {}
@@ -251,10 +313,15 @@ def main() -> None:
         for scaling in arguments.scaling or ["mean/std"]:
             named, seeds, steps = arguments.protocol, arguments.seeds, arguments.steps
             folder = arguments.models / structure / f"{named}-{scaling.replace('/', '-')}"
+            if arguments.gains:
+                show_gains(table, heads, volumes, seeds, steps, named, scaling, folder)
+                continue
             name, own = f"{named}, {scaling}, tuned", f"{named}, {scaling}, own threshold"
             tuned[name], plainly[own], used = judge_network(volumes, seeds, steps, named, scaling, folder)
             show(table, name, heads, tuned[name], volumes, used)
             show(table, own, heads, plainly[own], volumes, {})
+        if arguments.gains:
+            continue
         print()
         for head in heads[:3]:
             best = max(every, key=lambda name: mean_of(every[name], head, volumes))

@@ -1,7 +1,7 @@
 """What pretraining gives: a few labelled stacks, from scratch, from masked reconstruction, and from simulated stacks.
 
     python benchmarks/pretraining.py DATA --to DIR [--part cfos|microglia|simulated|heads ...] [--shots 5] [--draws 5]
-                                     [--steps 60] [--pretrain-steps 150] [--structure vessels spots nuclei]
+                                     [--steps 60] [--pretrain-steps 150] [--judged BRAIN ...] [--structure vessels ...]
     python benchmarks/pretraining.py DATA --to DIR --part stains [--shots 1 2 4] [--draws 5]
     python benchmarks/pretraining.py DATA --to DIR --part null|speed [--runs 40]
 
@@ -29,7 +29,7 @@ import pandas as pd
 import harness
 
 SPLITS = {"cfos": ("cFos", ["1008"]), "microglia": ("microglia", ["1874", "2248"])}
-"""Beginning of the names, and the brains that are judged on, each with starts and models of its own."""
+"""Beginning of the names, and the brains that are judged on in turn, each with starts and models of its own."""
 OTHER = {"simulated": ("vessels", "spots", "nuclei")}
 
 
@@ -121,8 +121,7 @@ def compare(
     others = ("cl_dice",) if kind == "contiguous" else ("panoptic_dice", "component_f1")
     table = harness.Table(
         arguments.json and arguments.json.with_stem(f"{arguments.json.stem}-{title.replace(', ', '-')}"),
-        "labelled",
-        "method",
+        "labelled, method",
         "Dice",
         "of the draws",
         *others,
@@ -131,8 +130,8 @@ def compare(
         draws = own.groupby("seed")["mask_dice"].mean()
         more = [f"{own[name].mean():.3f}" for name in others]
         spread = f"{draws.min():.3f} to {draws.max():.3f}"
-        table.add(str(shots), method, f"{draws.mean():.3f}", spread, *more, dice=float(draws.mean()))
-    table.add("0", "simulated, no label", f"{zero:.3f}", "–", *["–"] * len(others), dice=zero)
+        table.add(f"{shots}, {method}", f"{draws.mean():.3f}", spread, *more, dice=float(draws.mean()))
+    table.add("0, simulated", f"{zero:.3f}", "–", *["–"] * len(others), dice=zero)
     for line in result.verdicts():
         print(f"- {line}", flush=True)
 
@@ -147,11 +146,13 @@ def without_labels(manifest: Path, model: Path) -> list[float]:
 
 
 def found(folder: Path, pair: object) -> np.ndarray:
-    """What a model finds in a stack."""
+    """What a model finds in a stack, whatever the name of its channel."""
+    from dataclasses import replace
+
     from spotlight.images.joining import all_channels
     from spotlight.prediction import PredictionSettings, load_model
 
-    image, model = pair.read_input(), load_model(folder)
+    image, model = replace(pair.read_input(), channels=()), load_model(folder)
     result, _ = model.stain(model.accept(image, all_channels(image)), PredictionSettings(precision="float32"))
     return result.data.reshape(image.shape) >= 0.5
 
@@ -172,7 +173,7 @@ def heads(data: Path, to: Path, arguments: object) -> None:
     shots = arguments.shots[0]
     print(f"\nheads, c-Fos, {shots} labelled, {arguments.draws} draws, {arguments.steps} steps\n", flush=True)
     file = arguments.json and arguments.json.with_stem(f"{arguments.json.stem}-heads")
-    table = harness.Table(file, "prior in the head", "rate of the head", "Dice of each draw")
+    table = harness.Table(file, "prior in the head, rate of the head", "Dice of each draw")
     for prior in (True, False):
         for rate in (5.0, 1.0):
             dice = []
@@ -183,8 +184,8 @@ def heads(data: Path, to: Path, arguments: object) -> None:
                 own = base.model_copy(update={"training": base.training.model_copy(update=changes)})
                 model = train(drawn, to / "heads" / f"{prior}-{rate:g}-{draw}", own)
                 dice.append(mask_dice(truth, np.concatenate([found(model, pair) for pair in judged])))
-            cells = (f"x{rate:g}", ", ".join(f"{value:.3f}" for value in dice))
-            table.add("yes" if prior else "no", *cells, dice=float(np.mean(dice)))
+            cell = ", ".join(f"{value:.3f}" for value in dice)
+            table.add(f"{'yes' if prior else 'no'}, x{rate:g}", cell, dice=float(np.mean(dice)))
 
 
 def stains(to: Path, arguments: object) -> None:
@@ -205,7 +206,7 @@ def stains(to: Path, arguments: object) -> None:
     kinds = {"scratch": (steps, None, 1.0), "scratch, total steps": (both, None, 1.0)}
     kinds |= {"hidden": (steps, start, 1.0), "hidden, head x5": (steps, start, 5.0)}
     metrics = {"mean_ap": "high", "profile_distance": "low", "pearson": "high"}
-    table = harness.Table(arguments.json, "pairs", "method", *metrics, "AP less scratch (95 % interval)")
+    table = harness.Table(arguments.json, "pairs, method", *metrics, "AP less scratch (95 % interval)")
     for shots in arguments.shots:
         models: dict[str, dict[int, Path]] = {name: {} for name in kinds}
         for draw in range(arguments.draws):
@@ -221,7 +222,7 @@ def stains(to: Path, arguments: object) -> None:
             means = found[found["method"] == name][list(metrics)].mean()
             row = less.loc[name] if name in less.index else None
             words = "–" if row is None else f"{row['mean_difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
-            table.add(str(shots), name, *(f"{value:.3f}" for value in means), words, **means.to_dict())
+            table.add(f"{shots}, {name}", *(f"{value:.3f}" for value in means), words, **means.to_dict())
 
 
 def null(to: Path, arguments: object) -> None:
@@ -293,6 +294,7 @@ def main() -> None:
     parser.add_argument("--part", action="append", choices=[*SPLITS, *OTHER, "heads", *MADE])
     parser.add_argument("--structure", nargs="+", default=list(OTHER["simulated"]), help="Of the part simulated.")
     parser.add_argument("--shots", type=int, nargs="+", default=[5])
+    parser.add_argument("--judged", nargs="+", metavar="BRAIN", help="Of the parts cfos and microglia.")
     parser.add_argument("--runs", type=int, default=40)
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--steps", type=int, default=60)
@@ -308,7 +310,10 @@ def main() -> None:
             MADE[part](to, arguments)
         elif part in SPLITS:
             structure = {"cfos": "spots", "microglia": "microglia"}[part]
-            manifests = {to / brain: real(arguments.data, part, brain, to / brain) for brain in SPLITS[part][1]}
+            manifests = {
+                to / brain: real(arguments.data, part, brain, to / brain)
+                for brain in arguments.judged or SPLITS[part][1]
+            }
             compare(part, structure, manifests, "isolated", arguments)
         else:
             for structure in arguments.structure:
