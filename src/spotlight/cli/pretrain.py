@@ -106,7 +106,10 @@ def pretrain(
             raise SpotlightError(
                 "--explain looks at stacks that are there. Simulate some, and explain `train` on them."
             )
-        answer(*explained(read_inputs(source, input_channel, axes, size), experiment, probe=probe).splitlines())
+        with Reporter() as report:
+            inputs = read_inputs(source, input_channel, axes, size)
+            text = explained(inputs, experiment, probe=probe, progress=report)
+        answer(*text.splitlines())
         return
     chosen = STRUCTURES if structures is None else tuple(part.strip() for part in structures.split(","))
     if unknown := [name for name in chosen if name not in STRUCTURES]:

@@ -141,16 +141,18 @@ def train(
 
     size = size_of(voxel_size)
     if explain:
-        text = explained(
-            pairs,
-            experiment,
-            input_channel=input_channel,
-            target_channel=target_channel,
-            target=chosen,
-            axes=axes,
-            voxel_size=size,
-            probe=probe,
-        )
+        with Reporter() as report:
+            text = explained(
+                pairs,
+                experiment,
+                input_channel=input_channel,
+                target_channel=target_channel,
+                target=chosen,
+                axes=axes,
+                voxel_size=size,
+                probe=probe,
+                progress=report,
+            )
         answer(*text.splitlines(), plan=text)
         return
     with Reporter(resumable=True) as report:

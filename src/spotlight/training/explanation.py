@@ -13,6 +13,7 @@ from spotlight.model import DESCRIPTION, WEIGHTS, make_network
 from spotlight.networks import NetworkSettings
 from spotlight.pairs.pair import Listed, Pair
 from spotlight.pairs.prepared import PreparationSettings
+from spotlight.progress import Progress
 from spotlight.quoting import counted
 from spotlight.settings import commented_yaml
 from spotlight.tasks import StainTask, Task
@@ -39,6 +40,7 @@ def explain(
     axes: str | None = None,
     voxel_size: tuple[float, ...] | None = None,
     probe: bool = False,
+    progress: Progress | None = None,
 ) -> str:
     """Say what `train` would do with these pairs and settings: every step, number, source and file.
 
@@ -52,6 +54,8 @@ def explain(
         All settings.
     probe : bool
         Also take a few steps with random values on this machine, and say how many minutes the run would take.
+    progress : callable, optional
+        Called with what is being done and how far it is; see `spotlight.progress.Progress`.
 
     Returns
     -------
@@ -77,12 +81,12 @@ def explain(
     completed = complete(experiment, {})
     plans = plan_runs(pairs, completed, input_channel, target_channel, target, axes, voxel_size, Processes())
     return "\n\n".join(
-        f"{f'A MODEL FOR {modality.upper()}' + 2 * chr(10) if modality else ''}{_explain(plan, probe)}"
+        f"{f'A MODEL FOR {modality.upper()}' + 2 * chr(10) if modality else ''}{_explain(plan, probe, progress)}"
         for modality, plan in plans.items()
     )
 
 
-def _explain(plan: RunPlan, probe: bool) -> str:
+def _explain(plan: RunPlan, probe: bool, progress: Progress | None) -> str:
     step = plan.step(plan.read_sizes())
     sizes = len(plan.outputs.names), len(plan.outputs.modalities), plan.in_channels
     cost = network_cost(plan.experiment.network, step.patch, *sizes, plan.experiment.task)
@@ -91,7 +95,7 @@ def _explain(plan: RunPlan, probe: bool) -> str:
         "Preparation, once per stack": _preparation(plan.experiment),
         "A step": _step(plan.experiment, step.patch, cost),
         "The run": _run(plan, cost),
-        "This machine": _machine(plan, step, probe),
+        "This machine": _machine(plan, step, probe, progress),
     }
     lines = [f"{title}\n" + "".join(f"  - {line}\n" for line in found) for title, found in sections.items()]
     settings = "".join(f"  {line}\n" for line in commented_yaml(plan.experiment).splitlines())
@@ -256,8 +260,8 @@ def _run(plan: RunPlan, cost: tuple[int, int]) -> Iterator[str]:
     yield f"Written: {DESCRIPTION}, {WEIGHTS}; on the way training/{{{LOG}, {CHECKPOINT}, {BEST}, {PREVIEW}}}."
 
 
-def _machine(plan: RunPlan, step: StepPlan, probe: bool) -> Iterator[str]:
+def _machine(plan: RunPlan, step: StepPlan, probe: bool, progress: Progress | None) -> Iterator[str]:
     yield f"Device: {plan.device.type}; arithmetic: {plan.precision}, losses and sums in float32."
     yield step.in_words()
     if probe:
-        yield probe_run(plan, step).in_words()
+        yield probe_run(plan, step, progress).in_words()

@@ -13,6 +13,7 @@ from torch.utils.data import IterableDataset
 
 from spotlight.devices import is_out_of_memory
 from spotlight.losses import Batch
+from spotlight.progress import Progress
 from spotlight.training.fit import build_module, run_steps
 from spotlight.training.plan import RunPlan, StepPlan
 
@@ -85,18 +86,25 @@ class _RandomBatches(IterableDataset[Batch]):
 class _Stopwatch(lightning.Callback):
     """Notes when steps end, and stops after enough of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress = progress
         self.times = [time.perf_counter()]
+        self._tell()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: Any) -> None:
         """Note the time at which the device is done."""
         if module.device.type == "cuda":
             torch.cuda.synchronize()
         self.times.append(time.perf_counter())
+        self._tell()
         trainer.should_stop = self.times[-1] - self.times[0] > ENOUGH
 
+    def _tell(self) -> None:
+        if self.progress is not None:
+            self.progress("timing a few steps", len(self.times) - 1, STEPS, {})
 
-def probe_run(plan: RunPlan, step: StepPlan) -> Probe:
+
+def probe_run(plan: RunPlan, step: StepPlan, progress: Progress | None = None) -> Probe:
     """Take steps of one micro-batch each, with random values, and estimate the time of the run from them.
 
     A validation is taken to be as fast as the forward pass of a step, a third of it, on every voxel of its stacks,
@@ -106,6 +114,8 @@ def probe_run(plan: RunPlan, step: StepPlan) -> Probe:
     ----------
     plan, step
         The run.
+    progress : callable, optional
+        Called with how many steps were taken.
 
     Raises
     ------
@@ -116,7 +126,7 @@ def probe_run(plan: RunPlan, step: StepPlan) -> Probe:
     short = settings.model_copy(update={"steps": STEPS, "micro_batches": 1, "tensorboard": False, "wandb": "no"})
     experiment = plan.experiment.model_copy(update={"training": short})
     module = build_module(plan.build_network(step.dims), experiment)
-    watch = _Stopwatch()
+    watch = _Stopwatch(progress)
     try:
         run_steps(module, _RandomBatches(plan, step), watch, experiment, plan.precision, plan.processes)
     except Exception as error:
