@@ -256,6 +256,7 @@ def test_voxels_of_another_size_are_judged_where_that_is_asked_for(tmp_path: Pat
     path, pairs = package(tmp_path, values, twice(tmp_path).read_bytes()), pairs_of(tmp_path)
     with pytest.raises(SpotlightError, match=r"or accept it with any_voxel_size \(--any-voxel-size\)"):
         evaluate(pairs, path, tmp_path / "judged", QUICK)
+    assert not list((tmp_path / "judged").glob("*/*"))  # refused before the target is segmented
     asked = QUICK.model_copy(update={"any_voxel_size": True})
     assert len(evaluate(pairs, path, tmp_path / "judged", asked).scores) == 2
 

@@ -162,6 +162,9 @@ def evaluate(
     listed = read_pairs(pairs, input_channel, target_channel, target, axes=axes, voxel_size=voxel_size)
     chosen = rows_of(listed, settings.split)
     methods = tuple(find_methods(models, [pair.name for pair in chosen]))
+    for method in methods:  # what is no input for a model is refused before the first target is segmented
+        if method.model is not None:
+            method.accept(method.model, chosen[0], chosen[0].read_names(), settings.any_voxel_size)
     work = Work(methods, settings, _data_range(methods, chosen, settings), find_metrics(settings, metrics), to)
     judged: dict[str, tuple[Truth, dict[str, StackScores]]] = {}
     with closing(judge_each(judge_stack, chosen, work, workers, progress, 1 + len(methods))) as results:

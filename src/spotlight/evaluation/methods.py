@@ -79,13 +79,9 @@ class Method:
         """
         doubts: tuple[str, ...] = ()
         if self.model is not None:
-            model = self.model
-            if model.needs_modality:
-                model = model.suited(image, pair.modality or None)
+            model, accepted = self.accept(self.model, pair, image, any_voxel_size)
             if settings.tile is None and settings.voxels is None:  # else they would follow the memory
                 settings = settings.model_copy(update={"voxels": TILE_VOXELS[len(target.spatial_axes)]})
-            # The pair says which channels they are.
-            accepted = model.accept(image, all_channels(image), any_voxel_size)
             stain, facts = model.stain(accepted, settings)
             doubts = tuple(facts["doubts"])
         else:
@@ -94,6 +90,19 @@ class Method:
         stain.require_finite()
         require_match(target, stain)
         return stain, doubts
+
+    @staticmethod
+    def accept(model: Model, pair: Pair, image: Stack, any_voxel_size: bool = False) -> tuple[Model, Stack]:
+        """Give the model for a stack's modality, and the stack as it takes it; see `spotlight.prediction.Model.accept`.
+
+        Raises
+        ------
+        SpotlightError
+            If the stack is not what the model was trained for.
+        """
+        if model.needs_modality:
+            model = model.suited(image, pair.modality or None)
+        return model, model.accept(image, all_channels(image), any_voxel_size)  # the pair says which channels they are
 
     def digest(self, pair: Pair) -> str:
         """Fingerprint of what a stain depends on, besides its input."""
