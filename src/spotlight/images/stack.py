@@ -260,7 +260,11 @@ class Stack:
             return replace(self, array=mean, axes=self.axes.replace("C", ""), channels=(str(which),), colors=())
         if which is None:
             if count > 1:
-                raise SpotlightError(f"{self.source}: has {count} channels ({known}); say which one to use.{self.hint}")
+                raise SpotlightError(
+                    f"{self.source}: has {count} channels ({known}); say which one to use, with --channel (for a "
+                    "folder of pairs --input-channel or --target-channel), channel= (Python) or the column "
+                    f"input_channel or target_channel (manifest).{self.hint}"
+                )
             which = 0
         if isinstance(which, str) and self.channels.count(which) == 1:
             index = self.channels.index(which)
