@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"(?:<!-- not run: (.+?) -->\n\n?)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMANDS: Any = typer.main.get_command(app)
-STRANGERS = {"cp", "dask", "git", "mkdir", "napari", "openssl", "pip", "python3", "pre-commit"}
+STRANGERS = {"cp", "dask", "git", "mkdir", "napari", "openssl", "pip", "python3", "pre-commit", "sbatch"}
 """Programs of others, whose options are not looked at."""
 SETTINGS: dict[str, list[Any]] = {
     "docs/evaluation.md": [EvaluationSettings, Comparison],
