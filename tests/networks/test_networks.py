@@ -515,7 +515,7 @@ def test_unetpp_is_what_its_recursion_says(dims: int) -> None:
     torch.testing.assert_close(network(x), network.head(node(0, 2)))
 
 
-@pytest.mark.parametrize("name", ["fnet", "residual", "unetpp"])
+@pytest.mark.parametrize("name", ["fnet", "residual", "unetpp", "dynamic"])
 @pytest.mark.parametrize(("planes", "edge"), [(4, 16), (8, 16), (16, 16), (4, 96)])
 def test_gradients_in_bfloat16_are_those_in_float32(name: str, planes: int, edge: int) -> None:
     """Also where one, two or four planes are left on the innermost level; what memory held before is not in them.
@@ -523,14 +523,17 @@ def test_gradients_in_bfloat16_are_those_in_float32(name: str, planes: int, edge
     Few and large planes ended the process.
     """
     torch.manual_seed(0)
-    network = SMALL[name].model_copy(update={"depth": 2}).build(3)
+    if name == "dynamic":
+        network = SMALL["fnet"].model_copy(update={"depth": 2, "conditioning": "dynamic"}).build(3, modalities=2)
+    else:
+        network = SMALL[name].model_copy(update={"depth": 2}).build(3)
     network.train().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     batch = torch.randn(4 if edge == 16 else 1, 1, planes, edge, edge)
 
     def gradients(fast: bool) -> dict[str, Tensor]:
         network.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=fast):
-            stain = network(batch)
+            stain = network(batch, torch.eye(2)[:1].expand(len(batch), 2) if name == "dynamic" else None)
         (stain.float() * batch).mean().backward()
         return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None and p.ndim == 5}
 

@@ -2,31 +2,38 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 THIN, WIDE = 8, 64
-"""Planes up to which, and pixels of Y or X beyond which, gradients are computed in float32; see `Conv3d`."""
+"""Planes up to which, and pixels of Y or X beyond which, gradients are computed in float32; see `sound`."""
 
 
-class Conv3d(nn.Conv3d):
-    """A convolution that takes float32 where PyTorch's bfloat16 one is not sound on a processor.
+def sound(x: Tensor) -> tuple[Tensor, AbstractContextManager[object]]:
+    """Input of a convolution, and what to compute it in: float32 where PyTorch's bfloat16 is not sound on a processor.
 
     With torch 2.13 and AVX512-bf16, gradients of weights hold memory that was never written if the input has one or two
     planes, as on the innermost level of the published F-net, which is a hundredth of the work; with one plane of one
     channel the values are wrong, too. With up to eight planes of more than about 90 rows, gradients are wrong or
     written beyond their end, which ends the process (seen for 4 x 96 x 96 voxels; not for 4 x 90 x 90, nor 9 planes).
     """
+    if x.ndim == 5 and torch.is_autocast_enabled("cpu") and x.device.type == "cpu":
+        planes, *edges = x.shape[2:]
+        if planes <= 2 or (planes <= THIN and max(edges) > WIDE and torch.is_grad_enabled()):
+            return x.float(), torch.autocast("cpu", enabled=False)
+    return x, nullcontext()
+
+
+class Conv3d(nn.Conv3d):
+    """A convolution that is computed where it is `sound`."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (N, C, Z, Y, X)."""
-        if torch.is_autocast_enabled("cpu") and input.device.type == "cpu":
-            planes, *edges = input.shape[2:]
-            if planes <= 2 or (planes <= THIN and max(edges) > WIDE and torch.is_grad_enabled()):
-                with torch.autocast("cpu", enabled=False):
-                    return super().forward(input.float())
-        return super().forward(input)
+        input, arithmetic = sound(input)
+        with arithmetic:
+            return super().forward(input)
 
 
 CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: Conv3d}

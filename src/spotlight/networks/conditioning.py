@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spotlight.networks.base import CONV, NORM, AroundNetwork, StainNetwork
+from spotlight.networks.base import CONV, NORM, AroundNetwork, StainNetwork, sound
 
 GROUPED = {2: functional.conv2d, 3: functional.conv3d}
 
@@ -66,14 +66,16 @@ class DynamicConv(ModalityLayer):
         """Map (B, in, [Z,] Y, X) to (B, out, [Z,] Y, X): one convolution, in which every sample is a group."""
         weight, bias = self.scaled(modality)
         plain, samples = self.plain, x.shape[0]
-        out: Tensor = GROUPED[x.ndim - 2](
-            x.reshape(1, -1, *x.shape[2:]),
-            weight.flatten(0, 1),
-            bias.flatten(),
-            stride=plain.stride,
-            padding=plain.padding,
-            groups=samples,
-        )
+        x, arithmetic = sound(x)
+        with arithmetic:
+            out: Tensor = GROUPED[x.ndim - 2](
+                x.reshape(1, -1, *x.shape[2:]),
+                weight.flatten(0, 1),
+                bias.flatten(),
+                stride=plain.stride,
+                padding=plain.padding,
+                groups=samples,
+            )
         return out.reshape(samples, -1, *out.shape[2:])
 
     @torch.no_grad()
