@@ -34,8 +34,8 @@ def demo(
 ) -> None:
     """Simulate cells, train F-net and Spotlight on them, compare both with the exact truth, and write a page."""
     say(
-        f"The demo writes 100 MB to {to} and needs 2 GB of memory. On two processor cores it takes about 5 minutes, or "
-        "11 if they do not compute in bfloat16. Stop it by Ctrl-C; the same command goes on.",
+        f"The demo writes 100 MB to {to} and needs 2 GB of memory. On two processor cores it takes about 4 minutes, or "
+        "6 if they do not compute in bfloat16. Stop it by Ctrl-C; the same command goes on.",
         err=True,
     )
     loading()
