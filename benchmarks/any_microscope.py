@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--name", default="model")
     parser.add_argument("--seed", type=int, default=0, help="of the fields and of the training")
     parser.add_argument("--start", type=Path, help="Model folder whose weights are the start.")
+    parser.add_argument("--scaling", choices=("median/iqr", "mean/std"), default="median/iqr", help="of inputs")
     parser.add_argument("--judge", type=Path, help="Judge this model; train nothing.")
     parser.add_argument("--real", type=Path)
     parser.add_argument("--stain", type=Path, help="A stain of the real stack that was made elsewhere.")
@@ -96,6 +97,7 @@ def learn(asked: argparse.Namespace) -> Path:
     changes = {"batch_size": asked.batch, "precision": asked.precision}
     experiment = experiment.model_copy(
         update={
+            "preparation": experiment.preparation.model_copy(update={"scaling": asked.scaling}),
             "patches": experiment.patches.model_copy(update={"size": tuple(asked.patch)}),
             "training": experiment.training.model_copy(update=changes),
         }
@@ -198,7 +200,8 @@ def write_card(folder: Path, rows: dict[str, list[str]], simulated: float, asked
     start = f" --start {asked.start.name}" if asked.start else ""
     seen = f"--network {asked.network} --patch {' '.join(map(str, asked.patch))} --batch {asked.batch}"
     fields = f"--fields {asked.fields} --planes {asked.planes}"
-    command = f"{fields} --steps {asked.steps} --seed {asked.seed} {seen} --precision {asked.precision}{start}"
+    ways = f"--rate {asked.rate:g} --scaling {asked.scaling} --precision {asked.precision}"
+    command = f"{fields} --steps {asked.steps} --seed {asked.seed} {seen} {ways}{start}"
     text = CARD.read_text(encoding="utf-8").format(
         name=asked.called,
         fields=asked.fields,

@@ -65,7 +65,7 @@ class InputDescription(ChannelDescription):
     >>> from spotlight.model import read_description
     >>> expected = read_description("demo-nuclei").input
     >>> expected.axes, expected.grid, expected.normalisation
-    ('ZYX', 0.29, 'median/iqr')
+    ('ZYX', 0.29, 'mean/std')
     """
 
     axes: Literal["ZYX", "YX"]

@@ -177,7 +177,7 @@ def segment(
                 progress=report,
                 **asked,
             )
-        again = f" ({counted(plate.kept, 'field')} kept from before)" if plate.kept else ""
+        again = f" ({counted(plate.kept, 'field')} there already)" if plate.kept else ""
         nuclei = counted(len(plate.table), "nucleus", "nuclei")
         wrote(to, f"{{}}: {nuclei} in {counted(len(plate.labels), 'field')}{again}")
         for path in plate.tables:
