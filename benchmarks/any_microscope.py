@@ -72,8 +72,10 @@ def main() -> None:
     if asked.finetune:
         finetune(asked.judge, asked.real, asked.to, asked.steps, asked.finetune)
         return
-    simulated = on_simulated(asked.judge, asked.to / f"data-{asked.seed}" / "pairs.csv")
-    print(f"simulated fields that choose the weights: AUROC {simulated:.2f}")
+    fields = asked.to / f"data-{asked.seed}" / "pairs.csv"
+    simulated = on_simulated(asked.judge, fields) if fields.exists() else float("nan")
+    if fields.exists():
+        print(f"simulated fields that choose the weights: AUROC {simulated:.2f}")
     if asked.real:
         rows = judge(asked.judge, asked.real, asked.stain)
         print(table_of(rows))

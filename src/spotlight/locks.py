@@ -112,14 +112,14 @@ def share_out(things: Iterable[T], do: Callable[[T], None]) -> None:
         except Busy:
             later.append(thing)
     for thing in later:
-        said = ""
+        waiting = False
         while True:
             try:
                 do(thing)
             except Busy as error:
-                if str(error) != said:
-                    said = str(error)
-                    log.warning("Waiting: %s", said)
+                if not waiting:  # said once: how long the other has been silent would change it with every look
+                    log.warning("Waiting for another process. %s", error)
+                waiting = True
                 time.sleep(LOOK)
             else:
                 break

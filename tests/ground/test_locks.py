@@ -11,7 +11,7 @@ import pytest
 
 from locking import holder
 from spotlight import locks, segment_files
-from spotlight.locks import Busy, working_in, working_on
+from spotlight.locks import Busy, share_out, working_in, working_on
 
 
 def test_who_is_at_work_is_said_and_a_killed_process_is_followed_at_once(tmp_path: Path) -> None:
@@ -174,8 +174,25 @@ def test_segmenting_waits_and_says_for_whom(manifest: Path, tmp_path: Path, capl
 
         threading.Timer(1.5, end).start()
         (found,) = segment_files(image, tmp_path, channel="DNA")
-    assert f"Waiting: {tmp_path / 'field-00-labels.ome.tif'}: is being written by process {process.pid}" in caplog.text
+    assert "Waiting for another process." in caplog.text
+    assert f"field-00-labels.ome.tif: is being written by process {process.pid}" in caplog.text
     assert found.state == "made"
+
+
+def test_waiting_for_another_machine_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """How long that machine has been silent changes with every look."""
+    output = tmp_path / "out"
+    lock = elsewhere(output, 100)
+    done: list[str] = []
+
+    def do(name: str) -> None:
+        with working_on(tmp_path / name):
+            done.append(name)
+
+    threading.Timer(2 * locks.LOOK + 0.5, lock.unlink).start()
+    share_out(["out", "other"], do)
+    assert done == ["other", "out"]
+    assert caplog.text.count("Waiting for another process.") == 1
 
 
 SHARING = """

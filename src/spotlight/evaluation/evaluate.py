@@ -16,7 +16,7 @@ from spotlight.errors import SpotlightError
 from spotlight.evaluation.further_metrics import find_metrics, sources
 from spotlight.evaluation.judge import StackScores
 from spotlight.evaluation.means import counted_means
-from spotlight.evaluation.methods import TARGET, Method, Source, data_first, find_methods, require_stains
+from spotlight.evaluation.methods import TARGET, Method, Source, accepted, data_first, find_methods, require_stains
 from spotlight.evaluation.sets import (
     Population,
     Ranges,
@@ -162,9 +162,10 @@ def evaluate(
     listed = read_pairs(pairs, input_channel, target_channel, target, axes=axes, voxel_size=voxel_size)
     chosen = rows_of(listed, settings.split)
     methods = tuple(find_methods(models, [pair.name for pair in chosen]))
-    for method in methods:  # what is no input for a model is refused before the first target is segmented
-        if method.model is not None:
-            method.accept(method.model, chosen[0], chosen[0].read_names(), settings.any_voxel_size)
+    if stainers := [method.model for method in methods if method.model is not None]:
+        image, _ = chosen[0].read_both()
+        for model in stainers:  # what is no input for one is refused before the first target is segmented
+            accepted(model, chosen[0], image, settings.any_voxel_size)
     work = Work(methods, settings, _data_range(methods, chosen, settings), find_metrics(settings, metrics), to)
     judged: dict[str, tuple[Truth, dict[str, StackScores]]] = {}
     with closing(judge_each(judge_stack, chosen, work, workers, progress, 1 + len(methods))) as results:

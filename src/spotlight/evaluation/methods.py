@@ -35,6 +35,19 @@ TILE_VOXELS = {3: 2**22, 2: 2**20}
 """Voxels of tiles in which models are judged, where the settings do not say: few enough for any machine."""
 
 
+def accepted(model: Model, pair: Pair, image: Stack, any_voxel_size: bool) -> tuple[Model, Stack]:
+    """Give the model for the modality of a pair's input, and the input as that takes it; see `Model.accept`.
+
+    Raises
+    ------
+    SpotlightError
+        If the input is not what the model was trained for.
+    """
+    if model.needs_modality:
+        model = model.suited(image, pair.modality or None)
+    return model, model.accept(image, all_channels(image), any_voxel_size)  # the pair says which channels they are
+
+
 @dataclass(frozen=True)
 class Method:
     """One model of a method, or its stains.
@@ -79,10 +92,10 @@ class Method:
         """
         doubts: tuple[str, ...] = ()
         if self.model is not None:
-            model, accepted = self.accept(self.model, pair, image, any_voxel_size)
+            model, stack = accepted(self.model, pair, image, any_voxel_size)
             if settings.tile is None and settings.voxels is None:  # else they would follow the memory
                 settings = settings.model_copy(update={"voxels": TILE_VOXELS[len(target.spatial_axes)]})
-            stain, facts = model.stain(accepted, settings)
+            stain, facts = model.stain(stack, settings)
             doubts = tuple(facts["doubts"])
         else:
             stain = read_like(self.stains[pair.name], target, pair.axes).timepoint()
@@ -90,19 +103,6 @@ class Method:
         stain.require_finite()
         require_match(target, stain)
         return stain, doubts
-
-    @staticmethod
-    def accept(model: Model, pair: Pair, image: Stack, any_voxel_size: bool = False) -> tuple[Model, Stack]:
-        """Give the model for a stack's modality, and the stack as it takes it; see `spotlight.prediction.Model.accept`.
-
-        Raises
-        ------
-        SpotlightError
-            If the stack is not what the model was trained for.
-        """
-        if model.needs_modality:
-            model = model.suited(image, pair.modality or None)
-        return model, model.accept(image, all_channels(image), any_voxel_size)  # the pair says which channels they are
 
     def digest(self, pair: Pair) -> str:
         """Fingerprint of what a stain depends on, besides its input."""
