@@ -283,7 +283,8 @@ def read_description(folder: str | Path) -> ModelDescription:
     >>> read_description("demo-nuclei").input.grid  # µm
     0.29
     """
-    path = require_path(find_folder(folder), "Give a model folder.") / DESCRIPTION
+    remedy = "Give a model folder, or a name that 'spotlight models' lists."
+    path = require_path(find_folder(folder), remedy) / DESCRIPTION
     if not path.exists():
         unfinished = (Path(folder) / "training").is_dir()
         hint = (

@@ -85,7 +85,7 @@ def test_from_files_to_a_page(manifest: Path, tmp_path: Path) -> None:
         (["train", "{manifest}", "--to", "m", "--steps", "0"], "training.steps"),
         (["settings", "unet"], "unknown protocol 'unet'"),
         (["train", "{manifest}", "--to", "m", "--grid", "fine"], "preparation.grid"),
-        (["predict", "absent", "x.tif", "--to", "o"], "absent: no such file or folder. Give a model folder."),
+        (["predict", "absent", "x.tif", "--to", "o"], "absent: no such file or folder. Give a model folder, or a name"),
         (["predict", "{model}", "x.tif", "--to", "out", "--workers", "2"], "give --cluster slurm, too"),
         (
             ["predict", "{model}", "x.tif", "--to", "out", "--seams", "--cluster", "slurm"],
