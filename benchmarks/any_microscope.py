@@ -166,9 +166,12 @@ def judge(folder: Path, file: Path, other: Path | None) -> dict[str, list[str]]:
     mean, square = (ndimage.uniform_filter(v, 5) for v in (values, values**2))
     finest = values - ndimage.gaussian_filter(values, (0, 0.69, 0.69))
     turned = replace(image, array=np.ascontiguousarray(image.data[::-1]))
+    every = PredictionSettings(precision="float32", augment=True)
     stains = {
         "model": model.predict(image, settings=settings).data,
         "model, stored from the last plane on": model.predict(turned, settings=settings).data[::-1],
+        "model, mean over flips and turns": model.predict(image, settings=every).data,
+        "the same, stored from the last plane on": model.predict(turned, settings=every).data[::-1],
         "intensity": values,
         "minus the local variance, smoothed": -ndimage.gaussian_filter(square - mean**2, 3),
         "minus the finest contrast, smoothed": -ndimage.gaussian_filter(finest**2, (3.4, 5.5, 5.5)),
