@@ -1,6 +1,7 @@
 """Scores against training steps: F-net, the published loss and the default, in runs of several lengths.
 
     python benchmarks/curves.py --to DIR [--sparse] [--steps 300 1000 3000] [--seeds 3] [--workers 2]
+        [--only NAME ...]
 
 Every length is a run of its own, because the learning rate falls over the whole run: the first 300 of 3,000 steps are
 not a run of 300 steps. Fields, network, patches and the tuned segmentation are those of paper.py. The run at the
@@ -31,12 +32,12 @@ SHOWN = {"mean_ap": "{:.3f}", "elongation_error": "{:+.1%}", "volume_error": "{:
 METHODS = ("fnet", FLAT, PUBLISHED, "spotlight")
 
 
-def lengthened(steps: list[int]) -> dict[str, dict[str, Any]]:
+def lengthened(steps: list[int], names: list[str]) -> dict[str, dict[str, Any]]:
     """Every method in every length."""
     known = methods("small", readings=False)
     chosen: dict[str, dict[str, Any]] = {}
     for count in steps:
-        for name in METHODS:
+        for name in names:
             method: dict[str, Any] = dict(known[name])
             if "like" in method:
                 method["like"] = f"{method['like']}-{count}"
@@ -99,6 +100,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, required=True)
     parser.add_argument("--sparse", action="store_true", help="few bright nuclei instead of a dense colony")
     parser.add_argument("--steps", type=int, nargs="+", default=[300, 1000, 3000])
+    parser.add_argument("--only", nargs="+", choices=METHODS, default=METHODS, help="fnet is always among them")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
@@ -106,7 +108,7 @@ def main() -> None:
     manifest = simulate_pairs(arguments.to / "data", FIELDS, settings, seed=7, workers=arguments.workers)
     values = {
         "pairs": str(manifest.resolve()),
-        "methods": lengthened(arguments.steps),
+        "methods": lengthened(arguments.steps, [name for name in METHODS if name in {"fnet", *arguments.only}]),
         "baseline": f"fnet-{arguments.steps[0]}",
         "seeds": tuple(range(arguments.seeds)),
         "evaluation": EvaluationSettings(segmentation=tuned(manifest, arguments.to, complete=True), thresholds=0),
