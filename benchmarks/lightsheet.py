@@ -2,7 +2,7 @@
 
     python benchmarks/lightsheet.py DATA [--structure cfos|microglia|vessels ...] [--json FILE]
     python benchmarks/lightsheet.py DATA --structure microglia --models DIR [--steps N] [--seeds N]
-        [--protocol spotlight|spots] [--scaling mean/std|log ...] [--gains] [--json FILE]
+        [--protocol spotlight|spots] [--scaling mean/std|log ...] [--intensity 0.3 ...] [--gains] [--json FILE]
     python benchmarks/lightsheet.py DATA --structure cfos --contrast
 
 DATA holds ``lightsheet_spots_3d`` (c-Fos cells and microglia of cleared mouse brains with masks, MIT, erturklab/
@@ -16,7 +16,7 @@ With --models, networks are trained, too: one for every left-out parent, seed an
 of the other parents, with the settings of the task "segment" or the protocol "spots", at the size of `NETWORK`. Their
 threshold and least size are chosen as those of the other methods; a second row has those of their settings. DIR keeps
 the models, and an interrupted call goes on. Every scaling has the same seeds, and scalings are compared over these and
-the volumes.
+the volumes. So are shares by which contrast and brightness of patches vary at random (`patches.intensity`).
 
 Of every method the mean of brains is printed, then each brain. FILE also has a row for each training and volume.
 
@@ -134,18 +134,37 @@ PROBABILITIES = tuple(np.round(np.arange(0.05, 1, 0.05), 2))
 """Thresholds that are tried for a network."""
 
 
-def trained(
-    volumes: list[Labelled], parent: str, seed: int, steps: int, named: str, scaling: str, folder: Path
-) -> Model:
+@dataclass(frozen=True)
+class Way:
+    """How networks are trained: a protocol, and what is changed of it."""
+
+    protocol: str
+    scaling: str
+    intensity: float
+    steps: int
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return f"{self.protocol}, {self.scaling}" + (f", intensity {self.intensity:g}" if self.intensity else "")
+
+    @property
+    def folder(self) -> str:
+        """Where its models lie."""
+        varied = f"-intensity-{self.intensity:g}" if self.intensity else ""
+        return f"{self.protocol}-{self.scaling.replace('/', '-')}{varied}"
+
+
+def trained(volumes: list[Labelled], parent: str, seed: int, way: Way, folder: Path) -> Model:
     """Train on all volumes of other parents than this one."""
     others = [one for one in volumes if one.parent != parent]
     pairs = [Pair.of_arrays(o.name, counts(o), o.mask.astype(np.uint8), voxel_size=o.spacing) for o in others]
-    values = protocol(named, "segment").model_dump()
-    values["preparation"] |= {"scaling": scaling}
-    values["patches"] |= {"size": PATCH}
+    values = protocol(way.protocol, "segment").model_dump()
+    values["preparation"] |= {"scaling": way.scaling}
+    values["patches"] |= {"size": PATCH, "intensity": way.intensity}
     values["training"] |= {"batch_size": BATCH, "validate_every": 100, "checkpoint_every": 100}
     settings = type(protocol("spotlight")).parse(values, "benchmark")
-    return load_model(train(pairs, folder / f"{parent}-{seed}", settings, network=NETWORK, steps=steps, seed=seed))
+    return load_model(train(pairs, folder / f"{parent}-{seed}", settings, network=NETWORK, steps=way.steps, seed=seed))
 
 
 def counts(one: Labelled, gain: float = 1.0) -> NDArray[np.uint16]:
@@ -159,14 +178,14 @@ def probability(model: Model, one: Labelled, gain: float = 1.0) -> Volume:
 
 
 def judge_network(
-    volumes: list[Labelled], seeds: int, steps: int, named: str, scaling: str, folder: Path
+    volumes: list[Labelled], seeds: int, way: Way, folder: Path
 ) -> tuple[Runs, Runs, dict[str, list[str]]]:
     """Score by seed and volume, each by the network that has not seen its parent.
 
     Returns the scores with chosen threshold and least size, those with the ones of its settings, and what was chosen
     for each left-out parent.
     """
-    task = protocol(named, "segment").task
+    task = protocol(way.protocol, "segment").task
     assert isinstance(task, SegmentTask)
     every: Runs = []
     plainly: Runs = []
@@ -175,7 +194,7 @@ def judge_network(
         rows: dict[str, dict[str, float]] = {}
         plain_rows: dict[str, dict[str, float]] = {}
         for parent in sorted({one.parent for one in volumes}):
-            model = trained(volumes, parent, seed, steps, named, scaling, folder)
+            model = trained(volumes, parent, seed, way, folder)
             found = [probability(model, one) for one in volumes]
             others = [n for n, one in enumerate(volumes) if one.parent != parent]
             dice = [[mask_dice(volumes[n].mask, found[n] >= p) for p in PROBABILITIES] for n in others]
@@ -209,13 +228,11 @@ def show_gains(
     heads: tuple[str, ...],
     volumes: list[Labelled],
     seeds: int,
-    steps: int,
-    named: str,
-    scaling: str,
+    way: Way,
     folder: Path,
 ) -> None:
     """Add networks with their own threshold, on volumes as they are and times a gain of their brain."""
-    task = protocol(named, "segment").task
+    task = protocol(way.protocol, "segment").task
     assert isinstance(task, SegmentTask)
     parents = sorted({one.parent for one in volumes})
     found: dict[str, Runs] = {}
@@ -224,12 +241,12 @@ def show_gains(
         gains = {p: float(np.exp(np.mean([logs[o] for o in parents if o != p]) - logs[p])) for p in parents}
         runs: Runs = []
         for seed in range(seeds):
-            models = {parent: trained(volumes, parent, seed, steps, named, scaling, folder) for parent in parents}
+            models = {parent: trained(volumes, parent, seed, way, folder) for parent in parents}
             cells = [probability(models[one.parent], one, gains[one.parent]) >= task.threshold for one in volumes]
             runs.append([scores(o, large(c, task.least_voxels), False) for o, c in zip(volumes, cells, strict=True)])
         found[name] = runs
         used = {parent: [f"gain {gain:.2f}"] for parent, gain in gains.items()}
-        show(table, f"{named}, {scaling}, {name}", heads, runs, volumes, used)
+        show(table, f"{way.name}, {name}", heads, runs, volumes, used)
     print()
     first, *others = found
     if seeds > 1:
@@ -272,6 +289,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--protocol", choices=["spotlight", "spots"], default="spotlight")
     parser.add_argument("--scaling", action="append", choices=["mean/std", "median/iqr", "percentiles", "log"])
+    parser.add_argument("--intensity", type=float, action="append")
     parser.add_argument("--gains", action="store_true")
     parser.add_argument("--contrast", action="store_true")
     arguments = parser.parse_args()
@@ -310,14 +328,14 @@ def main() -> None:
             continue
         tuned: dict[str, Runs] = {}
         plainly: dict[str, Runs] = {}
-        for scaling in arguments.scaling or ["mean/std"]:
-            named, seeds, steps = arguments.protocol, arguments.seeds, arguments.steps
-            folder = arguments.models / structure / f"{named}-{scaling.replace('/', '-')}"
+        for scaling, intensity in itertools.product(arguments.scaling or ["mean/std"], arguments.intensity or [0.0]):
+            way = Way(arguments.protocol, scaling, intensity, arguments.steps)
+            folder = arguments.models / structure / way.folder
             if arguments.gains:
-                show_gains(table, heads, volumes, seeds, steps, named, scaling, folder)
+                show_gains(table, heads, volumes, arguments.seeds, way, folder)
                 continue
-            name, own = f"{named}, {scaling}, tuned", f"{named}, {scaling}, own threshold"
-            tuned[name], plainly[own], used = judge_network(volumes, seeds, steps, named, scaling, folder)
+            name, own = f"{way.name}, tuned", f"{way.name}, own threshold"
+            tuned[name], plainly[own], used = judge_network(volumes, arguments.seeds, way, folder)
             show(table, name, heads, tuned[name], volumes, used)
             show(table, own, heads, plainly[own], volumes, {})
         if arguments.gains:
