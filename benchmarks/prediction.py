@@ -242,6 +242,8 @@ def main() -> None:
     if arguments.error:
         trained_error(*arguments.error)
     elif arguments.memory:
+        if arguments.to:
+            Path(arguments.to).mkdir(parents=True, exist_ok=True)
         table = Table(arguments.json, "stack", "input MB", "peak of own memory MB", "seconds")
         for stack in arguments.stacks:
             shape = list(map(int, stack.split("x")))
