@@ -89,6 +89,8 @@ def draw(table: pd.DataFrame, target: pd.Series, to: Path) -> None:
                 )
         panel.axhline(target[name], color="grey", linestyle="--", label="fluorescence")
         panel.set(xlim=limits, xscale="log", xlabel="steps", title=name)
+        panel.set_xticks(sorted(set(steps)), labels=[f"{count:,.0f}" for count in sorted(set(steps))])
+        panel.minorticks_off()
     axes[0].legend(fontsize=8)
     with atomic_file(to) as path:
         figure.savefig(path, format="png", dpi=110)
