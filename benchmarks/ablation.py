@@ -90,7 +90,12 @@ def table(scores: pd.DataFrame, comparison: pd.DataFrame) -> str:
         seeds = rows.groupby("seed")[list(SHOWN)].mean()
         mean, spread = seeds.mean(), seeds.std()
         cells = [
-            with_part(f"{form.format(mean[column])} ± {form.format(spread[column]).lstrip('+')}", rows[column])
+            ""
+            if pd.isna(mean[column])
+            else with_part(
+                form.format(mean[column]) + (f" ± {form.format(spread[column]).lstrip('+')}" if len(seeds) > 1 else ""),
+                rows[column],
+            )
             for column, form in SHOWN.items()
         ]
         test = "| | | "
