@@ -73,8 +73,8 @@ def markdown(table: pd.DataFrame, target: pd.Series) -> str:
 def draw(table: pd.DataFrame, target: pd.Series, to: Path) -> None:
     """One panel per score, one line per method; the fluorescence itself is dashed."""
     figure, axes = plt.subplots(1, len(SHOWN), figsize=(4 * len(SHOWN), 3.2), layout="constrained")
-    steps = table.index.get_level_values("steps")
-    limits = 0.8 * steps.min(), 1.25 * steps.max()
+    steps = sorted(set(table.index.get_level_values("steps")))
+    limits = 0.8 * steps[0], 1.25 * steps[-1]
     for panel, name in zip(axes, SHOWN, strict=True):
         for number, (method, rows) in enumerate(table.groupby(level=0, sort=False)):
             found = rows[rows[name, "mean"].notna()]  # without nuclei there are no errors of nuclei
@@ -89,7 +89,7 @@ def draw(table: pd.DataFrame, target: pd.Series, to: Path) -> None:
                 )
         panel.axhline(target[name], color="grey", linestyle="--", label="fluorescence")
         panel.set(xlim=limits, xscale="log", xlabel="steps", title=name)
-        panel.set_xticks(sorted(set(steps)), labels=[f"{count:,.0f}" for count in sorted(set(steps))])
+        panel.set_xticks(steps, labels=[f"{count:,.0f}" for count in steps])
         panel.minorticks_off()
     axes[0].legend(fontsize=8)
     with atomic_file(to) as path:
