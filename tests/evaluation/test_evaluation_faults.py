@@ -1,5 +1,6 @@
 """Stacks on which little or nothing can be scored, through the whole evaluation: docs/evaluation.md has the table."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from spotlight.evaluation import EvaluationSettings, evaluate
 from spotlight.evaluation.sets import score_all_features
 from spotlight.images import Stack
 from spotlight.metrics import compare_nuclei
-from spotlight.pairs import Pair
+from spotlight.pairs import Pair, read_pairs
 from spotlight.plain_yaml import load_yaml
 from spotlight.segmentation import SegmentationSettings
 
@@ -187,3 +188,22 @@ def test_a_target_without_nuclei_is_doubted(tmp_path: Path) -> None:
     (entry,) = load_yaml(tmp_path / "out" / "evaluation.yaml")["stacks"]
     assert any("target: nothing stands out" in doubt for doubt in entry["segmentation_doubts"])
     assert "nothing stands out" in write_report(tmp_path / "out").read_text()
+
+
+def test_what_lies_outside_of_a_region_does_not_matter(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
+    """A model is asked whether it takes the part that is judged, not the whole file."""
+    (pair,) = (pair for pair in read_pairs(manifest) if pair.split == "test")
+    channels = dict(zip(("Brightfield", "DNA"), pair.read_both(), strict=True))
+    halves = {
+        name: np.concatenate([one.data, np.full_like(one.data, np.nan, np.float32)], -1, dtype=np.float32)
+        for name, one in channels.items()
+    }
+    files = {
+        name: Stack(half, "ZYX", channels["DNA"].voxel_size, (name,)).save(tmp_path / f"{name}.ome.tif")
+        for name, half in halves.items()
+    }
+    half = Pair("half", files["Brightfield"], files["DNA"], split="test", region=":, :, 0:64")
+    scores = evaluate([half], {"tiny": model_folder}, tmp_path / "out", SETTINGS).scores
+    assert scores["psnr"].notna().all()
+    with pytest.raises(SpotlightError, match="NaN or infinite"):
+        evaluate([replace(half, region=None)], {"tiny": model_folder}, tmp_path / "whole", SETTINGS)
