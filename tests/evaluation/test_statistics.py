@@ -164,6 +164,23 @@ def test_as_many_trainings_are_needed_as_can_be_told_apart(seeds: int, claimed: 
     assert ("Shown for these 4 trainings of each: others may differ." in row["verdict"]) == (seeds == 4)
 
 
+@pytest.mark.parametrize(
+    ("baseline", "seeds", "said", "trained"),
+    [
+        ("target", 1, "Shown for this training: others may differ.", 0),
+        ("repeat", 3, "Shown for these 3 trainings: others may differ.", 0),
+        ("other", 3, "Shown for these 3 and 1 trainings: others may differ.", 1),
+    ],
+)
+def test_real_images_are_no_trainings(baseline: str, seeds: int, said: str, trained: int) -> None:
+    scores = table(np.linspace(0.1, 0.2, 8), seeds=seeds)
+    image = scores[(scores["method"] == "fnet") & (scores["seed"] == 0)].assign(method=baseline, seed=np.nan)
+    scores = pd.concat([scores[scores["method"] == "spotlight"], image])
+    row = compare_methods(scores, baseline, {"ap": "high"}).iloc[0]
+    assert (row["trainings"], row["baseline_trainings"]) == (seeds, trained)
+    assert row["verdict"].endswith(said)
+
+
 def simulated(
     trials: int, trainings: int, stacks: int, spreads: tuple[float, float, float, float], seed: int = 6
 ) -> tuple[NDArray[Any], NDArray[Any]]:

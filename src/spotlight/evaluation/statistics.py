@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from spotlight.errors import SpotlightError
+from spotlight.evaluation.methods import REPEAT, TARGET
 from spotlight.evaluation.trainings import dealing_test, difference_interval, least_deal
 from spotlight.metrics.cards import Direction
 
@@ -79,8 +80,8 @@ def compare_methods(
           Psychology 3:1), 1 if all are. Both have the sign of method - baseline, whatever is best, and are NaN where
           the differences have no spread or are all 0;
         - ``wins`` and ``losses``: stacks in which the method is better and worse;
-        - ``trainings`` and ``baseline_trainings``, and ``training_wins``: in how many of the method's it is better on
-          average over the stacks;
+        - ``trainings`` and ``baseline_trainings``, 0 for real images (``target`` and ``repeat``), and
+          ``training_wins``: in how many of the method's it is better on average over the stacks;
         - ``claims``: rows with a p; ``alpha``; and the row in a sentence, see `verdict`.
 
     Raises
@@ -103,7 +104,9 @@ def compare_methods(
             values = _values(scores, method, metric, direction)
             names = {"metric": metric, "direction": direction, "method": method, "baseline": baseline, "alpha": alpha}
             names["no_value"] = ", ".join(_without_value(values, method) + _without_value(reference, baseline))
-            rows.append(names | _compare(values, reference, direction, alpha, seed))
+            compared = _compare(values, reference, direction, alpha, seed)
+            trainings = {"trainings": _count(values, method), "baseline_trainings": _count(reference, baseline)}
+            rows.append(names | compared | trainings)
     p = holm(np.array([row["p"] for row in rows], float))
     claims = int(np.isfinite(p).sum())
     for row, corrected in zip(rows, p, strict=True):
@@ -187,10 +190,13 @@ def _compare(
         "rank_biserial": rank_biserial(differences),
         "wins": int((sign * differences > 0).sum()),
         "losses": int((sign * differences < 0).sum()),
-        "trainings": int(method["seed"].nunique(dropna=False)),
-        "baseline_trainings": int(baseline["seed"].nunique(dropna=False)),
         "training_wins": int((sign * by_training > 0).sum()),
     }
+
+
+def _count(values: pd.DataFrame, name: str) -> int:
+    """Trainings behind these values; nothing was trained for real images."""
+    return 0 if name in (TARGET, REPEAT) else int(values["seed"].nunique(dropna=False))
 
 
 def _by_training(values: pd.DataFrame, stacks: "pd.Index[Any]") -> NDArray[np.float64]:
@@ -332,20 +338,24 @@ def verdict(row: Mapping[str, Any]) -> str:
 
 def _too_few(row: Mapping[str, Any]) -> str:
     """What there is too little of for any difference to be shown; empty if there is enough."""
-    stacks, trainings = int(row["stacks"]), (int(row["trainings"]), int(row["baseline_trainings"]))
+    stacks, trainings = int(row["stacks"]), [int(row["trainings"]), int(row["baseline_trainings"])]
     if min(trainings) > 1:
-        return _numbers(trainings) if least_deal(*trainings) > row["alpha"] else ""
+        return _these(trainings).capitalize() if least_deal(*trainings) > row["alpha"] else ""
     beyond = max(trainings) == 1 and 2 / 2**stacks * row["claims"] > row["alpha"]
     return f"{stacks} stacks among {row['claims']} claims" if beyond else ""
 
 
 def _trained(row: Mapping[str, Any]) -> str:
     """How many trainings a claim rests on, where they are few."""
-    trainings = int(row["trainings"]), int(row["baseline_trainings"])
-    return "" if min(trainings) >= ENOUGH else f" Shown for these {_numbers(trainings)}: others may differ."
+    trainings = [count for name in ("trainings", "baseline_trainings") if (count := int(row[name]))]
+    return "" if min(trainings, default=ENOUGH) >= ENOUGH else f" Shown for {_these(trainings)}: others may differ."
 
 
-def _numbers(trainings: tuple[int, int]) -> str:
-    if trainings == (1, 1):
-        return "two trainings"
-    return f"{trainings[0]} trainings of each" if len(set(trainings)) == 1 else "{} and {} trainings".format(*trainings)
+def _these(trainings: Sequence[int]) -> str:
+    if trainings == [1]:
+        return "this training"
+    if trainings == [1, 1]:
+        return "these two trainings"
+    each = " of each" if len(trainings) > 1 else ""
+    same = f"these {trainings[0]} trainings{each}"
+    return same if len(set(trainings)) == 1 else "these {} and {} trainings".format(*trainings)
