@@ -3,8 +3,9 @@
     python benchmarks/sharp.py --to DIR [--sparse] [--seeds 5] [--steps 300] [--only NAME ...] [--shifted]
 
 - ``fnet``, ``fnet-flat``, ``spotlight``: the stain of blurred targets, as it is or with a flat background;
+- ``fnet-twice``, ``fnet-twice-flat``: F-net with twice the steps, about the time that ``sharp`` takes;
 - ``deconvolved-targets``: F-net, trained on targets that Richardson and Lucy's algorithm has deconvolved;
-- ``deconvolved-stain``: F-net's stain, deconvolved afterwards;
+- ``deconvolved-stain``: F-net's stain, deconvolved afterwards, beside it ``deconvolved-fluorescence``;
 - ``sharp``: the loss that blurs the stain; ``sharp-na-low`` and ``sharp-na-high``: the same with an aperture 20 % too
   small and too large; ``sharp-foreground``: with a share of Spotlight's loss;
 - ``target``: the fluorescence itself; ``repeat``: a second image of it.
@@ -17,6 +18,7 @@ run goes on. DIR, or DIR/shifted, then holds scores.csv, sharp.md, and all verdi
 
 import argparse
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +38,15 @@ from spotlight.files import write_text
 from spotlight.images import Stack
 from spotlight.losses import SharpLossSettings
 from spotlight.metrics.cards import Direction
-from spotlight.pairs import read_pairs
+from spotlight.pairs import Pair, read_pairs
 from spotlight.pairs.prepare import find_offset
 from spotlight.prediction import load_model
 from spotlight.psf import PsfSettings, fluorescence_psf
 from spotlight.simulation import SimulationSettings, simulate_pairs
 from spotlight.training import Experiment, protocol, train
 
-TARGETS, STAIN = "deconvolved-targets", "deconvolved-stain"
+TARGETS, STAIN, TWICE = "deconvolved-targets", "deconvolved-stain", "fnet-twice"
+FLUORESCENCE = "deconvolved-fluorescence"
 ITERATIONS = 20
 MARGIN = 24
 """Voxels by which a stack is extended before it is deconvolved: along Z with its offset, in the plane by reflection."""
@@ -90,19 +93,26 @@ def deconvolved_targets(manifest: Path, to: Path, psf: np.ndarray[Any, Any]) -> 
     return to / "pairs.csv"
 
 
-def deconvolved_stains(model: Path, manifest: Path, to: Path, psf: np.ndarray[Any, Any], split: str) -> Path:
-    """The stains of a model, deconvolved."""
+def deconvolved(
+    images: Callable[[Pair], Stack], manifest: Path, to: Path, psf: np.ndarray[Any, Any], split: str
+) -> Path:
+    """A folder of deconvolved images, one of each pair."""
     if to.is_dir():
         return to
-    making, network = to.with_name(f"{to.name}-unfinished"), load_model(model)
+    making = to.with_name(f"{to.name}-unfinished")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
     for pair in read_pairs(manifest):
         if pair.split == split:
-            stain = network.predict(pair.input, channel=pair.input_channel, flatten=False)
-            deconvolve(stain, psf).save(making / f"{pair.name}.ome.tif")
+            deconvolve(images(pair), psf).save(making / f"{pair.name}.ome.tif")
     making.rename(to)
     return to
+
+
+def stain_of(model: Path) -> Callable[[Pair], Stack]:
+    """What a model makes of a pair's input."""
+    network = load_model(model)
+    return lambda pair: network.predict(pair.input, channel=pair.input_channel, flatten=False)
 
 
 def experiments(simulation: SimulationSettings, steps: int | None) -> dict[str, Experiment]:
@@ -116,18 +126,17 @@ def experiments(simulation: SimulationSettings, steps: int | None) -> dict[str, 
 
     made = {
         "fnet": small("fnet", 0),
+        TWICE: small("fnet", 0),
         "spotlight": small("spotlight", 0),
         "sharp": sharp(),
         "sharp-foreground": sharp(foreground=0.3),
         "sharp-na-low": sharp(optics=optics(simulation, 0.8)),
         "sharp-na-high": sharp(optics=optics(simulation, 1.2)),
     }
-    if steps is None:
-        return made
-    return {
-        name: one.model_copy(update={"training": one.training.model_copy(update={"steps": steps})})
-        for name, one in made.items()
-    }
+    for name, one in made.items():
+        count = (steps or one.training.steps) * (2 if name == TWICE else 1)
+        made[name] = one.model_copy(update={"training": one.training.model_copy(update={"steps": count})})
+    return made
 
 
 def main() -> None:
@@ -136,7 +145,7 @@ def main() -> None:
     parser.add_argument("--sparse", action="store_true", help="few bright nuclei instead of a dense colony")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--only", nargs="+", help="of the methods above, all but fnet-flat")
+    parser.add_argument("--only", nargs="+", help="of the methods above, all but those named flat")
     parser.add_argument("--split", default="test", help="val while choosing settings, test to report")
     parser.add_argument("--shifted", action="store_true", help="judge on other cells on another microscope")
     parser.add_argument("--workers", type=int, default=1)
@@ -148,7 +157,7 @@ def main() -> None:
     known = experiments(simulation, arguments.steps)
     known |= {TARGETS: known["fnet"]}
     chosen = set(arguments.only or [*known, STAIN]) - ({STAIN} if arguments.shifted else set())
-    sources: dict[str, dict[int, Any]] = {}
+    sources: dict[str, Any] = {}
     for seed in range(arguments.seeds):
         for name in [name for name in known if name in chosen or (name == "fnet" and STAIN in chosen)]:
             print(f"{name}, seed {seed}", flush=True)
@@ -162,20 +171,24 @@ def main() -> None:
                 progress=say,
             )
             sources.setdefault(name, {})[seed] = model
-            if name == "fnet":
-                sources.setdefault("fnet-flat", {})[seed] = load_model(model).flattened()
+            if name in ("fnet", TWICE):
+                sources.setdefault(f"{name}-flat", {})[seed] = load_model(model).flattened()
             if name == "fnet" and STAIN in chosen:
                 stains = arguments.to / "deconvolved-stains" / f"{arguments.split}-seed-{seed}"
-                sources.setdefault(STAIN, {})[seed] = deconvolved_stains(model, manifest, stains, psf, arguments.split)
+                made = deconvolved(stain_of(model), manifest, stains, psf, arguments.split)
+                sources.setdefault(STAIN, {})[seed] = made
     to = arguments.to
+    if STAIN in chosen:
+        images = arguments.to / "deconvolved-stains" / f"{arguments.split}-fluorescence"
+        sources[FLUORESCENCE] = deconvolved(Pair.read_target, manifest, images, psf, arguments.split)
     if arguments.shifted:
         to = to / "shifted"
         manifest = simulate_pairs(to / "data", {"test": 6}, shifted(simulation), seed=11, workers=arguments.workers)
     scores = evaluate(manifest, sources, to, settings, workers=arguments.workers, progress=say).scores
     text = f"{score_markdown(scores)}\n\nThese {arguments.seeds} trainings of each.\n"
     compared = []
-    for baseline in ("target", "fnet", "fnet-flat", "spotlight"):
-        others = [name for name in sources if name not in (baseline, "fnet", "fnet-flat")]
+    for baseline in ("target", "fnet", "fnet-flat", TWICE, f"{TWICE}-flat", STAIN, "spotlight"):
+        others = [name for name in sources if name not in (baseline, FLUORESCENCE) and not name.startswith("fnet")]
         if baseline in {"target", *sources} and others:
             compared.append(compare_methods(scores, baseline, CLAIMS, others))
             text += "\n" + "\n".join(f"- {said}" for said in compared[-1]["verdict"])
