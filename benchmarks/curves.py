@@ -119,7 +119,7 @@ def main() -> None:
     compared = compare(Comparison.parse(values, "benchmark"), arguments.to, workers=arguments.workers, progress=say)
     scores = compared.evaluation.scores
     table, target = curves(scores), scores.loc[scores["method"] == "target", list(SHOWN)].mean()
-    text = f"{markdown(table, target)}\n\nThese {arguments.seeds} trainings of each.\n"
+    text = f"{markdown(table, target)}\n\nTrainings of each: {arguments.seeds}.\n"
     write_text(arguments.to / "curves.md", text)
     draw(table, target, arguments.to / "curves.png")
     print(text)

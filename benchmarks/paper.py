@@ -243,7 +243,7 @@ def _conclude(evaluation: Evaluation, against_fnet: pd.DataFrame, seeds: int) ->
     claims = {name: best for name, best in CLAIMS.items() if name in scores}
     flat = compare_methods(scores, FLAT, claims, [name for name in OURS if name in set(scores["method"])])
     answers = claims_markdown(evaluation, pd.concat([against_fnet, flat]))
-    text = f"{score_markdown(scores)}\n\nThese {seeds} trainings of each.\n\n{answers}\n"
+    text = f"{score_markdown(scores)}\n\nTrainings of each: {seeds}.\n\n{answers}\n"
     write_text(evaluation.folder / "claims.md", text)
     print(text)
 

@@ -192,7 +192,7 @@ def summary(scores: pd.DataFrame, comparison: pd.DataFrame, seeds: int) -> str:
     each = scores.groupby(["method", "seed"], sort=False)[names].mean().groupby("method", sort=False)
     mean, spread = each.mean(), each.std()
     lines = [
-        f"These {seeds} trainings of each method.",
+        f"Trainings of each method: {seeds}.",
         "",
         f"| | {' | '.join(names)} |",
         "|---" * (len(names) + 1) + "|",

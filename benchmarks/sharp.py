@@ -185,7 +185,7 @@ def main() -> None:
         to = to / "shifted"
         manifest = simulate_pairs(to / "data", {"test": 6}, shifted(simulation), seed=11, workers=arguments.workers)
     scores = evaluate(manifest, sources, to, settings, workers=arguments.workers, progress=say).scores
-    text = f"{score_markdown(scores)}\n\nThese {arguments.seeds} trainings of each.\n"
+    text = f"{score_markdown(scores)}\n\nTrainings of each: {arguments.seeds}.\n"
     compared = []
     for baseline in ("target", "fnet", "fnet-flat", TWICE, f"{TWICE}-flat", STAIN, "spotlight"):
         others = [name for name in sources if name not in (baseline, FLUORESCENCE) and not name.startswith("fnet")]
