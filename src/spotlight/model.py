@@ -341,45 +341,6 @@ def read_model(folder: str | Path) -> tuple[ModelDescription, StainNetwork]:
     return description, network.eval()
 
 
-def load_trunk(folder: str | Path, description: ModelDescription, network: StainNetwork) -> None:
-    """Load the weights of a model folder into a network with other outputs: all but those of its last layers.
-
-    Parameters
-    ----------
-    folder : path
-        A model folder.
-    description : ModelDescription
-        What `read_description` gives for it.
-    network : StainNetwork
-        The network that gets the weights, of the same architecture and sizes.
-
-    Raises
-    ------
-    SpotlightError
-        As `load_weights`.
-
-    Examples
-    --------
-    >>> from spotlight.model import find_folder, load_trunk, make_network, read_description
-    >>> description = read_description("demo-nuclei")
-    >>> network = make_network(description.network, dims=3, stains=2)  # another number of stains
-    >>> load_trunk(find_folder("demo-nuclei"), description, network)
-    """
-    sizes = len(description.targets), network.modalities, network.in_channels
-    other = make_network(description.network, network.dims, *sizes, description.task)
-    if other.pools and not network.pools:
-        raise SpotlightError(
-            f"{folder}: learnt the task {description.task.kind!r} and has no decoder, which this task needs. Start "
-            "from another model, or from none."
-        )
-    load_model_weights(folder, description, other)
-    head = {id(weight) for layer in other.last_layers() for weight in layer.parameters()}
-    kept = {name: weight for name, weight in other.state_dict(keep_vars=True).items() if id(weight) not in head}
-    # An encoder for classes is within a network of another kind, and takes of others what it has itself.
-    into = network.get_submodule("trunk") if network.pools and not other.pools else network
-    into.load_state_dict({name: weight for name, weight in kept.items() if name in into.state_dict()}, strict=False)
-
-
 def was_seen(description: ModelDescription, pair: Pair) -> bool:
     """Whether an input was among those on which a model, or the backbone from which it starts, was pretrained.
 

@@ -15,13 +15,14 @@ from spotlight.evaluation import evaluate_classes, score_classes
 from spotlight.images import Stack
 from spotlight.losses import Batch, ClassLossSettings, build_loss
 from spotlight.metrics import balanced_accuracy, confusion_matrix, macro_f1
-from spotlight.model import ModelDescription, load_trunk, read_description, save_model
+from spotlight.model import ModelDescription, read_description, save_model
 from spotlight.networks import FNet, UNetPlusPlus
 from spotlight.pairs import read_pairs
 from spotlight.prediction import classify, load_model
 from spotlight.tasks import ClassifyTask, TargetDescription
 from spotlight.tiles import mean_over_tiles
 from spotlight.training import Experiment, explain, protocol, train
+from spotlight.training.backbone import load_trunk
 
 TASK = ClassifyTask()
 

@@ -9,11 +9,11 @@ import torch
 from spotlight.devices import find_device, memory_to_use
 from spotlight.errors import SpotlightError
 from spotlight.images.normalise import grid_shape
-from spotlight.model import load_model_weights, load_trunk, make_network, read_description
+from spotlight.model import load_model_weights, make_network, read_description
 from spotlight.networks import StainNetwork
 from spotlight.pairs.pair import Listed, Pair
 from spotlight.pairs.prepared import PreparedPair
-from spotlight.training.backbone import require_same_axes, require_same_preparation, require_unseen
+from spotlight.training.backbone import load_trunk, require_same_axes, require_same_preparation, require_unseen
 from spotlight.training.batches import Outputs
 from spotlight.training.data import Sizes, patch_size, spacing_of, split_pairs
 from spotlight.training.hardware import (
