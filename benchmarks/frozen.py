@@ -6,6 +6,7 @@ nor the fluorescence is judged by its own segmentation. On the fluorescence itse
 (AP at 0.5) in the two positions of `phase_nuclei_2d`: that is the ceiling. Its areas are 0.85 of the truth's there.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,12 +58,17 @@ def quarters(image: NDArray[Any]) -> list[NDArray[Any]]:
     return [part for half in np.array_split(image, 2) for part in np.array_split(half, 2, axis=1)]
 
 
-def judge(stain: NDArray[Any], fluorescence: NDArray[Any], truth: NDArray[Any]) -> list[dict[str, float]]:
-    """Scores of a stain in each quarter of a field; nuclei are found in the whole field."""
+def judge(
+    stain: NDArray[Any],
+    fluorescence: NDArray[Any],
+    truth: NDArray[Any],
+    parts: Callable[[NDArray[Any]], list[NDArray[Any]]] = quarters,
+) -> list[dict[str, float]]:
+    """Scores of a stain in each part of a field; nuclei are found in the whole field."""
     near = ndimage.distance_transform_edt(truth == 0) <= AROUND
     rows = []
     for found, true, there, a, b in zip(
-        *(quarters(image) for image in (find_nuclei(stain), truth, near, stain, fluorescence)), strict=True
+        *(parts(image) for image in (find_nuclei(stain), truth, near, stain, fluorescence)), strict=True
     ):
         instances = score_instances(true, found)
         rows.append(
@@ -79,6 +85,8 @@ def judge(stain: NDArray[Any], fluorescence: NDArray[Any], truth: NDArray[Any]) 
 
 
 def _correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
+    if a.size == 0:  # a part without nuclei
+        return float("nan")
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) if np.ptp(a) > 0 else 0.0
 
 

@@ -1,7 +1,7 @@
 """Real sets: F-net, Spotlight's default and the published loss, trained alike and judged by one frozen segmenter.
 
-    python benchmarks/real.py DATA --to DIR [--set phase cells allen] [--seeds 3] [--steps 600] [--candidates]
-        [--only NAME ...]
+    python benchmarks/real.py DATA --to DIR [--set phase cells defocus neurons bacteria coli allen] [--seeds 3]
+        [--steps 600] [--small] [--candidates] [--only NAME ...]
 
 DATA holds the folders of these sets:
 
@@ -9,17 +9,20 @@ DATA holds the folders of these sets:
   each position trains once and the other is judged, in quarters. One well: nothing here speaks of another day or dish.
 - ``jurkat_cells_2d/PHASE.ome.tif`` (brightfield and DNA of single cells of a flow cytometer, sorted by phase of the
   cell cycle): three mosaics of 576 cells train, a fourth is judged. Does virtual DNA content tell the phases apart?
+- the four small sets of real_sets.py: ``defocus``, ``neurons``, ``bacteria`` and ``coli``, both ways round;
 - ``allen_dna_3d/brightfield_dna.ome.tif`` (one brightfield and DNA volume; the left two thirds train, the right third
   is judged against the segmentation of its fluorescence): ten nuclei, a smoke test.
 
 All methods have the default's network, steps, patches and learning rate, and keep the weights of the last step. "-flat"
-and "-raw" are the same trainings with and without everything below the foreground threshold made background. Nothing
-that is there already is trained again. `--candidates` adds what the default was chosen from. A set's folder then holds
+and "-raw" are the same trainings with and without everything below the foreground threshold made background. `--small`
+takes a network of depth 3 with 8 channels and four patches of 64 x 64 pixels instead, for runs of seconds. Nothing that
+is there already is trained again. `--candidates` adds what the default was chosen from. A set's folder then holds
 scores.csv, comparison.csv and scores.md.
 """
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +35,13 @@ import pandas as pd
 import tifffile
 
 from frozen import cells, chance_of_order, content, judge, true_nuclei
+from real_sets import SETS, RealSet
 from spotlight.evaluation import EvaluationSettings, evaluate
 from spotlight.evaluation.statistics import compare_methods
 from spotlight.files import write_text
-from spotlight.images import read
+from spotlight.images import Stack, read
 from spotlight.metrics.cards import Direction
+from spotlight.networks import FNetSettings
 from spotlight.pairs import Pair
 from spotlight.prediction import load_model
 from spotlight.report import write_report
@@ -50,8 +55,10 @@ EDGE = 40
 """Cells along a side of a mosaic, and pixels along a side of a cell."""
 
 MITOSIS = ("Prophase", "Metaphase", "Anaphase", "Telophase")
+NUCLEI: dict[str, Direction] = {"pcc": "high", "pcc_around": "high", "ap50": "high", "ap75": "high"}
 CLAIMS: dict[str, dict[str, Direction]] = {
-    "phase": {"pcc": "high", "pcc_around": "high", "ap50": "high", "ap75": "high"},
+    "phase": NUCLEI,
+    **dict.fromkeys(SETS, NUCLEI),
     "cells": {"pcc": "high", "content_r": "high", "content_error": "low", "g1_s": "high", "g1_mitosis": "high"},
 }
 
@@ -64,7 +71,7 @@ CANDIDATES = {
 """Changes to the default's loss: that of before, errors over all voxels alone, and with a margin but not settled."""
 
 
-def experiments(steps: int, candidates: bool) -> dict[str, Experiment]:
+def experiments(steps: int, candidates: bool, small: bool) -> dict[str, Experiment]:
     """F-net, the default, and the published loss with its author's mask and threshold recipe at the default's size."""
     default = protocol("spotlight")
     published = protocol("spotlight-2025")
@@ -80,27 +87,29 @@ def experiments(steps: int, candidates: bool) -> dict[str, Experiment]:
             chosen[name] = default.model_copy(update={"loss": default.loss.model_copy(update=change)})
     for name, experiment in chosen.items():
         changes = {"steps": steps, "validate_every": steps, "checkpoint_every": 100, "validation_share": 0}
+        update: dict[str, Any] = {"preparation": experiment.preparation.model_copy(update={"grid": "native"})}
+        if small:
+            changes |= {"batch_size": 4, "micro_batches": 1}
+            update["network"] = FNetSettings(depth=3, mult_chan=8)
+            update["patches"] = experiment.patches.model_copy(update={"size": (64, 64)})
         chosen[name] = experiment.model_copy(
-            update={
-                "training": experiment.training.model_copy(update=changes),
-                "preparation": experiment.preparation.model_copy(update={"grid": "native"}),
-            }
+            update=update | {"training": experiment.training.model_copy(update=changes)}
         )
     return chosen
 
 
 def stains(
-    pairs: list[Pair], file: Path, chosen: dict[str, Experiment], seeds: int, to: Path
-) -> Iterator[tuple[str, int, Any]]:
-    """Train every method with every seed, and stain the first channel of a file with and without a flat background."""
-    image = read(file, channel=0)
+    pairs: list[Pair], images: list[Stack], chosen: dict[str, Experiment], seeds: int, to: Path
+) -> Iterator[tuple[str, int, list[Any]]]:
+    """Train every method with every seed, and stain images with and without a flat background."""
     for name, experiment in chosen.items():
         for seed in range(seeds):
             print(f"{to}: {name}, seed {seed}", flush=True)
             model = load_model(train(pairs, to / f"{name}-{seed}", experiment, seed=seed, progress=say))
             target = model.description.target
-            values = np.asarray(model.predict(image, normalised=True, flatten=False).data)
-            raw, flat = target.to_intensity(values), target.to_intensity(target.flattened(values))
+            found = [np.asarray(model.predict(image, normalised=True, flatten=False).data) for image in images]
+            raw = [target.to_intensity(values) for values in found]
+            flat = [target.to_intensity(target.flattened(values)) for values in found]
             if target.flatten:
                 yield from ((name, seed, flat), (f"{name}-raw", seed, raw))
             else:
@@ -116,10 +125,26 @@ def phase(data: Path, to: Path, chosen: dict[str, Experiment], seeds: int) -> pd
         pairs = [Pair(first.name[:3], first, first, split="train", input_channel="Phase", target_channel="Nuclei")]
         fluorescence = read(second, channel="Nuclei").data.astype(np.float32)
         truth = true_nuclei(fluorescence)
-        every = [("ceiling", 0, fluorescence), *stains(pairs, second, chosen, seeds, to / "models" / first.name[:3])]
-        for method, seed, stain in every:
+        images = [read(second, channel=0)]
+        every = [("target", 0, [fluorescence]), *stains(pairs, images, chosen, seeds, to / "models" / first.name[:3])]
+        for method, seed, (stain,) in every:
             for number, scores in enumerate(judge(stain, fluorescence, truth)):
                 rows.append({"stack": f"{position}-{number}", "method": method, "seed": seed, **scores})
+    return pd.DataFrame(rows)
+
+
+def both_ways(one: RealSet, to: Path, chosen: dict[str, Experiment], seeds: int) -> pd.DataFrame:
+    """Each group trains, and the other is judged; a seed's two trainings count as one."""
+    rows = []
+    for number, (learns, tests) in enumerate((one.groups, one.groups[::-1])):
+        pairs = [replace(pair, split="train") for pair in learns]
+        read_tests = [pair.read_both() for pair in tests]
+        images, fluorescence = [image for image, _ in read_tests], [np.asarray(stack.data) for _, stack in read_tests]
+        every = [("target", 0, fluorescence), *stains(pairs, images, chosen, seeds, to / "models" / str(number))]
+        for method, seed, found in every:
+            for pair, stain in zip(tests, found, strict=True):
+                for part, scores in enumerate(one.scores(pair, stain)):
+                    rows.append({"stack": f"{pair.name}-{part}", "method": method, "seed": seed, **scores})
     return pd.DataFrame(rows)
 
 
@@ -132,7 +157,8 @@ def jurkat(data: Path, to: Path, chosen: dict[str, Experiment], seeds: int) -> p
     amount = content(real)
     mitosis = np.isin(phases, MITOSIS)
     rows = []
-    for method, seed, stain in [("ceiling", 0, fluorescence), *stains(pairs, files[-1], chosen, seeds, to / "models")]:
+    images = [read(files[-1], channel=0)]
+    for method, seed, (stain,) in [("target", 0, [fluorescence]), *stains(pairs, images, chosen, seeds, to / "models")]:
         found = cells(np.asarray(stain), EDGE)
         virtual = content(found)
         # Cells in eight parts, so that there is a spread between parts; phases are mixed.
@@ -210,9 +236,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--to", type=Path, required=True)
-    parser.add_argument("--set", nargs="+", default=["phase", "cells"], choices=["phase", "cells", "allen"])
+    parser.add_argument("--set", nargs="+", default=["phase", "cells"], choices=["phase", "cells", *SETS, "allen"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--small", action="store_true", help="a small network and small patches")
     parser.add_argument("--candidates", action="store_true", help="what the default was chosen from, too")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of the methods; fnet is always among them")
     arguments = parser.parse_args()
@@ -221,11 +248,13 @@ def main() -> None:
         if name == "allen":
             allen(arguments.data, folder, arguments.steps)
             continue
-        judged = {"phase": phase, "cells": jurkat}[name]
-        chosen = experiments(arguments.steps, arguments.candidates)
+        chosen = experiments(arguments.steps, arguments.candidates, arguments.small)
         if arguments.only:
             chosen = {one: chosen[one] for one in chosen if one in {BASELINE, *arguments.only}}
-        scores = judged(arguments.data, folder, chosen, arguments.seeds)
+        if name in SETS:
+            scores = both_ways(SETS[name](arguments.data, folder), folder, chosen, arguments.seeds)
+        else:
+            scores = {"phase": phase, "cells": jurkat}[name](arguments.data, folder, chosen, arguments.seeds)
         scores.to_csv(folder / "scores.csv", index=False, float_format="%.6g")
         comparison = compare_methods(scores, BASELINE, CLAIMS[name], [f"{BASELINE}-flat", *list(chosen)[1:]])
         comparison.to_csv(folder / "comparison.csv", index=False, float_format="%.6g")
