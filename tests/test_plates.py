@@ -163,6 +163,7 @@ def test_labels_go_into_the_plate_where_that_is_asked_for(nuclei: Path) -> None:
         segment_plate(nuclei, nuclei)
 
 
+@pytest.mark.slow
 def test_time_lapses_of_a_plate_stay_time_lapses(model_folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("laptrack", reason="laptrack is not installed")
     fields = {name: np.stack([balls(n), balls(n + 3)]) for n, name in enumerate(("B/03/0", "C/11/0"))}

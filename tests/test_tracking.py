@@ -76,7 +76,14 @@ def as_frames(table: pd.DataFrame, column: str, width: int) -> list[NDArray[np.i
     return frames
 
 
-@pytest.mark.parametrize(("step", "missed", "least"), [(1.0, 0.0, 0.97), (2.0, 0.0, 0.9), (1.0, 0.05, 0.9)])
+@pytest.mark.parametrize(
+    ("step", "missed", "least"),
+    [
+        (1.0, 0.0, 0.97),
+        pytest.param(2.0, 0.0, 0.9, marks=pytest.mark.slow),
+        pytest.param(1.0, 0.05, 0.9, marks=pytest.mark.slow),
+    ],
+)
 def test_most_links_are_the_true_ones(step: float, missed: float, least: float) -> None:
     pytest.importorskip("laptrack", reason="laptrack is not installed")
     settings = TimeLapseSettings(field=SimulationSettings(shape=(32, 192, 192)), step_um=step)

@@ -190,6 +190,7 @@ def test_a_target_without_nuclei_is_doubted(tmp_path: Path) -> None:
     assert "nothing stands out" in write_report(tmp_path / "out").read_text()
 
 
+@pytest.mark.slow
 def test_what_lies_outside_of_a_region_does_not_matter(manifest: Path, model_folder: Path, tmp_path: Path) -> None:
     """A model is asked whether it takes the part that is judged, not the whole file."""
     (pair,) = (pair for pair in read_pairs(manifest) if pair.split == "test")

@@ -164,6 +164,7 @@ def test_commands_that_write_folders_say_who_is_at_work(manifest: Path, model_fo
                 call()
 
 
+@pytest.mark.slow
 def test_segmenting_waits_and_says_for_whom(manifest: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     image = manifest.parent / "field-00.ome.tif"
     with holder(tmp_path / "field-00-labels.ome.tif") as process:
@@ -179,6 +180,7 @@ def test_segmenting_waits_and_says_for_whom(manifest: Path, tmp_path: Path, capl
     assert found.state == "made"
 
 
+@pytest.mark.slow
 def test_waiting_for_another_machine_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """How long that machine has been silent changes with every look."""
     output = tmp_path / "out"

@@ -66,6 +66,7 @@ def runs(pid: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes as Linux lists them")
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path, ending: signal.Signals) -> None:
     script = tmp_path / "script.py"
     script.write_text(WORKERS)

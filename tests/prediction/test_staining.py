@@ -257,6 +257,7 @@ def test_in_files_it_is_bit_by_bit_what_it_is_in_memory(
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "work").iterdir()} == times
 
 
+@pytest.mark.slow
 def test_what_was_chosen_holds_until_the_stack_is_done(model: Model, large: Path, tmp_path: Path) -> None:
     stack = model.accept(read(large))
     workspace = InFolder(tmp_path / "work")
@@ -386,6 +387,7 @@ def test_stains_with_the_former_fingerprint_are_known(model: Model, large: Path,
     assert "another model" in stain_files(model, listed, tmp_path, options)[0].reason
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_make_one_stain(
     model: Model, large: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

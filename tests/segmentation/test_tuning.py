@@ -122,6 +122,7 @@ def test_refusals(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert "1 of 2 labelled stacks" in caplog.text
 
 
+@pytest.mark.slow
 def test_incomplete_labels(folder: Path) -> None:
     """Where half of the nuclei have no label, those that were found without one are no reason for other settings."""
     pair = read_manifest(folder / "pairs.csv")[0]

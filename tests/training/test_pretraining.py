@@ -228,6 +228,7 @@ def test_a_stain_from_a_backbone_begins_at_zero(backbone: Path) -> None:
     assert (network.head.bias == 0).all()
 
 
+@pytest.mark.slow
 def test_test_stacks_that_were_seen_are_named(archive: Path, labelled: Path, tmp_path: Path) -> None:
     whole = pretrain(archive, tmp_path / "all", tiny(steps=1))
     quick = change(tiny("simulated", steps=1), finetune=whole)
@@ -396,6 +397,7 @@ def test_the_teacher_is_as_published_on_hand_worked_values() -> None:
     assert hidden_loss(guess, target, where, 0.0, False).total.item() == 2  # (3 + 1) / 2, plain L1
 
 
+@pytest.mark.slow
 def test_the_published_recipe_runs_small(archive: Path, tmp_path: Path) -> None:
     published = protocol("lsm-2026")
     assert published.training.ema == 0.996
