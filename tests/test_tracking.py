@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -148,3 +149,9 @@ def test_tracking_needs_a_time_lapse(tmp_path: Path) -> None:
     path = balls()[0].save(tmp_path / "one.ome.tif")
     with pytest.raises(SpotlightError, match="none of these has"):
         segment_files(path, tmp_path, tracking=TrackingSettings())
+
+
+def test_pixels_are_not_taken_for_distances(tmp_path: Path) -> None:
+    path = replace(balls(), voxel_size=None).save(tmp_path / "movie.ome.tif")
+    with pytest.raises(SpotlightError, match="nuclei are followed over distances in µm. State it with --voxel-size"):
+        segment_files(path, tmp_path / "nuclei", tracking=TrackingSettings())

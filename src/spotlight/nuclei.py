@@ -119,12 +119,23 @@ class Search:
         """Find and measure the nuclei of an image; frames of a time-lapse are kept in the workspace until all are."""
         if not part.frames:
             return self.in_one(part)
+        if self.tracking is not None:
+            self._require_size(part)
         found, nuclei = self._in_frames(part, workspace, progress)
         if self.tracking is not None:
             nuclei = link(nuclei, self.tracking)
             found = replace(found, labels=renumber_by_track(found.labels, nuclei))
             nuclei["label"] = nuclei["track"]
         return found, nuclei
+
+    def _require_size(self, part: Part) -> None:
+        """Distances from frame to frame are in µm; pixels are not taken for them."""
+        stack = read_part(part, self.axes, self.voxel_size)
+        if stack.voxel_size is None:
+            raise SpotlightError(
+                f"{stack.source}: states no voxel size, and nuclei are followed over distances in µm. State it with "
+                "--voxel-size (voxel_size=), or leave --track (tracking=) out."
+            )
 
     def in_one(self, part: Part, scale: tuple[float, ...] | None = None) -> tuple[Segmentation, DataFrame]:
         """Find and measure the nuclei of one stack; see `find_instances` for the scale."""

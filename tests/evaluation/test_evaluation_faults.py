@@ -17,6 +17,7 @@ from spotlight.images import Stack
 from spotlight.metrics import compare_nuclei
 from spotlight.pairs import Pair, read_pairs
 from spotlight.plain_yaml import load_yaml
+from spotlight.report.summary import headline
 from spotlight.segmentation import SegmentationSettings
 
 SHAPE = (12, 60, 64)
@@ -208,3 +209,40 @@ def test_what_lies_outside_of_a_region_does_not_matter(manifest: Path, model_fol
     assert scores["psnr"].notna().all()
     with pytest.raises(SpotlightError, match="NaN or infinite"):
         evaluate([replace(half, region=None)], {"tiny": model_folder}, tmp_path / "whole", SETTINGS)
+
+
+def test_what_predict_writes_can_be_judged(tmp_path: Path) -> None:
+    labels = nuclei(4)
+    for kind, values in (("target", image(labels)), ("stain", image(labels, 1))):
+        name = "a-stain" if kind == "stain" else "a"
+        Stack(values, "ZYX", (0.5, 0.5, 0.5)).save(tmp_path / kind / f"{name}.ome.tif")
+    file = tmp_path / "target" / "a.ome.tif"
+    halves = [
+        Pair(f"a-{side}", input=file, target=file, split="test", region=f":, :, {columns}")
+        for side, columns in (("left", "0:32"), ("right", "32:64"))
+    ]
+    scores = evaluate(halves, {"tool": tmp_path / "stain"}, tmp_path / "out", SETTINGS).scores
+    assert scores["stack"].tolist() == ["a-left", "a-right"]  # a stain of the whole input is cut
+    whole = Pair("a", input=file, target=file, split="test")
+    scores = evaluate([whole], {"tool": tmp_path / "stain"}, tmp_path / "whole", SETTINGS).scores
+    assert scores["pearson"].item() > 0.9
+    Stack(image(labels), "ZYX", (0.5, 0.5, 0.5)).save(tmp_path / "stain" / "a.ome.zarr")
+    with pytest.raises(SpotlightError, match="several stains of a: a-stain.ome.tif, a.ome.zarr. Leave one"):
+        evaluate([whole], {"tool": tmp_path / "stain"}, tmp_path / "two", SETTINGS)
+
+
+@pytest.mark.slow
+def test_means_say_where_the_fluorescence_is_the_truth_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pairs = []
+    for name, count in (("a", 4), ("b", 3)):
+        found = nuclei(count)
+        for kind, array in (("target", image(found)), ("stain", image(found, 1)), ("labels", found)):
+            Stack(array, "ZYX", (0.5, 0.5, 0.5), labels=kind == "labels").save(tmp_path / kind / f"{name}.ome.tif")
+        files = {kind: tmp_path / kind / f"{name}.ome.tif" for kind in ("target", "labels")}
+        pairs.append(Pair(name, input=files["target"], split="test", **files))
+    pairs[1] = replace(pairs[1], labels=None)
+    result = evaluate(pairs, {"tool": tmp_path / "stain"}, tmp_path / "out", SETTINGS)
+    assert "1 of 2 stacks have no labels" in caplog.text
+    of_target = result.scores[result.scores["method"] == "target"].set_index("stack")["mean_ap"]
+    assert of_target.notna().to_dict() == {"a": True, "b": False}
+    assert "the fluorescence itself 0.700 (1 of 2)" in headline(result.scores)

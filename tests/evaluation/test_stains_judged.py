@@ -142,7 +142,7 @@ def test_the_fingerprint_has_modality_and_target_where_they_decide(fields: Path)
     plain, told = two_stains(), told_modality()
     single = Model(plain.description.model_copy(update={"further_targets": ()}), FNet(2, 2, 4), "single")
     for model, by_modality, by_target in ((plain, False, True), (told, True, True), (single, False, False)):
-        (method,) = find_methods(model, [pair.name])
+        (method,) = find_methods(model, [pair])
         first = method.digest(pair)
         assert (first != method.digest(replace(pair, modality="phase"))) == by_modality
         assert (first != method.digest(replace(pair, target_name="Actin"))) == by_target

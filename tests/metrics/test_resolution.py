@@ -18,9 +18,9 @@ from spotlight.metrics import (
     fourier_shell,
     fourier_shell_of_two,
 )
-from spotlight.metrics.crossing import REACH, window_blur
+from spotlight.metrics.crossing import NARROW, REACH, find_sharp_crossing, window_blur
 from spotlight.metrics.resolution import calibration
-from spotlight.metrics.shells import Sector, correlate, halves
+from spotlight.metrics.shells import Sector, Sums, correlate, halves
 
 CONES = ResolutionSettings(sectors="cone", exclude_deg=0, threshold=0.143)
 """As cubic's faster way, in cubic's rounding of 1/7."""
@@ -300,3 +300,15 @@ def test_what_has_no_shells_or_rings() -> None:
         fourier_ring(stack, (1, 1, 1), only=[9])
     with pytest.raises(SpotlightError, match="must have one shape"):
         fourier_shell_of_two(stack, stack[1:], (1, 1, 1))
+
+
+def test_no_resolution_is_coarser_than_the_field() -> None:
+    def sums(width: float, correlation: list[float]) -> Sums:
+        ones = np.ones(len(correlation))
+        return Sums(width, np.array(correlation), ones, ones, 100 * ones)
+
+    field = 30.0
+    narrow, blur = sums(NARROW / field, [0.0] * 40), np.eye(1, 2 * REACH + 1, REACH)[0]
+    crossing, reason = find_sharp_crossing(sums(0.17, [0.3, 0.08, 0.0, 0.0]), narrow, blur, 0.143)
+    assert np.isnan(crossing)
+    assert reason == "the correlation is below 0.143 from details of the field's own width on"

@@ -133,3 +133,13 @@ def test_other_fields_are_not_resampled() -> None:
         resample_like(replace(small, voxel_size=None), large)
     with pytest.raises(SpotlightError, match="is not the field of"):
         resample_like(large.plane(0), large)
+
+
+def test_labels_that_say_so_are_never_averaged() -> None:
+    values = np.zeros((2, 40, 40), np.int32)
+    values[:, 5:10, 5:10], values[:, 10:15, 5:10] = 70, 3
+    labels = Stack(values, "ZYX", (1, 0.58, 0.58), labels=True)
+    like = Stack(np.zeros((2, 80, 80), np.uint8), "ZYX", (1, 0.29, 0.29))
+    found = resample_like(labels, like)
+    assert set(np.unique(found.data)) == {0, 3, 70}
+    assert found.labels

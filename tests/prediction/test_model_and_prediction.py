@@ -309,3 +309,13 @@ def test_thin_stacks_are_told_the_grid_that_has_a_size(grid: Any, said: str) -> 
     expected = InputDescription(axes="ZYX", grid=grid, voxel_size=None)
     with pytest.raises(SpotlightError, match=f"too thin: 3 voxels {said}"):
         require_extent((8, 8, 8), expected, "m", Stack(np.zeros((3, 9, 9)), "ZYX"), (3, 9, 9))
+
+
+def test_a_spread_needs_something_that_differs(model: Model, image: Stack) -> None:
+    with pytest.raises(SpotlightError, match="one model gives one. Add flips and turns"):
+        model.predict(image, settings=PredictionSettings(spread=True))
+
+
+def test_normalised_stains_are_not_rounded() -> None:
+    with pytest.raises(SpotlightError, match="Received: uint8. Leave --dtype"):
+        StainOptions(normalised=True, kind="uint8")

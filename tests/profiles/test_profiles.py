@@ -603,3 +603,20 @@ def test_profiles_ignore_what_has_no_scale_and_know_what_is_missing() -> None:
 def test_areas_of_triangles_by_hand() -> None:
     vertices = np.array([[0.0, 0, 0], [3, 0, 0], [0, 4, 0], [0, 0, 2]])
     assert triangle_areas(vertices, np.array([[0, 1, 2], [0, 1, 3]])).tolist() == [6, 3]
+
+
+def test_an_image_of_another_voxel_size_is_not_of_these_labels() -> None:
+    labels = np.zeros((8, 24, 24), np.uint8)
+    labels[2:6, 4:12, 4:12] = 1
+    image = Stack(np.ones(labels.shape, np.float32), "ZYX", (0.58, 0.29, 0.29))
+    with pytest.raises(SpotlightError, match="state different voxel sizes"):
+        measure(Stack(labels, "ZYX", (0.29, 0.29, 0.29)), image)
+    of_image = measure(Stack(labels, "ZYX"), image)  # labels that state no size lie on the image's grid
+    assert of_image["volume"].item() == pytest.approx(4 * 8 * 8 * 0.58 * 0.29**2)
+
+
+def test_labels_beyond_what_tables_hold() -> None:
+    labels = np.zeros((4, 20, 20), np.uint64)
+    labels[1:3, 5:10, 5:10] = 2**63 + 5
+    with pytest.raises(SpotlightError, match="must be below 2⁶³, but the highest is 9223372036854775813"):
+        measure(labels, voxel_size=(1, 1, 1))

@@ -161,7 +161,7 @@ def evaluate(
     require_stains(models)
     listed = read_pairs(pairs, input_channel, target_channel, target, axes=axes, voxel_size=voxel_size)
     chosen = rows_of(listed, settings.split)
-    methods = tuple(find_methods(models, [pair.name for pair in chosen]))
+    methods = tuple(find_methods(models, chosen))
     if stainers := [method.model for method in methods if method.model is not None]:
         image, _ = chosen[0].read_both()
         for model in stainers:  # what is no input for one is refused before the first target is segmented
@@ -195,6 +195,16 @@ def evaluate(
                 if kind == "sweep" and of_set and not part.empty:
                     part = part.merge(of_set.sweep.query("stack == @name").drop(columns="stack"), on="position")
                 parts.append(part.assign(**who))
+    labelled = {name for name, (truth, _) in judged.items() if truth.labelled}
+    if 0 < len(labelled) < len(judged):
+        # Means of the fluorescence say by these rows that they are of fewer stacks than those of the methods.
+        rows += [{"stack": name, "method": TARGET, "seed": 0} for name in judged if name not in labelled]
+        log.warning(
+            "%d of %d stacks have no labels, so what is taken for true there is the segmentation of their "
+            "fluorescence. Means of nuclei mix the two: give labels for all stacks, or judge either kind alone.",
+            len(judged) - len(labelled),
+            len(judged),
+        )
     curves, nuclei, resolution, swept = (pd.concat(parts, ignore_index=True) for parts in tables.values())
     evaluation = Evaluation(
         folder=to,

@@ -9,7 +9,7 @@ from typing import Any
 from spotlight.errors import SpotlightError
 from spotlight.files import require_path
 from spotlight.fingerprint import fingerprint, state_of
-from spotlight.images import Stack, is_image, read_like, stem
+from spotlight.images import Stack, images_in, is_image, parse_region, read_like, stem
 from spotlight.images.belonging import files_of
 from spotlight.images.joining import all_channels
 from spotlight.images.modality import MODALITIES
@@ -20,7 +20,7 @@ from spotlight.prediction import Model, PredictionSettings, load_model
 from spotlight.prediction.finishing import SPREAD, VIRTUAL
 from spotlight.prediction.listing import TABLES
 from spotlight.quoting import safe_name
-from spotlight.tasks import TargetDescription
+from spotlight.tasks import StainTask, TargetDescription
 
 TARGET = "target"
 """Name of the real fluorescence among the methods: it is segmented and measured like a stain."""
@@ -98,7 +98,7 @@ class Method:
             stain, facts = model.stain(stack, settings)
             doubts = tuple(facts["doubts"])
         else:
-            stain = read_like(self.stains[pair.name], target, pair.axes).timepoint()
+            stain = _cut(read_like(self.stains[pair.name], target, pair.axes).timepoint(), pair, target)
         stain = _of_target(stain, pair, target)
         stain.require_finite()
         require_match(target, stain)
@@ -173,15 +173,16 @@ def require_stains(sources: Source | Mapping[str, Source | Mapping[int, Source]]
             )
 
 
-def find_methods(sources: Source | Mapping[str, Source | Mapping[int, Source]], stacks: list[str]) -> list[Method]:
+def find_methods(sources: Source | Mapping[str, Source | Mapping[int, Source]], pairs: Sequence[Pair]) -> list[Method]:
     """Open what is to be compared.
 
     Parameters
     ----------
     sources : path, Model or mapping
         One source, or several by name; a name may have a mapping of seeds to sources.
-    stacks : list of str
-        Names of the stacks, which folders of stains must have.
+    pairs : sequence of Pair
+        The stacks, of which folders of stains must have every one: named ``NAME`` or ``NAME-stain`` after the stack, or
+        else after its input's file.
     """
     if isinstance(sources, Model):
         sources = {sources.name: sources}
@@ -195,7 +196,7 @@ def find_methods(sources: Source | Mapping[str, Source | Mapping[int, Source]], 
             )
         seeds = given if isinstance(given, Mapping) else {0: given}
         for number, (seed, source) in enumerate(seeds.items()):
-            model, stains = _open(source, stacks)
+            model, stains = _open(source, pairs)
             key = name if number == 0 else f"{name}.seed-{seed}"
             methods.append(Method(name, seed, key, model, stains, "" if model is None else model.digest))
     if not methods:
@@ -229,27 +230,45 @@ def data_first(pairs: Any, models: Any, function: str) -> tuple[Any, Any]:
     return models, pairs
 
 
-def _open(source: Source, stacks: list[str]) -> tuple[Model | None, dict[str, Path]]:
+def _open(source: Source, pairs: Sequence[Pair]) -> tuple[Model | None, dict[str, Path]]:
     if isinstance(source, Model):
         return source, {}
     folder = require_path(find_folder(source), "Give a model folder, or a folder of stains.")
     if not folder.is_dir() or _holds_models(folder):
         return load_model(folder), {}
-    found: dict[str, Path] = {}
+    files: dict[str, list[Path]] = {}
     for file in sorted(folder.iterdir()):
-        if is_image(file) and stem(file) in stacks:
-            if stem(file) in found:
-                both = f"{found[stem(file)].name}, {file.name}"
-                raise SpotlightError(f"{folder}: has two stains of {stem(file)}: {both}. Remove one.")
-            found[stem(file)] = file
-    missing = [stack for stack in stacks if stack not in found]
+        if is_image(file):
+            files.setdefault(stem(file).removesuffix(StainTask.suffix), []).append(file)
+    found: dict[str, Path] = {}
+    for pair in pairs:
+        own = files.get(pair.name) or files.get(_name_of_input(pair), [])
+        if len(own) > 1:
+            both = ", ".join(file.name for file in own)
+            raise SpotlightError(f"{folder}: has several stains of {pair.name}: {both}. Leave one.")
+        if own:
+            found[pair.name] = own[0]
+    missing = [pair.name for pair in pairs if pair.name not in found]
     if missing:
         raise SpotlightError(
             f"{folder}: is neither a model ({DESCRIPTION}) nor a folder with a stain of every stack; missing "
-            f"{len(missing)} of {len(stacks)}: {', '.join(missing[:5])}. Add them, for example as "
+            f"{len(missing)} of {len(pairs)}: {', '.join(missing[:5])}. Add them, for example as "
             f"{missing[0]}.ome.tif, or take these stacks out of the manifest."
         )
     return None, found
+
+
+def _name_of_input(pair: Pair) -> str:
+    """What `spotlight predict` names a stain after."""
+    (part,) = images_in(pair.input, pair.selection("input"))
+    return part.name
+
+
+def _cut(stain: Stack, pair: Pair, target: Stack) -> Stack:
+    """Of a stain of the whole input, the region that the pair shows."""
+    if pair.region is None or stain.shape[-len(target.axes) :] == target.shape:
+        return stain
+    return stain.crop(parse_region(pair.region, stain.spatial_axes, f"{stain.source} (row {pair.name!r})"))
 
 
 def _holds_models(folder: Path) -> bool:

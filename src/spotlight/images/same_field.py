@@ -130,7 +130,8 @@ def resample_like(stack: Stack, like: Stack, labels: bool = False) -> Stack:
     like : Stack
         What has the grid; its channels and timepoints do not matter.
     labels : bool
-        Take the nearest voxel, so that the numbers of instances stay what they are.
+        Take the nearest voxel, so that the numbers of instances stay what they are. Always so if the stack states that
+        it holds labels.
 
     Returns
     -------
@@ -159,13 +160,14 @@ def resample_like(stack: Stack, like: Stack, labels: bool = False) -> Stack:
             f"{stack.source}: {_described(stack)} is not the field of {like.source}, {_described(like)}, with other "
             "voxels. State the voxel sizes if they are wrong or unknown (--voxel-size), or register and crop them."
         )
+    labels = labels or stack.labels
     out = np.empty((*stack.shape[:lead], *shape), stack.dtype)
     for place in np.ndindex(*stack.shape[:lead]):
         out[place] = _resampled(np.asarray(stack.values[place]), shape, steps, labels)
     size = like.voxel_size
     if size is None and stack.voxel_size is not None:
         size = tuple(v * step for v, step in zip(stack.voxel_size, steps, strict=True))
-    return replace(stack, array=out, voxel_size=size, labels=labels or stack.labels, unit="µm" if size else "")
+    return replace(stack, array=out, voxel_size=size, labels=labels, unit="µm" if size else "")
 
 
 def _described(stack: Stack) -> str:

@@ -80,7 +80,11 @@ def find_sharp_crossing(wide: Sums, narrow: Sums, blur: NDArray[np.float64], thr
     # Between the two it has to fall, whatever narrow shells say.
     x = np.concatenate(([frequency[after - 1] - wide.width / 2], narrow.centres[inside], [frequency[after]]))
     y = np.concatenate(([correlation[after - 1]], sharp[inside], [correlation[after]]))
-    return _between(x, y, int(np.flatnonzero(y <= threshold)[0]), threshold), ""
+    crossing = _between(x, y, int(np.flatnonzero(y <= threshold)[0]), threshold)
+    coarsest = narrow.width / NARROW  # one period in the field
+    if crossing < coarsest:
+        return math.nan, f"the correlation is below {threshold:.3g} from details of the field's own width on"
+    return crossing, ""
 
 
 def _between(frequency: NDArray[np.float64], correlation: NDArray[np.float64], after: int, threshold: float) -> float:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from spotlight.errors import SpotlightError
 from spotlight.images import Part
 from spotlight.images.formats import Kind
 from spotlight.images.selection import Channels
@@ -37,7 +38,7 @@ class StainOptions:
     form : "ome.tif" or "ome.zarr"
         File format of the stains.
     kind : "float32", "uint16" or "uint8"
-        Type of their values; whole numbers are rounded and clipped.
+        Type of their values; whole numbers are rounded and clipped, so they do not go with ``normalised``.
     settings : PredictionSettings
         Tiles, arithmetic and device.
 
@@ -59,6 +60,13 @@ class StainOptions:
     form: Literal["ome.tif", "ome.zarr"] = "ome.tif"
     kind: Kind = "float32"
     settings: PredictionSettings = PredictionSettings()  # noqa: RUF009 - frozen
+
+    def __post_init__(self) -> None:
+        if self.normalised and self.kind != "float32":
+            raise SpotlightError(
+                "normalised stains are standard deviations of the target, of which rounding leaves a handful of "
+                f"values. Received: {self.kind}. Leave --dtype (kind=) or --normalised out."
+            )
 
     def channel_of(self, part: Part) -> Channels:
         """The channels of an image that are meant: those given here, or else what its manifest states."""

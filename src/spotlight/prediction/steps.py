@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spotlight.devices import find_device
+from spotlight.errors import SpotlightError
 from spotlight.images.lazy import LazyArray
 from spotlight.images.resample import Resampled
 from spotlight.images.slabs import Allocate
@@ -38,6 +39,11 @@ class Steps:
         Keeps what the steps make.
     examine : callable
         Says in which ways the normalised input is unlike those of the training.
+
+    Raises
+    ------
+    SpotlightError
+        If a spread is asked for and there is nothing that could differ.
     """
 
     def __init__(
@@ -49,6 +55,12 @@ class Steps:
         workspace: Workspace,
         examine: Callable[[NDArray[np.float32]], list[str]],
     ) -> None:
+        if settings.spread and not settings.augment and len(networks) == 1:
+            raise SpotlightError(
+                "a spread is that of several stains of one stack, and one model gives one. Add flips and turns "
+                "(--augment; augment: true), or give an ensemble, a folder of several models. A spread of 0 would look "
+                "as if the model were sure."
+            )
         self.networks = networks
         self.shape = shape
         self.prepare = prepare

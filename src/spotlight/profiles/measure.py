@@ -3,6 +3,7 @@
 import itertools
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from spotlight.errors import SpotlightError
 from spotlight.images import Stack, as_stack
 from spotlight.images.frames import each_frame
 from spotlight.images.pieces import doubt_pieces
+from spotlight.images.same_field import require_match
 from spotlight.profiles.mesh import MESH_FEATURES, SURFACE_FEATURES, mesh_features, surface_features
 from spotlight.profiles.regions import REGION_FEATURES, region_features
 from spotlight.profiles.surface import find_surface
@@ -110,8 +112,8 @@ def measure(
     Raises
     ------
     SpotlightError
-        If the labels are not whole numbers of 0 or more, are a mask, or the intensity is not on their grid; or if
-        the voxel size of an array is not stated.
+        If the labels are not whole numbers from 0 to 2⁶³ - 1, are a mask, or the intensity is not on their grid or
+        states another voxel size; or if the voxel size of an array is not stated.
 
     Examples
     --------
@@ -130,12 +132,16 @@ def measure(
     dims = labels.data.ndim
     values = None
     if intensity is not None:
-        image = as_stack(intensity, axes, labels.voxel_size, sized=False, source="intensity").timepoint().channel()
+        size = None if isinstance(intensity, Stack) else labels.voxel_size
+        image = as_stack(intensity, axes, size, sized=False, source="intensity").timepoint().channel()
         if image.shape != labels.shape:
             raise SpotlightError(
                 f"{image.source}: has shape {image.shape}, but the labels have {labels.shape}. Give an image on their "
                 "grid."
             )
+        if image.voxel_size is not None and labels.voxel_size is not None:
+            require_match(replace(labels, axes=image.axes), image)
+        labels = replace(labels, voxel_size=labels.voxel_size or image.voxel_size)
         values = image.data
     labels.doubt_voxel_size()
     spacing = labels.voxel_size or (1.0,) * dims
@@ -193,6 +199,11 @@ def _bodies(labels: Stack) -> Iterator[tuple[int, tuple[slice, ...], NDArray[np.
         )
     if not data.any():
         return
+    if data.max() > np.iinfo(np.int64).max:
+        raise SpotlightError(
+            f"{labels.source}: labels must be below 2⁶³, but the highest is {data.max()}. Number them anew, for "
+            "example with skimage.segmentation.relabel_sequential."
+        )
     if data.min() < 0:
         raise SpotlightError(
             f"{labels.source}: labels must be 0 or more, but the lowest is {data.min()}. Make what is not a nucleus 0."

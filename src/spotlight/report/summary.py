@@ -5,6 +5,7 @@ from typing import Literal
 
 import pandas as pd
 
+from spotlight.evaluation.means import with_part
 from spotlight.metrics.registry import describe
 from spotlight.quoting import counted
 from spotlight.report.contents import REFERENCES, REPEAT, TARGET
@@ -65,7 +66,9 @@ def headline(scores: pd.DataFrame) -> str:
     ceiling = _of(scores, [TARGET], name) if name == "mean_ap" else {}
     ceiling |= _of(scores, [REPEAT], name) if name == "pearson" else {}
     title = {TARGET: "the fluorescence itself", REPEAT: "a second image of the same fluorescence"}
-    return text + "".join(f"; {title[method]} {metric.show(value)}" for method, value in ceiling.items()) + "."
+    for method, value in ceiling.items():
+        text += f"; {title[method]} {with_part(metric.show(value), scores.loc[scores['method'] == method, name])}"
+    return f"{text}."
 
 
 def remarks_on(scores: pd.DataFrame) -> list[Remark]:
