@@ -106,9 +106,9 @@ def test_what_cannot_become_a_plate_is_refused(
         with pytest.raises(SpotlightError, match=message):
             stain_files(model, find_parts(images), to, OPTIONS)
     assert not (tmp_path / "new.ome.zarr").exists()
-    other = StainOptions(kind="uint16", normalised=True, settings=OPTIONS.settings)
+    other = StainOptions(kind="uint16", flatten=True, settings=OPTIONS.settings)
     results = stain_files(model, find_parts([plate], scene="A/01/0"), stained, other)
-    assert "is there already, from other options (normalised)" in results[0].reason
+    assert "is there already, from other options (flatten)" in results[0].reason
 
 
 def test_one_table_of_all_nuclei(nuclei: Path, tmp_path: Path) -> None:

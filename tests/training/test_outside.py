@@ -7,6 +7,7 @@ import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -15,15 +16,29 @@ import torch
 from conftest import TINY, change
 from spotlight.errors import SpotlightError
 from spotlight.export.card import model_card
-from spotlight.images import read
-from spotlight.losses import LOSSES, L1Settings, SpotlightLossSettings, l1_loss, spotlight_loss
+from spotlight.images import Facts, read
+from spotlight.losses import (
+    LOSSES,
+    Batch,
+    L1Settings,
+    Loss,
+    LossSettings,
+    LossTerms,
+    SpotlightLossSettings,
+    build_loss,
+    l1_loss,
+    spotlight_loss,
+)
 from spotlight.model import read_description
-from spotlight.networks import NETWORKS
+from spotlight.networks import NETWORKS, FNet
 from spotlight.pairs import read_manifest
 from spotlight.prediction import find_parts, load_model, stain_files
 from spotlight.report import write_training_page
+from spotlight.segmentation import SegmentationSettings
+from spotlight.segmentation.methods import _checked as checked
 from spotlight.tasks import TASKS
 from spotlight.training import Experiment, explain, protocol, train
+from spotlight.training.engine import StainModule
 
 OUTSIDE = Path(__file__).parents[1] / "outside"
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
@@ -176,3 +191,69 @@ def test_losses_have_defaults_and_take_thresholds_as_numbers() -> None:
     full = spotlight_loss(prediction, target, mask, torch.full((3,), 0.2), SpotlightLossSettings())
     assert spotlight_loss(prediction, target, mask, 0.2).total == full.total
     assert l1_loss(prediction, target).total == l1_loss(prediction, target, None, L1Settings()).total
+
+
+class Wrong(LossSettings):
+    """A loss whose author has made a mistake."""
+
+    kind: Literal["wrong"] = "wrong"
+    mistake: Literal["tensor", "pixels", "undeclared"] = "tensor"
+    compares: ClassVar[Literal["intensities"]] = "intensities"
+
+    def describe(self) -> str:
+        """Name it."""
+        return "wrong"
+
+    def build(self) -> Loss:
+        """Give what a loss may not give."""
+
+        def loss(prediction: torch.Tensor, batch: Batch, progress: float = 1.0) -> Any:
+            errors = (prediction - batch.target).abs()
+            if self.mistake == "tensor":
+                return errors.mean()
+            return (
+                LossTerms(errors, {}) if self.mistake == "pixels" else LossTerms(errors.mean(), {"l1": errors.mean()})
+            )
+
+        return loss
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ("tensor", r"the loss 'wrong' must give LossTerms\(total, terms\): .* Received: Tensor"),
+        ("pixels", r"Received: LossTerms with a total of shape \(1, 1, 4, 4\)"),
+        ("undeclared", "the loss gives the terms l1, which the `terms` of its settings do not name. They name: none"),
+    ],
+)
+def test_a_loss_says_at_once_what_it_gives_wrong(mistake: str, said: str) -> None:
+    target = torch.zeros(1, 1, 4, 4)
+    loss = build_loss(Wrong(mistake=mistake))
+    with pytest.raises(SpotlightError, match=said):
+        loss(target, Batch(target, target, target > 0, torch.zeros(1)))
+
+
+def test_a_network_gives_as_many_voxels_as_it_gets() -> None:
+    module = StainModule(FNet(3, 2, 4), L1Settings(), QUICK.training)
+    image = torch.zeros(2, 1, 8, 8, 8)
+    module.require_shape(image, module.network(image))
+    for found in (torch.zeros(2, 1, 8, 6, 6), torch.zeros(2, 2, 8, 8, 8)):
+        with pytest.raises(SpotlightError, match="one channel for each stain, as large as the input"):
+            module.require_shape(image, found)
+
+
+def test_a_segmenter_may_not_return_a_pair() -> None:
+    with pytest.raises(SpotlightError, match="must return whole numbers .* Received: tuple"):
+        checked((np.zeros((4, 4), int), 3), np.zeros((4, 4), np.float32), SegmentationSettings())
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"axes": "YX"}, r"Received: axes 'YX' of an array of shape \(2, 3, 4\)"),
+        ({"axes": "ZYX", "voxel_size": {"z": 1.0}}, "Received: 'z'. Correct the `voxel_size`"),
+    ],
+)
+def test_a_reader_gives_an_axis_for_each_dimension(facts: dict[str, Any], said: str) -> None:
+    with pytest.raises(SpotlightError, match=said):
+        Facts(np.zeros((2, 3, 4)), **facts)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from spotlight.errors import SpotlightError
 from spotlight.images.colour import channel_names
 from spotlight.images.lazy import Source
 from spotlight.images.planes import planes_hint
@@ -66,6 +67,18 @@ class Facts:
     doubt: str = ""
     flat: Source | None = None
     frame_interval: float | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.axes) != len(self.array.shape):
+            raise SpotlightError(
+                f"a reader must give one letter for each axis. Received: axes {self.axes!r} of an array of shape "
+                f"{tuple(self.array.shape)}. Correct the `axes` of its Facts."
+            )
+        if small := [key for key in self.voxel_size if key not in AXES and key.upper() in AXES]:
+            raise SpotlightError(
+                f"a reader must give voxel sizes by capital letters of axes, such as Z, Y and X. Received: "
+                f"{', '.join(map(repr, small))}. Correct the `voxel_size` of its Facts."
+            )
 
     @property
     def found(self) -> str:

@@ -1,10 +1,11 @@
 """What a training step sees, and losses over those stains that are there."""
 
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from spotlight.errors import SpotlightError
 from spotlight.losses.pixels import LossTerms
 from spotlight.losses.settings import LossSettings
 
@@ -124,7 +125,8 @@ def build_loss(settings: LossSettings, over_stains: Literal["mean", "sum"] = "me
     Returns
     -------
     Loss
-        Called with the network's output (B, S, [Z,] Y, X), the batch, and the share of the run that is done.
+        Called with the network's output (B, S, [Z,] Y, X), the batch, and the share of the run that is done. It raises
+        a `SpotlightError` if the settings build a function that does not give what a `Loss` does.
 
     Examples
     --------
@@ -139,7 +141,7 @@ def build_loss(settings: LossSettings, over_stains: Literal["mean", "sum"] = "me
     >>> build_loss(MseSettings(), "sum")(prediction, batch).total.item()  # 0 of the first stain + 9 of the second
     9.0
     """
-    of_rows = settings.build()
+    of_rows = _checked(settings)
 
     if settings.compares == "classes":  # which are told apart, so that all outputs are needed
         return of_rows
@@ -163,3 +165,26 @@ def build_loss(settings: LossSettings, over_stains: Literal["mean", "sum"] = "me
         return LossTerms(total, {name: torch.stack([t.parts[name] for t in found]).sum() for name in found[0].parts})
 
     return loss
+
+
+def _checked(settings: LossSettings) -> Loss:
+    """What the settings build, which says at the first step if it does not give what a loss does."""
+    built = settings.build()
+
+    def checked(prediction: Tensor, batch: Batch, progress: float = 1.0) -> LossTerms:
+        terms: Any = built(prediction, batch, progress)
+        total = terms.total if isinstance(terms, LossTerms) else None
+        if not isinstance(terms, LossTerms) or not isinstance(total, Tensor) or total.ndim:
+            shape = f" with a total of shape {tuple(total.shape)}" if isinstance(total, Tensor) else ""
+            raise SpotlightError(
+                f"the loss {settings.kind!r} must give LossTerms(total, terms): total a tensor of one value (.mean() "
+                f"or .sum()), terms a dict of such. Received: {type(terms).__name__}{shape}."
+            )
+        if undeclared := set(terms.parts) - set(settings.terms):
+            raise SpotlightError(
+                f"the loss gives the terms {', '.join(sorted(undeclared))}, which the `terms` of its settings do not "
+                f"name. They name: {', '.join(settings.terms) or 'none'}."
+            )
+        return terms
+
+    return checked

@@ -270,11 +270,14 @@ def _doubt_scale(scale: tuple[float, ...] | None) -> list[str]:
 
 def _checked(bodies: Any, image: NDArray[np.float32], settings: InstanceSettings) -> NDArray[np.int32]:
     """Refuse what a segmenter may not return."""
-    found = np.asarray(bodies)
+    try:
+        found = np.asarray(bodies)
+    except ValueError:  # several arrays of different shapes
+        found = np.asarray(bodies, object)
     if found.shape != image.shape or found.dtype.kind not in "iu" or found.min(initial=0) < 0:
         raise SpotlightError(
             f"the segmenter {settings.method!r} must return whole numbers of 0 or more of shape {image.shape}. "
-            f"Received: {found.dtype} of shape {found.shape}. Correct its method `segment`."
+            f"Received: {type(bodies).__name__}, {found.dtype} of shape {found.shape}. Correct its method `segment`."
         )
     return found.astype(np.int32, copy=False)
 

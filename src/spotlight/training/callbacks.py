@@ -134,11 +134,6 @@ class RunCallback(lightning.Callback):
         terms = module.last_terms
         assert terms is not None
         figures = {"loss": float(terms.total)} | {name: float(value) for name, value in terms.parts.items()}
-        if undeclared := set(terms.parts) - set(module.terms):
-            raise SpotlightError(
-                f"the loss gives the terms {', '.join(sorted(undeclared))}, which the `terms` of its settings do not "
-                f"name. They name: {', '.join(module.terms) or 'none'}."
-            )
         rate = float(module.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         figures |= prefixed(validation)
         append_log(

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from spotlight.errors import SpotlightError
 from spotlight.given import wanted
 from spotlight.losses import Batch, LossSettings, LossTerms, build_loss
 from spotlight.networks import StainNetwork
@@ -79,6 +80,7 @@ class StainModule(lightning.LightningModule):
             place = (self.training_settings.seed, step, part, self.trainer.global_rank)
             torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
         stain = self.network(image, batch.modality)
+        self.require_shape(image, stain)
         terms = self.add_terms(image, stain, batch, self.loss(stain, batch, step / self.training_settings.steps))
         total = terms.total.detach()
         self.last_terms = LossTerms(total, terms.parts)
@@ -86,6 +88,16 @@ class StainModule(lightning.LightningModule):
         good = total.isfinite() & (total < TOO_MUCH)
         self.first_bad = torch.where(good, self.first_bad.to(total.device), self.first_bad.clamp(max=step))
         return terms.total
+
+    def require_shape(self, image: Tensor, stain: Tensor) -> None:
+        """Raise a `SpotlightError` for a wrong shape, which would be broadcast, and something else learnt."""
+        wanted = (len(image), self.network.stains, *image.shape[2:])
+        if not self.network.pools and tuple(stain.shape) != wanted:
+            raise SpotlightError(
+                f"the network gives {tuple(stain.shape)} for an input of {tuple(image.shape)}, and must give {wanted}: "
+                "one channel for each stain, as large as the input. Pad its convolutions, and take the number of "
+                "channels from `stains`."
+            )
 
     def add_terms(self, image: Tensor, stain: Tensor, batch: Batch, terms: LossTerms) -> LossTerms:
         """Add further loss terms. None by default; a subclass may."""
