@@ -125,3 +125,11 @@ def test_what_is_stated_of_files_is_used(tmp_path: Path) -> None:
     with pytest.raises(SpotlightError, match="does not state its axes"):
         segment_files(tmp_path / "a.npy", tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_labels_of_an_earlier_run_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = field(0, (30, 30)).save(tmp_path / "a.ome.tif")
+    segment_files(path, tmp_path / "out", channel="DNA")
+    assert "earlier run" not in caplog.text
+    segment_files(path, tmp_path / "out", channel="DNA", form="ome.zarr")
+    assert "a-labels.ome.tif: is of an earlier run; the tables beside it are now those of" in caplog.text

@@ -280,6 +280,9 @@ def segment_files(
             found = replace(files, state="failed", reason=str(error))
         for doubt in found.doubts:
             log.warning("%s: %s", part.name, doubt)
+        other = to / f"{part.name}-labels.{'ome.zarr' if form == 'ome.tif' else 'ome.tif'}"
+        if found.state == "made" and other.exists():
+            log.warning("%s: is of an earlier run; the tables beside it are now those of %s.", other, found.labels)
         done[part.name] = found
         if progress is not None:
             progress("segmenting", len(done), len(listed), {})

@@ -211,7 +211,10 @@ def plan_experiment(prints: Sequence[Fingerprint], memory: int | None = None) ->
         values["preparation"]["grid"] = round(min(lateral), 4)
         reasons["grid"] = f"Grid: {min(lateral):.4g} µm, the finest pixel here; a finer grid would hold nothing more."
     else:
-        reasons["grid"] = f"Grid: {PUBLISHED_GRID} µm, as published; pixels here are finer or as fine."
+        pixels = "finer or as fine"
+        if max(lateral) > PUBLISHED_GRID:
+            pixels = f"{min(lateral):.4g} to {max(lateral):.4g} µm wide, and the coarser are interpolated"
+        reasons["grid"] = f"Grid: {PUBLISHED_GRID} µm, as published; pixels here are {pixels}."
     dims = len(prints[0].shape)
     patch = (32, 64, 64) if dims == 3 else (128, 128)
     reasons["patch"] = f"Patches: {'x'.join(map(str, patch))} voxels, shrunk if a stack is smaller."

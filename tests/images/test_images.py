@@ -425,3 +425,9 @@ def test_one_plane_is_a_plane_in_every_format(tmp_path: Path) -> None:
         back = read(stack.save(tmp_path / f"a.{ending}"))
         assert (back.axes, back.voxel_size) == ("YX", (1, 1))
     assert read(tmp_path / "a.ome.zarr", axes="ZYX").axes == "ZYX"
+
+
+def test_of_channels_of_one_name_the_number_is_asked_for() -> None:
+    twins = Stack(np.zeros((2, 4, 4)), "CYX", (1, 1), ("DNA", "DNA"))
+    with pytest.raises(SpotlightError, match="has 2 channels 'DNA'; channels here: .* Name one by its number"):
+        twins.channel("DNA")

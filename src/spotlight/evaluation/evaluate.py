@@ -194,7 +194,7 @@ def evaluate(
                 part = getattr(found, kind)
                 if kind == "sweep" and of_set and not part.empty:
                     part = part.merge(of_set.sweep.query("stack == @name").drop(columns="stack"), on="position")
-                parts.append(part.assign(**who))
+                parts.append(part.copy().assign(**who))  # a copy is in one piece, which many columns need
     labelled = {name for name, (truth, _) in judged.items() if truth.labelled}
     if 0 < len(labelled) < len(judged):
         # Means of the fluorescence say by these rows that they are of fewer stacks than those of the methods.

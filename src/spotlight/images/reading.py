@@ -239,7 +239,11 @@ def choose(path: Path, found: list[Scene], which: str | int | None) -> Scene:
     index = str(which).removeprefix("#")
     if index.isascii() and index.isdecimal() and int(index) < len(found):
         return found[int(index)]
-    raise SpotlightError(f"{path}: has no image {which!r}, or not just one; images here: {listed}.")
+    many = names.count(str(which))
+    raise SpotlightError(
+        f"{path}: has {f'{many} images' if many else 'no image'} {which!r}; images here: {listed}. Name one by "
+        f"{'its number' if many else 'its name or number'}."
+    )
 
 
 def in_order(path: Path, facts: Facts, stated_axes: str | None, stated_size: tuple[float, ...] | None = None) -> Stack:

@@ -269,7 +269,11 @@ class Stack:
         if isinstance(which, str) and self.channels.count(which) == 1:
             index = self.channels.index(which)
         elif isinstance(which, str) and not re.fullmatch(r"#?[0-9]+", which):
-            raise SpotlightError(f"{self.source}: no channel {which!r}, or not just one; channels here: {known}.")
+            many = self.channels.count(which)
+            raise SpotlightError(
+                f"{self.source}: has {f'{many} channels' if many else 'no channel'} {which!r}; channels here: "
+                f"{known}. Name one by {'its number' if many else 'its name or number'}."
+            )
         else:
             index = int(str(which).removeprefix("#"))
         if not 0 <= index < count:
