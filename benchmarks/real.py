@@ -16,7 +16,8 @@ DATA holds the folders of these sets:
 All methods have the default's network, steps, patches and learning rate, and keep the weights of the last step. "-flat"
 and "-raw" are the same trainings with and without everything below the foreground threshold made background. `--small`
 takes a network of depth 3 with 8 channels and four patches of 64 x 64 pixels instead, for runs of seconds. Nothing that
-is there already is trained again. `--candidates` adds what the default was chosen from. A set's folder then holds
+is there already is trained again. `--candidates` adds what the default was chosen from,
+and the default with targets that are centred at their mean. A set's folder then holds
 scores.csv, comparison.csv and scores.md.
 """
 
@@ -85,6 +86,8 @@ def experiments(steps: int, candidates: bool, small: bool) -> dict[str, Experime
     if candidates:
         for name, change in CANDIDATES.items():
             chosen[name] = default.model_copy(update={"loss": default.loss.model_copy(update=change)})
+        centred = default.preparation.model_copy(update={"target_center": "mean"})
+        chosen["centred"] = default.model_copy(update={"preparation": centred})
     for name, experiment in chosen.items():
         changes = {"steps": steps, "validate_every": steps, "checkpoint_every": 100, "validation_share": 0}
         update: dict[str, Any] = {"preparation": experiment.preparation.model_copy(update={"grid": "native"})}
