@@ -1,7 +1,7 @@
 """Real sets: F-net, Spotlight's default and the published loss, trained alike and judged by one frozen segmenter.
 
     python benchmarks/real.py DATA --to DIR [--set phase cells defocus neurons bacteria coli allen] [--seeds 3]
-        [--steps 600] [--small] [--candidates] [--only NAME ...]
+        [--steps 600] [--small] [--validate] [--candidates] [--only NAME ...]
 
 DATA holds the folders of these sets:
 
@@ -15,8 +15,9 @@ DATA holds the folders of these sets:
 
 All methods have the default's network, steps, patches and learning rate, and keep the weights of the last step. "-flat"
 and "-raw" are the same trainings with and without everything below the foreground threshold made background. `--small`
-takes a network of depth 3 with 8 channels and four patches of 64 x 64 pixels instead, for runs of seconds. Nothing that
-is there already is trained again. `--candidates` adds what the default was chosen from,
+takes a network of depth 3 with 8 channels and four patches of 64 x 64 pixels instead, for runs of seconds. `--validate`
+keeps the last of three training fields of ``coli`` for choosing among weights, every 100 steps. Nothing that is there
+already is trained again. `--candidates` adds what the default was chosen from,
 and the default with targets that are centred at their mean. A set's folder then holds
 scores.csv, comparison.csv and scores.md.
 """
@@ -101,6 +102,11 @@ def experiments(steps: int, candidates: bool, small: bool) -> dict[str, Experime
     return chosen
 
 
+def validated(experiment: Experiment) -> Experiment:
+    """The same, which keeps the weights of the best of many validations."""
+    return experiment.model_copy(update={"training": experiment.training.model_copy(update={"validate_every": 100})})
+
+
 def stains(
     pairs: list[Pair], images: list[Stack], chosen: dict[str, Experiment], seeds: int, to: Path
 ) -> Iterator[tuple[str, int, list[Any]]]:
@@ -136,7 +142,9 @@ def phase(data: Path, to: Path, chosen: dict[str, Experiment], seeds: int) -> pd
     return pd.DataFrame(rows)
 
 
-def both_ways(one: RealSet, to: Path, chosen: dict[str, Experiment], seeds: int) -> pd.DataFrame:
+def both_ways(
+    one: RealSet, to: Path, chosen: dict[str, Experiment], seeds: int, validate: bool = False
+) -> pd.DataFrame:
     """Each group trains, and the other is judged; a seed's two trainings count as one.
 
     ``fitted`` is the correlation with the fluorescence that was trained on: far above ``pcc``, it was learnt by heart.
@@ -144,6 +152,8 @@ def both_ways(one: RealSet, to: Path, chosen: dict[str, Experiment], seeds: int)
     rows = []
     for number, (learns, tests) in enumerate((one.groups, one.groups[::-1])):
         pairs = [replace(pair, split="train") for pair in learns]
+        if validate:
+            pairs[-1] = replace(pairs[-1], split="val")
         both = [pair.read_both() for pair in (*tests, *learns)]
         images, fluorescence = [image for image, _ in both], [np.asarray(stack.data).squeeze() for _, stack in both]
         every = [("target", 0, fluorescence), *stains(pairs, images, chosen, seeds, to / "models" / str(number))]
@@ -249,6 +259,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--small", action="store_true", help="a small network and small patches")
+    parser.add_argument("--validate", action="store_true", help="of coli: the last field of three chooses the weights")
     parser.add_argument("--candidates", action="store_true", help="what the default was chosen from, too")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of the methods; fnet is always among them")
     arguments = parser.parse_args()
@@ -261,7 +272,9 @@ def main() -> None:
         if arguments.only:
             chosen = {one: chosen[one] for one in chosen if one in {BASELINE, *arguments.only}}
         if name in SETS:
-            scores = both_ways(SETS[name](arguments.data, folder), folder, chosen, arguments.seeds)
+            if arguments.validate:
+                chosen = {one: validated(experiment) for one, experiment in chosen.items()}
+            scores = both_ways(SETS[name](arguments.data, folder), folder, chosen, arguments.seeds, arguments.validate)
         else:
             scores = {"phase": phase, "cells": jurkat}[name](arguments.data, folder, chosen, arguments.seeds)
         scores.to_csv(folder / "scores.csv", index=False, float_format="%.6g")
