@@ -16,10 +16,9 @@ DATA holds the folders of these sets:
 All methods have the default's network, steps, patches and learning rate, and keep the weights of the last step. "-flat"
 and "-raw" are the same trainings with and without everything below the foreground threshold made background. `--small`
 takes a network of depth 3 with 8 channels and four patches of 64 x 64 pixels instead, for runs of seconds. `--validate`
-keeps the last of three training fields of ``coli`` for choosing among weights, every 100 steps. Nothing that is there
-already is trained again. `--candidates` adds what the default was chosen from,
-and the default with targets that are centred at their mean. A set's folder then holds
-scores.csv, comparison.csv and scores.md.
+keeps the last of three training fields of ``coli`` for choosing among weights, every 100 steps. `--candidates` adds
+what the default was chosen from, and the default with targets that are centred at their mean. Nothing that is there
+already is trained again. A set's folder then holds scores.csv, comparison.csv and scores.md.
 """
 
 import argparse

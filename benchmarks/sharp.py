@@ -3,7 +3,7 @@
     python benchmarks/sharp.py --to DIR [--sparse] [--seeds 5] [--steps 300] [--only NAME ...] [--shifted]
 
 - ``fnet``, ``fnet-flat``, ``spotlight``: the stain of blurred targets, as it is or with a flat background;
-- ``fnet-twice``, ``fnet-twice-flat``: F-net with twice the steps, about the time that ``sharp`` takes;
+- ``fnet-twice``, ``fnet-twice-flat``: F-net with twice the steps, which take longer than those of ``sharp``;
 - ``deconvolved-targets``: F-net, trained on targets that Richardson and Lucy's algorithm has deconvolved;
 - ``deconvolved-stain``: F-net's stain, deconvolved afterwards, beside it ``deconvolved-fluorescence``;
 - ``sharp``: the loss that blurs the stain; ``sharp-na-low`` and ``sharp-na-high``: the same with an aperture 20 % too

@@ -227,7 +227,10 @@ def test_what_predict_writes_can_be_judged(tmp_path: Path) -> None:
     scores = evaluate([whole], {"tool": tmp_path / "stain"}, tmp_path / "whole", SETTINGS).scores
     assert scores["pearson"].item() > 0.9
     Stack(image(labels), "ZYX", (0.5, 0.5, 0.5)).save(tmp_path / "stain" / "a.ome.zarr")
-    with pytest.raises(SpotlightError, match="several stains of a: a-stain.ome.tif, a.ome.zarr. Leave one"):
+    with pytest.raises(
+        SpotlightError,
+        match="each of a-stain.ome.tif, a.ome.zarr may be the stain of a. Give a folder with",
+    ):
         evaluate([whole], {"tool": tmp_path / "stain"}, tmp_path / "two", SETTINGS)
 
 

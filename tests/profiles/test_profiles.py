@@ -611,6 +611,9 @@ def test_an_image_of_another_voxel_size_is_not_of_these_labels() -> None:
     image = Stack(np.ones(labels.shape, np.float32), "ZYX", (0.58, 0.29, 0.29))
     with pytest.raises(SpotlightError, match="state different voxel sizes"):
         measure(Stack(labels, "ZYX", (0.29, 0.29, 0.29)), image)
+    movie = Stack(np.stack([image.data, image.data]), "TZYX", image.voxel_size)
+    with pytest.raises(SpotlightError, match="state different voxel sizes"):
+        measure(Stack(np.stack([labels, labels]), "TZYX", (0.29, 0.29, 0.29)), movie)
     of_image = measure(Stack(labels, "ZYX"), image)  # labels that state no size lie on the image's grid
     assert of_image["volume"].item() == pytest.approx(4 * 8 * 8 * 0.58 * 0.29**2)
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from spotlight.errors import SpotlightError
+from spotlight.evaluation.stain_lookup import images_by_name, name_of_input, the_one
 from spotlight.files import require_path
 from spotlight.fingerprint import fingerprint, state_of
-from spotlight.images import Stack, images_in, is_image, parse_region, read_like, stem
+from spotlight.images import Stack, is_image, read_like
 from spotlight.images.belonging import files_of
 from spotlight.images.joining import all_channels
 from spotlight.images.modality import MODALITIES
@@ -20,7 +21,7 @@ from spotlight.prediction import Model, PredictionSettings, load_model
 from spotlight.prediction.finishing import SPREAD, VIRTUAL
 from spotlight.prediction.listing import TABLES
 from spotlight.quoting import safe_name
-from spotlight.tasks import StainTask, TargetDescription
+from spotlight.tasks import TargetDescription
 
 TARGET = "target"
 """Name of the real fluorescence among the methods: it is segmented and measured like a stain."""
@@ -236,18 +237,11 @@ def _open(source: Source, pairs: Sequence[Pair]) -> tuple[Model | None, dict[str
     folder = require_path(find_folder(source), "Give a model folder, or a folder of stains.")
     if not folder.is_dir() or _holds_models(folder):
         return load_model(folder), {}
-    files: dict[str, list[Path]] = {}
-    for file in sorted(folder.iterdir()):
-        if is_image(file):
-            files.setdefault(stem(file).removesuffix(StainTask.suffix), []).append(file)
-    found: dict[str, Path] = {}
+    listed, found = images_by_name(folder), dict[str, Path]()
     for pair in pairs:
-        own = files.get(pair.name) or files.get(_name_of_input(pair), [])
-        if len(own) > 1:
-            both = ", ".join(file.name for file in own)
-            raise SpotlightError(f"{folder}: has several stains of {pair.name}: {both}. Leave one.")
-        if own:
-            found[pair.name] = own[0]
+        own = the_one(listed, pair.name) or the_one(listed, name_of_input(pair))
+        if own is not None:
+            found[pair.name] = own
     missing = [pair.name for pair in pairs if pair.name not in found]
     if missing:
         raise SpotlightError(
@@ -258,17 +252,9 @@ def _open(source: Source, pairs: Sequence[Pair]) -> tuple[Model | None, dict[str
     return None, found
 
 
-def _name_of_input(pair: Pair) -> str:
-    """What `spotlight predict` names a stain after."""
-    (part,) = images_in(pair.input, pair.selection("input"))
-    return part.name
-
-
 def _cut(stain: Stack, pair: Pair, target: Stack) -> Stack:
     """Of a stain of the whole input, the region that the pair shows."""
-    if pair.region is None or stain.shape[-len(target.axes) :] == target.shape:
-        return stain
-    return stain.crop(parse_region(pair.region, stain.spatial_axes, f"{stain.source} (row {pair.name!r})"))
+    return stain if stain.shape[-len(target.axes) :] == target.shape else pair.cut(stain)
 
 
 def _holds_models(folder: Path) -> bool:

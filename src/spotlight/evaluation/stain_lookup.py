@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spotlight.errors import SpotlightError
-from spotlight.images import Stack, images_in, is_image, parse_region, read_like, scenes, stem
+from spotlight.images import Stack, images_in, is_image, read_like, scenes, stem
 from spotlight.images.same_field import require_match
 from spotlight.model import DESCRIPTION
 from spotlight.pairs.pair import Pair
@@ -36,9 +36,7 @@ class StainFile:
         SpotlightError
             If it is damaged, not finite or of another shape or voxel size than the target.
         """
-        stain = read_like(self.path, target, pair.axes).timepoint().channel(self.channel)
-        if pair.region is not None:
-            stain = stain.crop(parse_region(pair.region, stain.spatial_axes, f"{stain.source} (row {pair.name!r})"))
+        stain = pair.cut(read_like(self.path, target, pair.axes).timepoint().channel(self.channel))
         if stain.voxel_size is None or target.voxel_size is None:
             stain = replace(stain, voxel_size=target.voxel_size if stain.axes == target.axes else None)
         stain.require_finite()
@@ -74,12 +72,13 @@ def find_stain_files(folder: Path, pairs: Sequence[Pair]) -> list[StainFile | No
         raise SpotlightError(
             f"{folder}: is not a folder of stains. Make them first: spotlight predict MODEL IMAGES --to STAINS."
         )
-    listing = {place: _listing(place) for place in {folder, *(folder / pair.target_name for pair in pairs)}}
+    listing = {place: images_by_name(place) for place in {folder, *(folder / pair.target_name for pair in pairs)}}
     channels: dict[Path, tuple[str, ...]] = {}
     found: list[StainFile | None] = []
     for pair in pairs:
         own = listing[folder / pair.target_name]
-        file = _named_after(own or listing[folder], pair)
+        listed = own or listing[folder]
+        file = the_one(listed, name_of_input(pair)) if listed else None
         if file is None or own:
             found.append(None if file is None else StainFile(file, None))
             continue
@@ -91,25 +90,30 @@ def find_stain_files(folder: Path, pairs: Sequence[Pair]) -> list[StainFile | No
     return found
 
 
-def _listing(folder: Path) -> dict[str, Path]:
-    """Images of a folder by their names; none if there is no such folder."""
-    listed: dict[str, Path] = {}
+def images_by_name(folder: Path) -> dict[str, list[Path]]:
+    """Images of a folder by their names without ``-stain``; none if there is no such folder."""
+    listed: dict[str, list[Path]] = {}
     for file in sorted(folder.iterdir()) if folder.is_dir() else []:
         if is_image(file):
-            name = stem(file).removesuffix(SUFFIX)
-            if name in listed:
-                raise SpotlightError(
-                    f"{folder}: has two stains of {name}: {listed[name].name}, {file.name}. Remove one."
-                )
-            listed[name] = file
+            listed.setdefault(stem(file).removesuffix(SUFFIX), []).append(file)
     return listed
 
 
-def _named_after(listed: dict[str, Path], pair: Pair) -> Path | None:
-    if not listed:
-        return None
+def the_one(listed: dict[str, list[Path]], name: str) -> Path | None:
+    """The image of a name; None if there is none, and a `SpotlightError` if there are several."""
+    found = listed.get(name, [])
+    if len(found) > 1:
+        raise SpotlightError(
+            f"{found[0].parent}: each of {', '.join(file.name for file in found)} may be the stain of {name}. Give a "
+            "folder with one of them."
+        )
+    return found[0] if found else None
+
+
+def name_of_input(pair: Pair) -> str:
+    """What `spotlight predict` names the stain of a pair's input after."""
     (part,) = images_in(pair.input, pair.selection("input"))
-    return listed.get(part.name)
+    return part.name
 
 
 def _require_whole(folder: Path, pairs: Sequence[Pair], found: Sequence[StainFile | None]) -> None:

@@ -338,10 +338,30 @@ class Pair:
     def _read(self, name: str) -> Stack:
         return self._part(take(self._open(getattr(self, name), name), self.selection(name).channel))
 
+    def cut(self, stack: Stack) -> Stack:
+        """Cut out the region that the pair shows, of a stack of the whole field; that itself if there is no region.
+
+        Raises
+        ------
+        SpotlightError
+            If the region does not go with the stack's axes or lies outside of it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spotlight.images import Stack
+        >>> from spotlight.pairs import Pair
+        >>> left = Pair("left", "a.ome.tif", "b.ome.tif", region=":, 0:8")
+        >>> left.cut(Stack(np.zeros((16, 16)), "YX", (0.5, 0.5))).shape
+        (16, 8)
+        """
+        if self.region is None:
+            return stack
+        return stack.crop(parse_region(self.region, stack.spatial_axes, f"{stack.source} (row {self.name!r})"))
+
     def _part(self, stack: Stack) -> Stack:
         """Cut out the region; finite or an error."""
-        if self.region is not None:
-            stack = stack.crop(parse_region(self.region, stack.spatial_axes, f"{stack.source} (row {self.name!r})"))
+        stack = self.cut(stack)
         stack.load_if_small()
         stack.require_finite()
         return stack

@@ -140,7 +140,7 @@ def measure(
                 "grid."
             )
         if image.voxel_size is not None and labels.voxel_size is not None:
-            require_match(replace(labels, axes=image.axes), image)
+            require_match(labels, image)
         labels = replace(labels, voxel_size=labels.voxel_size or image.voxel_size)
         values = image.data
     labels.doubt_voxel_size()
@@ -176,7 +176,8 @@ def _measure_frames(
     """Measure every frame of a time-lapse; the table has the column ``frame``."""
     images: Iterator[Stack | None] = itertools.repeat(None)
     if intensity is not None:
-        image = as_stack(intensity, axes, labels.voxel_size, sized=False, source="intensity").channel()
+        size = None if isinstance(intensity, Stack) else labels.voxel_size
+        image = as_stack(intensity, axes, size, sized=False, source="intensity").channel()
         if image.axes != labels.axes or image.shape != labels.shape:
             raise SpotlightError(
                 f"{image.source}: has {image.axes} {image.shape}, but the labels have {labels.axes} {labels.shape}. "

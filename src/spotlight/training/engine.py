@@ -91,12 +91,12 @@ class StainModule(lightning.LightningModule):
 
     def require_shape(self, image: Tensor, stain: Tensor) -> None:
         """Raise a `SpotlightError` for a wrong shape, which would be broadcast, and something else learnt."""
-        wanted = (len(image), self.network.stains, *image.shape[2:])
-        if not self.network.pools and tuple(stain.shape) != wanted:
+        expected = (len(image), self.network.stains, *image.shape[2:])
+        if not self.network.pools and tuple(stain.shape) != expected:
             raise SpotlightError(
-                f"the network gives {tuple(stain.shape)} for an input of {tuple(image.shape)}, and must give {wanted}: "
-                "one channel for each stain, as large as the input. Pad its convolutions, and take the number of "
-                "channels from `stains`."
+                f"the network gives {tuple(stain.shape)} for an input of {tuple(image.shape)}, and must give "
+                f"{expected}: one channel for each stain, as large as the input. Pad its convolutions, and take the "
+                "number of channels from `stains`."
             )
 
     def add_terms(self, image: Tensor, stain: Tensor, batch: Batch, terms: LossTerms) -> LossTerms:
