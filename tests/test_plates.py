@@ -111,11 +111,12 @@ def test_what_cannot_become_a_plate_is_refused(
     assert "is there already, from other options (flatten)" in results[0].reason
 
 
-def test_one_table_of_all_nuclei(nuclei: Path, tmp_path: Path) -> None:
+def test_one_table_of_all_nuclei(nuclei: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "layout.csv").write_text("well,compound,dose,batch\nb3,=DMSO,0,007\nD4,drug,1.5,008\n")
     before = contents(nuclei)
     found = segment_plate(nuclei, tmp_path / "labels.ome.zarr", wells=tmp_path / "layout.csv")
     assert contents(nuclei) == before  # nothing is written into the input unasked
+    assert "says nothing of the wells C11; their cells are empty. It has wells that the plate lacks: D4." in caplog.text
     table = found.table
     assert list(table.columns[:7]) == ["plate", "well", "field", "compound", "dose", "batch", "label"]
     assert table[["plate", "well", "field"]].drop_duplicates().values.tolist() == [
@@ -219,11 +220,13 @@ def test_wells_that_do_not_fit_are_told(nuclei: Path, tmp_path: Path) -> None:
         ("well,dose\nB03,1\nb3,2\n", "has the well B3 twice"),
         ("well,dose\nE05,1\n", "has none of the plate's wells"),
         ("well,volume\nB03,1\n", "has a column 'volume'"),
+        ("well,area\nB03,1\n", "has a column 'area'"),
         ("well,dose,dose\nB03,1,2\n", "needs a name of its own"),
     ):
         path.write_text(text)
         with pytest.raises(SpotlightError, match=message):
             segment_plate(nuclei, tmp_path / "labels.ome.zarr", wells=path)
+    assert not (tmp_path / "labels.ome.zarr").exists()  # nothing was segmented before it was told
     with pytest.raises(SpotlightError, match=r"ends in \.csv"):
         segment_plate(nuclei, tmp_path / "labels.ome.zarr", tables=["table.xlsx"])
 

@@ -31,7 +31,15 @@ from spotlight.images.plates import (
 from spotlight.locks import Busy, share_out, working_on
 from spotlight.nuclei import Asked, Search
 from spotlight.prediction.listing import reason_of, states_of_image
-from spotlight.profiles.plate_table import Naming, join_wells, read_wells, require_writable, well_key, write_plate_table
+from spotlight.profiles.plate_table import (
+    Naming,
+    join_wells,
+    read_wells,
+    require_own_names,
+    require_writable,
+    well_key,
+    write_plate_table,
+)
 from spotlight.progress import Progress
 from spotlight.segmentation import InstanceSettings, SegmentationSettings
 
@@ -142,6 +150,8 @@ def segment_plate(
             f"{wells}: has none of the plate's wells. Found: {', '.join(map(str, layout.index[:5]))}; the plate has "
             f"{', '.join(well_name(_well(part)) for part in parts[:5])}. Write them as in the plate."
         )
+    if layout is not None:
+        require_own_names(layout, str(wells), search.features)
     made = Plate(to, source) if not to.exists() or to.resolve() != source.resolve() else None
     fields = [_Field(part, to, made) for part in parts]
     for field in fields:
@@ -186,9 +196,11 @@ def segment_plate(
         ignore_index=True,
     )
     if layout is not None:
-        table, unknown = join_wells(table, layout, str(wells))
+        table, unknown = join_wells(table, layout)
         if unknown:
-            log.warning("%s: says nothing of the wells %s; their cells are empty.", wells, ", ".join(unknown))
+            strange = sorted(set(layout.index) - {well_key(_well(part)) for part in parts})
+            more = f" It has wells that the plate lacks: {', '.join(strange[:5])}." if strange else ""
+            log.warning("%s: says nothing of the wells %s; their cells are empty.%s", wells, ", ".join(unknown), more)
     known = () if layout is None else tuple(layout.columns)
     written = tuple(write_plate_table(table, path, naming, known) for path in paths)
     return SegmentedPlate(table, written, tuple(f.path for f in fields if f.name in rows), len(kept), failed)

@@ -12,11 +12,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from conftest import TINY, change
 from spotlight.errors import SpotlightError
 from spotlight.export.card import model_card
-from spotlight.images import Facts, read
+from spotlight.images import Facts, Stack, read
 from spotlight.losses import (
     LOSSES,
     Batch,
@@ -34,8 +35,7 @@ from spotlight.networks import NETWORKS, FNet
 from spotlight.pairs import read_manifest
 from spotlight.prediction import find_parts, load_model, stain_files
 from spotlight.report import write_training_page
-from spotlight.segmentation import SegmentationSettings
-from spotlight.segmentation.methods import _checked as checked
+from spotlight.segmentation import SegmentationSettings, segment
 from spotlight.tasks import TASKS
 from spotlight.training import Experiment, explain, protocol, train
 from spotlight.training.engine import StainModule
@@ -242,9 +242,18 @@ def test_a_network_gives_as_many_voxels_as_it_gets() -> None:
             module.require_shape(image, found)
 
 
+class Labelled(SegmentationSettings):
+    """The mistake that scipy.ndimage.label invites: it gives the labels and their number."""
+
+    def segment(self, image: Any, spacing: tuple[float, ...]) -> Any:
+        """See `InstanceSettings.segment`."""
+        return ndimage.label(image > 0)
+
+
 def test_a_segmenter_may_not_return_a_pair() -> None:
+    image = Stack(np.eye(32, dtype=np.float32), "YX", (0.5, 0.5))
     with pytest.raises(SpotlightError, match="must return whole numbers .* Received: tuple"):
-        checked((np.zeros((4, 4), int), 3), np.zeros((4, 4), np.float32), SegmentationSettings())
+        segment(image, Labelled())
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from spotlight.errors import SpotlightError
 from spotlight.files import atomic_file
 from spotlight.installation import missing_package
 from spotlight.pairs.table import PARQUET, read_table
+from spotlight.profiles.measure import FEATURES, FULL_FEATURES, INTENSITIES
 from spotlight.quoting import quoted
 
 Naming = Literal["plain", "pycytominer"]
@@ -94,7 +95,16 @@ def _as_numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":
     return column.mask(column == "").astype(float)
 
 
-def join_wells(table: pd.DataFrame, wells: pd.DataFrame, source: str | Path) -> tuple[pd.DataFrame, list[str]]:
+def require_own_names(wells: pd.DataFrame, source: str | Path, features: Literal["quick", "full"]) -> None:
+    """Raise a `SpotlightError` if what was done in wells has the name of a measurement, before anything is measured."""
+    shapes = FULL_FEATURES if features == "full" else FEATURES
+    measured = {"plate", *PLACE, "contrast", *INTENSITIES, *(name for names in shapes.values() for name in names)}
+    taken = [name for name in wells.columns if name in measured]
+    if taken:
+        raise SpotlightError(f"{source}: has a column {taken[0]!r}, as tables of nuclei have. Rename it.")
+
+
+def join_wells(table: pd.DataFrame, wells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Put what was done in its well beside every nucleus, behind the column ``field``.
 
     Parameters
@@ -102,23 +112,13 @@ def join_wells(table: pd.DataFrame, wells: pd.DataFrame, source: str | Path) -> 
     table : DataFrame
         With a column ``well``.
     wells : DataFrame
-        From `read_wells`.
-    source : path
-        Where that comes from, for messages.
+        From `read_wells`, with `require_own_names`.
 
     Returns
     -------
     (DataFrame, list of str)
         The table, and the wells of which nothing is said, whose cells are empty.
-
-    Raises
-    ------
-    SpotlightError
-        If a column has the name of a measurement.
     """
-    taken = [name for name in wells.columns if name in table.columns]
-    if taken:
-        raise SpotlightError(f"{source}: has a column {taken[0]!r}, as the table of nuclei has. Rename it.")
     keys = table["well"].map(well_key)
     joined = wells.reindex(keys).set_axis(table.index)
     texts = [name for name in wells.columns if not pd.api.types.is_numeric_dtype(wells[name])]
