@@ -177,5 +177,7 @@ def test_nan_is_found_in_a_late_slab(monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.zeros((50, 20, 20), np.float32)
     image[41, 3, 5] = image[44, 0, 0] = np.nan
     monkeypatch.setattr(SIZE, 20 * 20 * 4)
-    with pytest.raises(SpotlightError, match=r"2 values are NaN or infinite, the first at ZYX index \(41, 3, 5\)"):
+    with pytest.raises(
+        SpotlightError, match=r"2 values are NaN or infinite, or beyond ±1e\+18, the first at ZYX index \(41, 3, 5\)"
+    ):
         Stack(image, "ZYX").require_finite()

@@ -21,6 +21,9 @@ AnyArray = TypeVar("AnyArray", bound=Array)
 Allocate = Callable[[str, tuple[int, ...], DTypeLike], NDArray[Any]]
 """Makes an array of a name, shape and type: in memory, or as a file."""
 
+LARGEST = 1e18
+"""No intensity is greater: the squares of larger ones leave single precision, in which images are computed."""
+
 SLAB_VOXELS = 2**25
 """Voxels that are worked on at once; a smaller stack is one slab. At least one plane is."""
 

@@ -17,7 +17,7 @@ from spotlight.images.formats import Kind, format_to_write
 from spotlight.images.lazy import LazyArray
 from spotlight.images.pictures import THUMBNAILS, as_html, thumbnail
 from spotlight.images.regions import format_region
-from spotlight.images.slabs import as_numbers, is_slab, slabs
+from spotlight.images.slabs import LARGEST, as_numbers, is_slab, slabs
 from spotlight.images.units import impossible_size, unusual_size
 from spotlight.quoting import LONGEST_QUOTE, shortened, visible
 
@@ -350,20 +350,21 @@ class Stack:
             log.warning("%s: %s. Correct it if it is wrong. %s", self.source, doubt, STATE_IT)
 
     def require_finite(self) -> None:
-        """Raise a `SpotlightError` if a value is NaN or infinite; reads slab by slab."""
+        """Raise a `SpotlightError` if a value is NaN, infinite or beyond `LARGEST`; reads slab by slab."""
         if not np.issubdtype(self.dtype, np.floating):
             return
+        largest = min(LARGEST, float(np.finfo(self.dtype).max))
         bad, first = 0, tuple[int, ...]()
         for slab in slabs(self.shape):
-            wrong = ~np.isfinite(np.asarray(self.values[slab.inner]))
+            wrong = ~(np.abs(self.values[slab.inner]) <= largest)
             if wrong.any():
                 place = np.argwhere(wrong)[0]
                 first = first or (int(place[0]) + slab.inner.start, *map(int, place[1:]))
                 bad += int(np.count_nonzero(wrong))
         if bad:
             raise SpotlightError(
-                f"{self.source}: {bad} values are NaN or infinite, the first at {self.axes} index {first}. "
-                "Replace them, or leave this stack out."
+                f"{self.source}: {bad} values are NaN or infinite, or beyond ±{LARGEST:g}, the first at {self.axes} "
+                f"index {first}. Replace them, or leave this stack out."
             )
 
     def load_if_small(self) -> None:
