@@ -73,8 +73,8 @@ def judge(
         instances = score_instances(true, found)
         rows.append(
             {
-                "pcc": _correlation(a, b),
-                "pcc_around": _correlation(a[there], b[there]),
+                "pcc": correlation(a, b),
+                "pcc_around": correlation(a[there], b[there]),
                 "ap50": instances.average_precision[0.5],
                 "ap75": instances.average_precision[0.75],
                 "found": instances.predicted_count / max(1, instances.true_count),
@@ -84,8 +84,9 @@ def judge(
     return rows
 
 
-def _correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
-    if a.size == 0:  # a part without nuclei
+def correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Of two images; 0 for a flat stain, NaN for a part without nuclei."""
+    if a.size == 0:
         return float("nan")
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) if np.ptp(a) > 0 else 0.0
 

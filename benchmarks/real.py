@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 import tifffile
 
-from frozen import cells, chance_of_order, content, judge, true_nuclei
+from frozen import cells, chance_of_order, content, correlation, judge, true_nuclei
 from real_sets import SETS, RealSet
 from spotlight.evaluation import EvaluationSettings, evaluate
 from spotlight.evaluation.statistics import compare_methods
@@ -158,7 +158,7 @@ def both_ways(
         every = [("target", 0, fluorescence), *stains(pairs, images, chosen, seeds, to / "models" / str(number))]
         for method, seed, found in every:
             own = zip(found[len(tests) :], fluorescence[len(tests) :], strict=True)
-            fitted = float(np.mean([np.corrcoef(stain.ravel(), true.ravel())[0, 1] for stain, true in own]))
+            fitted = float(np.mean([correlation(stain, true) for stain, true in own]))
             for pair, stain in zip(tests, found, strict=False):
                 for part, scores in enumerate(one.scores(pair, stain)):
                     who = {"stack": f"{pair.name}-{part}", "method": method, "seed": seed}
