@@ -18,7 +18,7 @@ from spotlight.model import read_description
 from spotlight.pairs.cache import prepare_pairs
 from spotlight.pairs.fields import field_of, group_fields
 from spotlight.pairs.pair import Pair
-from spotlight.pairs.patches import PatchSampler
+from spotlight.pairs.patches import Mixed, PatchSampler, Places
 from spotlight.pairs.prepared import PreparedPair
 from spotlight.progress import Progress
 from spotlight.tasks import StainTask, Task
@@ -217,9 +217,20 @@ def make_sampler(
             log.warning("%s: no patch holds %s; the stack is not used.", pair.name, what)
     if experiment.task.nowhere and not any(map(len, starts)):
         raise SpotlightError(f"patches of {patch} voxels: {experiment.task.nowhere}")
+    if experiment.patches.anywhere and least:
+        starts = [
+            _mixed(experiment.task.places(pair, patch, 0), found, experiment.patches.anywhere)
+            for pair, found in zip(pairs, starts, strict=True)
+        ]
     planes = [pair.planes for pair in pairs]
     balanced = experiment.balance != "fields"
     return PatchSampler(starts, patch, experiment.training.seed, experiment.patches.augment, planes, groups, balanced)
+
+
+def _mixed(anywhere: Places, on_foreground: Places, share: float) -> Places:
+    """Share out the patches; a stack without any foreground stays unused, since its noise sets its scale."""
+    mixed = 0 < len(on_foreground) < len(anywhere)
+    return Mixed(anywhere, on_foreground, share) if mixed else on_foreground
 
 
 def make_batches(

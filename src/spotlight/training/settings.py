@@ -34,6 +34,13 @@ class PatchSettings(Settings):
     least_foreground: float = Field(
         0.001, ge=0, le=1, description="Least share of foreground in a patch (Kalinin et al. 2025: 0.1 %); 0 for F-net."
     )
+    anywhere: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the patches that may hold any foreground or none. With few cells in a field, those that "
+        "hold some show the network little of the background.",
+    )
     augment: bool = Field(False, description="Random flips and quarter turns in YX. Off in both publications.")
     intensity: float = Field(
         0.0,
