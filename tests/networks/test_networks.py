@@ -238,6 +238,7 @@ def test_explaining_names_the_network(tmp_path: Path) -> None:
         said = explain(both, Experiment(network=network))
         assert fact in said
         assert f": {weights} weights" in said
+    assert "50% of them from any position." in explain(both, Experiment(patches=PatchSettings(anywhere=0.5)))
     odd = PatchSettings(size=(60, 60))
     with pytest.raises(SpotlightError, match="2 multiples of 8 for these stacks and this network"):
         explain(both, Experiment(network=Pix2PixSettings(tanh=False), patches=odd))

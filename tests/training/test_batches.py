@@ -5,14 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from spotlight.foreground import Foreground, nearest_component
 from spotlight.losses import Batch
 from spotlight.pairs.patches import PatchSampler, patch_starts
 from spotlight.pairs.prepared import PreparedPair
 from spotlight.training.batches import Gather, PatchBatches, vary
+from spotlight.training.data import make_sampler
 from spotlight.training.hardware import Processes, choose_micro_batches
-from spotlight.training.settings import PatchSettings
+from spotlight.training.settings import Experiment, PatchSettings
 
 CPU = torch.device("cpu")
 
@@ -47,6 +49,41 @@ def equal(a: Batch, b: Batch) -> bool:
     return a.components == b.components and all(
         (x is None and y is None) or torch.equal(x, y) for x, y in zip(a[:5], b[:5], strict=True)
     )
+
+
+def with_mask(mask: NDArray[np.bool_]) -> PreparedPair:
+    return replace(prepared(mask.shape, 0), mask=mask)
+
+
+def share_with_foreground(pair: PreparedPair, patches: PatchSettings) -> float:
+    settings = Experiment(patches=patches)
+    drawn = make_sampler([pair], (8, 8), settings).draw(0, 4000)
+    cut = [pair.mask[y : y + 8, x : x + 8].any() for _, _, (y, x), _ in drawn]
+    return float(np.mean(cut))
+
+
+def test_a_share_of_patches_comes_from_anywhere() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[:4, :4] = True
+    pair = with_mask(mask)
+    assert share_with_foreground(pair, PatchSettings()) == 1
+    by_chance = share_with_foreground(pair, PatchSettings(least_foreground=0))
+    assert by_chance < 0.02
+    half = share_with_foreground(pair, PatchSettings(anywhere=0.5))
+    assert half == pytest.approx((1 + by_chance) / 2, abs=0.03)
+
+
+def test_patches_from_anywhere_change_nothing_where_all_hold_foreground() -> None:
+    pair = with_mask(np.ones((40, 40), bool))
+    draws = [make_sampler([pair], (8, 8), Experiment(patches=PatchSettings(anywhere=a))).draw(3, 20) for a in (0, 0.5)]
+    assert draws[0] == draws[1]
+
+
+def test_a_stack_without_foreground_stays_unused(caplog: pytest.LogCaptureFixture) -> None:
+    empty, full = with_mask(np.zeros((40, 40), bool)), with_mask(np.ones((40, 40), bool))
+    sampler = make_sampler([empty, full], (8, 8), Experiment(patches=PatchSettings(anywhere=0.5)))
+    assert {draw.stack for draw in sampler.draw(0, 50)} == {1}
+    assert "the stack is not used" in caplog.text
 
 
 @pytest.mark.parametrize(

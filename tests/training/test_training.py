@@ -323,7 +323,7 @@ def test_published_protocols() -> None:
     loss = spotlight.loss
     assert isinstance(loss, SpotlightLossSettings)
     assert (loss.weight, loss.k, loss.reading, loss.background) == (0.5, -0.95, "clamp", 0)
-    assert spotlight.patches.least_foreground == 0.001
+    assert (spotlight.patches.least_foreground, spotlight.patches.anywhere) == (0.001, 0)
     assert (spotlight.preparation.target_center, fnet.preparation.target_center) == ("threshold", "mean")
     assert spotlight.preparation.mask_median_px == 1
     assert isinstance(fnet.loss, MseSettings)

@@ -194,10 +194,11 @@ def _step(experiment: Experiment, patch: tuple[int, ...], cost: tuple[int, int])
     patches, settings = experiment.patches, experiment.training
     least = least_foreground_voxels(patch, patches.least_foreground)
     what = {"fields": "field", "stains": "stain", "stains and modalities": "stain in any modality"}[experiment.balance]
+    anywhere = f"; {patches.anywhere:.0%} of them from any position" if patches.anywhere and least else ""
     yield (
         f"{settings.batch_size} patches of {'x'.join(map(str, patch))} voxels, each from any {what} with the same "
         f"probability and from any position in it that holds at least {least} foreground voxels "
-        f"({patches.least_foreground:.2%}; {PAPER}: 0.1 %, {FNET}: none)."
+        f"({patches.least_foreground:.2%}; {PAPER}: 0.1 %, {FNET}: none){anywhere}."
     )
     varied = [name for name in ("intensity", "noise", "focus") if getattr(patches, name)]
     if patches.augment:
