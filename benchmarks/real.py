@@ -17,9 +17,9 @@ All methods have the default's network, steps, patches and learning rate, and ke
 and "-raw" are the same trainings with and without everything below the foreground threshold made background. `--small`
 takes a network of depth 3 with 8 channels and four patches of 64 x 64 pixels instead, for runs of seconds. `--validate`
 keeps the last of three training fields of ``coli`` for choosing among weights, every 100 steps. `--candidates` adds
-what the default was chosen from: all of it with no patch but those that hold foreground, which alone is
-`on-foreground`, and with targets that are centred at their mean is `centred`. Nothing that is there already is trained
-again. A set's folder then holds scores.csv, comparison.csv and scores.md.
+what the default was chosen from, and what tells apart loss and patches: F-net with patches that hold foreground, like
+the default's, and the default with half of its patches from anywhere, with targets centred at their mean, or both.
+Nothing that is there already is trained again. A set's folder then holds scores.csv, comparison.csv and scores.md.
 """
 
 import argparse
@@ -85,11 +85,18 @@ def experiments(steps: int, candidates: bool, small: bool) -> dict[str, Experime
         ),
     }
     if candidates:
-        earlier = default.model_copy(update={"patches": default.patches.model_copy(update={"anywhere": 0.0})})
         for name, change in CANDIDATES.items():
-            chosen[name] = earlier.model_copy(update={"loss": earlier.loss.model_copy(update=change)})
-        centred = earlier.preparation.model_copy(update={"target_center": "mean"})
-        chosen |= {"on-foreground": earlier, "centred": earlier.model_copy(update={"preparation": centred})}
+            chosen[name] = default.model_copy(update={"loss": default.loss.model_copy(update=change)})
+        centred = default.preparation.model_copy(update={"target_center": "mean"})
+        anywhere = default.patches.model_copy(update={"anywhere": 0.5})
+        least = {"least_foreground": default.patches.least_foreground}
+        fnet = chosen["fnet"]
+        chosen |= {
+            "centred": default.model_copy(update={"preparation": centred}),
+            "anywhere": default.model_copy(update={"patches": anywhere}),
+            "centred-anywhere": default.model_copy(update={"preparation": centred, "patches": anywhere}),
+            "fnet-on-foreground": fnet.model_copy(update={"patches": fnet.patches.model_copy(update=least)}),
+        }
     for name, experiment in chosen.items():
         changes = {"steps": steps, "validate_every": steps, "checkpoint_every": 100, "validation_share": 0}
         update: dict[str, Any] = {"preparation": experiment.preparation.model_copy(update={"grid": "native"})}

@@ -48,14 +48,13 @@ def spotlight_small() -> Experiment:
     Against the paper: a smaller network; a mask from the median-filtered target, since a ragged mask biases the masked
     error upwards; squared errors averaged over all voxels, so that a voxel of a rare nucleus does not weigh many times
     one of the background; a background term with a margin, without which a short run can stay where everything is
-    foreground; half of the patches from anywhere, since those that hold foreground leave out most of a field with few
-    cells; and plain squared error in the last part of the run, which learns the brightness that was left free until
-    then. docs/method.md tells what each does.
+    foreground; and plain squared error in the last part of the run, which learns the brightness that was left free
+    until then. docs/method.md tells what each does.
     """
     return Experiment(
         protocol="spotlight",
         preparation=PreparationSettings(mask_median_px=3, foreground=ForegroundSettings(median_px=3, gaussian_px=0)),
-        patches=PatchSettings(anywhere=0.5, augment=True),
+        patches=PatchSettings(augment=True),
         network=_LAPTOP_NETWORK,
         loss=SpotlightLossSettings(weight=0.5, background=0.5, margin=0.5, average="voxels", settle=(0.4, 0.7)),
         training=_LAPTOP_TRAINING,
@@ -72,7 +71,7 @@ def spotlight_sharp() -> Experiment:
         preparation=PreparationSettings(
             target_center="offset", mask_median_px=3, foreground=ForegroundSettings(median_px=3, gaussian_px=0)
         ),
-        patches=PatchSettings(size=(48, 96, 96), anywhere=0.5, augment=True),
+        patches=PatchSettings(size=(48, 96, 96), augment=True),
         network=_LAPTOP_NETWORK.model_copy(update={"positive": True}),
         loss=SharpLossSettings(),
         training=_LAPTOP_TRAINING.model_copy(update={"batch_size": 2}),
