@@ -23,6 +23,7 @@ Nothing that is there already is trained again. A set's folder then holds scores
 """
 
 import argparse
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,9 @@ from spotlight.segmentation import SegmentationSettings
 from spotlight.training import Experiment, protocol, train
 
 BASELINE = "fnet"
+PATCHES = "fnet-on-foreground"
+"""F-net's loss with the default's patches: what is ahead of F-net and not of this owes it to the patches."""
+
 ROWS = 24
 EDGE = 40
 """Cells along a side of a mosaic, and pixels along a side of a cell."""
@@ -95,7 +99,7 @@ def experiments(steps: int, candidates: bool, small: bool) -> dict[str, Experime
             "centred": default.model_copy(update={"preparation": centred}),
             "anywhere": default.model_copy(update={"patches": anywhere}),
             "centred-anywhere": default.model_copy(update={"preparation": centred, "patches": anywhere}),
-            "fnet-on-foreground": fnet.model_copy(update={"patches": fnet.patches.model_copy(update=least)}),
+            PATCHES: fnet.model_copy(update={"patches": fnet.patches.model_copy(update=least)}),
         }
     for name, experiment in chosen.items():
         changes = {"steps": steps, "validate_every": steps, "checkpoint_every": 100, "validation_share": 0}
@@ -271,6 +275,8 @@ def main() -> None:
     parser.add_argument("--candidates", action="store_true", help="what the default was chosen from, too")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of the methods; fnet is always among them")
     arguments = parser.parse_args()
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("spotlight").setLevel(logging.INFO)  # how many of the positions hold foreground
     for name in arguments.set:
         folder = arguments.to / name
         if name == "allen":
@@ -286,7 +292,11 @@ def main() -> None:
         else:
             scores = {"phase": phase, "cells": jurkat}[name](arguments.data, folder, chosen, arguments.seeds)
         scores.to_csv(folder / "scores.csv", index=False, float_format="%.6g")
-        comparison = compare_methods(scores, BASELINE, CLAIMS[name], [f"{BASELINE}-flat", *list(chosen)[1:]])
+        compared = [compare_methods(scores, BASELINE, CLAIMS[name], [f"{BASELINE}-flat", *list(chosen)[1:]])]
+        others = [one for one in chosen if one not in (BASELINE, PATCHES)]
+        if PATCHES in chosen and others:
+            compared.append(compare_methods(scores, PATCHES, CLAIMS[name], others))
+        comparison = pd.concat(compared)
         comparison.to_csv(folder / "comparison.csv", index=False, float_format="%.6g")
         text = summary(scores, comparison, arguments.seeds)
         write_text(folder / "scores.md", text)

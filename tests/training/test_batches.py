@@ -62,13 +62,16 @@ def share_with_foreground(pair: PreparedPair, patches: PatchSettings) -> float:
     return float(np.mean(cut))
 
 
-def test_a_share_of_patches_comes_from_anywhere() -> None:
+def test_a_share_of_patches_comes_from_anywhere(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "spotlight")
     mask = np.zeros((64, 64), bool)
-    mask[:4, :4] = True
+    mask[:12, :12] = True
     pair = with_mask(mask)
     assert share_with_foreground(pair, PatchSettings()) == 1
+    positions = 100 * 12**2 / (64 - 8 + 1) ** 2
+    assert f"{positions:.0f}% of the positions of patches hold at least 1 foreground voxels." in caplog.text
     by_chance = share_with_foreground(pair, PatchSettings(least_foreground=0))
-    assert by_chance < 0.02
+    assert by_chance == pytest.approx(positions / 100, abs=0.02)
     half = share_with_foreground(pair, PatchSettings(anywhere=0.5))
     assert half == pytest.approx((1 + by_chance) / 2, abs=0.03)
 

@@ -217,6 +217,10 @@ def make_sampler(
             log.warning("%s: no patch holds %s; the stack is not used.", pair.name, what)
     if experiment.task.nowhere and not any(map(len, starts)):
         raise SpotlightError(f"patches of {patch} voxels: {experiment.task.nowhere}")
+    held = sum(map(len, starts))
+    every = sum(math.prod(n - p + 1 for n, p in zip(pair.target.shape, patch, strict=True)) for pair in pairs)
+    if least and 0 < held < every:
+        log.info("%.0f%% of the positions of patches hold at least %d foreground voxels.", 100 * held / every, least)
     if experiment.patches.anywhere and least:
         starts = [
             _mixed(experiment.task.places(pair, patch, 0), found, experiment.patches.anywhere)
