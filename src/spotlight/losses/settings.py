@@ -147,7 +147,7 @@ class SpotlightLossSettings(LossSettings):
         0.0,
         ge=0,
         description="Weight of a one-sided background term, the mean square of what rises above the threshold where "
-        "there is no foreground. 0 is the paper; without it short runs can stay where everything is foreground.",
+        "there is no foreground. 0 is the paper, whose short runs can stay where everything is foreground.",
     )
     margin: float = Field(
         0.0,

@@ -47,9 +47,9 @@ def spotlight_small() -> Experiment:
 
     Against the paper: a smaller network; a mask from the median-filtered target, since a ragged mask biases the masked
     error upwards; squared errors averaged over all voxels, so that a voxel of a rare nucleus does not weigh many times
-    one of the background; a background term with a margin, without which a short run can stay where everything is
-    foreground; and plain squared error in the last part of the run, which learns the brightness that was left free
-    until then. docs/method.md tells what each does.
+    one of the background; a background term with a margin, which pulls what is uncertain below the threshold; and
+    plain squared error in the last part of the run, which learns the brightness that was left free until then.
+    docs/method.md tells what each does, docs/quality.md what was seen of it.
     """
     return Experiment(
         protocol="spotlight",
