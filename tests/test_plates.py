@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -292,6 +293,27 @@ def test_hidden_files_lie_beside_a_plate_and_listings_know_no_other(tmp_path: Pa
     for name in ("one", "two", "one"):
         list_labels(image, name)
     assert zarr.open_group(image / "labels", mode="r").attrs["ome"] == {"version": "0.5", "labels": ["one", "two"]}
+
+
+@pytest.mark.slow
+def test_what_a_kill_leaves_of_a_listing_is_removed(stained: Path, tmp_path: Path) -> None:
+    """A kill between writing a group and renaming it, in a plate in the making and in labels."""
+    out, again = tmp_path / "labels.ome.zarr", tmp_path / "again.ome.zarr"
+    left = ".zarr.json.0123abcd.part"
+    out.mkdir()
+    (out / left).touch()  # before the first field was listed
+    segment_plate(stained, out, LARGE)
+    segment_plate(stained, again, LARGE)
+    assert contents(out) == contents(again)
+    for group in (out, out / scenes(out)[0].name.rpartition("/")[0]):
+        (group / left).touch()
+    own = Path(shutil.copytree(stained, tmp_path / "own.ome.zarr"))
+    segment_plate(own, own, LARGE)
+    before = contents(own)
+    (own / scenes(own)[0].name / "labels" / left).touch()
+    assert segment_plate(own, own, LARGE).kept == len(scenes(own))
+    assert segment_plate(stained, out, LARGE).kept == len(scenes(out))
+    assert (contents(own), contents(out)) == (before, contents(again))
 
 
 @pytest.mark.slow

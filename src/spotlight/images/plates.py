@@ -151,7 +151,7 @@ class Plate:
             )
         found = plate_metadata(path)
         rows = {well["path"].split("/")[0] for well in self.wells}
-        if found is None and path.is_dir() and {inside.name for inside in path.iterdir()} <= rows:
+        if found is None and path.is_dir() and {one.name for one in path.iterdir() if one.name[0] != "."} <= rows:
             return  # killed before the first field was listed
         if found is None or {name: found[name] for name in COPIED if found.get(name) is not None} != self.metadata:
             what = "something that is no plate" if found is None else "a plate of other rows, columns or name"
@@ -164,10 +164,12 @@ class Plate:
             node = open_node(self.like)
             assert isinstance(node, zarr.Group)
             images = ome_attributes(node[well])["well"]["images"]  # type: ignore[arg-type]
+        row = self.path / well.split("/")[0]
         with _alone(self.path):
+            for group in (self.path / well, self.path, row):
+                _clear(group)
             add_to_listing(self.path / well, "well", "images", {}, images, name)
             add_to_listing(self.path, "plate", "wells", self.metadata, self.wells, well)
-            row = self.path / well.split("/")[0]
             if not (row / METADATA).exists():
                 write_attributes(row, {})
 
@@ -190,6 +192,7 @@ def list_labels(image: Path, name: str) -> None:
     """List labels that are in their place in an OME-Zarr 0.5 image: ``image/labels/name``."""
     folder = image / "labels"
     with _alone(folder):
+        _clear(folder)
         found = read_attributes(folder)
         names = [*found.get("ome", {}).get("labels", []), name]
         ome = {"version": VERSION, **found.get("ome", {}), "labels": list(dict.fromkeys(names))}
@@ -240,6 +243,12 @@ def put(written: Path, path: Path) -> None:
         if path.exists():
             path.replace(written.with_name("former"))
         written.replace(path)
+
+
+def _clear(group: Path) -> None:
+    """Remove what a kill left of writing a group, where nobody else is writing it."""
+    for half_written in group.glob(f".{METADATA}.*.part"):
+        half_written.unlink(missing_ok=True)
 
 
 @contextmanager
