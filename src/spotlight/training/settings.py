@@ -39,7 +39,7 @@ class PatchSettings(Settings):
         ge=0,
         lt=1,
         description="Share of the patches that may hold any foreground or none. With few cells in a field, those that "
-        "hold some show the network little of the background.",
+        "hold some show the network little of the background; 0.5 then.",
     )
     augment: bool = Field(False, description="Random flips and quarter turns in YX. Off in both publications.")
     intensity: float = Field(
