@@ -38,8 +38,8 @@ class PatchSettings(Settings):
         0.0,
         ge=0,
         lt=1,
-        description="Share of the patches that may hold any foreground or none. With few cells in a field, those that "
-        "hold some show the network little of the background; 0.5 then.",
+        description="Share of the patches that may hold any foreground or none. Try 0.5 where only a few dozen cells "
+        "train: patches that hold some show little of the background there.",
     )
     augment: bool = Field(False, description="Random flips and quarter turns in YX. Off in both publications.")
     intensity: float = Field(
