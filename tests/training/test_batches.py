@@ -74,6 +74,7 @@ def test_a_share_of_patches_comes_from_anywhere(caplog: pytest.LogCaptureFixture
     assert by_chance == pytest.approx(positions / 100, abs=0.02)
     half = share_with_foreground(pair, PatchSettings(anywhere=0.5))
     assert half == pytest.approx((1 + by_chance) / 2, abs=0.03)
+    assert share_with_foreground(pair, PatchSettings(anywhere=1)) == pytest.approx(by_chance, abs=0.02)
 
 
 def test_patches_from_anywhere_change_nothing_where_all_hold_foreground() -> None:

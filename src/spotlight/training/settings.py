@@ -37,7 +37,7 @@ class PatchSettings(Settings):
     anywhere: float = Field(
         0.0,
         ge=0,
-        lt=1,
+        le=1,
         description="Share of the patches that may hold any foreground or none. Try 0.5 where only a few dozen cells "
         "train: patches that hold some show little of the background there.",
     )
