@@ -38,8 +38,8 @@ class PatchSettings(Settings):
         0.0,
         ge=0,
         le=1,
-        description="Share of the patches that may hold any foreground or none. Try 0.5 where only ten or "
-        "twenty cells train: patches that hold some are few there, and may be learnt by heart.",
+        description="Share of the patches that may hold any foreground or none. Try 0.5 where no more than "
+        "some twenty cells train: patches that hold some are few there, and may be learnt by heart.",
     )
     augment: bool = Field(False, description="Random flips and quarter turns in YX. Off in both publications.")
     intensity: float = Field(
